@@ -1,0 +1,66 @@
+"""scikit-fem meshes, elements and weak forms, assembled in JAX."""
+
+from pdeopt.fem.dirichlet import Dirichlet
+from pdeopt.fem.errors import FEMError, FormError, MeshError
+from pdeopt.fem.field import Field
+from pdeopt.fem.forms import BilinearForm, Functional, LinearForm, bilinear_form, functional, linear_form
+from pdeopt.fem.helpers import (
+    cross,
+    curl,
+    d,
+    dd,
+    ddot,
+    dddot,
+    det,
+    div,
+    dot,
+    eye,
+    grad,
+    identity,
+    inner,
+    inv,
+    jump,
+    mul,
+    prod,
+    sym_grad,
+    trace,
+    transpose,
+)
+from pdeopt.fem.mesh_check import check_mesh
+from pdeopt.fem.space import FunctionSpace
+
+__all__ = [
+    "BilinearForm",
+    "Dirichlet",
+    "FEMError",
+    "Field",
+    "FormError",
+    "FunctionSpace",
+    "Functional",
+    "LinearForm",
+    "MeshError",
+    "bilinear_form",
+    "check_mesh",
+    "cross",
+    "curl",
+    "d",
+    "dd",
+    "dddot",
+    "ddot",
+    "det",
+    "div",
+    "dot",
+    "eye",
+    "functional",
+    "grad",
+    "identity",
+    "inner",
+    "inv",
+    "jump",
+    "linear_form",
+    "mul",
+    "prod",
+    "sym_grad",
+    "trace",
+    "transpose",
+]

@@ -1,0 +1,89 @@
+"""Dirichlet conditions by elimination: the reduced system is symmetric where the full one is, and differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.fem.errors import FEMError
+from pdeopt.fem.space import Facets, FunctionSpace
+from pdeopt.sparse import CSRMatrix, SparsityPattern
+
+
+@dataclass(frozen=True, eq=False)
+class Dirichlet:
+    """Prescribed values u[dofs] = values.
+
+    Attributes:
+        n: number of degrees of freedom of the space.
+        dofs: (k,) sorted, those with prescribed values.
+        values: None for zero, otherwise (k,), or (k, r) for r right-hand sides; differentiable.
+    """
+
+    n: int
+    dofs: np.ndarray
+    values: jax.Array | None = None
+
+    @classmethod
+    def on(
+        cls,
+        space: FunctionSpace,
+        facets: Facets = None,
+        values: ArrayLike | Callable[[np.ndarray], ArrayLike] | None = None,
+    ) -> Dirichlet:
+        """Prescribe u on boundary facets (default: on the whole boundary).
+
+        Args:
+            values: nothing for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets)``; or a function
+                of x (d, k) that returns one of these.
+        """
+        dofs = space.dofs(facets)
+        if values is None:
+            return cls(space.n, dofs)
+        given = jnp.asarray(values(space.locations[:, dofs]) if callable(values) else values, float)
+        given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
+        if given.shape[0] != len(dofs) or given.ndim > 2:
+            raise FEMError(
+                f"Dirichlet values have shape {given.shape}; expected a number, ({len(dofs)},) or ({len(dofs)}, r): one "
+                "value for each boundary degree of freedom, in the order of space.dofs(...)"
+            )
+        return cls(space.n, dofs, given)
+
+    @property
+    def free(self) -> np.ndarray:
+        """The other degrees of freedom, sorted."""
+        return np.setdiff1d(np.arange(self.n), self.dofs, assume_unique=True)
+
+    def condense(self, A: CSRMatrix, b: jax.Array) -> tuple[CSRMatrix, jax.Array]:
+        """The system of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D."""
+        pattern, kept = _free_block(A.pattern, self.dofs.tobytes(), self.dofs.dtype.str)
+        reduced = CSRMatrix(A.data.at[kept].get(unique_indices=True, indices_are_sorted=True), pattern)
+        if self.values is None:
+            return reduced, b[self.free]
+        lifted = A @ self._extended(self.values)
+        if b.ndim < lifted.ndim:
+            b = b[:, None]
+        return reduced, (b - lifted)[self.free]
+
+    def extend(self, u_free: jax.Array) -> jax.Array:
+        """The full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
+        u = jnp.zeros((self.n, *u_free.shape[1:]), u_free.dtype).at[self.free].set(u_free)
+        if self.values is None:
+            return u
+        values = self.values if self.values.ndim == u.ndim else self.values[:, None]
+        return u.at[self.dofs].set(values)
+
+    def _extended(self, values: jax.Array) -> jax.Array:
+        return jnp.zeros((self.n, *values.shape[1:]), values.dtype).at[self.dofs].set(values)
+
+
+@lru_cache(maxsize=32)
+def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, np.ndarray]:
+    free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
+    return pattern.submatrix(free, free)

@@ -1,0 +1,13 @@
+"""Errors of the finite-element layer; each says what was got, what was expected and how to fix it."""
+
+
+class FEMError(ValueError):
+    """Bad input to a function space, a form or an assembly."""
+
+
+class MeshError(FEMError):
+    """A mesh on which nothing can be computed: inverted, folded or degenerate elements, unknown names."""
+
+
+class FormError(FEMError):
+    """A weak form that cannot be evaluated: not traceable by JAX, not linear, or fed with unfit coefficients."""

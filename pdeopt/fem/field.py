@@ -1,0 +1,114 @@
+"""Fields at quadrature points: values with derivatives, as forms see them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+#: What a field may carry, as in scikit-fem; `None` where it is absent.
+PARTS = ("value", "grad", "div", "curl", "hess", "grad3", "grad4", "grad5", "grad6")
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable, Callable]:
+    def forward(self: Field, other: Any) -> Any:
+        return function(self.value, value_of(other))
+
+    def reflected(self: Field, other: Any) -> Any:
+        return function(value_of(other), self.value)
+
+    return forward, reflected
+
+
+@jax.tree_util.register_pytree_node_class
+class Field:
+    """A function at quadrature points, used like an array of its values; ``grad``, ``div``, … as attributes.
+
+    Shapes are scikit-fem's: value (…, c, q), grad (…, d, c, q) with tensor axes first, c cells or facets, q quadrature
+    points; c and q may be 1 and broadcast. Arithmetic and `jax.numpy` functions act on the value.
+    """
+
+    __array_ufunc__ = None  # NumPy leaves `array * field` to this class, and refuses np.exp(field)
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = parts
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PARTS:
+            return self.parts[name] if name in self.parts else None
+        raise AttributeError(f"a Field has no attribute {name!r}; it has {', '.join(PARTS)}")
+
+    def __jax_array__(self) -> Any:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.value, dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.value[index]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    def __repr__(self) -> str:
+        return "Field(" + ", ".join(f"{name} {part.shape}" for name, part in self.parts.items()) + ")"
+
+    def __neg__(self) -> Any:
+        return -self.value
+
+    def __abs__(self) -> Any:
+        return abs(self.value)
+
+    __add__, __radd__ = _binary(operator.add)
+    __sub__, __rsub__ = _binary(operator.sub)
+    __mul__, __rmul__ = _binary(operator.mul)
+    __truediv__, __rtruediv__ = _binary(operator.truediv)
+    __pow__, __rpow__ = _binary(operator.pow)
+    __lt__, __gt__ = _binary(operator.lt)[0], _binary(operator.gt)[0]
+    __le__, __ge__ = _binary(operator.le)[0], _binary(operator.ge)[0]
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        names = tuple(self.parts)
+        return tuple(self.parts[name] for name in names), names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], parts: tuple[Any, ...]) -> Field:
+        return cls(dict(zip(names, parts, strict=True)))
+
+
+def value_of(x: Any) -> Any:
+    """The values of a field; anything else as it is."""
+    return x.value if isinstance(x, Field) else x
+
+
+@jax.tree_util.register_pytree_node_class
+class Coefficients(dict):
+    """The last argument ``w`` of a form: what was passed by name, and ``x``, ``h``, ``n``; ``w["m"]`` or ``w.m``."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"the form asks for w.{name}, which was not passed; w has {', '.join(sorted(self))}")
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"the form asks for w[{name!r}], which was not passed; w has {', '.join(sorted(self))}")
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        names = tuple(sorted(self))
+        return tuple(self[name] for name in names), names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], values: tuple[Any, ...]) -> Coefficients:
+        return cls(zip(names, values, strict=True))

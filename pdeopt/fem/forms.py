@@ -1,0 +1,249 @@
+"""Weak forms, written as for scikit-fem and evaluated in JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pdeopt.fem.assembly import bilinear_values, functional_value, linear_values, pattern_of, shapes_of
+from pdeopt.fem.errors import FormError
+from pdeopt.fem.field import Coefficients, Field
+from pdeopt.fem.space import FunctionSpace
+from pdeopt.fem.structure import Shapes
+from pdeopt.sparse import CSRMatrix
+
+#: A space, or the two sides of the interior facets (`FunctionSpace.interior_facets`).
+Spaces = FunctionSpace | Sequence[FunctionSpace]
+
+
+@dataclass(frozen=True)
+class BilinearForm:
+    """a(u, v, w), linear in the trial function u and the test function v. Made by `bilinear_form`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, trial: Spaces, test: Spaces | None = None, **coefficients: Any) -> CSRMatrix:
+        """The matrix A[i, j] = a(u_j, v_i), rows by ``test``, columns by ``trial`` (default: both the same).
+
+        Args:
+            trial: the space of u; with facet spaces the integral is over the facets.
+            test: the space of v on the same cells or facets, with the same quadrature.
+            **coefficients: fields (``space.interpolate(m)``, ``space.per_element(k)``), arrays of shape (…, cells,
+                points), scalars, or functions of x (d, cells, points). Differentiable.
+
+        Raises:
+            FormError: for coefficients that do not fit, and for a form that JAX cannot trace or that is not bilinear.
+        """
+        trials = _sides(trial)
+        tests = trials if test is None else _sides(test)
+        blocks = tuple((u, v) for u, v in product(trials, tests))
+        _check_quadrature(self.name, blocks)
+        pattern, places = pattern_of(blocks)
+        sides = product(range(len(trials)), range(len(tests)))
+        data = sum(
+            self._block(u, v, place, pattern.nnz, index if len(blocks) > 1 else (), coefficients)
+            for (u, v), place, index in zip(blocks, places, sides, strict=True)
+        )
+        return CSRMatrix(data, pattern)  # type: ignore[arg-type]
+
+    def _block(
+        self, trial: FunctionSpace, test: FunctionSpace, place: np.ndarray, nnz: int, index: tuple, given: dict
+    ) -> jax.Array:
+        w = _coefficients(self.name, trial, given, index)
+        with _form_errors(self.name):
+            _check_linear(self.function, self.name, (shapes_of(trial.tables), shapes_of(test.tables)), w)
+            return bilinear_values(self.function, trial.tables, test.tables, w, place, nnz)
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """L(v, w), linear in the test function v. Made by `linear_form`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, test: Spaces, **coefficients: Any) -> jax.Array:
+        """The vector b[i] = L(v_i), shape (n,); coefficients and errors as in `BilinearForm.assemble`."""
+        tests = _sides(test)
+        terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
+        return sum(terms[1:], terms[0])
+
+    def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
+        w = _coefficients(self.name, test, given, index)
+        with _form_errors(self.name):
+            _check_linear(self.function, self.name, (shapes_of(test.tables),), w)
+            return linear_values(self.function, test.tables, w, test.n)
+
+
+@dataclass(frozen=True)
+class Functional:
+    """J(w), an integral of given fields. Made by `functional`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, space: FunctionSpace, **coefficients: Any) -> jax.Array:
+        """The integral over the cells or facets of ``space``, a scalar."""
+        w = _coefficients(self.name, space, coefficients, ())
+        with _form_errors(self.name):
+            return functional_value(self.function, space.tables, w)
+
+
+def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
+    """Decorate ``a(u, v, w)``, or convert a `skfem.BilinearForm`; mixed elements give ``a(u1, u2, v1, v2, w)``.
+
+    Example:
+        >>> @bilinear_form
+        ... def stiffness(u, v, w):
+        ...     return jnp.exp(w["m"]) * dot(grad(u), grad(v))
+    """
+    return BilinearForm(*_function_and_name(function))
+
+
+def linear_form(function: Callable[..., Any]) -> LinearForm:
+    """Decorate ``L(v, w)``, or convert a `skfem.LinearForm`."""
+    return LinearForm(*_function_and_name(function))
+
+
+def functional(function: Callable[..., Any]) -> Functional:
+    """Decorate ``J(w)``, or convert a `skfem.Functional`."""
+    return Functional(*_function_and_name(function))
+
+
+def _function_and_name(function: Any) -> tuple[Callable[..., Any], str]:
+    inner = getattr(function, "form", function)  # a form of scikit-fem carries its function there
+    if not callable(inner):
+        raise FormError(f"a form is made from a function, got {type(function).__name__}")
+    return inner, getattr(inner, "__name__", "form")
+
+
+def _sides(spaces: Spaces) -> tuple[FunctionSpace, ...]:
+    return (spaces,) if isinstance(spaces, FunctionSpace) else tuple(spaces)
+
+
+def _check_quadrature(name: str, blocks: tuple[tuple[FunctionSpace, FunctionSpace], ...]) -> None:
+    for u, v in blocks:
+        if u.basis.dx.shape != v.basis.dx.shape or not np.array_equal(u.basis.X, v.basis.X):
+            raise FormError(
+                f"form '{name}': trial and test space have different cells or quadrature, {u.basis.dx.shape} and "
+                f"{v.basis.dx.shape} (cells, points); make one from the other with space.with_element(...)"
+            )
+
+
+def _coefficients(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple) -> Coefficients:
+    w = Coefficients(space.tables.geometry)
+    for key, value in given.items():
+        if key in w:
+            raise FormError(f"form '{name}': {key!r} is the name of a built-in coefficient, choose another")
+        w[key] = _coefficient(name, key, value, space)
+    if index:
+        w["idx"] = index
+    return w
+
+
+def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_coefficient(form, key, part, space) for part in value)
+    if callable(value) and not isinstance(value, Field):
+        value = value(space.tables.geometry["x"].value)
+    field = value if isinstance(value, Field) else Field({"value": jnp.asarray(value)})
+    shape, points = field.shape, space.basis.dx.shape
+    if len(shape) == 0:
+        return field.value
+    if len(shape) == 1:
+        raise FormError(
+            f"form '{form}': coefficient {key!r} has shape {shape}, which could be nodal or per element; pass "
+            "space.interpolate(values) for degrees of freedom, space.per_element(values) for one value an element"
+        )
+    if any(have not in (1, want) for have, want in zip(shape[-2:], points, strict=True)):
+        raise FormError(
+            f"form '{form}': coefficient {key!r} has shape {shape}, but the integral is over {points[0]} cells or "
+            f"facets with {points[1]} quadrature points: interpolate it on a space made by .with_element(...) or "
+            ".boundary(...) in the same way as the form's"
+        )
+    return field
+
+
+_NOT_TRACEABLE = (
+    jax.errors.TracerArrayConversionError,
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+@contextmanager
+def _form_errors(name: str) -> Iterator[None]:
+    """Say what to replace in a form that JAX cannot trace."""
+    try:
+        yield
+    except _NOT_TRACEABLE as error:
+        raise FormError(
+            f"form '{name}' cannot be traced by JAX. Replace NumPy functions of coefficients by JAX's: np.exp(...) → "
+            "jnp.exp(...), np.where → jnp.where (import jax.numpy as jnp); helpers of skfem.helpers by those of "
+            "pdeopt.fem; and `if` on values by jnp.where"
+        ) from error
+    except TypeError as error:
+        if "__array_ufunc__" not in str(error):
+            raise
+        raise FormError(
+            f"form '{name}' applies a NumPy function to a field; replace np. by jnp. (import jax.numpy as jnp): "
+            "np.exp(w['m']) → jnp.exp(w['m'])"
+        ) from error
+    except ValueError as error:
+        if "__jax_array__" not in str(error):
+            raise
+        raise FormError(
+            f"form '{name}' passes a field to a function that takes arrays only; pass its values: "
+            "jax.nn.sigmoid(w['m']) → jax.nn.sigmoid(w['m'].value)"
+        ) from error
+    except KeyError as error:
+        raise FormError(f"form '{name}': {error.args[0]}") from error
+
+
+_checked: set[tuple[Callable, tuple[Shapes, ...]]] = set()
+
+
+def _check_linear(function: Callable, name: str, arguments: tuple[Any, ...], w: Coefficients) -> None:
+    """Raise FormError where the form is not linear in each argument; tried once per form on random functions.
+
+    Coefficients are random numbers of the right tensor shape, so this also works while JAX traces them.
+    """
+    key = (function, tuple(str(shapes) for shapes in arguments))
+    if key in _checked:
+        return
+    rng = np.random.default_rng(0)
+    sample = jax.tree.map(lambda leaf: rng.uniform(0.5, 1.5, (*jnp.shape(leaf)[:-2], 1, 1)), w)
+    if "idx" in w:
+        sample["idx"] = w["idx"]
+    with jax.ensure_compile_time_eval():
+        for position in range(len(arguments)):
+            fields = [[_random(shapes, rng) for shapes in arguments] for _ in range(2)]
+            fields[1] = [fields[k == position][k] for k in range(len(arguments))]
+            combined = [
+                jax.tree.map(lambda a, b: 2.0 * a - 3.0 * b, a, b) if k == position else a
+                for k, (a, b) in enumerate(zip(*fields, strict=True))
+            ]
+            first, second, both = (_evaluate(function, parts, sample) for parts in (*fields, combined))
+            expected = 2.0 * first - 3.0 * second
+            if not np.allclose(both, expected, rtol=1e-8, atol=1e-8 * max(np.abs(first).max(), np.abs(second).max())):
+                which = ("trial", "test")[position] if len(arguments) == 2 else "test"
+                raise FormError(f"form '{name}' is not linear in its {which} function: check for a product or a term without it")
+    _checked.add(key)
+
+
+def _random(shapes: Shapes, rng: np.random.Generator) -> tuple[Field, ...]:
+    return tuple(
+        Field({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()}) for parts in shapes
+    )
+
+
+def _evaluate(function: Callable, arguments: Sequence[tuple[Field, ...]], w: Coefficients) -> np.ndarray:
+    return np.asarray(function(*(field for fields in arguments for field in fields), w))

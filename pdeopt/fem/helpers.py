@@ -1,0 +1,155 @@
+"""The helpers of weak forms, with the names and meanings of `skfem.helpers`, for NumPy and JAX arrays alike.
+
+Tensor axes come first, then cells and quadrature points. Products are written as elementwise products and sums, which
+XLA fuses into the loops around them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pdeopt.fem.field import Field, value_of
+
+
+def _stack(rows: list[Any]) -> Any:
+    xp = jnp if any(isinstance(row, jax.Array) for row in rows) else np
+    return xp.stack(xp.broadcast_arrays(*rows))
+
+
+def grad(u: Field) -> Any:
+    """Gradient (…, d, c, q)."""
+    return u.grad
+
+
+def div(u: Field) -> Any:
+    """Divergence, of an H(div) element or of a vector field."""
+    if u.div is not None:
+        return u.div
+    return trace(u.grad) if u.grad.ndim >= 4 else u.grad[0]
+
+
+def curl(u: Field) -> Any:
+    """Curl: of an H(curl) element, of a scalar or vector field in 2-D, of a vector field in 3-D."""
+    if u.curl is not None:
+        return u.curl
+    g = u.grad
+    if g.ndim == 3:
+        return _stack([g[1], -g[0]])
+    if g.shape[0] == 2:
+        return g[1, 0] - g[0, 1]
+    return _stack([g[2, 1] - g[1, 2], g[0, 2] - g[2, 0], g[1, 0] - g[0, 1]])
+
+
+def d(u: Field) -> Any:
+    """Gradient, divergence or curl, whichever the element has."""
+    return next(part for part in (u.grad, u.div, u.curl) if part is not None)
+
+
+def dd(u: Field) -> Any:
+    """Second derivatives (d, d, c, q), for elements that have them."""
+    return u.hess
+
+
+def sym_grad(u: Field) -> Any:
+    """Symmetric part of the gradient of a vector field."""
+    return 0.5 * (u.grad + transpose(u.grad))
+
+
+def dot(u: Any, v: Any) -> Any:
+    """u_i v_i."""
+    return (value_of(u) * value_of(v)).sum(0)
+
+
+def ddot(u: Any, v: Any) -> Any:
+    """u_ij v_ij."""
+    return (value_of(u) * value_of(v)).sum((0, 1))
+
+
+def dddot(u: Any, v: Any) -> Any:
+    """u_ijk v_ijk."""
+    return (value_of(u) * value_of(v)).sum((0, 1, 2))
+
+
+def inner(u: Any, v: Any) -> Any:
+    """The product of two tensors of the same rank; of tuples (mixed elements) the sum over their parts."""
+    if isinstance(u, tuple):
+        return sum(inner(a, b) for a, b in zip(u, v, strict=True))
+    product = value_of(u) * value_of(v)
+    return product.sum(tuple(range(product.ndim - 2)))
+
+
+def prod(u: Any, v: Any, w: Any = None) -> Any:
+    """u_i v_j, or u_i v_j w_k."""
+    pair = value_of(u)[:, None] * value_of(v)[None]
+    return pair if w is None else pair[:, :, None] * value_of(w)[None, None]
+
+
+def mul(A: Any, x: Any) -> Any:
+    """A_ij x_j, or A_ij B_jk."""
+    A, x = value_of(A), value_of(x)
+    if x.ndim >= A.ndim:
+        return (A[:, :, None] * x[None]).sum(1)
+    return (A * x[None]).sum(1)
+
+
+def trace(T: Any) -> Any:
+    """T_ii."""
+    T = value_of(T)
+    return sum(T[i, i] for i in range(1, T.shape[0])) + T[0, 0]
+
+
+def transpose(T: Any) -> Any:
+    """T_ji."""
+    return value_of(T).swapaxes(0, 1)
+
+
+def eye(w: Any, n: int) -> Any:
+    """The n × n diagonal tensor with w on its diagonal."""
+    w = value_of(w)
+    return _stack([_stack([w if i == j else 0.0 * w for j in range(n)]) for i in range(n)])
+
+
+def identity(w: Any, N: int | None = None) -> Any:
+    """The identity tensor at the quadrature points of w."""
+    size = value_of(w).shape[-3] if N is None else N
+    return eye(np.ones((1, 1)), size)
+
+
+def det(A: Any) -> Any:
+    """Determinant of a 2 × 2 or 3 × 3 tensor."""
+    A = value_of(A)
+    if A.shape[0] == 2:
+        return A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
+    return dot(A[0], cross(A[1], A[2]))
+
+
+def inv(A: Any) -> Any:
+    """Inverse of a 2 × 2 or 3 × 3 tensor."""
+    A = value_of(A)
+    if A.shape[0] == 2:
+        cofactors = _stack([_stack([A[1, 1], -A[0, 1]]), _stack([-A[1, 0], A[0, 0]])])
+    else:  # the columns of the inverse are cross products of rows
+        cofactors = transpose(_stack([cross(A[1], A[2]), cross(A[2], A[0]), cross(A[0], A[1])]))
+    return cofactors / det(A)
+
+
+def cross(a: Any, b: Any) -> Any:
+    """a × b: a scalar in 2-D, a vector in 3-D."""
+    a, b = value_of(a), value_of(b)
+    if a.shape[0] == 2:
+        return a[0] * b[1] - a[1] * b[0]
+    return _stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
+def jump(w: Any, *args: Any) -> Any:
+    """±args, by the side of the interior facet each comes from: ``ju, jv = jump(w, u, v)`` in a bilinear form.
+
+    Summed over both sides this is the jump; away from interior facets the arguments are returned unchanged.
+    """
+    sides = w.get("idx", (0,) * len(args))
+    signed = [(-1.0) ** side * value_of(arg) for side, arg in zip(sides, args, strict=False)]
+    return signed[0] if len(signed) == 1 else tuple(signed)

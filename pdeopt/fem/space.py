@@ -1,0 +1,243 @@
+"""Function spaces: a scikit-fem mesh and element, with the tables that assembly in JAX needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import skfem
+from jax.typing import ArrayLike
+from skfem.assembly.basis import AbstractBasis
+
+from pdeopt.fem.errors import FEMError, MeshError
+from pdeopt.fem.field import PARTS, Field
+from pdeopt.fem.mesh_check import check_mesh
+from pdeopt.sparse import CSRMatrix
+
+#: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
+Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Tables:
+    """What JAX needs of a space. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
+
+    Attributes:
+        dofs: (i, c) int32, the global number of each local dof.
+        components: for each component of a mixed element (one otherwise), part name → (tensor axes, i, c, q) of the
+            basis functions; c or q is 1 where the table does not depend on it.
+        dx: (c, q), quadrature weights times Jacobian determinants.
+        geometry: ``x``, ``h`` and, on facets, ``n``, as fields.
+    """
+
+    dofs: jax.Array
+    components: tuple[dict[str, jax.Array], ...]
+    dx: jax.Array
+    geometry: dict[str, Field]
+
+
+class FunctionSpace:
+    """Finite-element functions on a scikit-fem mesh, or on facets of it. Immutable.
+
+    Args:
+        mesh: any scikit-fem mesh; named boundaries and subdomains are used by name.
+        element: any scikit-fem element of the same cell type, also vector-valued and mixed ones.
+        order: polynomial degree that the quadrature integrates exactly; default twice the element's degree.
+
+    Raises:
+        MeshError: for inverted, folded or degenerate elements.
+    """
+
+    def __init__(self, mesh: skfem.Mesh, element: skfem.Element, *, order: int | None = None) -> None:
+        check_mesh(mesh)
+        if mesh.refdom is not element.refdom:
+            raise FEMError(
+                f"{type(element).__name__} lives on {element.refdom.__name__}, {type(mesh).__name__} has "
+                f"{mesh.refdom.__name__} cells: choose an element of the mesh's cell type"
+            )
+        self.order = 2 * element.maxdeg if order is None else order
+        self.basis: AbstractBasis = skfem.CellBasis(mesh, element, intorder=self.order)
+
+    @classmethod
+    def _from_basis(cls, basis: AbstractBasis, order: int) -> FunctionSpace:
+        space = cls.__new__(cls)
+        space.basis, space.order = basis, order
+        return space
+
+    def with_element(self, element: skfem.Element) -> FunctionSpace:
+        """The space of another element on the same cells or facets, with the same quadrature."""
+        basis = self.basis
+        if isinstance(basis, skfem.FacetBasis):
+            other = type(basis)(
+                basis.mesh, element, mapping=basis.mapping, facets=basis.find, quadrature=basis.quadrature
+            )
+        else:
+            other = basis.with_element(element)
+        return self._from_basis(other, self.order)
+
+    def boundary(self, facets: Facets = None) -> FunctionSpace:
+        """The traces on boundary facets, to integrate over them: Neumann and Robin terms, boundary functionals."""
+        indices = self._facets(facets)
+        basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
+        return self._from_basis(basis, self.order)
+
+    def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
+        """The traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
+        return tuple(  # type: ignore[return-value]
+            self._from_basis(
+                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order
+            )
+            for side in (0, 1)
+        )
+
+    def subdomain(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> FunctionSpace:
+        """The same functions, integrated over a part of the cells only."""
+        indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
+        basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
+        return self._from_basis(basis, self.order)
+
+    @property
+    def mesh(self) -> skfem.Mesh:
+        return self.basis.mesh
+
+    @property
+    def element(self) -> skfem.Element:
+        return self.basis.elem
+
+    @property
+    def n(self) -> int:
+        """Number of degrees of freedom."""
+        return int(self.basis.N)
+
+    @property
+    def locations(self) -> np.ndarray:
+        """(d, n), where each degree of freedom sits."""
+        return self.basis.doflocs
+
+    def dofs(self, facets: Facets = None) -> np.ndarray:
+        """Sorted degrees of freedom on boundary facets (default: on the whole boundary)."""
+        return np.sort(self.basis.get_dofs(self._facets(facets)).flatten())
+
+    def interior_dofs(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Sorted degrees of freedom of a subdomain's cells, including those on its rim."""
+        indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
+        return np.unique(self.basis.dofs.element_dofs[:, indices])
+
+    def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
+        """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant."""
+        values = np.asarray(function(self.locations))
+        return np.array(np.broadcast_to(values, (self.n,)))
+
+    def interpolate(self, values: ArrayLike) -> Any:
+        """The function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.
+
+        Returns a Field, or a tuple of them for a mixed element. Differentiable in ``values``.
+        """
+        values = jnp.asarray(values)
+        if values.shape != (self.n,):
+            raise FEMError(f"interpolate expects one value per degree of freedom, ({self.n},), got shape {values.shape}")
+        fields = _interpolate(self.tables, values)
+        return fields if len(fields) > 1 else fields[0]
+
+    def per_element(self, values: ArrayLike) -> Field:
+        """The function that is constant in each element, from ``values`` (mesh elements,). Differentiable."""
+        values = jnp.asarray(values)
+        if values.shape != (self.mesh.nelements,):
+            raise FEMError(f"per_element expects shape ({self.mesh.nelements},), got {values.shape}")
+        cells = self.basis.tind
+        return Field({"value": (values if cells is None else values[cells])[:, None]})
+
+    def point_evaluation(self, points: ArrayLike) -> CSRMatrix:
+        """The matrix (k, n) that evaluates a function of this space at points (d, k).
+
+        Raises FEMError that lists the points outside the mesh.
+        """
+        points = np.atleast_2d(np.asarray(points, float))
+        if points.ndim != 2 or points.shape[0] != self.mesh.dim():
+            raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
+        try:
+            matrix = self.basis.probes(points).tocsr()
+        except ValueError as error:
+            raise FEMError(self._points_outside(points)) from error
+        matrix.sum_duplicates()
+        return CSRMatrix.from_scipy(matrix)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The arrays of this space, made on first use."""
+        basis = self.basis
+        fields = basis.default_parameters()
+        with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
+            return Tables(
+                dofs=jnp.asarray(basis.element_dofs, jnp.int32),
+                components=tuple(_component_tables(basis, k) for k in range(len(basis.basis[0]))),
+                dx=jnp.asarray(basis.dx),
+                geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},
+            )
+
+    def _facets(self, facets: Facets) -> np.ndarray:
+        if facets is None:
+            return self.mesh.boundary_facets()
+        return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
+
+    def _named(self, key: Any, known: dict | None, what: str, normalize: Callable) -> np.ndarray:
+        names = [key] if isinstance(key, str) else key if isinstance(key, (list, tuple, set)) else []
+        for name in names:
+            if isinstance(name, str) and name not in (known or {}):
+                have = ", ".join(map(repr, known)) if known else "none; name them with mesh.with_boundaries({...})"
+                raise MeshError(f"the mesh has no {what} named {name!r}; it has {have}")
+        indices = normalize(key)
+        if len(indices) == 0:
+            raise MeshError(f"the {what} {key!r} is empty")
+        return indices
+
+    def _points_outside(self, points: np.ndarray) -> str:
+        finder = self.mesh.element_finder(mapping=self.basis.mapping)
+
+        def is_outside(point: np.ndarray) -> bool:
+            try:
+                finder(*point[:, None])
+            except ValueError:
+                return True
+            return False
+
+        outside = [k for k in range(points.shape[1]) if is_outside(points[:, k])]
+        listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
+        return f"{len(outside)} of {points.shape[1]} points lie outside the mesh ({listed}{' …' * (len(outside) > 5)})"
+
+    def __repr__(self) -> str:
+        kind = type(self.basis).__name__
+        return f"FunctionSpace({type(self.element).__name__} on {type(self.mesh).__name__}, n={self.n}, {kind})"
+
+
+def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Array]:
+    functions = [dict(zip(PARTS, local[component].astuple, strict=True)) for local in basis.basis]
+    present = [name for name in PARTS if functions[0][name] is not None]
+    return {name: jnp.asarray(_compressed([f[name] for f in functions])) for name in present}
+
+
+def _compressed(parts: list[np.ndarray]) -> np.ndarray:
+    """(tensor axes, i, c, q) from the parts (tensor axes, c, q) of each basis function, c and q cut to 1 where constant."""
+    by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
+    by_cell = slice(1) if all((part == part[..., :1, :]).all() for part in parts) else slice(None)
+    return np.stack([np.asarray(part[..., by_cell, by_point]) for part in parts], axis=-3)
+
+
+def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
+    local = values.at[tables.dofs].get(mode="promise_in_bounds")  # (i, c)
+    return tuple(
+        Field({name: _combine(table, local) for name, table in component.items()}) for component in tables.components
+    )
+
+
+def _combine(table: jax.Array, local: jax.Array) -> jax.Array:
+    """Σ_i local[i, c] · table[…, i, c, q]; written out for few functions, which XLA then fuses into the form."""
+    if len(local) <= 4:
+        return sum(local[i][:, None] * table[..., i, :, :] for i in range(len(local)))  # type: ignore[return-value]
+    return (local[:, :, None] * table).sum(-3)

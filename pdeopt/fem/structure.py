@@ -1,0 +1,115 @@
+"""Which parts of its arguments a form uses, and which pairs of parts it couples: found once, by tracing.
+
+A bilinear form is a(u, v) = Σ_st C_st u_s v_t at every quadrature point, where s and t run over the *slots* of u and
+v: an entry of the value, of the gradient, and so on. Assembly evaluates C on unit slots, and leaves out the pairs that
+are zero whatever the coefficients are: of ∇u·∇v in 2-D two of four stay, of linear elasticity in 3-D 21 of 81.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from pdeopt.fem.field import Field
+
+
+@dataclass(frozen=True, order=True)
+class Slot:
+    """One scalar entry of a trial or test function: which component, which part, which entry of the tensor."""
+
+    component: int
+    part: str
+    index: tuple[int, ...]
+
+
+Shapes = tuple[dict[str, tuple[int, ...]], ...]
+"""For each component, part name → tensor shape."""
+
+
+def slots_of(shapes: Shapes, used: set[tuple[int, str]]) -> tuple[Slot, ...]:
+    """All slots of the used parts."""
+    return tuple(
+        Slot(component, part, index)
+        for component, parts in enumerate(shapes)
+        for part, shape in parts.items()
+        if (component, part) in used
+        for index in np.ndindex(*shape)
+    )
+
+
+def unit(shapes: Shapes, slot: Slot) -> tuple[Field, ...]:
+    """The function whose only nonzero entry is ``slot``, as NumPy fields of one cell and one point."""
+
+    def part(component: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.zeros((*shape, 1, 1))
+        if (component, name) == (slot.component, slot.part):
+            array[slot.index] = 1.0
+        return array
+
+    return tuple(
+        Field({name: part(component, name, shape) for name, shape in parts.items()})
+        for component, parts in enumerate(shapes)
+    )
+
+
+class _Recorder(dict):
+    """The parts of a field, noting which ones are asked for."""
+
+    def __init__(self, parts: dict[str, Any], component: int, used: set[tuple[int, str]]) -> None:
+        super().__init__(parts)
+        self._component, self._used = component, used
+
+    def __getitem__(self, name: str) -> Any:
+        self._used.add((self._component, name))
+        return super().__getitem__(name)
+
+
+def recording(shapes: Shapes, used: set[tuple[int, str]], rng: np.random.Generator) -> tuple[Field, ...]:
+    """A random function that adds to ``used`` what a form asks of it."""
+    return tuple(
+        Field(_Recorder({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()}, component, used))
+        for component, parts in enumerate(shapes)
+    )
+
+
+_LINEAR = frozenset(
+    "add add_any sub neg reshape broadcast_in_dim convert_element_type squeeze transpose reduce_sum concatenate slice "
+    "copy real imag conj expand_dims".split()
+)
+
+
+def zero_outputs(closed: ClosedJaxpr, zero_inputs: Sequence[bool]) -> list[bool]:
+    """For each output of a traced function: is it zero whatever the inputs are (which are finite)?
+
+    Zeros enter as constants (the unit functions) and spread through products and sums; any operation that is not
+    listed counts as nonzero, so the answer errs on the side of keeping a term.
+    """
+    jaxpr = closed.jaxpr
+    zero = {var: not np.any(np.asarray(value)) for var, value in zip(jaxpr.constvars, closed.consts, strict=True)}
+    zero |= dict(zip(jaxpr.invars, zero_inputs, strict=True))
+
+    def is_zero(atom: Any) -> bool:
+        return not np.any(np.asarray(atom.val)) if isinstance(atom, Literal) else zero[atom]
+
+    for equation in jaxpr.eqns:
+        flags = _zero_results(equation, [is_zero(atom) for atom in equation.invars])
+        zero |= dict(zip(equation.outvars, flags, strict=True))
+    return [is_zero(atom) for atom in jaxpr.outvars]
+
+
+def _zero_results(equation: Any, zero_inputs: list[bool]) -> list[bool]:
+    name = equation.primitive.name
+    inner = equation.params.get("jaxpr")
+    if isinstance(inner, ClosedJaxpr):
+        return zero_outputs(inner, zero_inputs)
+    if name in ("mul", "dot_general"):
+        return [any(zero_inputs)]
+    if name == "div":
+        return [zero_inputs[0]]
+    if name in _LINEAR:
+        return [all(zero_inputs)]
+    return [False] * len(equation.outvars)

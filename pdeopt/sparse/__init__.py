@@ -1,0 +1,31 @@
+"""A differentiable sparse linear solver for JAX. It knows arrays only: no meshes, no forms.
+
+Importing it switches JAX to 64-bit floating point, which every solve here needs.
+"""
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+from pdeopt.sparse.dense import dense_solve_pullback
+from pdeopt.sparse.errors import SolveError, solve_errors
+from pdeopt.sparse.matrix import CSRMatrix
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solve import linear_solve
+from pdeopt.sparse.solvers import DirectSolver, Solver, Work, clear_memo, resolve_solver, solver_names, work
+
+__all__ = [
+    "CSRMatrix",
+    "DirectSolver",
+    "SolveError",
+    "Solver",
+    "SparsityPattern",
+    "Work",
+    "clear_memo",
+    "dense_solve_pullback",
+    "linear_solve",
+    "resolve_solver",
+    "solve_errors",
+    "solver_names",
+    "work",
+]

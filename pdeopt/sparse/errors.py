@@ -1,0 +1,49 @@
+"""The one error of the sparse solves, and how it crosses JAX."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+
+class SolveError(RuntimeError):
+    """A linear system that cannot be posed or solved; the message says why and what to do."""
+
+
+_recent: deque[SolveError] = deque(maxlen=8)
+
+
+def report(error: SolveError) -> SolveError:
+    """Remember ``error`` before it is raised inside a host callback, so that `solve_errors` can find it."""
+    _recent.append(error)
+    return error
+
+
+@contextmanager
+def solve_errors() -> Iterator[None]:
+    """Raise a failed solve as `SolveError`, also out of compiled code.
+
+    JAX turns an exception inside a host callback into a ``JaxRuntimeError`` whose text ends with the original
+    message; inside this block the original is raised instead. Wait for the results inside the block
+    (``jax.block_until_ready``), because compiled code runs asynchronously.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        text = str(error)
+        for failure in reversed(_recent):
+            if str(failure) in text:
+                raise failure from None
+        raise
+
+
+def _is_not_a_solve_error(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], SolveError))
+
+
+# JAX logs the traceback of every exception in a callback; ours is raised with its own message, once.
+logging.getLogger("jax._src.callback").addFilter(_is_not_a_solve_error)

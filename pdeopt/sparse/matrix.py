@@ -1,0 +1,87 @@
+"""A sparse matrix that JAX can differentiate: its values are the leaf, its pattern is structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax.typing import ArrayLike
+
+from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.pattern import SparsityPattern
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class CSRMatrix:
+    """A compressed-row matrix, a JAX pytree: ``data`` (nnz,) is differentiable, ``pattern`` is static.
+
+    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A`` and ``A.T``.
+    """
+
+    data: jax.Array
+    pattern: SparsityPattern = field(metadata={"static": True})
+
+    __array_ufunc__ = None  # NumPy scalars and arrays on the left leave the operation to this class
+
+    @classmethod
+    def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> CSRMatrix:
+        """The values and the pattern of a SciPy matrix; explicit zeros stay stored."""
+        csr = sp.csr_matrix(matrix)
+        return cls(jnp.asarray(csr.data), SparsityPattern.from_scipy(csr))
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """A SciPy matrix with the same stored entries (concrete values only)."""
+        return sp.csr_matrix((np.asarray(self.data), self.pattern.indices, self.pattern.indptr), self.shape)
+
+    def __repr__(self) -> str:
+        return f"CSRMatrix({self.shape[0]} x {self.shape[1]}, nnz={self.pattern.nnz}, {self.data.dtype})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pattern.shape
+
+    @property
+    def T(self) -> CSRMatrix:
+        pattern, order = self.pattern.transpose()
+        return CSRMatrix(self.data[order], pattern)
+
+    def __matmul__(self, x: ArrayLike) -> jax.Array:
+        x = jnp.asarray(x)
+        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
+            raise SolveError(f"A @ x: A is {self.shape}, x is {x.shape}; expected ({self.shape[1]},) or ({self.shape[1]}, k)")
+        return matrix_product(self.pattern, self.data, x)
+
+    def __add__(self, other: CSRMatrix) -> CSRMatrix:
+        if not isinstance(other, CSRMatrix):
+            return NotImplemented
+        if self.pattern == other.pattern:
+            return CSRMatrix(self.data + other.data, self.pattern)
+        pattern, here, there = self.pattern.union(other.pattern)
+        dtype = jnp.result_type(self.data, other.data)
+        data = jnp.zeros(pattern.nnz, dtype).at[here].add(self.data).at[there].add(other.data)
+        return CSRMatrix(data, pattern)
+
+    def __mul__(self, factor: ArrayLike) -> CSRMatrix:
+        if jnp.ndim(factor) != 0:
+            raise TypeError("c * A needs a scalar c; use A @ x for a product with a vector")
+        return CSRMatrix(self.data * factor, self.pattern)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> CSRMatrix:
+        return CSRMatrix(-self.data, self.pattern)
+
+    def __sub__(self, other: CSRMatrix) -> CSRMatrix:
+        return self + (-other)
+
+
+def matrix_product(pattern: SparsityPattern, data: jax.Array, x: jax.Array) -> jax.Array:
+    """A x for x of shape (columns,) or (columns, k), in JAX."""
+    scale = data if x.ndim == 1 else data[:, None]
+    terms = scale * x.at[pattern.indices].get(mode="promise_in_bounds")
+    rows = jnp.zeros((pattern.shape[0], *x.shape[1:]), terms.dtype)
+    return rows.at[pattern.rows].add(terms, indices_are_sorted=True, mode="promise_in_bounds")

@@ -1,0 +1,121 @@
+"""Sparsity patterns: where a matrix may be nonzero, independent of its values."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError
+
+
+@dataclass(frozen=True, eq=False)
+class SparsityPattern:
+    """The structure of a sparse matrix in compressed-row form, rows sorted, without duplicates.
+
+    Patterns are compared and hashed by content, so that equal patterns share compiled code and symbolic
+    factorizations.
+
+    Attributes:
+        indptr: (rows + 1,) int32, row r owns the entries ``indptr[r]:indptr[r + 1]``.
+        indices: (nnz,) int32, the column of each stored entry.
+        shape: (rows, columns).
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_entries(cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> tuple[SparsityPattern, np.ndarray]:
+        """The pattern that holds all entries (rows[k], cols[k]), and for each k its place z in the values, int32."""
+        keys = np.asarray(rows, np.int64) * shape[1] + np.asarray(cols, np.int64)
+        unique, place = np.unique(keys, return_inverse=True)
+        counts = np.bincount(unique // shape[1], minlength=shape[0])
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        pattern = cls(indptr, (unique % shape[1]).astype(np.int32), shape)
+        return pattern, place.reshape(np.shape(rows)).astype(np.int32)
+
+    @classmethod
+    def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> SparsityPattern:
+        """The pattern of a SciPy matrix; explicit zeros stay. Raises SolveError where indices are not canonical."""
+        csr = sp.csr_matrix(matrix)
+        if not csr.has_canonical_format:
+            raise SolveError(
+                "the CSR matrix has unsorted or duplicate column indices; call matrix.sum_duplicates() first"
+            )
+        return cls(csr.indptr.astype(np.int32), csr.indices.astype(np.int32), (int(csr.shape[0]), int(csr.shape[1])))
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored entries."""
+        return len(self.indices)
+
+    @property
+    def is_square(self) -> bool:
+        return self.shape[0] == self.shape[1]
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(nnz,) int32, the row of each stored entry; the column is ``indices``."""
+        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+
+    @cached_property
+    def _transposition(self) -> tuple[SparsityPattern, np.ndarray]:
+        order = np.lexsort((self.rows, self.indices)).astype(np.int32)
+        counts = np.bincount(self.indices, minlength=self.shape[1])
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return SparsityPattern(indptr, self.rows[order], self.shape[::-1]), order
+
+    def transpose(self) -> tuple[SparsityPattern, np.ndarray]:
+        """The pattern of the transposed matrix, and ``order`` with ``A.T.data = A.data[order]``."""
+        return self._transposition
+
+    def union(self, other: SparsityPattern) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
+        """The pattern that holds both, and the places of the entries of each in it."""
+        if self.shape != other.shape:
+            raise SolveError(f"cannot add matrices of shapes {self.shape} and {other.shape}")
+        return _union(self, other)
+
+    def submatrix(self, rows: np.ndarray, cols: np.ndarray) -> tuple[SparsityPattern, np.ndarray]:
+        """The pattern of ``A[rows][:, cols]`` (both sorted), and ``kept`` with ``sub.data = A.data[kept]``."""
+        row_number = _renumbering(rows, self.shape[0])
+        col_number = _renumbering(cols, self.shape[1])
+        kept = np.flatnonzero((row_number[self.rows] >= 0) & (col_number[self.indices] >= 0)).astype(np.int32)
+        counts = np.bincount(row_number[self.rows[kept]], minlength=len(rows))
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return SparsityPattern(indptr, col_number[self.indices[kept]], (len(rows), len(cols))), kept
+
+    @cached_property
+    def _digest(self) -> bytes:
+        content = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
+        content.update(np.ascontiguousarray(self.indptr))
+        content.update(np.ascontiguousarray(self.indices))
+        return content.digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, SparsityPattern) and self._digest == other._digest)
+
+    def __repr__(self) -> str:
+        return f"SparsityPattern({self.shape[0]} x {self.shape[1]}, nnz={self.nnz})"
+
+
+def _renumbering(kept: np.ndarray, size: int) -> np.ndarray:
+    """(size,) int32, the new number of each kept index, -1 elsewhere."""
+    number = np.full(size, -1, np.int32)
+    number[kept] = np.arange(len(kept), dtype=np.int32)
+    return number
+
+
+@lru_cache(maxsize=32)
+def _union(first: SparsityPattern, second: SparsityPattern) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
+    rows = np.concatenate([first.rows, second.rows])
+    cols = np.concatenate([first.indices, second.indices])
+    pattern, place = SparsityPattern.from_entries(rows, cols, first.shape)
+    return pattern, place[: first.nnz], place[first.nnz :]

@@ -1,0 +1,97 @@
+"""The differentiable sparse solve: one rule, forward and reverse mode, any order."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.sparse.errors import SolveError, solve_errors
+from pdeopt.sparse.matrix import CSRMatrix, matrix_product
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers import Solver, resolve_solver
+
+
+def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> jax.Array:
+    """Solve A x = b, differentiably in ``A.data`` and ``b``: both modes, any order, under ``jit`` and ``vmap``.
+
+    Args:
+        A: square, real or complex, `float64` or `complex128`.
+        b: (n,), or (n, k) for k right-hand sides that share the factorization.
+        solver: a name ("auto", "rslab", "superlu") or a solver object.
+
+    Returns:
+        x of the shape of b.
+
+    Raises:
+        SolveError: for a matrix that is not square, singular or not finite, for a shape or dtype that does not fit, or
+            when no solver reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError``, unless
+            the call stands in ``with solve_errors():``.
+    """
+    b = jnp.asarray(b)
+    _check(A, b)
+    dtype = jnp.result_type(A.data, b)
+    data, b = A.data.astype(dtype), b.astype(dtype)
+    with solve_errors():
+        x = _solve(A.pattern, resolve_solver(solver), data, b)
+        return x if isinstance(x, jax.core.Tracer) else jax.block_until_ready(x)
+
+
+def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Array) -> jax.Array:
+    """The rule. With x = A⁻¹ b and the cotangent x̄ of x:
+
+        Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]    (derived in `dense_solve_pullback`).
+
+    `custom_linear_solve` states it as the identity A x = b: its tangent solves A ẋ = ḃ − Ȧ x with the same `solve`, and
+    transposing that gives the three formulas, Aᵀ λ = x̄ with `transpose_solve` and Ā as the transpose of the product
+    Ȧ x, which visits stored entries only. Both are linear solves again, hence derivatives of every order.
+    """
+    return jax.lax.custom_linear_solve(
+        matvec=partial(matrix_product, pattern, data),
+        b=b,
+        solve=lambda _, rhs: _host_solve(pattern, solver, False, data, rhs),
+        transpose_solve=lambda _, rhs: _host_solve(pattern, solver, True, data, rhs),
+    )
+
+
+def _host_solve(pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array) -> jax.Array:
+    callback = partial(_solve_batch, pattern, solver, transposed)
+    result = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
+    return jax.pure_callback(callback, result, data, rhs, vmap_method="expand_dims")
+
+
+def _solve_batch(pattern: SparsityPattern, solver: Solver, transposed: bool, data, rhs) -> np.ndarray:
+    """On the host, NumPy only: solve for data (..., nnz) and rhs (..., n[, k]), leading axes of `vmap` broadcast.
+
+    Right-hand sides that share a matrix are solved together, in one call.
+    """
+    data, rhs = np.asarray(data), np.asarray(rhs)
+    lead = data.ndim - 1
+    columns = rhs if rhs.ndim == lead + 2 else rhs[..., None]
+    batch = np.broadcast_shapes(data.shape[:-1], columns.shape[:lead])
+    columns = np.broadcast_to(columns, batch + columns.shape[lead:])
+    result = np.empty(columns.shape, columns.dtype)
+    for index in np.ndindex(*data.shape[:-1]):
+        shared = tuple(i if size > 1 else slice(None) for i, size in zip(index, data.shape[:-1], strict=True))
+        block = np.moveaxis(columns[shared], -2, 0)  # (n, …, k)
+        x = solver.solve(pattern, data[index], np.ascontiguousarray(block.reshape(len(block), -1)), transposed)
+        result[shared] = np.moveaxis(x.reshape(block.shape), 0, -2)
+    return result.reshape(batch + rhs.shape[lead:])
+
+
+def _check(A: CSRMatrix, b: jax.Array) -> None:
+    if not isinstance(A, CSRMatrix):
+        raise SolveError(f"A must be a CSRMatrix, got {type(A).__name__}; use CSRMatrix.from_scipy(A)")
+    if not A.pattern.is_square:
+        raise SolveError(f"A must be square, got shape {A.shape}")
+    n = A.shape[0]
+    if b.ndim not in (1, 2) or b.shape[0] != n:
+        raise SolveError(f"b has shape {b.shape}; expected ({n},) or ({n}, k) for a matrix of shape {A.shape}")
+    if A.data.shape != (A.pattern.nnz,):
+        raise SolveError(f"A.data has shape {A.data.shape}; its pattern stores {A.pattern.nnz} entries")
+    for name, array in (("A.data", A.data), ("b", b)):
+        if array.dtype not in (jnp.float64, jnp.complex128):
+            raise SolveError(f"{name} has dtype {array.dtype}; expected float64 or complex128: use {name}.astype(float)")

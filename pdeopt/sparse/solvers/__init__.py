@@ -1,0 +1,51 @@
+"""Solvers of sparse linear systems on the host. They see NumPy arrays and never call JAX."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.backends import rslab_is_installed
+from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
+from pdeopt.sparse.solvers.counters import Work, work
+
+__all__ = ["DirectSolver", "Solver", "Work", "clear_memo", "resolve_solver", "solver_names", "work"]
+
+_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU}
+
+
+class Solver(Protocol):
+    """Anything immutable and hashable that solves with a matrix and with its transpose."""
+
+    @property
+    def name(self) -> str: ...
+
+    def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """X (n, k) with A X = rhs (or Aᵀ X = rhs); raises SolveError rather than return a wrong X."""
+        ...
+
+
+def solver_names() -> list[str]:
+    """The names that `resolve_solver` takes."""
+    return ["auto", *_BY_NAME]
+
+
+def resolve_solver(solver: str | Solver) -> Solver:
+    """A solver by its name; "auto" is rslab where its wheel is installed, SuperLU otherwise. Raises SolveError."""
+    if not isinstance(solver, str):
+        return solver
+    if solver == "auto":
+        return RSLAB if rslab_is_installed() else SUPERLU
+    if solver not in _BY_NAME:
+        raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}")
+    if solver == "rslab" and not rslab_is_installed():
+        raise SolveError("solver 'rslab' is not installed; run: pip install rslab")
+    return _BY_NAME[solver]
+
+
+def clear_memo() -> None:
+    """Forget all analyses and factorizations, and free their memory; no result changes."""
+    memo.clear()

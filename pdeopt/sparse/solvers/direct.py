@@ -1,0 +1,136 @@
+"""Direct solvers: factor once, check every residual, fall back to the next library when one is not trustworthy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.backends import (
+    Analyze,
+    Factor,
+    analyze_rslab_ldlt,
+    analyze_rslab_lu,
+    analyze_superlu,
+)
+from pdeopt.sparse.solvers.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.counters import work
+
+#: Normwise backward error ‖Ax − b‖ / (‖A‖‖x‖ + ‖b‖) up to which a solution is accepted (rounding gives 1e-16).
+ACCEPTED_BACKWARD_ERROR = 1e-12
+#: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
+SINGULAR_GROWTH = 1e14
+
+memo = Memo()
+
+
+@dataclass(frozen=True)
+class DirectSolver:
+    """Factor with the first backend that gives a small residual.
+
+    Attributes:
+        name: as in `summary.json` and ``--solver``.
+        symmetric: backends to try, in order, when the values are symmetric.
+        general: the same for any other matrix.
+    """
+
+    name: str
+    symmetric: tuple[Analyze, ...]
+    general: tuple[Analyze, ...]
+
+    def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host. Raises SolveError."""
+        with memo.lock:
+            _check_finite(data, rhs)
+            entry = memo.lookup(pattern, data)
+            if transposed:
+                work.adjoint_solves += 1
+            else:
+                work.solves += 1
+            return self._first_trustworthy(entry, rhs, transposed)
+
+    def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        reasons = []
+        for analyze in self.symmetric if entry.is_symmetric else self.general:
+            try:
+                factor, is_first = memo.factor(entry, analyze)
+                if is_first:  # a consistent right-hand side hides a singular matrix; a random one does not
+                    probe = np.random.default_rng(0).standard_normal((len(rhs), 1)).astype(rhs.dtype)
+                    _refuse_growth(entry, factor.solve(probe, False), probe, False)
+                return _checked(entry, factor, rhs, transposed)
+            except RuntimeError as error:
+                entry.factors[analyze] = error  # the adjoint solve does not try it again
+                reasons.append(f"{analyze.__name__.removeprefix('analyze_')}: {error}")
+        raise report(_unsolvable(entry, reasons))
+
+
+def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+    """The solution with at most one step of iterative refinement; RuntimeError where that is not enough."""
+    A = sp.csr_matrix((entry.data, entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
+    operator = A.T if transposed else A
+    norm = entry.row_sums.max()
+    x = factor.solve(rhs, transposed)
+    residual = rhs - operator @ x
+    error = _backward_error(norm, x, rhs, residual)
+    if not error <= ACCEPTED_BACKWARD_ERROR:
+        x = x + factor.solve(residual, transposed)
+        error = _backward_error(norm, x, rhs, rhs - operator @ x)
+    if not error <= ACCEPTED_BACKWARD_ERROR:
+        raise RuntimeError(f"backward error {error:.1e} after refinement")
+    _refuse_growth(entry, x, rhs, transposed)
+    return x
+
+
+def _backward_error(norm: float, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
+    scale = norm * np.abs(x).max(0, initial=0) + np.abs(rhs).max(0, initial=0)
+    return float((np.abs(residual).max(0, initial=0) / np.where(scale == 0, 1, scale)).max(initial=0))
+
+
+def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> None:
+    """RuntimeError where |A||x| / |b| shows that A is singular to working precision.
+
+    The quotient is taken with rows scaled to one, so that mixed units do not matter; only when the cheap, unscaled
+    bound is already suspicious.
+    """
+    size = np.abs(rhs).max(initial=0)
+    if np.abs(x).max(initial=0) * entry.row_sums.max(initial=0) <= 1e-2 * SINGULAR_GROWTH * size:
+        return
+    magnitude = sp.csr_matrix((np.abs(entry.data), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
+    magnitude = magnitude.T if transposed else magnitude
+    scale = np.asarray(magnitude.sum(1)).reshape(-1, 1)
+    growth = (magnitude @ np.abs(x) / scale).max(0) / (np.abs(rhs) / scale).max(0)
+    if not (growth[np.isfinite(growth)] <= SINGULAR_GROWTH).all():
+        raise RuntimeError(f"the solution is {growth.max():.0e} times larger than the right-hand side allows")
+
+
+def _check_finite(data: np.ndarray, rhs: np.ndarray) -> None:
+    for name, values in (("A", data), ("b", rhs)):
+        if not np.isfinite(values.sum()) and not np.isfinite(values).all():
+            bad = np.flatnonzero(~np.isfinite(values))
+            raise report(
+                SolveError(
+                    f"{name} is not finite: {len(bad)} of {values.size} values are NaN or infinite; "
+                    "check the parameters and coefficients that went into it"
+                )
+            )
+
+
+def _unsolvable(entry: Factored, reasons: list[str]) -> SolveError:
+    n = entry.pattern.shape[0]
+    empty = np.flatnonzero(entry.row_sums == 0)
+    detail = f"; row {empty[0]} is zero ({len(empty)} such rows)" if len(empty) else ""
+    return SolveError(
+        f"the {n} x {n} matrix is singular to working precision{detail} ({'; '.join(reasons)}). A pure Neumann problem "
+        "needs a Dirichlet value, a Robin term or a constraint on the mean; a coefficient may have become zero"
+    )
+
+
+SUPERLU = DirectSolver("superlu", (analyze_superlu,), (analyze_superlu,))
+RSLAB = DirectSolver(
+    "rslab",
+    (analyze_rslab_ldlt, analyze_rslab_lu, analyze_superlu),
+    (analyze_rslab_lu, analyze_superlu),
+)
