@@ -119,13 +119,13 @@ def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: 
     return contract(density, trial_tables, test_tables, shape)
 
 
-def _flux(density: dict[tuple[Slot, Slot], jax.Array], trial: dict[Slot, jax.Array], t: Slot) -> jax.Array:
-    """(j, c, q), Σ_s density[s, t] · trial[s, j]: what the basis functions pair with in slot t of the test function."""
-    return sum(values * trial[s] for (s, other), values in density.items() if other == t)  # type: ignore[return-value]
-
-
 def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
-    fluxes = {t: _flux(density, trial, t) for t in test}
+    """Every entry as its own expression of (c, q) arrays: slicing a stacked intermediate would make its adjoint slow."""
+
+    def flux(t: Slot, j: int) -> jax.Array:
+        return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)  # type: ignore[return-value]
+
+    fluxes = {t: [flux(t, j) for j in range(shape[1])] for t in test}
 
     def entry(i: int, j: int) -> jax.Array:
         return sum(test[t][i] * fluxes[t][j] for t in test).sum(-1)  # type: ignore[attr-defined]
@@ -140,6 +140,9 @@ def _batched(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]
     def lay_out(tables: list[jax.Array]) -> jax.Array:  # (c, q, t, i)
         return jnp.stack([jnp.moveaxis(jnp.broadcast_to(t, (len(t), *points)), 0, -1) for t in tables], axis=2)
 
+    def flux(t: Slot) -> jax.Array:
+        return sum(values * trial[s] for (s, other), values in density.items() if other == t)  # type: ignore[return-value]
+
     left = lay_out([test[t] for t in test])
-    right = lay_out([_flux(density, trial, t) for t in test])
+    right = lay_out([flux(t) for t in test])
     return jnp.moveaxis(jnp.einsum("cqti,cqtj->cij", left, right), 0, -1)

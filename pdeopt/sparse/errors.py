@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
+import numpy as np
 
 
 class SolveError(RuntimeError):
@@ -34,11 +35,22 @@ def solve_errors() -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        _replace_failed_token()
         text = str(error)
         for failure in reversed(_recent):
             if str(failure) in text:
                 raise failure from None
         raise
+
+
+@jax.jit
+def _callback_that_succeeds() -> jax.Array:
+    return jax.pure_callback(lambda: np.zeros(()), jax.ShapeDtypeStruct((), np.float64))
+
+
+def _replace_failed_token() -> None:
+    """JAX keeps the outcome of the last run with a callback, and would print a failed one again when Python exits."""
+    jax.block_until_ready(_callback_that_succeeds())
 
 
 def _is_not_a_solve_error(record: logging.LogRecord) -> bool:

@@ -7,13 +7,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize
 from pdeopt.sparse.solvers.counters import work
 
 
-@dataclass
+@dataclass(eq=False)
 class Factored:
     """A matrix, its norms, and the factorizations of it so far by backend (an exception where one failed)."""
 
@@ -84,7 +85,8 @@ def _holds(entry: Factored, pattern: SparsityPattern, data: np.ndarray) -> bool:
 
 
 def _row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
-    return np.bincount(pattern.rows, np.abs(data), minlength=pattern.shape[0])
+    magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
+    return magnitude @ np.ones(pattern.shape[1])
 
 
 def _is_symmetric(pattern: SparsityPattern, data: np.ndarray) -> bool:

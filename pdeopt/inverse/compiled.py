@@ -1,0 +1,38 @@
+"""Compile a function of arrays once, with everything it closes over passed as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from pdeopt.sparse import solve_errors
+
+
+class Compiled:
+    """``jax.jit`` for functions that close over large tables (spaces, matrices, data).
+
+    A closed-over array becomes a literal of the program, which XLA then folds for seconds (10.6 s at 524 k triangles);
+    traced to a jaxpr first, the arrays are its constants, and are passed as arguments. Failed solves raise SolveError.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._programs: dict[tuple, Callable[..., Any]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        arrays = tuple(np.asarray(arg, float) if not isinstance(arg, jax.Array) else arg for arg in args)
+        key = tuple((array.shape, str(array.dtype)) for array in arrays)
+        if key not in self._programs:
+            self._programs[key] = _program(self._function, arrays)
+        with solve_errors():
+            return jax.block_until_ready(self._programs[key](*arrays))
+
+
+def _program(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[..., Any]:
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arrays)
+    structure = jax.tree.structure(shapes)
+    run = jax.jit(lambda constants, *inputs: jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs))
+    return lambda *inputs: jax.tree.unflatten(structure, run(closed.consts, *inputs))

@@ -1,0 +1,76 @@
+"""Parametrizations: from the parameter m that is optimized to the physical coefficient, pointwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.inverse.errors import InputError
+
+
+class Parametrization(Protocol):
+    """A smooth pointwise map m ↦ coefficient with an inverse."""
+
+    def __call__(self, m: jax.Array) -> Any: ...
+
+    def inverse(self, coefficient: ArrayLike) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The coefficient itself: sources, boundary values, anything without a sign."""
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        return m
+
+    def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+        return np.asarray(coefficient, float)
+
+
+@dataclass(frozen=True)
+class Log:
+    """coefficient = reference · exp(m): positive for every m."""
+
+    reference: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.reference > 0:
+            raise InputError(f"the reference of a positive coefficient is {self.reference}; expected a number > 0")
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        return self.reference * jnp.exp(m)
+
+    def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+        """m of a positive coefficient; raises InputError where it is zero or negative."""
+        values = np.asarray(coefficient, float)
+        if not (values > 0).all():
+            bad = values[~(values > 0)]
+            raise InputError(f"{bad.size} of {values.size} values of a positive coefficient are not > 0, e.g. {bad.flat[0]}")
+        return np.log(values / self.reference)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds for every m."""
+
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not self.lower < self.upper:
+            raise InputError(f"bounds are {self.lower} and {self.upper}; expected lower < upper")
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(m)
+
+    def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+        """m of a coefficient strictly between the bounds; raises InputError elsewhere."""
+        values = np.asarray(coefficient, float)
+        if not ((values > self.lower) & (values < self.upper)).all():
+            raise InputError(f"values range over [{values.min()}, {values.max()}]; expected ({self.lower}, {self.upper})")
+        return np.log((values - self.lower) / (self.upper - values))

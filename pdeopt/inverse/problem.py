@@ -1,0 +1,80 @@
+"""What a problem file returns: everything a run, a check and a picture need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.reduced_functional import ReducedFunctional
+from pdeopt.inverse.regularization import mass
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """Where the parameter lives, and how to name it.
+
+    Attributes:
+        space: the space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
+        label: the physical coefficient in words, with its unit, as axis label: "conductivity κ (S/m)".
+        dofs: the degrees of freedom that are parameters, where they are not all.
+    """
+
+    space: FunctionSpace
+    label: str
+    dofs: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        return self.space.n if self.dofs is None else len(self.dofs)
+
+    @cached_property
+    def mass(self):
+        """The L² product of the parameter, as a SciPy matrix."""
+        matrix = mass.assemble(self.space).to_scipy()
+        return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]
+
+    def norm(self, values: np.ndarray) -> float:
+        """The L² norm of a function of this parameter's kind."""
+        return float(np.sqrt(values @ (self.mass @ values)))
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An inverse problem, ready to be run.
+
+    Attributes:
+        functional: the reduced functional J(m).
+        initial: the initial guess of m, (p,).
+        parameter: the space and the name of the coefficient.
+        bounds: (lower, upper) for m, numbers or arrays (p,); None where there are none.
+        truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
+        data_label: the data in words, with their unit.
+        points: (d, k), where the data were taken, for the picture; None where that is not at points.
+    """
+
+    functional: ReducedFunctional
+    initial: np.ndarray
+    parameter: Parameter
+    bounds: tuple[np.ndarray | float | None, np.ndarray | float | None] | None = None
+    truth: np.ndarray | None = None
+    data_label: str = "data"
+    points: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        size = self.parameter.size
+        if np.shape(self.initial) != (size,):
+            raise InputError(f"the initial guess has shape {np.shape(self.initial)}; the parameter has ({size},)")
+        if not np.isfinite(self.initial).all():
+            raise InputError("the initial guess has NaN or infinite values")
+        if self.truth is not None and np.shape(self.truth) != (size,):
+            raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
+
+    def relative_error(self, m: np.ndarray) -> float | None:
+        """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None where the truth is unknown."""
+        if self.truth is None:
+            return None
+        return self.parameter.norm(self.functional.coefficient(m) - self.truth) / self.parameter.norm(self.truth)
