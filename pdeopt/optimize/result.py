@@ -1,0 +1,42 @@
+"""What every minimizer reports and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One accepted iterate; number 0 is the initial guess.
+
+    Attributes:
+        iteration: its number. m: (p,). objective: J(m).
+        gradient_norm: norm of the gradient in the optimizer's inner product, without entries held by active bounds.
+        step: norm of the last update. evaluations: so far.
+    """
+
+    iteration: int
+    m: np.ndarray
+    objective: float
+    gradient_norm: float
+    step: float
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a minimization.
+
+    Attributes:
+        m: the last iterate. status: "converged", "stopped" or "failed". message: the reason in words.
+    """
+
+    m: np.ndarray
+    objective: float
+    gradient_norm: float
+    status: str
+    message: str
+    iterations: int
+    evaluations: int

@@ -1,0 +1,104 @@
+"""The two identities that adjoint code owes its reader: Taylor remainders and the adjoint identity.
+
+This file shares no code with what it judges; it sees callables of NumPy arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Remainders below this part of |J| are rounding, not derivative errors.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class TaylorTest:
+    """Remainders of the Taylor expansion along a line, and their orders.
+
+    Attributes:
+        steps: (k,) step lengths h, falling.
+        remainders: {1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}, each (k,); 3 only with a Hessian.
+        orders: the exponent p with which each falls like h^p; infinity where it vanishes up to rounding (an exact
+            expansion, as of a quadratic functional), NaN where it cannot be told.
+    """
+
+    steps: np.ndarray
+    remainders: dict[int, np.ndarray]
+    orders: dict[int, float]
+
+    @property
+    def passed(self) -> bool:
+        """Orders 2 and 3 (where given) are reached to within 0.1; order 1 may be better than 1."""
+        return all(order > expected - 0.1 for expected, order in self.orders.items())
+
+    def __str__(self) -> str:
+        return ", ".join(f"order {p}: {order:.2f}" for p, order in self.orders.items())
+
+
+def taylor_test(
+    value: Callable[[np.ndarray], float],
+    derivative: np.ndarray,
+    m: np.ndarray,
+    direction: np.ndarray,
+    *,
+    hessian_action: np.ndarray | None = None,
+    first_step: float = 0.1,
+    halvings: int = 10,
+) -> TaylorTest:
+    """Verify a derivative, and a Hessian, against the function itself.
+
+    Args:
+        value: J, called at m + h·direction.
+        derivative: ∂J/∂m at m, (p,). hessian_action: H·direction at m, (p,).
+        first_step: the largest h; it is halved ``halvings`` times.
+
+    Example:
+        >>> test = taylor_test(lambda m: float(np.sum(np.exp(m))), np.ones(3), np.zeros(3), np.arange(3.0),
+        ...                    hessian_action=np.arange(3.0))
+        >>> test.passed
+        True
+    """
+    steps = first_step * 0.5 ** np.arange(halvings + 1)
+    base = value(m)
+    difference = np.array([value(m + h * direction) - base for h in steps])
+    slope = float(np.vdot(derivative, direction).real)
+    expansions = {1: np.zeros_like(steps), 2: steps * slope}
+    if hessian_action is not None:
+        expansions[3] = expansions[2] + 0.5 * steps**2 * float(np.vdot(hessian_action, direction).real)
+    remainders = {p: np.abs(difference - expansion) for p, expansion in expansions.items()}
+    floor = ROUNDING * max(abs(base), float(np.abs(difference).max()))
+    return TaylorTest(steps, remainders, {p: _order(r, steps, floor) for p, r in remainders.items()})
+
+
+def _order(remainder: np.ndarray, steps: np.ndarray, floor: float) -> float:
+    """The observed order between the two smallest usable steps, the most asymptotic ones."""
+    if not np.isfinite(remainder).all():
+        return float("nan")
+    if (remainder <= 10 * floor).all():
+        return float("inf")
+    usable = np.flatnonzero(remainder > 100 * floor)
+    usable = usable[usable < len(steps)]
+    if len(usable) < 2:
+        return float("nan")
+    i, j = usable[-2:]
+    return float(np.log(remainder[i] / remainder[j]) / np.log(steps[i] / steps[j]))
+
+
+def adjoint_identity(
+    tangent: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    direction: np.ndarray,
+    cotangent: np.ndarray,
+) -> float:
+    """|⟨J v, w⟩ − ⟨v, Jᵀ w⟩| relative to ‖J v‖‖w‖: rounding (below 1e-10) where the two belong together.
+
+    Args:
+        tangent: v ↦ J v. adjoint: w ↦ Jᵀ w. direction: v. cotangent: w.
+    """
+    image, preimage = tangent(direction), adjoint(cotangent)
+    scale = np.linalg.norm(image) * np.linalg.norm(cotangent)
+    gap = abs(np.vdot(cotangent, image) - np.vdot(preimage, direction))
+    return float(gap / scale) if scale > 0 else float(gap)
