@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import skfem
+from skfem.mesh.mesh_dg import MeshDG
 
 from pdeopt.fem.errors import MeshError
+from pdeopt.fem.helpers import cross, det, dot
 
 
 def check_mesh(mesh: skfem.Mesh) -> None:
@@ -17,16 +19,21 @@ def check_mesh(mesh: skfem.Mesh) -> None:
         bad = np.flatnonzero(~np.isfinite(mesh.p).all(0))
         raise MeshError(f"the mesh has {len(bad)} vertices with NaN or infinite coordinates, first: {bad[:5].tolist()}")
     _check_jacobian(mesh)
-    if isinstance(mesh, (skfem.MeshTri1, skfem.MeshTet1)):
+    if not isinstance(mesh, MeshDG):  # a periodic mesh has neighbors that do not touch
         _check_folding(mesh)
 
 
 def _check_jacobian(mesh: skfem.Mesh) -> None:
-    """The determinant must not vanish or change sign inside an element (checked at its vertices)."""
-    corners = mesh.elem.refdom.p
-    jacobian = np.asarray(mesh._mapping().detDF(corners))
-    size = np.abs(jacobian).max(1)
-    flat = (np.abs(jacobian).min(1) <= 1e-12 * size.max()) | (jacobian.min(1) * jacobian.max(1) <= 0)
+    """The determinant must not vanish or change sign inside an element (checked at its vertices).
+
+    It is compared with the element's own edges, so that graded meshes pass.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):  # scikit-fem inverts the Jacobian at once
+        jacobian = np.asarray(mesh._mapping().DF(mesh.elem.refdom.p))
+    edges = np.sqrt((jacobian**2).sum(0)).prod(0)
+    volume = jacobian[0, 0] if mesh.dim() == 1 else det(jacobian)
+    shape = volume / np.where(edges == 0, 1, edges)  # between -1 and 1
+    flat = (np.abs(shape).min(1) <= 1e-12) | (shape.min(1) * shape.max(1) <= 0)
     if flat.any():
         raise MeshError(_message(np.flatnonzero(flat), "inverted or degenerate", mesh))
 
@@ -34,13 +41,12 @@ def _check_jacobian(mesh: skfem.Mesh) -> None:
 def _check_folding(mesh: skfem.Mesh) -> None:
     """Two neighbors must lie on opposite sides of their common facet, however their vertices are ordered."""
     interior = np.flatnonzero(mesh.f2t[1] >= 0)
-    facets = mesh.facets[:, interior]
-    sides = []
-    for cells in mesh.f2t[:, interior]:
-        opposite = mesh.t[:, cells].sum(0) - facets.sum(0)  # the one vertex of the cell that the facet lacks
-        edges = mesh.p[:, np.vstack([facets[1:], opposite])] - mesh.p[:, None, facets[0]]
-        sides.append(np.sign(np.linalg.det(np.moveaxis(edges, -1, 0))))
-    folded = np.flatnonzero(sides[0] * sides[1] >= 0)
+    corners = mesh.p[:, mesh.facets[: mesh.dim(), interior]]  # (d, d, f), enough to span the facet
+    along = [corners[:, k] - corners[:, 0] for k in range(1, mesh.dim())]
+    normal = {1: lambda: np.ones((1, 1)), 2: lambda a: np.stack([-a[1], a[0]]), 3: cross}[mesh.dim()](*along)
+    centers = mesh.p[:, mesh.t].mean(1)
+    here, there = (dot(normal, centers[:, cells] - corners[:, 0]) for cells in mesh.f2t[:, interior])
+    folded = np.flatnonzero(here * there > 0)
     if len(folded):
         raise MeshError(_message(np.unique(mesh.f2t[:, interior[folded]]), "inverted (overlapping a neighbor)", mesh))
 

@@ -29,8 +29,11 @@ class CSRMatrix:
 
     @classmethod
     def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> CSRMatrix:
-        """The values and the pattern of a SciPy matrix; explicit zeros stay stored."""
+        """The values and the pattern of a SciPy matrix; duplicates are added up, explicit zeros stay stored."""
         csr = sp.csr_matrix(matrix)
+        if not csr.has_canonical_format:
+            csr = csr.copy()
+            csr.sum_duplicates()
         return cls(jnp.asarray(csr.data), SparsityPattern.from_scipy(csr))
 
     def to_scipy(self) -> sp.csr_matrix:

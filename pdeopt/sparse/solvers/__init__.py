@@ -9,8 +9,8 @@ import numpy as np
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import rslab_is_installed
-from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.counters import Work, work
+from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
 
 __all__ = ["DirectSolver", "Solver", "Work", "clear_memo", "resolve_solver", "solver_names", "work"]
 

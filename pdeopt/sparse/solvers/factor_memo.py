@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,6 +25,19 @@ class Factored:
     is_symmetric: bool
     factors: dict[Analyze, Factor | RuntimeError] = field(default_factory=dict)
 
+    @cached_property
+    def column_sums(self) -> np.ndarray:
+        """(n,), the row sums of |Aᵀ|."""
+        return self.row_sums if self.is_symmetric else _row_sums(*_transposed(self.pattern, self.data))
+
+
+@dataclass(eq=False)
+class Analysis:
+    """A symbolic analysis, and whether a matrix of this pattern was found regular since."""
+
+    factorize: Factorize
+    is_proven: bool = False
+
 
 class Memo:
     """Symbolic analyses by pattern, numeric factors by values; the least recently used goes first."""
@@ -33,7 +47,7 @@ class Memo:
         self.max_analyses = max_analyses
         self.lock = threading.RLock()
         self._factored: list[Factored] = []  # most recent last
-        self._analyses: OrderedDict[tuple[SparsityPattern, Analyze], Factorize] = OrderedDict()
+        self._analyses: OrderedDict[tuple[SparsityPattern, Analyze], Analysis] = OrderedDict()
 
     def clear(self) -> None:
         with self.lock:
@@ -44,20 +58,20 @@ class Memo:
         """The entry for these values, found by comparing them all, or a new one with a copy of them."""
         found = next((entry for entry in reversed(self._factored) if _holds(entry, pattern, data)), None)
         if found is None:
-            found = Factored(pattern, data.copy(), _row_sums(pattern, data), _is_symmetric(pattern, data))
+            row_sums = _row_sums(pattern, data)
+            found = Factored(pattern, data.copy(), row_sums, _is_symmetric(pattern, data, row_sums))
         else:
             self._factored.remove(found)
         self._factored = [*self._factored, found][-self.max_factored :]
         return found
 
-    def factor(self, entry: Factored, analyze: Analyze) -> tuple[Factor, bool]:
-        """The factorization of ``entry`` by one backend, and whether the backend saw this pattern for the first time.
+    def factor(self, entry: Factored, analyze: Analyze) -> Factor:
+        """The factorization of ``entry`` by one backend.
 
         Raises RuntimeError, again without a new attempt, where the backend finds the matrix singular.
         """
-        is_first = False
         if analyze not in entry.factors:
-            factorize, is_first = self._analysis(entry, analyze)
+            factorize = self.analysis(entry, analyze).factorize
             work.factorizations += 1
             try:
                 entry.factors[analyze] = factorize(entry.data)
@@ -66,18 +80,18 @@ class Memo:
         factor = entry.factors[analyze]
         if isinstance(factor, RuntimeError):
             raise factor
-        return factor, is_first
+        return factor
 
-    def _analysis(self, entry: Factored, analyze: Analyze) -> tuple[Factorize, bool]:
+    def analysis(self, entry: Factored, analyze: Analyze) -> Analysis:
+        """The analysis of the pattern of ``entry`` by one backend, made on first use."""
         key = (entry.pattern, analyze)
-        is_first = key not in self._analyses
-        if is_first:
+        if key not in self._analyses:
             work.analyses += 1
-            self._analyses[key] = analyze(entry.pattern, entry.data)
+            self._analyses[key] = Analysis(analyze(entry.pattern, entry.data))
             if len(self._analyses) > self.max_analyses:
                 self._analyses.popitem(last=False)
         self._analyses.move_to_end(key)
-        return self._analyses[key], is_first
+        return self._analyses[key]
 
 
 def _holds(entry: Factored, pattern: SparsityPattern, data: np.ndarray) -> bool:
@@ -89,9 +103,18 @@ def _row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
     return magnitude @ np.ones(pattern.shape[1])
 
 
-def _is_symmetric(pattern: SparsityPattern, data: np.ndarray) -> bool:
-    """Equal to the transpose up to rounding of the assembly (the order of sums differs between a_ij and a_ji)."""
+def _transposed(pattern: SparsityPattern, data: np.ndarray) -> tuple[SparsityPattern, np.ndarray]:
     transposed, order = pattern.transpose()
+    return transposed, data[order]
+
+
+def _is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray) -> bool:
+    """Equal to the transpose up to rounding of the assembly (the order of sums differs between a_ij and a_ji).
+
+    Each entry is compared with its own row and column, so that a block in small units is not overlooked.
+    """
+    transposed, values = _transposed(pattern, data)
     if transposed != pattern or not len(data):
         return False
-    return bool(np.abs(data - data[order]).max() <= 16 * np.finfo(float).eps * np.abs(data).max())
+    size = np.minimum(row_sums[pattern.rows], row_sums[pattern.indices])
+    return bool((np.abs(data - values) <= 16 * np.finfo(float).eps * size).all())
