@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdeopt.fem.errors import FormError
 from pdeopt.fem.field import Coefficients
 from pdeopt.fem.space import FunctionSpace, Tables
 from pdeopt.fem.structure import Shapes, Slot, recording, slots_of, unit, zero_outputs
@@ -72,7 +73,17 @@ def linear_values(form: Callable, test: Tables, w: Coefficients, n: int) -> jax.
 @partial(jax.jit, static_argnames=("form",))
 def functional_value(form: Callable, tables: Tables, w: Coefficients) -> jax.Array:
     """The integral of a functional."""
-    return (form(w) * tables.dx).sum()
+    return (scalar_density(form, w) * tables.dx).sum()
+
+
+def scalar_density(form: Callable, *arguments: Any) -> Any:
+    """What a form returns at quadrature points, a scalar there; FormError where it is anything else."""
+    density = form(*arguments)
+    if density is None or np.ndim(density) > 2:
+        what = "None" if density is None else f"a tensor of shape {np.shape(density)[:-2]}"
+        name = getattr(form, "__name__", "form")
+        raise FormError(f"form '{name}' returns {what}, expected a scalar: check its return; use dot, ddot or inner")
+    return density
 
 
 def _used_slots(form: Callable, tables: tuple[Tables, ...], w: Coefficients) -> list[tuple[Slot, ...]]:

@@ -46,7 +46,8 @@ class Dirichlet:
         dofs = space.dofs(facets)
         if values is None:
             return cls(space.n, dofs)
-        given = jnp.asarray(values(space.locations[:, dofs]) if callable(values) else values, float)
+        given = jnp.asarray(values(space.locations[:, dofs]) if callable(values) else values)
+        given = given.astype(jnp.promote_types(given.dtype, jnp.float64))
         given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
         if given.shape[0] != len(dofs) or given.ndim > 2:
             raise FEMError(
@@ -67,8 +68,8 @@ class Dirichlet:
         if self.values is None:
             return reduced, b[self.free]
         lifted = A @ self._extended(self.values)
-        if b.ndim < lifted.ndim:
-            b = b[:, None]
+        b = b[:, None] if b.ndim < lifted.ndim else b
+        lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
         return reduced, (b - lifted)[self.free]
 
     def extend(self, u_free: jax.Array) -> jax.Array:

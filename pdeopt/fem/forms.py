@@ -12,9 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdeopt.fem.assembly import bilinear_values, functional_value, linear_values, pattern_of, shapes_of
+from pdeopt.fem.assembly import (
+    bilinear_values,
+    functional_value,
+    linear_values,
+    pattern_of,
+    scalar_density,
+    shapes_of,
+)
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.field import Coefficients, Field
+from pdeopt.fem.field import Coefficients, Field, value_of
 from pdeopt.fem.space import FunctionSpace
 from pdeopt.fem.structure import Shapes
 from pdeopt.sparse import CSRMatrix
@@ -154,7 +161,7 @@ def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
         return tuple(_coefficient(form, key, part, space) for part in value)
     if callable(value) and not isinstance(value, Field):
         value = value(space.tables.geometry["x"].value)
-    field = value if isinstance(value, Field) else Field({"value": jnp.asarray(value)})
+    field = value if isinstance(value, Field) else Field({"value": _array(form, key, value)})
     shape, points = field.shape, space.basis.dx.shape
     if len(shape) == 0:
         return field.value
@@ -170,6 +177,16 @@ def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
             ".boundary(...) in the same way as the form's"
         )
     return field
+
+
+def _array(form: str, key: str, value: Any) -> jax.Array:
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise FormError(
+            f"form '{form}': coefficient {key!r} is a {type(value).__name__}; expected a field, an array, a number "
+            "or a function of x"
+        ) from error
 
 
 _NOT_TRACEABLE = (
@@ -204,7 +221,9 @@ def _form_errors(name: str) -> Iterator[None]:
             f"form '{name}' passes a field to a function that takes arrays only; pass its values: "
             "jax.nn.sigmoid(w['m']) → jax.nn.sigmoid(w['m'].value)"
         ) from error
-    except KeyError as error:
+    except (KeyError, AttributeError) as error:
+        if "the form asks for" not in str(error):
+            raise
         raise FormError(f"form '{name}': {error.args[0]}") from error
 
 
@@ -246,4 +265,4 @@ def _random(shapes: Shapes, rng: np.random.Generator) -> tuple[Field, ...]:
 
 
 def _evaluate(function: Callable, arguments: Sequence[tuple[Field, ...]], w: Coefficients) -> np.ndarray:
-    return np.asarray(function(*(field for fields in arguments for field in fields), w))
+    return np.asarray(value_of(scalar_density(function, *(field for fields in arguments for field in fields), w)))

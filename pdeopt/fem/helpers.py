@@ -150,6 +150,6 @@ def jump(w: Any, *args: Any) -> Any:
 
     Summed over both sides this is the jump; away from interior facets the arguments are returned unchanged.
     """
-    sides = w.get("idx", (0,) * len(args))
-    signed = [(-1.0) ** side * value_of(arg) for side, arg in zip(sides, args, strict=False)]
+    sides = w.get("idx", (0,) * len(args))[: len(args)]
+    signed = [(-1.0) ** side * value_of(arg) for side, arg in zip(sides, args, strict=True)]
     return signed[0] if len(signed) == 1 else tuple(signed)

@@ -42,13 +42,19 @@ def _check_folding(mesh: skfem.Mesh) -> None:
     """Two neighbors must lie on opposite sides of their common facet, however their vertices are ordered."""
     interior = np.flatnonzero(mesh.f2t[1] >= 0)
     corners = mesh.p[:, mesh.facets[: mesh.dim(), interior]]  # (d, d, f), enough to span the facet
-    along = [corners[:, k] - corners[:, 0] for k in range(1, mesh.dim())]
-    normal = {1: lambda: np.ones((1, 1)), 2: lambda a: np.stack([-a[1], a[0]]), 3: cross}[mesh.dim()](*along)
+    normal = _normal([corners[:, k] - corners[:, 0] for k in range(1, mesh.dim())])
     centers = mesh.p[:, mesh.t].mean(1)
     here, there = (dot(normal, centers[:, cells] - corners[:, 0]) for cells in mesh.f2t[:, interior])
     folded = np.flatnonzero(here * there > 0)
     if len(folded):
         raise MeshError(_message(np.unique(mesh.f2t[:, interior[folded]]), "inverted (overlapping a neighbor)", mesh))
+
+
+def _normal(along: list[np.ndarray]) -> np.ndarray:
+    """(d, f), orthogonal to the d − 1 vectors along each facet."""
+    if not along:
+        return np.ones((1, 1))
+    return np.stack([-along[0][1], along[0][0]]) if len(along) == 1 else cross(*along)
 
 
 def _message(elements: np.ndarray, what: str, mesh: skfem.Mesh) -> str:

@@ -63,11 +63,12 @@ class FunctionSpace:
             )
         self.order = 2 * element.maxdeg if order is None else order
         self.basis: AbstractBasis = skfem.CellBasis(mesh, element, intorder=self.order)
+        self._side = 0  # of interior facets
 
     @classmethod
-    def _from_basis(cls, basis: AbstractBasis, order: int) -> FunctionSpace:
+    def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
         space = cls.__new__(cls)
-        space.basis, space.order = basis, order
+        space.basis, space.order, space._side = basis, order, side
         return space
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
@@ -75,11 +76,16 @@ class FunctionSpace:
         basis = self.basis
         if isinstance(basis, skfem.FacetBasis):
             other = type(basis)(
-                basis.mesh, element, mapping=basis.mapping, facets=basis.find, quadrature=basis.quadrature
+                basis.mesh,
+                element,
+                mapping=basis.mapping,
+                facets=basis.find,
+                quadrature=basis.quadrature,
+                side=self._side,
             )
         else:
             other = basis.with_element(element)
-        return self._from_basis(other, self.order)
+        return self._from_basis(other, self.order, self._side)
 
     def boundary(self, facets: Facets = None) -> FunctionSpace:
         """The traces on boundary facets, to integrate over them: Neumann and Robin terms, boundary functionals."""
@@ -91,7 +97,7 @@ class FunctionSpace:
         """The traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
         return tuple(  # type: ignore[return-value]
             self._from_basis(
-                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order
+                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order, side
             )
             for side in (0, 1)
         )
@@ -132,6 +138,8 @@ class FunctionSpace:
     def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
         """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant."""
         values = np.asarray(function(self.locations))
+        if values.shape not in ((), (self.n,)):
+            raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
 
     def interpolate(self, values: ArrayLike) -> Any:
@@ -156,10 +164,13 @@ class FunctionSpace:
     def point_evaluation(self, points: ArrayLike) -> CSRMatrix:
         """The matrix (k, n) that evaluates a function of this space at points (d, k).
 
-        Raises FEMError that lists the points outside the mesh.
+        For vector-valued functions (components · k, n): all points of the first component come first. Raises FEMError
+        that lists the points outside the mesh.
         """
+        if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
+            raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
         points = np.atleast_2d(np.asarray(points, float))
-        if points.ndim != 2 or points.shape[0] != self.mesh.dim():
+        if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         try:
             matrix = self.basis.probes(points).tocsr()
@@ -184,6 +195,8 @@ class FunctionSpace:
     def _facets(self, facets: Facets) -> np.ndarray:
         if facets is None:
             return self.mesh.boundary_facets()
+        if callable(facets):  # scikit-fem alone would take facets inside, too
+            facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
         return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
 
     def _named(self, key: Any, known: dict | None, what: str, normalize: Callable) -> np.ndarray:
@@ -192,9 +205,11 @@ class FunctionSpace:
             if isinstance(name, str) and name not in (known or {}):
                 have = ", ".join(map(repr, known)) if known else "none; name them with mesh.with_boundaries({...})"
                 raise MeshError(f"the mesh has no {what} named {name!r}; it has {have}")
-        indices = normalize(key)
+        if isinstance(key, np.ndarray) and key.dtype == bool:
+            key = np.flatnonzero(key)
+        indices = normalize(key) if callable(key) or np.size(key) else np.zeros(0, int)
         if len(indices) == 0:
-            raise MeshError(f"the {what} {key!r} is empty")
+            raise MeshError(f"the {what} is empty: no name, index or midpoint fits")
         return indices
 
     def _points_outside(self, points: np.ndarray) -> str:

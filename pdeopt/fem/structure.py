@@ -104,7 +104,7 @@ def zero_outputs(closed: ClosedJaxpr, zero_inputs: Sequence[bool]) -> list[bool]
 def _zero_results(equation: Any, zero_inputs: list[bool]) -> list[bool]:
     name = equation.primitive.name
     inner = equation.params.get("jaxpr")
-    if isinstance(inner, ClosedJaxpr):
+    if name in ("pjit", "jit", "closed_call") and isinstance(inner, ClosedJaxpr):
         return zero_outputs(inner, zero_inputs)
     if name in ("mul", "dot_general"):
         return [any(zero_inputs)]
