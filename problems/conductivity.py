@@ -4,14 +4,16 @@ Find the log-conductivity m on Ω = (0, 1)^d that minimizes
 
     J(m) = ½ Σ_k Σ_i ((u_k(x_i) − d_ki) / σ)²  +  R(m),
 
-where the potential u_k of experiment k = 1 … d is driven by a voltage along axis k:
+where the potential u_k of experiment k is driven by a voltage along axis k = 1 … d, and that of experiment 0 by a source
+inside (without it, only ratios of conductivities could be told):
 
-    −∇·(exp(m) ∇u_k) = 0  in Ω,      u_k = x_k  on ∂Ω.
+    −∇·(exp(m) ∇u_k) = 0  in Ω,      u_k = x_k  on ∂Ω,
+    −∇·(exp(m) ∇u_0) = 10 in Ω,      u_0 = 0    on ∂Ω.
 
 The data d_ki are taken at points inside (``--data points``) or at every vertex (``--data interior``), simulated with
 quadratic elements on a finer mesh, with Gaussian noise of standard deviation σ (``--noise``, relative to the root mean
 square of the potentials). R is smoothed total variation (``tv``), ½α∫|∇m|² (``h1``) or ½α∫m² (``tikhonov``).
-The d experiments share one matrix, hence one factorization.
+The d + 1 experiments share one matrix, hence one factorization.
 """
 
 from typing import Annotated, Literal
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import skfem
 
-from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import (
     AtPoints,
     InputError,
@@ -42,12 +44,20 @@ INCLUSIONS = (
     ((0.70, 0.70, 0.45), 0.13, np.log(0.4)),
     ((0.62, 0.28, 0.55), 0.16, np.log(2.0)),
 )
-EDGE = 0.02  # width of the transition at the rim of an inclusion
+EDGE = 0.03  # width of the transition at the rim of an inclusion
+
+
+SOURCE = 10.0  # A/m³
 
 
 @bilinear_form
 def conduction(u, v, w):
     return w["k"] * dot(grad(u), grad(v))
+
+
+@linear_form
+def source(v, w):
+    return SOURCE * v
 
 
 def true_log_conductivity(x):
@@ -65,51 +75,56 @@ def unit_mesh(dim, n):
     return (skfem.MeshTri if dim == 2 else skfem.MeshTet).init_tensor(*[ticks] * dim)
 
 
-def state_equation(V, coefficient_space, solver):
-    """κ (nodal values) ↦ potentials (n, d), one column an experiment."""
-    dirichlet = Dirichlet.on(V, values=lambda x: x.T)
-    b = jnp.zeros((V.n, V.mesh.dim()))
-
-    def system(kappa):
-        return conduction.assemble(V, k=coefficient_space.interpolate(kappa)), b
-
-    return LinearStateEquation(system, dirichlet, solver)
+def state_equation(V, conductivity, solver="auto"):
+    """The potentials (n, d + 1), one column an experiment; ``conductivity`` makes a field of what the state depends on."""
+    dim = V.mesh.dim()
+    voltages = Dirichlet.on(V, values=lambda x: np.vstack([x, np.zeros(x.shape[1])]).T)
+    loads = jnp.zeros((V.n, dim + 1)).at[:, dim].set(source.assemble(V))
+    return LinearStateEquation(lambda kappa: (conduction.assemble(V, k=conductivity(kappa)), loads), voltages, solver)
 
 
 def simulated_potentials(dim, n, points):
-    """Clean data (k, d) at ``points``: quadratic elements on a mesh with 1.5 times as many cells, the exact coefficient."""
+    """Clean data (k, d + 1) at ``points``: quadratic elements on a finer mesh, the exact coefficient."""
     V = FunctionSpace(unit_mesh(dim, 3 * n // 2 + 1), (skfem.ElementTriP2 if dim == 2 else skfem.ElementTetP2)())
-
-    def system(_):
-        return conduction.assemble(V, k=lambda x: jnp.exp(true_log_conductivity(np.asarray(x)))), jnp.zeros((V.n, dim))
-
-    potentials = LinearStateEquation(system, Dirichlet.on(V, values=lambda x: x.T))(None)
+    potentials = state_equation(V, lambda _: lambda x: np.exp(true_log_conductivity(np.asarray(x))))(None)
     return np.asarray(V.point_evaluation(points) @ potentials)
+
+
+def measurement_points(mesh, data, sensors):
+    """(d, k): all interior vertices, or a regular grid of ``sensors`` along each axis."""
+    if data == "interior":
+        return mesh.p[:, mesh.interior_nodes()]
+    ticks = (np.arange(sensors) + 0.5) / sensors
+    return np.stack(np.meshgrid(*[ticks] * mesh.dim(), indexing="ij")).reshape(mesh.dim(), -1)
 
 
 def build(
     dim: Annotated[Literal[2, 3], "space dimension"] = 2,
-    n: Annotated[int | None, "cells along a side (64 in 2-D, 12 in 3-D)"] = None,
-    data: Annotated[Literal["points", "interior"], "where the potential is measured"] = "interior",
+    n: Annotated[int | None, "cells along a side (default 64 in 2-D, 12 in 3-D)"] = None,
+    data: Annotated[Literal["interior", "points"], "measure at all interior vertices, or on a grid of sensors"] = "interior",
+    sensors: Annotated[int, "sensors along each axis, for --data points"] = 16,
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["tv", "h1", "tikhonov"], "kind of regularization"] = "tv",
-    weight: Annotated[float | None, "its weight (a default for each kind)"] = None,
+    weight: Annotated[float | None, "its weight (default: 500 or in 3-D 1500 for tv, 50 for h1, 3000 for tikhonov)"] = None,
     background: Annotated[float, "conductivity of the initial guess (S/m)"] = 1.0,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
-    n = n or {2: 64, 3: 12}[dim]
+    """Several inclusions in a conductor, from noisy potentials."""
+    n = {2: 64, 3: 12}[dim] if n is None else n
+    if n < 2 or sensors < 1:
+        raise InputError(f"n is {n} and sensors {sensors}; expected at least 2 cells and 1 sensor along a side")
     mesh = unit_mesh(dim, n)
     V = FunctionSpace(mesh, (skfem.ElementTriP1 if dim == 2 else skfem.ElementTetP1)())
-    points = mesh.p[:, mesh.interior_nodes()]
+    points = measurement_points(mesh, data, sensors)
     measured, sigma = add_noise(simulated_potentials(dim, n, points), noise, seed)
-    terms = {"tv": lambda a: total_variation(V, a, 0.1), "h1": lambda a: h1(V, a), "tikhonov": lambda a: tikhonov(V, a)}
-    default = {"tv": 1e2, "h1": 1.0, "tikhonov": 1.0}
+    kinds = {"tv": (total_variation, 500.0 if dim == 2 else 1500.0), "h1": (h1, 50.0), "tikhonov": (tikhonov, 3000.0)}
+    term, default_weight = kinds[regularization]
     parametrization = Log()
     functional = ReducedFunctional(
-        state_equation(V, V, solver),
+        state_equation(V, V.interpolate, solver),
         L2Misfit.of(AtPoints.of(V, points), measured, sigma),
-        terms[regularization](default[regularization] if weight is None else weight),
+        term(V, default_weight if weight is None else weight),
         parametrization,
     )
     return Problem(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
@@ -31,6 +34,13 @@ class Parameter:
     def size(self) -> int:
         return self.space.n if self.dofs is None else len(self.dofs)
 
+    def field(self, values: ArrayLike) -> Any:
+        """The function with these values (size,) at the parameter's degrees of freedom, for use in forms."""
+        values = jnp.asarray(values)
+        if self.dofs is not None:
+            values = jnp.zeros(self.space.n, values.dtype).at[self.dofs].set(values)
+        return self.space.interpolate(values)
+
     @cached_property
     def mass(self):
         """The L² product of the parameter, as a SciPy matrix."""
@@ -54,6 +64,7 @@ class Problem:
         truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
         data_label: the data in words, with their unit.
         points: (d, k), where the data were taken, for the picture; None where that is not at points.
+        state_space: the state's space, for the pictures, where it is another than the parameter's.
     """
 
     functional: ReducedFunctional
@@ -63,6 +74,7 @@ class Problem:
     truth: np.ndarray | None = None
     data_label: str = "data"
     points: np.ndarray | None = None
+    state_space: FunctionSpace | None = None
 
     def __post_init__(self) -> None:
         size = self.parameter.size

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace, bilinear_form, ddot, dot, functional, grad, inner
@@ -25,9 +26,16 @@ def mass(u, v, _):
 
 
 @bilinear_form
-def stiffness(u, v, _):
-    """∫ ∇u·∇v."""
-    return (grad(u) * grad(v)).sum(tuple(range(grad(u).ndim - 2)))
+def stiffness(u, v, w):
+    """∫ ∇u·∇v; on facets of the tangential gradients, which the traces of u and v determine."""
+    gradients = (grad(u), grad(v)) if "n" not in w else (_tangential(grad(u), w.n), _tangential(grad(v), w.n))
+    product = gradients[0] * gradients[1]
+    return product.sum(tuple(range(product.ndim - 2)))
+
+
+def _tangential(gradient, normal):
+    n = normal.value
+    return gradient - (gradient * n).sum(-3, keepdims=True) * n
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +51,28 @@ class Quadratic:
         return 0.5 * self.weight * jnp.dot(deviation, self.matrix @ deviation)
 
 
-def tikhonov(space: FunctionSpace, weight: float, reference: ArrayLike = 0.0) -> Quadratic:
-    """½ α ∫ (m − m₀)²: pulls towards the reference m₀. ``space`` is the parameter's, cells or boundary facets."""
-    return Quadratic(_positive(weight), mass.assemble(space), jnp.asarray(reference))
+def tikhonov(
+    space: FunctionSpace, weight: float, reference: ArrayLike = 0.0, dofs: np.ndarray | None = None
+) -> Quadratic:
+    """½ α ∫ (m − m₀)²: pulls towards the reference m₀.
+
+    Args:
+        space: the parameter's, on cells or on boundary facets. weight: α.
+        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all.
+    """
+    return Quadratic(_positive(weight), _block(mass.assemble(space), dofs), jnp.asarray(reference))
 
 
-def h1(space: FunctionSpace, weight: float) -> Quadratic:
-    """½ α ∫ |∇m|²: smooth parameters; constants are free (they are its null space)."""
-    return Quadratic(_positive(weight), stiffness.assemble(space))
+def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:
+    """½ α ∫ |∇m|² (along the boundary for a space on facets): smooth; constants are its null space.
+
+    Arguments as for `tikhonov`.
+    """
+    return Quadratic(_positive(weight), _block(stiffness.assemble(space), dofs))
+
+
+def _block(matrix: CSRMatrix, dofs: np.ndarray | None) -> CSRMatrix:
+    return matrix if dofs is None else CSRMatrix.from_scipy(matrix.to_scipy()[dofs][:, dofs])
 
 
 @functional
@@ -85,7 +107,7 @@ class TotalVariation:
         return self.weight * _smoothed_variation.assemble(self.space, m=field, smoothing=self.smoothing)
 
 
-def total_variation(space: FunctionSpace, weight: float, smoothing: float = 0.1) -> TotalVariation:
+def total_variation(space: FunctionSpace, weight: float, smoothing: float = 1.0) -> TotalVariation:
     """α ∫ √(|∇m|² + ε²), see `TotalVariation`."""
     return TotalVariation(space, weight, smoothing)
 
