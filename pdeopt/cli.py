@@ -1,0 +1,121 @@
+"""The command ``pdeopt``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pdeopt.run.arguments import Arguments, parse
+from pdeopt.run.errors import UsageError
+
+if TYPE_CHECKING:
+    from pdeopt.inverse import Problem
+
+# Everything that imports JAX or matplotlib is imported where it is used: `pdeopt list` answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 1 for a failed run or check, 2 for bad input, 130 after Ctrl-C."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = parse(words)
+        return COMMANDS[arguments.command](arguments)
+    except UsageError as error:
+        _complain(str(error))
+        if "--traceback" in words:
+            traceback.print_exception(error.__cause__ or error)
+        return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `pdeopt list | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _list(arguments: Arguments) -> int:
+    from pdeopt.run.loading import first_line, problem_files
+
+    files = problem_files()
+    width = max(map(len, files), default=0) + 2
+    for name, path in files.items():
+        print(f"{name:<{width}}{first_line(path)}")
+    return 0
+
+
+def _run(arguments: Arguments) -> int:
+    from pdeopt.run.execute import RunRequest, execute
+    from pdeopt.run.progress import Progress
+    from pdeopt.run.report import print_summary
+
+    given = arguments.given
+    request = RunRequest(
+        path=arguments.path,
+        build=arguments.build,
+        options=arguments.options,
+        optimizer=given.optimizer,
+        solver=arguments.options.get("solver"),
+        max_iterations=given.max_iterations,
+        out=given.out,
+        argv=arguments.words,
+    )
+    console = _console()
+    with Progress(console, given.quiet) as progress:
+        outcome = execute(request, progress)
+    if outcome.exit_status == 1:
+        _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
+    elif not given.quiet:
+        print_summary(console, outcome.summary, outcome.directory)
+    return outcome.exit_status
+
+
+def _check(arguments: Arguments) -> int:
+    from pdeopt.run.checking import check_problem
+    from pdeopt.run.loading import build_problem
+    from pdeopt.run.progress import Progress
+    from pdeopt.run.report import print_checks
+
+    console = _console()
+    with Progress(console) as progress:
+        progress.status(f"building {arguments.path.stem} …")
+        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
+        checks = check_problem(problem, arguments.path, progress.status)
+    print_checks(console, checks)
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _plot(arguments: Arguments) -> int:
+    from pdeopt.run.pictures import redraw
+
+    for picture in redraw(arguments.given.directories, arguments.given.out):
+        print(picture)
+    return 0
+
+
+def _new(arguments: Arguments) -> int:
+    from pdeopt.run.template import write_template
+
+    path = write_template(arguments.given.name)
+    print(f"wrote {path}; next: pdeopt check ./{path}, then pdeopt run ./{path}")
+    return 0
+
+
+COMMANDS: dict[str, Any] = {"list": _list, "run": _run, "check": _check, "plot": _plot, "new": _new}
+
+
+def _console() -> Console:
+    """Standard output; wide enough for a table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def _complain(message: str) -> None:
+    print(f"pdeopt: error: {message}", file=sys.stderr)

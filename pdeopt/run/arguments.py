@@ -1,0 +1,173 @@
+"""The command line: pdeopt's own arguments, and the options of the problem that is named."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pdeopt
+from pdeopt.run.errors import UsageError, did_you_mean
+from pdeopt.run.loading import find_problem, load_build
+from pdeopt.run.options import Option, add_options, options_of, values
+
+COMMANDS = {
+    "list": "the problems, one line each",
+    "run": "solve an inverse problem and write a run directory",
+    "check": "verify the derivatives of a problem; exit status 1 when a check fails",
+    "plot": "redraw the pictures of a run, or compare several runs in one figure",
+    "new": "write a commented problem file to start from",
+}
+OPTIMIZERS = ("l-bfgs-b",)
+NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was asked for.
+
+    Attributes:
+        command: one of `COMMANDS`. given: pdeopt's own arguments. words: the command line.
+        path, build, options: of the problem, for the commands that take one.
+    """
+
+    command: str
+    given: argparse.Namespace
+    words: list[str]
+    path: Path = Path()
+    build: Callable[..., Any] = print
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, and does not guess abbreviations."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(words: list[str]) -> Arguments:
+    """Raises UsageError, and SystemExit after --help and --version."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise UsageError(
+            f"unknown command {words[0]!r}; expected {', '.join(COMMANDS)}{did_you_mean(words[0], list(COMMANDS))}"
+        )
+    if not _names_problem(words):
+        return Arguments(words[0] if words else "", _parse_all(*_parsers(), words), words)
+    path = find_problem(words[1])
+    build = load_build(path)
+    options = options_of(build, path)
+    given = _parse_all(*_parsers(options, path.stem), words)
+    return Arguments(words[0], given, words, path, build, _with_solver(options, given, path))
+
+
+def _names_problem(words: list[str]) -> bool:
+    if words[:1] not in (["run"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
+        return False
+    if len(words) < 2 or words[1].startswith("-"):
+        raise UsageError(f"the problem comes first: pdeopt {words[0]} PROBLEM [options]; 'pdeopt list' names them")
+    return True
+
+
+def _parse_all(parser: Parser, commands: dict[str, Parser], words: list[str]) -> argparse.Namespace:
+    if not words:
+        parser.print_help()
+        raise SystemExit(0)
+    given, unknown = parser.parse_known_args(_joined(words))
+    if unknown:
+        word = unknown[0].split("=")[0]
+        if not word.startswith("-"):
+            raise UsageError(f"unexpected argument {word!r}")
+        flags = [flag for action in commands[given.command]._actions for flag in action.option_strings]
+        raise UsageError(f"unknown option {word}{did_you_mean(word, flags)}; see pdeopt {_usage(given)} --help")
+    return given
+
+
+def _usage(given: argparse.Namespace) -> str:
+    return f"{given.command} {given.problem}" if hasattr(given, "problem") else given.command
+
+
+def _joined(words: list[str]) -> list[str]:
+    """--key -1e-3 as --key=-1e-3, which argparse would take for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """The keywords of build, --solver among them."""
+    keywords = values(options, given)
+    if given.solver is None:
+        return keywords
+    if "solver" not in keywords:
+        raise UsageError(f"--solver: build(...) in {path} takes no solver")
+    from pdeopt.sparse import SolveError, resolve_solver, solver_names
+
+    try:
+        resolve_solver(given.solver)
+    except SolveError as error:
+        raise UsageError(f"{error}{did_you_mean(given.solver, solver_names())}") from error
+    return {**keywords, "solver": given.solver}
+
+
+def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
+    parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
+    group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    for name, add in (("run", _add_run), ("check", _add_check), ("plot", _add_plot), ("new", _add_new)):
+        add(commands[name])
+    if options is not None:
+        for name in ("run", "check"):
+            add_options(commands[name], options, f"options of {problem}")
+    return parser, commands
+
+
+def _add_problem(parser: Parser) -> None:
+    parser.add_argument("problem", metavar="PROBLEM", help="a name that 'pdeopt list' shows, or the path of a .py file")
+    parser.add_argument("--solver", metavar="NAME", help="linear solver: auto, rslab, superlu (default: the problem's)")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    parser.epilog = "'--help' after PROBLEM lists that problem's options."
+
+
+def _add_run(parser: Parser) -> None:
+    _add_problem(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)"
+    )
+    parser.add_argument("--max-iterations", type=_count, default=200, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=OPTIMIZERS[0], help="(default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_check(parser: Parser) -> None:
+    _add_problem(parser)
+
+
+def _add_plot(parser: Parser) -> None:
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the picture (default: in DIR; comparison.png)")
+
+
+def _add_new(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="NAME.py is written into the current folder")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+_count.__name__ = "number of iterations"

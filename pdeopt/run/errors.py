@@ -1,0 +1,59 @@
+"""Errors of the person at the keyboard, and how what goes wrong in a problem file becomes one of them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class UsageError(Exception):
+    """Bad input; the message is all that is printed, and the exit status is 2."""
+
+
+@contextmanager
+def bad_input(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a problem file is used as one `UsageError` that names the line in that file."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename or path}, line {error.lineno}"
+        raise UsageError(f"{where}: {type(error).__name__}: {error.msg}{_quoted(error.text)}") from error
+    except Exception as error:
+        raise UsageError(f"{describe(error)}{_place(error, path)}") from error
+
+
+def describe(error: Exception) -> str:
+    """The message alone for errors that pdeopt words itself, with the type for all others."""
+    from pdeopt.fem import FEMError
+    from pdeopt.inverse import InputError
+    from pdeopt.sparse import SolveError
+
+    if isinstance(error, (FEMError, InputError, SolveError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def did_you_mean(given: str, known: list[str]) -> str:
+    """A suggestion as the end of a message, empty where nothing is close."""
+    close = get_close_matches(given, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _quoted(text: str | None) -> str:
+    return f" in {text.strip()!r}" if text and text.strip() else ""
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The last line of the problem file that the error passed through, as the end of a message."""
+    resolved = path.resolve()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _same_file(f.filename, resolved)]
+    return f" ({path.name}, line {frames[-1].lineno})" if frames else ""
+
+
+def _same_file(filename: str, resolved: Path) -> bool:
+    return filename.endswith(resolved.name) and Path(filename).resolve() == resolved

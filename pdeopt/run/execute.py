@@ -1,0 +1,189 @@
+"""Run a problem: build, optimize, write the run directory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pdeopt
+from pdeopt.inverse import Problem
+from pdeopt.optimize import minimize_lbfgsb
+from pdeopt.run.directory import choose_directory, write_json
+from pdeopt.run.errors import bad_input, describe
+from pdeopt.run.fields import fields_of, write_fields
+from pdeopt.run.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.loading import build_problem
+from pdeopt.run.mesh_output import write_mesh
+from pdeopt.run.pictures import draw_run
+from pdeopt.run.progress import Progress
+from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.sparse import resolve_solver
+
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab")
+EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1, "interrupted": 130}
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run as it was asked for.
+
+    Attributes:
+        path: the problem file. build: its function. options: keywords of build, with their values.
+        optimizer: a name. solver: a name, or None where the problem chooses.
+        out: the run directory, None for a new one. argv: the command line, for the record.
+    """
+
+    path: Path
+    build: Callable[..., Problem]
+    options: dict[str, Any]
+    optimizer: str
+    solver: str | None
+    max_iterations: int
+    out: Path | None
+    argv: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the optimization ended: "converged", "stopped", "failed" or "interrupted", and why in words."""
+
+    status: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its directory, what stands in summary.json, and the exit status."""
+
+    directory: Path
+    summary: dict[str, Any]
+    exit_status: int
+
+
+def execute(request: RunRequest, progress: Progress) -> Outcome:
+    """Run and write everything. Raises UsageError, and leaves nothing behind, for bad input."""
+    directory = choose_directory(request.name, request.out)
+    progress.status(f"building {request.name} …")
+    problem = build_problem(request.build, request.options, request.path)
+    with stop_on_interrupt(progress.status) as stop:
+        recorder = _recorder(request, problem, directory, progress, stop)
+        ending = _optimize(request, problem, recorder)
+    progress.status("writing results and pictures …")
+    summary = _summary(request, problem, recorder, ending)
+    write_json(directory / "summary.json", summary)
+    assert recorder.m is not None
+    fields = fields_of(problem, recorder.m)
+    write_fields(directory / "result.npz", fields)
+    write_mesh(directory / "fields.vtu", fields)
+    draw_run(directory, fields, recorder.rows, summary)
+    return Outcome(directory, summary, EXIT_STATUS[ending.status])
+
+
+def _recorder(request: RunRequest, problem: Problem, directory: Path, progress: Progress, stop: StopFlag) -> Recorder:
+    def on_row(row: Row) -> None:
+        if row.iteration == 0:  # the input was good: from here on there is something to keep
+            directory.mkdir(parents=True, exist_ok=True)
+            write_json(directory / "config.json", _config(request, problem))
+        write_history(directory / "history.csv", recorder.rows)
+        progress.row(row)
+
+    progress.status("compiling and evaluating the initial guess …")
+    recorder = Recorder(problem.functional, on_row, stop)
+    return recorder
+
+
+def _optimize(request: RunRequest, problem: Problem, recorder: Recorder) -> Ending:
+    try:
+        result = minimize_lbfgsb(
+            recorder.evaluate,
+            problem.initial,
+            bounds=problem.bounds,
+            max_iterations=request.max_iterations,
+            callback=recorder.accept,
+        )
+    except Interrupted:
+        if not recorder.rows:
+            raise KeyboardInterrupt from None
+        return Ending("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
+    except OSError:  # the run directory can no longer be written
+        raise
+    except Exception as error:
+        return _failure(request, recorder, error)
+    return Ending(result.status, result.message)
+
+
+def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Ending:
+    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards."""
+    if not recorder.rows:
+        with bad_input(request.path):
+            raise error
+    return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
+
+
+def _config(request: RunRequest, problem: Problem) -> dict[str, Any]:
+    return {
+        "problem": request.name,
+        "path": str(request.path),
+        "options": request.options,
+        "seed": request.options.get("seed"),
+        "optimizer": request.optimizer,
+        "solver": _solver_name(request, problem),
+        "max_iterations": request.max_iterations,
+        "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **_versions()},
+        "argv": request.argv,
+    }
+
+
+def _summary(request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending) -> dict[str, Any]:
+    """What stands in summary.json; see the design for the names that other tools read."""
+    last, misfit = recorder.rows[-1], problem.functional.misfit
+    assert recorder.m is not None
+    return {
+        "problem": request.name,
+        "status": "stopped" if ending.status == "interrupted" else ending.status,
+        "message": ending.message,
+        "objective": last.objective,
+        "misfit": last.misfit,
+        "regularization": last.regularization,
+        "gradient_norm": last.gradient_norm,
+        "iterations": last.iteration,
+        "cg_iterations": last.cg_iterations,
+        "evaluations": last.evaluations,
+        "factorizations": last.factorizations,
+        "solves": last.solves,
+        "seconds": last.seconds,
+        "relative_error": problem.relative_error(recorder.m),
+        "initial_relative_error": problem.relative_error(problem.initial),
+        "noise_level": float(np.mean(misfit.noise)),
+        "expected_misfit": misfit.expected,
+        "discrepancy": last.misfit / misfit.expected if misfit.expected else None,
+        "parameters": problem.parameter.size,
+        "data": int(misfit.data.size),
+        "solver": _solver_name(request, problem),
+        "optimizer": request.optimizer,
+    }
+
+
+def _solver_name(request: RunRequest, problem: Problem) -> str | None:
+    """The solver's own name: "auto" depends on what is installed."""
+    solver = request.solver or getattr(problem.functional.state, "solver", None)
+    return None if solver is None else resolve_solver(solver).name
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

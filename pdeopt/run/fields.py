@@ -1,0 +1,97 @@
+"""The arrays that a run ends with, as they stand in result.npz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem
+from pdeopt.run.directory import write_arrays
+from pdeopt.run.placement import CELLS, Placement, place_field, place_parameter
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The content of result.npz.
+
+    Attributes:
+        parameter: m (p,). coefficient, initial: physical, (p,). truth: the same, or None.
+        state: (n,) or (n, r). data, predicted, noise: of the data's shape, noise possibly one number.
+        points: (d, k), or None. p: (d, vertices). t: (vertices of a cell, cells). cell: a name of `CELLS`, or "".
+        at: where the parameter sits. state_at: where the state sits, None where that is not known.
+        label, data_label: names with units.
+    """
+
+    parameter: np.ndarray
+    coefficient: np.ndarray
+    initial: np.ndarray
+    truth: np.ndarray | None
+    state: np.ndarray
+    data: np.ndarray
+    predicted: np.ndarray
+    noise: np.ndarray
+    points: np.ndarray | None
+    p: np.ndarray
+    t: np.ndarray
+    cell: str
+    at: Placement
+    state_at: Placement | None
+    label: str
+    data_label: str
+
+
+ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "data", "predicted", "noise", "points", "p", "t")
+TEXTS = ("cell", "label", "data_label")
+
+
+def fields_of(problem: Problem, m: np.ndarray) -> Fields:
+    """Everything that is drawn, at the parameter m."""
+    functional, mesh = problem.functional, problem.parameter.space.mesh
+    state = functional.solution(m)
+    return Fields(
+        parameter=np.asarray(m),
+        coefficient=functional.coefficient(m),
+        initial=functional.coefficient(problem.initial),
+        truth=problem.truth,
+        state=state,
+        data=functional.misfit.data,
+        predicted=functional.prediction(m),
+        noise=functional.misfit.noise,
+        points=problem.points,
+        p=mesh.p,
+        t=mesh.t,
+        cell=CELLS.get((mesh.dim(), len(mesh.t)), ""),
+        at=place_parameter(problem.parameter),
+        state_at=_place_state(problem, state),
+        label=problem.parameter.label,
+        data_label=problem.data_label,
+    )
+
+
+def write_fields(path: Path, fields: Fields) -> None:
+    write_arrays(path, _to_arrays(fields))
+
+
+def read_fields(path: Path) -> Fields:
+    """What `write_fields` wrote."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    given: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS} | {name: str(arrays[name]) for name in TEXTS}
+    state_at = Placement.from_arrays("state_at", arrays) if "state_at_kind" in arrays else None
+    return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at)
+
+
+def _to_arrays(fields: Fields) -> dict[str, np.ndarray]:
+    arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
+    texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
+    state_at = fields.state_at.to_arrays("state_at") if fields.state_at is not None else {}
+    return {**arrays, **texts, **fields.at.to_arrays("at"), **state_at}
+
+
+def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
+    """In the problem's state space; in the parameter's where that has as many degrees of freedom."""
+    space = problem.state_space or problem.parameter.space
+    return place_field(space) if len(state) == space.n else None

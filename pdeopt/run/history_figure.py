@@ -1,0 +1,81 @@
+"""The history of one optimization, or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from pdeopt.run.style import BLACK, BLUE, CYCLE, DASHES, GREEN, ORANGE, PINK, new_figure
+
+History = Mapping[str, np.ndarray]
+Panel = Figure | SubFigure
+TERMS = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
+
+
+def history_figure(history: History, summary: Mapping[str, Any]) -> Figure:
+    """Objective, misfit and regularization in one panel, the gradient norm in the other."""
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    for name, color, line in TERMS:
+        left.plot(history["iteration"], history[name], color=color, linestyle=line, label=name, **_marker(history))
+    _expected_misfit(left, summary)
+    _finish(left, [history[name] for name, _, _ in TERMS], "value (dimensionless)")
+    left.set_title("objective and its terms")
+    left.legend()
+    right.plot(history["iteration"], history["gradient_norm"], color=GREEN, **_marker(history))
+    _finish(right, [history["gradient_norm"]], "norm of the gradient")
+    right.set_title("gradient")
+    figure.suptitle(_title(summary), wrap=True)
+    return figure
+
+
+def history_comparison(
+    figure: Panel, histories: Mapping[str, History], summaries: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Draw several histories into a figure: objective, misfit and gradient norm, one color a run."""
+    panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
+    for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        for k, (name, history) in enumerate(histories.items()):
+            line = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
+            axes.plot(history["iteration"], history[column], label=name, **line, **_marker(history))
+        if column == "misfit" and len({summary.get("expected_misfit") for summary in summaries.values()}) == 1:
+            _expected_misfit(axes, next(iter(summaries.values())))
+            axes.legend(*(part[-1:] for part in axes.get_legend_handles_labels()))
+        _finish(axes, [history[column] for history in histories.values()], label)
+        axes.set_title(label)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    """Empty for a run that is not finished."""
+    return f"{summary['problem']}: {summary['status']}, {summary['message']}" if summary else ""
+
+
+def _expected_misfit(axes: Axes, summary: Mapping[str, Any]) -> None:
+    expected = summary.get("expected_misfit")
+    if expected:
+        axes.axhline(expected, color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="misfit of noise alone")
+
+
+def _marker(history: History) -> dict[str, Any]:
+    """Few iterates are shown one by one."""
+    return {"marker": "o", "markersize": 3} if len(history["iteration"]) <= 15 else {}
+
+
+def _finish(axes: Axes, columns: list[np.ndarray], label: str) -> None:
+    """Logarithmic where values are positive; zeros are left out there, and negative values make the scale symmetric."""
+    values = np.concatenate(columns)
+    values = values[np.isfinite(values)]
+    if (values < 0).any():
+        axes.set_yscale("symlog", linthresh=max(1e-3 * np.abs(values).max(), 1e-300))
+    elif (values > 0).any():
+        axes.set_yscale("log", nonpositive="mask")
+    axes.set(xlabel="iteration", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, which="major", alpha=0.25)

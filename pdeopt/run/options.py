@@ -1,0 +1,123 @@
+"""From the keyword parameters of ``build`` to command-line options."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pdeopt.run.errors import UsageError, bad_input
+
+SIMPLE = (int, float, str, bool)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of ``build``.
+
+    Attributes:
+        name: the keyword. kind: int, float, str or bool. choices: of a Literal, None for any value.
+        default: its value where the option is not given. optional: whether None is a value (written "none").
+        help: one line.
+    """
+
+    name: str
+    kind: type
+    choices: tuple[Any, ...] | None
+    default: Any
+    optional: bool
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def dest(self) -> str:
+        return f"option {self.name}"  # cannot clash with a name of pdeopt's own
+
+    def parse(self, text: str) -> Any:
+        """The value of a text; raises ValueError."""
+        if self.optional and text.lower() == "none":
+            return None
+        if self.choices is not None:
+            return {str(choice): choice for choice in self.choices}.get(text, text)
+        return self.kind(text)
+
+
+def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
+    """The options of a problem; raises UsageError for a keyword that cannot be one."""
+    with bad_input(path):
+        parameters = inspect.signature(build, eval_str=True).parameters.values()
+        return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+
+def add_options(parser: argparse.ArgumentParser, options: list[Option], title: str) -> None:
+    """Add the options to a parser; raises UsageError where one has a name of pdeopt's own."""
+    group = parser.add_argument_group(title)
+    for option in options:
+        if option.name == "solver":
+            continue  # pdeopt has this option for every problem, and hands it to build
+        try:
+            group.add_argument(option.flag, dest=option.dest, **_argument(option))
+        except argparse.ArgumentError:
+            raise UsageError(f"build's keyword {option.name!r} has the name of pdeopt's own {option.flag}") from None
+
+
+def values(options: list[Option], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword → value, given or default, for ``build``."""
+    return {option.name: getattr(arguments, option.dest, option.default) for option in options}
+
+
+def _argument(option: Option) -> dict[str, Any]:
+    text = option.help.replace("%", "%%")
+    if option.default is not None:
+        text = f"{text} (default: %(default)s)".strip()
+    common = {"default": option.default, "help": text}
+    if option.kind is bool:
+        return {**common, "action": argparse.BooleanOptionalAction}
+    option_parse = option.parse
+
+    def parse(given: str) -> Any:
+        return option_parse(given)
+
+    parse.__name__ = option.kind.__name__  # argparse names the type in its message
+    metavar = None if option.choices is None else "{" + ",".join(map(str, option.choices)) + "}"
+    allowed = None if option.choices is None else (*option.choices, *([None] if option.optional else []))
+    return {**common, "type": parse, "choices": allowed, "metavar": metavar or option.kind.__name__.upper()}
+
+
+def _option(parameter: inspect.Parameter, path: Path) -> Option:
+    name, default = parameter.name, parameter.default
+    if default is parameter.empty or parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+        raise UsageError(f"{path}: the parameter {name!r} of build needs a default value, as in {name}: float = 1.0")
+    annotation = type(default) if parameter.annotation is parameter.empty else parameter.annotation
+    annotation, text = _without_help(annotation)
+    annotation, optional = _without_none(annotation)
+    annotation, inner_text = _without_help(annotation)
+    choices = get_args(annotation) if get_origin(annotation) is Literal else None
+    kind = type(choices[0]) if choices else annotation
+    if kind not in SIMPLE:
+        raise UsageError(
+            f"{path}: the parameter {name!r} of build has the type {getattr(kind, '__name__', kind)}; "
+            "expected int, float, str, bool or Literal[...], each possibly | None"
+        )
+    return Option(name, kind, choices, default, optional, text or inner_text)
+
+
+def _without_help(annotation: Any) -> tuple[Any, str]:
+    if get_origin(annotation) is not Annotated:
+        return annotation, ""
+    inner, *extra = get_args(annotation)
+    return inner, next((item for item in extra if isinstance(item, str)), "")
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    inner = tuple(part for part in get_args(annotation) if part is not type(None))
+    return (inner[0] if len(inner) == 1 else annotation), len(inner) < len(get_args(annotation))

@@ -1,0 +1,109 @@
+"""Draw the pictures of a run directory, at the end of the run or later from its files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.run.comparison_figure import comparison_figure
+from pdeopt.run.errors import UsageError
+from pdeopt.run.fields import Fields, read_fields
+from pdeopt.run.history_figure import History, history_figure
+from pdeopt.run.recorder import COLUMNS, Row, read_history
+from pdeopt.run.result_figure import result_figure
+from pdeopt.run.style import save, styled
+
+
+def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> None:
+    """result.png and history.png. A picture that cannot be drawn is a warning: the numbers are safe by then."""
+    history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
+    with styled():
+        for name, draw in (
+            ("result.png", lambda: result_figure(fields, summary)),
+            ("history.png", lambda: history_figure(history, summary)),
+        ):
+            try:
+                save(draw(), directory / name)
+            except Exception:
+                logging.getLogger(__name__).exception("%s could not be drawn; try 'pdeopt plot %s'", name, directory)
+
+
+def redraw(directories: list[Path], out: Path | None) -> list[Path]:
+    """Redraw one run, or compare several in one figure; returns the pictures. Raises UsageError."""
+    histories = {name: _history(path) for name, path in _named(directories).items()}
+    with styled():
+        if len(directories) == 1:
+            return _redraw_one(directories[0], next(iter(histories.values())), out)
+        target = out or Path("comparison.png")
+        _save(_comparison(directories, histories), target)
+        return [target]
+
+
+def draw_histories(directories: list[Path], out: Path) -> None:
+    """The history alone, of one run or of several."""
+    histories = {name: _history(path) for name, path in _named(directories).items()}
+    summaries = {name: _summary(path) for name, path in _named(directories).items()}
+    with styled():
+        if len(directories) == 1:
+            figure = history_figure(next(iter(histories.values())), next(iter(summaries.values())))
+        else:
+            figure = comparison_figure(histories, summaries, {})
+        _save(figure, out)
+
+
+def _redraw_one(directory: Path, history: History, out: Path | None) -> list[Path]:
+    """``out`` names the picture of the result; that of the history goes beside it."""
+    summary, fields = _summary(directory), _fields(directory)
+    result = out or directory / "result.png"
+    target = directory / "history.png" if out is None else out.with_stem(f"{out.stem}-history")
+    _save(history_figure(history, summary), target)
+    if fields is None:
+        return [target]
+    _save(result_figure(fields, summary), result)
+    return [result, target]
+
+
+def _comparison(directories: list[Path], histories: dict[str, History]):
+    named = _named(directories)
+    summaries = {name: _summary(path) for name, path in named.items()}
+    fields = {name: found for name, path in named.items() if (found := _fields(path)) is not None}
+    return comparison_figure(histories, summaries, fields)
+
+
+def _named(directories: list[Path]) -> dict[str, Path]:
+    """Short names where they are unique."""
+    short = [path.resolve().name for path in directories]
+    return dict(zip(short if len(set(short)) == len(short) else map(str, directories), directories, strict=True))
+
+
+def _history(directory: Path) -> History:
+    path = directory / "history.csv"
+    if not path.is_file():
+        raise UsageError(f"{directory} is not a run directory: it has no history.csv")
+    try:
+        return read_history(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _summary(directory: Path) -> dict[str, Any]:
+    """Empty while a run is not finished."""
+    path = directory / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _fields(directory: Path) -> Fields | None:
+    path = directory / "result.npz"
+    return read_fields(path) if path.is_file() else None
+
+
+def _save(figure, path: Path) -> None:
+    try:
+        save(figure, path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write the picture {path}: {error}") from error

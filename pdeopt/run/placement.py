@@ -1,0 +1,99 @@
+"""Where the values of a parameter or a state sit, in a form that a picture can be drawn from without the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import Parameter
+from pdeopt.run.boundary import curve_coordinate
+
+#: Cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
+CELLS = {(1, 2): "line", (2, 3): "triangle", (2, 4): "quad", (3, 4): "tetra", (3, 8): "hexahedron"}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the values (n,) of a finite-element function are drawn.
+
+    Attributes:
+        kind: "vertices" or "cells" of the mesh, or "boundary" for values along a boundary.
+        gather: (j, k) indices into the values, −1 where there is none; the mean over j is drawn.
+        x: (d, k), where each drawn value sits.
+        abscissa: (k,), the coordinate along a boundary curve; empty where it is not a curve.
+        abscissa_label: its name.
+    """
+
+    kind: str
+    gather: np.ndarray
+    x: np.ndarray
+    abscissa: np.ndarray
+    abscissa_label: str
+
+    def drawn(self, values: np.ndarray) -> np.ndarray:
+        """(k,), NaN where the function has no value."""
+        picked = np.where(self.gather >= 0, np.asarray(values, float)[self.gather], np.nan)
+        return picked.mean(0)
+
+    def to_arrays(self, name: str) -> dict[str, np.ndarray]:
+        return {
+            f"{name}_kind": np.array(self.kind),
+            f"{name}_gather": self.gather,
+            f"{name}_x": self.x,
+            f"{name}_abscissa": self.abscissa,
+            f"{name}_abscissa_label": np.array(self.abscissa_label),
+        }
+
+    @classmethod
+    def from_arrays(cls, name: str, arrays: Mapping[str, np.ndarray]) -> Placement:
+        return cls(
+            str(arrays[f"{name}_kind"]),
+            arrays[f"{name}_gather"],
+            arrays[f"{name}_x"],
+            arrays[f"{name}_abscissa"],
+            str(arrays[f"{name}_abscissa_label"]),
+        )
+
+
+def place_parameter(parameter: Parameter) -> Placement:
+    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise."""
+    space, dofs = parameter.space, parameter.dofs
+    facets = getattr(space.basis, "find", None)  # of a space on facets
+    if facets is not None:
+        on_facets = np.unique(space.basis.get_dofs(facets).flatten())
+        return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets)
+    if dofs is not None and np.isin(dofs, space.dofs()).all():
+        return _on_boundary(space, dofs, dofs)
+    return place_field(space, dofs)
+
+
+def place_field(space: FunctionSpace, dofs: np.ndarray | None = None) -> Placement:
+    """At the vertices where the element has degrees of freedom there, as means over the cells otherwise.
+
+    Args:
+        dofs: the degrees of freedom whose values are given, where they are not all. Of several components, the first.
+    """
+    position = np.arange(space.n)
+    if dofs is not None:
+        position = np.full(space.n, -1)
+        position[dofs] = np.arange(len(dofs))
+    mesh, nodal = space.mesh, space.basis.nodal_dofs
+    if len(nodal):
+        used = int(mesh.t.max()) + 1
+        return Placement("vertices", position[nodal[:1, :used]], mesh.p[:, :used], np.empty(0), "")
+    centers = mesh.p[:, mesh.t].mean(1)
+    return Placement("cells", position[space.basis.element_dofs], centers, np.empty(0), "")
+
+
+def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray) -> Placement:
+    """Sorted along the curve in 2-D."""
+    position = np.full(space.n, -1)
+    position[given] = np.arange(len(given))
+    drawn = drawn[position[drawn] >= 0]
+    x = space.locations[:, drawn]
+    s, label = curve_coordinate(space.mesh, x)
+    order = np.argsort(s, kind="stable") if s.size else np.arange(len(drawn))
+    return Placement("boundary", position[drawn[order]][None], x[:, order], s[order] if s.size else s, label)

@@ -1,0 +1,54 @@
+"""What is said at the end of a run and of a check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pdeopt.run.checking import Check
+
+COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
+
+
+def print_summary(console: Console, summary: dict[str, Any], directory: Path) -> None:
+    """The end of a run, in words."""
+    status = summary["status"]
+    console.print(Text.assemble((status, f"bold {COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
+    for name, text in _lines(summary, directory):
+        console.print(f"  {name:<16}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_checks(console: Console, checks: list[Check]) -> None:
+    """One row a check."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "value", "required", ""):
+        table.add_column(title, overflow="fold")
+    for check in checks:
+        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        table.add_row(Text(check.name), Text(check.value), Text(check.required), verdict)
+    console.print(table)
+
+
+def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
+    lines = [
+        ("objective", f"{summary['objective']:.6g}"),
+        ("misfit", f"{summary['misfit']:.6g}{_against_noise(summary)}"),
+        ("regularization", f"{summary['regularization']:.6g}"),
+    ]
+    if summary["relative_error"] is not None:
+        at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
+        lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
+    work = f"{summary['iterations']} iterations, {summary['evaluations']} evaluations"
+    solves = f"{summary['factorizations']} factorizations, {summary['solves']} solves"
+    return [*lines, ("work", f"{work}, {solves}"), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]
+
+
+def _against_noise(summary: dict[str, Any]) -> str:
+    if summary["discrepancy"] is None:
+        return ""
+    return f" = {summary['discrepancy']:.3f} × that of the noise alone ({summary['expected_misfit']:.6g})"

@@ -1,0 +1,52 @@
+"""Colors and sizes of all pictures; made to be told apart by everyone (Okabe–Ito, viridis, PuOr)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from pdeopt.run.directory import atomic
+
+BLUE, ORANGE, GREEN, PINK, BLACK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#222222", "#56B4E9"
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
+DASHES = ("-", "--", "-.", ":")
+FIELD_MAP = "viridis"
+ERROR_MAP = "PuOr"
+SETTINGS = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.titlesize": 11.5,
+    "savefig.dpi": 150,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure apart from pyplot's global state; sizes in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
+    """The upper and the lower half."""
+    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[1.05, 1]))
+    return upper, lower
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The format is that of the file's name, PNG where it has none. Raises ValueError for an unknown one."""
+    kind = path.suffix.removeprefix(".") or "png"
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format=kind)
+
+
+def styled():
+    """A context in which pictures have this style."""
+    return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # its stubs list every key as a literal

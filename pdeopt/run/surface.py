@@ -1,0 +1,75 @@
+"""Triangles to draw: those of a 2-D mesh, or of a slice through a 3-D mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: How scikit-fem's cells are cut into simplices, by name of the cell (as its to_meshtri and to_meshtet do).
+SIMPLICES = {
+    "triangle": [[0, 1, 2]],
+    "quad": [[0, 1, 3], [1, 2, 3]],
+    "tetra": [[0, 1, 2, 3]],
+    "hexahedron": [[0, 1, 3, 4], [0, 3, 2, 4], [2, 3, 4, 6], [3, 4, 6, 7], [3, 4, 5, 7], [1, 3, 4, 5]],
+}
+EDGES = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles in a plane, and how to carry a field of the mesh over to them.
+
+    Attributes:
+        x: (2, k). triangles: (m, 3). cells: (m,), the mesh cell of each triangle.
+        ends, weight: (2, k) and (k,): point k lies on the mesh edge between two vertices, weight away from the first.
+        note: where the slice lies, for the title; empty in 2-D.
+        axes: names of the two coordinates.
+    """
+
+    x: np.ndarray
+    triangles: np.ndarray
+    cells: np.ndarray
+    ends: np.ndarray
+    weight: np.ndarray
+    note: str
+    axes: tuple[str, str]
+
+    def on_vertices(self, values: np.ndarray) -> np.ndarray:
+        """(k,) from values at the mesh vertices."""
+        return (1 - self.weight) * values[self.ends[0]] + self.weight * values[self.ends[1]]
+
+
+def surface_of(p: np.ndarray, t: np.ndarray, cell: str) -> Surface | None:
+    """What can be drawn of a mesh; None for cells that cannot."""
+    if cell not in SIMPLICES:
+        return None
+    corners = np.hstack([t[part] for part in SIMPLICES[cell]])
+    cells = np.tile(np.arange(t.shape[1]), len(SIMPLICES[cell]))
+    if len(corners) == 4:
+        return _middle_slice(p, corners, cells)
+    k = np.arange(p.shape[1])
+    return Surface(p, corners.T, cells, np.stack([k, k]), np.zeros(len(k)), "", ("x", "y"))
+
+
+def _middle_slice(p: np.ndarray, tetrahedra: np.ndarray, cells: np.ndarray) -> Surface:
+    """The cut of tetrahedra (4, c) with the plane z = middle: a triangle or a quadrilateral in each that it meets."""
+    z = 0.5 * (p[2].min() + p[2].max())
+    height = p[2] - z
+    ends = tetrahedra[EDGES]  # (6, 2, c)
+    crossed = (height[ends[:, 0]] > 0) != (height[ends[:, 1]] > 0)
+    count = crossed.sum(0)
+    # Listed in the order of EDGES, four crossed edges go around the quadrilateral as 0, 1, 3, 2.
+    pieces = [(3, (0, 1, 2)), (4, (0, 1, 3)), (4, (0, 3, 2))]
+    found_ends, found_cells = [], []
+    for number, order in pieces:
+        chosen = np.flatnonzero(count == number)
+        edge = np.nonzero(crossed[:, chosen].T)[1].reshape(-1, number)[:, order]
+        found_ends.append(ends[edge, :, chosen[:, None]].reshape(-1, 2))
+        found_cells.append(cells[chosen])
+    a, b = np.concatenate(found_ends).T
+    weight = height[a] / (height[a] - height[b])
+    x = (1 - weight) * p[:2, a] + weight * p[:2, b]
+    triangles = np.arange(len(a)).reshape(-1, 3)
+    note = f"slice z = {z:.3g}"
+    return Surface(x, triangles, np.concatenate(found_cells), np.stack([a, b]), weight, note, ("x", "y"))
