@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import jax
@@ -47,8 +48,20 @@ class Quadratic:
     reference: jax.Array | float = 0.0
 
     def __call__(self, m: jax.Array) -> jax.Array:
-        deviation = m - self.reference
-        return 0.5 * self.weight * jnp.dot(deviation, self.matrix @ deviation)
+        return self.weight * _half_square(self.matrix, m - self.reference)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _half_square(R: CSRMatrix, x: jax.Array) -> jax.Array:
+    """½ xᵀ R x of a symmetric R; its derivative R x costs one product, where JAX's own rule would take two."""
+    return 0.5 * jnp.dot(x, R @ x)
+
+
+@_half_square.defjvp
+def _half_square_jvp(R, primals, tangents):
+    (x,), (direction,) = primals, tangents
+    product = R @ x
+    return 0.5 * jnp.dot(x, product), jnp.dot(product, direction)
 
 
 def tikhonov(

@@ -14,6 +14,9 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize
 from pdeopt.sparse.solvers.counters import work
 
+#: Number of entries from which on only a sample of about this size is tested for symmetry.
+SYMMETRY_SAMPLE = 200_000
+
 
 @dataclass(eq=False)
 class Factored:
@@ -111,10 +114,13 @@ def _transposed(pattern: SparsityPattern, data: np.ndarray) -> tuple[SparsityPat
 def _is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray) -> bool:
     """Equal to the transpose up to rounding of the assembly (the order of sums differs between a_ij and a_ji).
 
-    Each entry is compared with its own row and column, so that a block in small units is not overlooked.
+    Each entry is compared with its own row and column, so that a block in small units is not overlooked. Of a large
+    matrix a sample is compared: this only chooses the factorization to try first, and where an asymmetry is missed
+    the residual shows it and LU follows. (1.8 M entries: 12 ms for all, 2 ms for the sample.)
     """
-    transposed, values = _transposed(pattern, data)
+    transposed, order = pattern.transpose()
     if transposed != pattern or not len(data):
         return False
-    size = np.minimum(row_sums[pattern.rows], row_sums[pattern.indices])
-    return bool((np.abs(data - values) <= 16 * np.finfo(float).eps * size).all())
+    sample = slice(None, None, 1 + len(data) // SYMMETRY_SAMPLE)
+    size = np.minimum(row_sums[pattern.rows[sample]], row_sums[pattern.indices[sample]])
+    return bool((np.abs(data[sample] - data[order[sample]]) <= 16 * np.finfo(float).eps * size).all())
