@@ -24,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parse(words)
+    except SystemExit as done:  # --help and --version have printed
+        return int(done.code or 0)
+    except UsageError as error:
+        return _refuse(error, words)
+    try:
         return COMMANDS[arguments.command](arguments)
     except UsageError as error:
-        _complain(str(error))
-        if "--traceback" in words:
-            traceback.print_exception(error.__cause__ or error)
-        return 2
+        return _refuse(error, words)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `pdeopt list | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,6 +117,13 @@ def _console() -> Console:
     """Standard output; wide enough for a table where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
+
+
+def _refuse(error: UsageError, words: list[str]) -> int:
+    _complain(str(error))
+    if "--traceback" in words:
+        traceback.print_exception(error.__cause__ or error)
+    return 2
 
 
 def _complain(message: str) -> None:

@@ -35,7 +35,13 @@ def describe(error: Exception) -> str:
 
     if isinstance(error, (FEMError, InputError, SolveError)):
         return str(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
+
+
+def _shortened(text: str) -> str:
+    """Errors out of compiled code carry a whole traceback, with what matters in the last line."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return text if len(lines) < 6 else f"{lines[0]} … {lines[-1]}"
 
 
 def did_you_mean(given: str, known: list[str]) -> str:

@@ -57,6 +57,7 @@ def draw_field(
     assert canvas.surface is not None
     surface = canvas.surface
     look: dict[str, Any] = {"norm": scale, "cmap": colors, "rasterized": True}
+    drawing: ScalarMappable
     if canvas.at.kind == "cells":
         values = drawn[surface.cells]
         triangulation = _triangulation(surface, np.isnan(values))

@@ -47,7 +47,6 @@ def history_comparison(
             _expected_misfit(axes, next(iter(summaries.values())))
             axes.legend(*(part[-1:] for part in axes.get_legend_handles_labels()))
         _finish(axes, [history[column] for history in histories.values()], label)
-        axes.set_title(label)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pdeopt.inverse import ReducedFunctional, Terms
+from pdeopt.inverse import InputError, ReducedFunctional, Terms
 from pdeopt.optimize import Iterate
 from pdeopt.run.directory import write_text
 from pdeopt.sparse import work
@@ -66,7 +66,7 @@ class Recorder:
             raise Interrupted
         terms, derivative = self._functional.value_and_derivative(m)
         if not self.rows and not np.isfinite(terms.objective):
-            raise FloatingPointError(f"the objective is {terms.objective} at the initial guess")
+            raise InputError(f"the objective is {terms.objective} at the initial guess")
         self._terms[_digest(m)] = terms
         if len(self._terms) > REMEMBERED:
             self._terms.popitem(last=False)

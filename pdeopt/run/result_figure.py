@@ -84,7 +84,8 @@ def _colored(
 ) -> None:
     drawing = draw_field(axes, canvas, drawn, scale, colors)
     axes.set_title(title)
-    figure.colorbar(drawing, ax=axes, label=label, shrink=0.9)
+    height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
+    figure.colorbar(drawing, ax=axes, label=label, shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
 
 
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
@@ -125,6 +126,7 @@ def _data_fit(axes: Axes, fields: Fields) -> None:
     size = 14 if len(measured) < 500 else 4
     axes.scatter(measured[thin], predicted[thin], s=size, alpha=0.6, linewidths=0, color=BLUE, rasterized=True)
     axes.set(xlabel=f"measured {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
+    axes.locator_params(nbins=6)
     axes.legend(loc="upper left")
 
 

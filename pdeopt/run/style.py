@@ -31,12 +31,14 @@ SETTINGS = {
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure apart from pyplot's global state; sizes in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.07, w_pad=0.07)  # type: ignore[union-attr,call-arg]
+    return figure
 
 
 def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
     """The upper and the lower half."""
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[1.05, 1]))
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05, 1]), object)
     return upper, lower
 
 
