@@ -86,7 +86,7 @@ def floor(solver, pattern, sample, rhs):
 def measure(n, repeats, solver):
     V, dirichlet, functional = problem(n, solver)
     x = V.locations
-    terms, derivative = functional.value_and_derivative(np.zeros(V.n))
+    objective, derivative = functional.value_and_derivative(np.zeros(V.n))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def parameters(scale):
@@ -112,7 +112,7 @@ def measure(n, repeats, solver):
         },
         repeats,
     )
-    return {"n": n, "J(0)": terms.objective, "|dJ(0)|": float(np.linalg.norm(derivative)), "peak MB": peak, **seconds}
+    return {"n": n, "J(0)": objective, "|dJ(0)|": float(np.linalg.norm(derivative)), "peak MB": peak, **seconds}
 
 
 def report(rows):

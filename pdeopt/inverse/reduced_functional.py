@@ -58,8 +58,13 @@ class ReducedFunctional:
     def __call__(self, m: ArrayLike) -> float:
         return self.terms(m).objective
 
-    def value_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
-        """The terms and the Euclidean derivative ∂J/∂m (p,), with one factorization and two solves."""
+    def value_and_derivative(self, m: ArrayLike) -> tuple[float, np.ndarray]:
+        """J and the Euclidean derivative ∂J/∂m (p,), with one factorization and two solves: what minimizers take."""
+        terms, derivative = self.terms_and_derivative(m)
+        return terms.objective, derivative
+
+    def terms_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
+        """The same with the terms of J."""
         (objective, parts), derivative = self._value_and_derivative(m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 

@@ -64,7 +64,7 @@ class Recorder:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
         if self._stop():
             raise Interrupted
-        terms, derivative = self._functional.value_and_derivative(m)
+        terms, derivative = self._functional.terms_and_derivative(m)
         if not self.rows and not np.isfinite(terms.objective):
             raise InputError(f"the objective is {terms.objective} at the initial guess")
         self._terms[_digest(m)] = terms
