@@ -1,0 +1,46 @@
+"""The documentation's code is run, as a reader would."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pdeopt.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_of(page: str) -> str:
+    return "\n\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL))
+
+
+def test_example_of_the_readme_recovers_the_conductivity():
+    namespace: dict = {}
+    exec(compile(code_of("README.md"), "README.md", "exec"), namespace)
+    assert namespace["result"].status == "converged"
+    assert namespace["error"] < 0.1
+
+
+@pytest.fixture
+def wall(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("wall.py").write_text(code_of("docs/adding_a_problem.md"), encoding="utf-8")
+    return "./wall.py"
+
+
+def test_problem_of_the_tutorial_runs(wall):
+    assert main(["run", wall, "--n", "2", "--out", "out", "--quiet"]) == 0
+    result = np.load("out/result.npz")
+    assert result["coefficient"].shape == result["truth"].shape
+
+
+def test_problem_of_the_tutorial_passes_its_check(wall):
+    assert main(["check", wall, "--n", "1"]) == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert not missing
