@@ -1,0 +1,155 @@
+"""Dirichlet conditions: elimination against the penalty-free dense system, symmetry, and derivatives in the values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import skfem
+
+from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.pde import LinearStateEquation
+from pdeopt.sparse import CSRMatrix, SolveError, linear_solve
+
+MESH = (
+    skfem.MeshTri.init_tensor(np.linspace(0, 1, 5), np.linspace(0, 1, 5))
+    .with_boundaries({"left": lambda x: x[0] == 0, "right": lambda x: x[0] == 1})
+)
+V = FunctionSpace(MESH, skfem.ElementTriP1())
+diffusion = bilinear_form(lambda u, v, w: w["k"] * dot(grad(u), grad(v)))
+advection = bilinear_form(lambda u, v, w: dot(grad(u), grad(v)) + 5.0 * grad(u)[0] * v)
+load = linear_form(lambda v, w: (1.0 + w.x[0]) * v)
+b = load.assemble(V)
+
+
+def with_identity_rows(A, b, dofs, values):
+    """The textbook's non-symmetric version, dense: rows of prescribed degrees of freedom say u = value."""
+    dense, right = A.to_scipy().toarray(), np.array(b)
+    dense[dofs] = np.eye(len(dense))[dofs]
+    right[dofs] = values
+    return np.linalg.solve(dense, right)
+
+
+def solve(A, b, dirichlet):
+    return dirichlet.extend(linear_solve(*dirichlet.condense(A, b)))
+
+
+VALUES = {
+    "zero": None,
+    "a number": 2.0,
+    "an integer": 2,
+    "an array": np.linspace(0, 1, 5),
+    "a function": lambda x: np.sin(3 * x[1]),
+    "a function to columns": lambda x: x.T,
+    "columns": np.arange(10.0).reshape(5, 2),
+    "complex": 1.0 + 2.0j,
+    "complex array": 1j * np.linspace(0, 1, 5),
+}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())
+@pytest.mark.parametrize("form", [diffusion, advection], ids=["symmetric", "non-symmetric"])
+def test_elimination_solves_the_system_with_identity_rows(form, values):
+    A = form.assemble(V, **({"k": 1.0} if form is diffusion else {}))
+    dirichlet = Dirichlet.on(V, "left", values)
+    given = values(V.locations[:, dirichlet.dofs]) if callable(values) else 0.0 if values is None else values
+    right = b[:, None] * np.ones(2) if np.ndim(given) == 2 else b
+    dtype = complex if np.iscomplexobj(given) else float
+    expected = with_identity_rows(A, np.asarray(right, dtype), dirichlet.dofs, given)
+    np.testing.assert_allclose(solve(A, b, dirichlet), expected, atol=1e-12)
+    reduced, _ = dirichlet.condense(A, b)
+    gap = reduced.to_scipy() - reduced.to_scipy().T
+    assert (abs(gap).max() < 1e-14) == (form is diffusion)
+
+
+@pytest.mark.parametrize("r", [1, 3, V.n])
+def test_one_set_of_values_serves_many_right_hand_sides(r):
+    """Also as many as there are unknowns, where a wrong broadcast would go unnoticed."""
+    A = diffusion.assemble(V, k=1.0)
+    many = np.random.default_rng(0).standard_normal((V.n, r))
+    dirichlet = Dirichlet.on(V, values=lambda x: x[0])
+    u = solve(A, jnp.asarray(many), dirichlet)
+    for k in range(r):
+        np.testing.assert_allclose(u[:, k], solve(A, jnp.asarray(many[:, k]), dirichlet), atol=1e-12)
+
+
+def test_free_and_prescribed_are_a_partition_and_default_to_the_whole_boundary():
+    everywhere, left = Dirichlet.on(V), Dirichlet.on(V, "left")
+    np.testing.assert_array_equal(everywhere.dofs, V.dofs())
+    np.testing.assert_array_equal(np.sort(np.concatenate([left.free, left.dofs])), np.arange(V.n))
+    np.testing.assert_array_equal(left.extend(jnp.ones(len(left.free)))[left.dofs], 0)
+
+
+@pytest.mark.parametrize("values", [np.ones(3), np.ones((5, 2, 1)), lambda x: x])
+def test_values_of_the_wrong_shape_are_refused(values):
+    with pytest.raises(FEMError, match=r"expected a number, \(5,\) or \(5, r\).*order of space.dofs"):
+        Dirichlet.on(V, "left", values)
+
+
+def test_a_space_without_free_degrees_of_freedom_is_solved():
+    single = FunctionSpace(skfem.MeshTri.init_tensor(np.array([0, 1.0]), np.array([0, 1.0])), skfem.ElementTriP1())
+    dirichlet = Dirichlet.on(single, values=lambda x: x[0])
+    u = solve(diffusion.assemble(single, k=1.0), jnp.zeros(single.n), dirichlet)
+    np.testing.assert_array_equal(u, single.locations[0])
+
+
+def test_the_derivative_in_the_values_is_the_dense_one():
+    A = advection.assemble(V)
+    values = np.random.default_rng(0).standard_normal(5)
+
+    def state(values):
+        return solve(A, b, Dirichlet.on(V, "left", values))
+
+    dofs = V.dofs("left")
+    expected = with_identity_rows(A, np.zeros((V.n, 5)), dofs, np.eye(5))
+    np.testing.assert_allclose(jax.jacrev(state)(values), expected, atol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(state)(values), expected, atol=1e-12)
+
+
+def test_eliminated_rows_do_not_leak_into_gradients():
+    """Entries of A in the rows of prescribed values do not change u; those in their columns do, with the values."""
+    A = advection.assemble(V)
+    dirichlet = Dirichlet.on(V, "left", lambda x: 1.0 + x[1])
+    A_bar = jax.grad(lambda A: jnp.sum(solve(A, b, dirichlet)[dirichlet.free] ** 2))(A)
+    in_row = np.isin(A.pattern.rows, dirichlet.dofs)
+    in_column = np.isin(A.pattern.indices, dirichlet.dofs)
+    np.testing.assert_array_equal(A_bar.data[in_row], 0)
+    assert np.all(np.asarray(A_bar.data)[in_column & ~in_row] != 0)
+    b_bar = jax.grad(lambda b: jnp.sum(solve(A, b, dirichlet) ** 2))(b)
+    np.testing.assert_array_equal(b_bar[dirichlet.dofs], 0)
+
+
+# --- the state equation ------------------------------------------------------------------------------------------
+
+
+def system(k):
+    return diffusion.assemble(V, k=V.interpolate(k)), b
+
+
+@pytest.mark.parametrize("solver", ["auto", "superlu"])
+def test_a_state_equation_solves_with_fixed_and_with_dependent_values(solver):
+    k = 1 + MESH.p[0]
+    fixed = LinearStateEquation(system, Dirichlet.on(V, "left", 1.0), solver)
+    dependent = LinearStateEquation(system, lambda k: Dirichlet.on(V, "left", k[V.dofs("left")]), solver)
+    np.testing.assert_allclose(fixed(k), dependent(k), atol=1e-13)
+    A, _ = system(k)
+    np.testing.assert_allclose(fixed(k), with_identity_rows(A, b, V.dofs("left"), 1.0), atol=1e-12)
+    # doubling k on the left doubles the values there, and nothing else about them
+    assert dependent(2 * k)[V.dofs("left")[0]] == pytest.approx(2)
+
+
+def test_a_state_equation_without_dirichlet_values():
+    reaction = bilinear_form(lambda u, v, w: w["c"] * u * v)
+    ones = linear_form(lambda v, w: 1.0 * v).assemble(V)
+    state = LinearStateEquation(lambda c: (reaction.assemble(V, c=c), ones))
+    np.testing.assert_allclose(state(4.0), 0.25, atol=1e-13)
+    neumann = LinearStateEquation(lambda k: (diffusion.assemble(V, k=k), ones))
+    with pytest.raises(SolveError, match="pure Neumann"):
+        neumann(1.0)
+
+
+def test_condense_keeps_the_structure_of_a_given_matrix():
+    S = sp.csr_matrix(np.array([[4.0, 1, 0], [1, 4, 1], [0, 1, 4]]))
+    reduced, right = Dirichlet(3, np.array([1]), jnp.array([2.0])).condense(CSRMatrix.from_scipy(S), jnp.ones(3))
+    np.testing.assert_array_equal(reduced.to_scipy().toarray(), np.diag([4.0, 4.0]))
+    np.testing.assert_array_equal(right, [-1.0, -1.0])
