@@ -36,7 +36,7 @@ def _arc_length(mesh: Any, x: np.ndarray) -> np.ndarray:
         t = _behind_gap(before[on_loop[mine]] + along[mine], before[-1])
         s[mine] = offset + t
         left &= ~mine
-        offset += t.max(initial=0)
+        offset += t.max(initial=0) + lengths.mean()  # apart from the next loop
     s[left] = offset
     return s
 

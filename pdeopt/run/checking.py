@@ -44,7 +44,8 @@ def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -
         functional.terms(point.m)
     checks: list[Check] = []
     for title, run in (
-        ("Taylor test", _taylor),
+        ("Taylor test of the derivative", _taylor),
+        ("Taylor test of the Hessian", _taylor_of_hessian),
         ("adjoint identity", _adjoint),
         ("symmetry of the Hessian", _symmetry),
         ("cost of a derivative", _cost),
@@ -68,18 +69,20 @@ def _point(problem: Problem) -> Point:
 
 
 def _taylor(functional: ReducedFunctional, point: Point) -> list[Check]:
-    derivative = functional.derivative(point.m)
-    hessian_action = functional.hessian_action(point.m, point.v)
-    test = taylor_test(functional, derivative, point.m, point.v, hessian_action=hessian_action)
-    names = {1: "value", 2: "with the derivative", 3: "with the Hessian"}
-    return [
-        Check(f"Taylor remainder, {names[p]}", _order(order), f"order > {p - 0.1:.1f}", order > p - 0.1)
-        for p, order in test.orders.items()
-    ]
+    test = taylor_test(functional, functional.derivative(point.m), point.m, point.v)
+    return [_order("value", 1, test.orders[1]), _order("with the derivative", 2, test.orders[2])]
 
 
-def _order(order: float) -> str:
-    return "zero up to rounding" if order == np.inf else f"order {order:.2f}"
+def _taylor_of_hessian(functional: ReducedFunctional, point: Point) -> list[Check]:
+    """Apart, because a derivative that is only a rule for reverse mode has none."""
+    action = functional.hessian_action(point.m, point.v)
+    test = taylor_test(functional, functional.derivative(point.m), point.m, point.v, hessian_action=action)
+    return [_order("with the Hessian", 3, test.orders[3])]
+
+
+def _order(name: str, p: int, order: float) -> Check:
+    value = "zero up to rounding" if order == np.inf else f"order {order:.2f}"
+    return Check(f"Taylor remainder, {name}", value, f"order > {p - 0.1:.1f}", order > p - 0.1)
 
 
 def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:

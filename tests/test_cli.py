@@ -1,0 +1,235 @@
+"""The command line: what it lists and helps with, and what it says to bad input."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import pdeopt
+from pdeopt.cli import main
+from pdeopt.run.errors import UsageError
+from pdeopt.run.loading import problem_files
+from pdeopt.run.options import options_of
+from pdeopt.run.template import TEMPLATE
+
+SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys, words):
+    """The one message of a command that must exit with status 2."""
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pdeopt: error: ")
+    assert captured.err.count("\n") == 1, "one message, one line"
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def write(path, *changes):
+    """A small problem file with some of its text replaced."""
+    text = SMALL
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    return f"./{path.name}"
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["run", "--help"], []])
+def test_light_commands_do_not_import_jax(words):
+    code = (
+        f"import sys; from pdeopt.cli import main; status = main({words!r}); "
+        "heavy = {'jax', 'skfem', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_list_names_every_problem_with_its_first_line(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(problem_files())
+    assert "Recover several conductive and resistive inclusions" in next(
+        line for line in lines if "conductivity" in line
+    )
+
+
+def test_problems_are_found_inside_an_installed_package(tmp_path, monkeypatch):
+    inside = tmp_path / "site" / "pdeopt"
+    (inside / "problems").mkdir(parents=True)
+    (inside / "problems" / "mine.py").write_text('"""Mine."""\n')
+    monkeypatch.setattr(pdeopt, "__file__", str(inside / "__init__.py"))
+    assert problem_files() == {"mine": inside / "problems" / "mine.py"}
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"pdeopt {pdeopt.__version__}"
+
+
+def test_help_of_a_problem_lists_its_options_with_defaults(capsys):
+    assert main(["run", "conductivity", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--noise FLOAT" in text
+    assert "--dim {2,3}" in text
+    assert re.search(r"--seed INT .*\(default: 0\)", text)
+
+
+def test_unknown_words_are_named_with_what_may_have_been_meant(capsys):
+    assert "unknown command 'rum'" in refused(capsys, ["rum", "conductivity"])
+    assert "did you mean 'conductivity'?" in refused(capsys, ["run", "conductivty"])
+    message = refused(capsys, ["run", "conductivity", "--nose", "0.1"])
+    assert "unknown option --nose; did you mean '--noise'?" in message
+    assert "unexpected argument 'extra'" in refused(capsys, ["run", "conductivity", "extra"])
+    assert "the problem comes first" in refused(capsys, ["run", "--quiet"])
+
+
+def test_a_name_of_a_file_in_the_folder_is_told_apart_from_a_problem(tmp_path, capsys):
+    write(tmp_path / "mine.py")
+    assert "did you mean ./mine.py?" in refused(capsys, ["run", "mine"])
+    assert "there is no problem file other.py" in refused(capsys, ["run", "other.py"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--n", "many", "--n: invalid int value: 'many'"),
+        ("--dim", "4", "invalid choice"),
+        ("--noise", "0", "noise level is 0.0"),
+        ("--background", "-1", "not > 0, e.g. -1.0"),
+        ("--background", "-1e-3", "not > 0, e.g. -0.001"),
+        ("--solver", "supelu", "did you mean 'superlu'?"),
+        ("--optimizer", "adam", "invalid choice: 'adam'"),
+        ("--max-iterations", "-1", "invalid number of iterations"),
+    ],
+)
+def test_wrong_values(tmp_path, capsys, option, value, expected):
+    assert expected in refused(capsys, ["run", "conductivity", "--n", "8", option, value])
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+BAD_FILES = {
+    "syntax error": ([("def load(v, w):", "def load(v, w:")], "bad.py, line 35: SyntaxError"),
+    "no build": ([("def build(", "def make(")], "has no function build(...)"),
+    "no return": ([("    return Problem(", "    Problem(")], "returned None (is a return missing?)"),
+    "raises on import": (
+        [("import skfem\n", "import skfem\n1 / 0\n")],
+        "ZeroDivisionError: division by zero (bad.py, line 20)",
+    ),
+    "raises in build": (
+        [("    ticks = ", "    ticks = [][n]\n    ticks = ")],
+        "IndexError: list index out of range (bad.py, line",
+    ),
+    "no default": (
+        [('"diffusivity (W/(m K))"] = 1.0', '"diffusivity (W/(m K))"]'), ("] = 6", "]"), ("] = 4", "]")],
+        "needs a default",
+    ),
+    "odd type": ([('Annotated[int, "of the noise"] = 0', "list = []")], "parameter 'seed' of build has the type list"),
+    "own option": ([("seed: Ann", "quiet: Ann"), ("noise, seed)", "noise, quiet)")], "pdeopt's own --quiet"),
+    "wrong shape": ([("AtPoints.of(V, points), data,", "AtPoints.of(V, points), data[:-1],")], "data have shape (15,)"),
+    "NaN data": ([("    functional =", "    data[3] = np.nan\n    functional =")], "1 of 16 data are NaN or infinite"),
+    "inverted element": (
+        [
+            (
+                "    ticks = ",
+                "    V.mesh.p[:, 24] += 0.5\n    V = FunctionSpace(V.mesh, skfem.ElementTriP1())\n    ticks = ",
+            )
+        ],
+        "inverted",
+    ),
+    "pure Neumann": ([("system, Dirichlet.on(V), solver", "system, None, solver")], "singular"),
+    "singular at the initial guess": (
+        [("state_equation(V, k, solver)", "state_equation(V, 0.0, solver)")],
+        "singular to working precision",
+    ),
+    "untraceable form": ([('w["source"] * v', 'np.sin(w["source"]) * v')], "jnp."),
+    "bounds that cross": ([("initial=np.zeros(V.n),", "initial=np.zeros(V.n), bounds=(1, 0),")], "lower bound 1"),
+    "not finite": ([("h1(V, weight),", "lambda m: np.inf * (1 + m[0]),")], "the objective is inf at the initial guess"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_problem_files(tmp_path, capsys, case):
+    changes, expected = BAD_FILES[case]
+    path = write(tmp_path / "bad.py", *changes)
+    assert expected in refused(capsys, ["run", path, "--quiet"])
+    assert not (tmp_path / "runs").exists(), "nothing is left behind"
+
+
+def test_traceback_on_demand(tmp_path, capsys):
+    path = write(tmp_path / "bad.py", ("import skfem\n", "import skfem\n1 / 0\n"))
+    assert main(["run", path, "--traceback"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "1 / 0" in error
+
+
+def test_a_solver_for_a_problem_that_takes_none(tmp_path, capsys):
+    changes = [
+        ('    solver: Annotated[str, "linear solver"] = "auto",\n', ""),
+        ("state_equation(V, k, solver),", "state_equation(V, k),"),
+    ]
+    path = write(tmp_path / "fixed.py", *changes)
+    assert "takes no solver" in refused(capsys, ["run", path, "--solver", "superlu"])
+
+
+@pytest.mark.parametrize("out", ["file/run", "file"])
+def test_unwritable_output_directory(tmp_path, capsys, out):
+    (tmp_path / "file").write_text("not a folder")
+    message = refused(capsys, ["run", "conductivity", "--n", "8", "--out", out])
+    assert f"cannot write to the output directory {out}" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_plot_of_a_folder_without_a_run(tmp_path, capsys):
+    assert "has no history.csv" in refused(capsys, ["plot", "."])
+    (tmp_path / "history.csv").write_text("iteration,objective\n0,1\n")
+    assert "has no column 'misfit'" in refused(capsys, ["plot", "."])
+
+
+def test_new_writes_a_file_that_runs_and_passes(tmp_path, capsys):
+    assert main(["new", "heat"]) == 0
+    assert main(["run", "./heat.py", "--n", "8", "--max-iterations", "3", "--quiet"]) == 0
+    assert (tmp_path / "runs" / "heat" / "result.png").exists()
+    assert main(["check", "./heat.py", "--n", "6"]) == 0
+    assert "it is not overwritten" in refused(capsys, ["new", "heat.py"])
+    assert "is no name for a problem" in refused(capsys, ["new", "a/b"])
+
+
+def test_options_from_every_kind_of_keyword(tmp_path):
+    from typing import Annotated, Literal
+
+    def build(
+        n: int = 3,
+        size: Annotated[float | None, "m"] = None,
+        fine: bool = False,
+        *,
+        kind: Literal["a", "b"] = "a",
+        bare=2,
+    ):
+        """Nothing."""
+
+    options = {option.name: option for option in options_of(build, tmp_path / "x.py")}
+    assert list(options) == ["n", "size", "fine", "kind", "bare"]
+    assert options["size"].help == "m"
+    assert [options["size"].parse(text) for text in ("none", "2")] == [None, 2.0]
+    assert options["kind"].choices == ("a", "b")
+    assert options["bare"].kind is int
+    with pytest.raises(UsageError, match="needs a default"):
+        options_of(lambda n: n, tmp_path / "x.py")
+
+
+def test_boolean_and_optional_options_reach_build(tmp_path, capsys):
+    text = SMALL.replace("    solver: Ann", "    fine: bool = False,\n    size: float | None = 1.0,\n    solver: Ann")
+    text = text.replace("    ticks = ", '    raise RuntimeError(f"fine={fine} size={size}")\n    ticks = ')
+    (tmp_path / "told.py").write_text(text, encoding="utf-8")
+    assert "fine=True size=None" in refused(capsys, ["run", "./told.py", "--fine", "--size", "none", "--quiet"])
+    assert "fine=False size=1.0" in refused(capsys, ["run", "./told.py", "--no-fine", "--quiet"])
