@@ -192,7 +192,7 @@ def test_unwritable_output_directory(tmp_path, capsys, out):
 def test_plot_of_a_folder_without_a_run(tmp_path, capsys):
     assert "has no history.csv" in refused(capsys, ["plot", "."])
     (tmp_path / "history.csv").write_text("iteration,objective\n0,1\n")
-    assert "has no column 'misfit'" in refused(capsys, ["plot", "."])
+    assert "it has no column 'misfit'" in refused(capsys, ["plot", "."])
 
 
 def test_new_writes_a_file_that_runs_and_passes(tmp_path, capsys):

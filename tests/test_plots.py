@@ -13,6 +13,7 @@ from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.run.boundary import curve_coordinate
+from pdeopt.run.comparison_figure import comparison_figure
 from pdeopt.run.directory import write_json
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.history_figure import history_figure
@@ -266,6 +267,22 @@ def test_histories_alone(two_runs, tmp_path):
     draw_histories(two_runs, tmp_path / "h.png")
     draw_histories(two_runs[:1], tmp_path / "h1.png")
     assert imread(tmp_path / "h.png").shape != imread(tmp_path / "h1.png").shape
+
+
+@pytest.mark.parametrize("name", ["result.npz", "summary.json", "history.csv"])
+def test_a_file_that_is_damaged_is_named(two_runs, capsys, name):
+    (two_runs[0] / name).write_text("damaged")
+    assert main(["plot", *map(str, two_runs)]) == 2
+    assert f"cannot read {two_runs[0] / name}" in capsys.readouterr().err
+
+
+def test_boundary_coefficients_are_compared_as_curves(tmp_path):
+    space = space_of("P1")
+    problem = problem_on(space, dofs=space.dofs(lambda x: x[0] == 1))
+    fields = fields_of(problem, problem.initial)
+    history = {name: np.ones(2) for name in Row.__annotations__}
+    figure = comparison_figure({"a": history, "b": history}, {"a": {}, "b": {}}, {"a": fields, "b": fields})
+    assert [text.get_text() for text in figure.axes[-1].get_legend().get_texts()] == ["truth", "a", "b"]
 
 
 def test_an_unfinished_run_can_be_plotted(two_runs):

@@ -1,17 +1,23 @@
 """Run directories, the history, failures on the way, and the checks of a problem."""
 
 import csv
+import errno
+import io
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.optimize import Iterate
 from pdeopt.run import execute, recorder
 from pdeopt.run.directory import FILES, atomic, choose_directory, write_json
 from pdeopt.run.errors import UsageError
+from pdeopt.run.progress import Progress
+from pdeopt.run.recorder import Row
 from pdeopt.run.template import TEMPLATE
 
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
@@ -163,6 +169,29 @@ def test_quiet_prints_nothing_and_plain_output_the_summary(tmp_path, capsys):
     for expected in ("building small", "iteration    1:", "stopped:", "relative error", "runs/small-2/"):
         assert expected in captured.out
     assert captured.err == ""
+
+
+def test_a_terminal_shows_a_table_that_grows(tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    row = Row(0, 2.0, 1.5, 0.5, 1.0, 0.0, 1, 0, 1, 2, 0.1)
+    with Progress(console) as progress:
+        progress.status("building …")
+        for k in range(30):
+            progress.row(replace(row, iteration=k, objective=100.0 + k))
+        progress.status("writing …")
+    last = console.file.getvalue().split("gradient norm")[-1]
+    assert "1.29000e+02" in last
+    assert "1.00000e+02" in last, "the initial guess stays in sight"
+    assert "1.05000e+02" not in last
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "history.csv")
+
+    monkeypatch.setattr(execute, "write_history", full)
+    assert main(["run", small_problem(tmp_path), "--quiet"]) == 1
+    assert capsys.readouterr().err == "pdeopt: error: No space left on device: history.csv\n"
 
 
 def test_ctrl_c_keeps_what_was_reached(tmp_path, capsys, monkeypatch):

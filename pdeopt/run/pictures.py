@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -85,21 +88,30 @@ def _history(directory: Path) -> History:
     path = directory / "history.csv"
     if not path.is_file():
         raise UsageError(f"{directory} is not a run directory: it has no history.csv")
-    try:
+    with _readable(path):
         return read_history(path)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _summary(directory: Path) -> dict[str, Any]:
     """Empty while a run is not finished."""
     path = directory / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    with _readable(path):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _fields(directory: Path) -> Fields | None:
     path = directory / "result.npz"
-    return read_fields(path) if path.is_file() else None
+    with _readable(path):
+        return read_fields(path) if path.is_file() else None
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as a `UsageError`."""
+    try:
+        yield
+    except (KeyError, OSError, ValueError, BadZipFile) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
 
 
 def _save(figure, path: Path) -> None:

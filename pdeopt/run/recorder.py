@@ -113,7 +113,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
         lines = list(csv.DictReader(file))
     missing = [name for name in COLUMNS if not lines or name not in lines[0]]
     if missing:
-        raise ValueError(f"{path} has no column {missing[0]!r}" if lines else f"{path} has no rows")
+        raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")
     return {name: np.array([float(line[name] or "nan") for line in lines]) for name in COLUMNS}
 
 
