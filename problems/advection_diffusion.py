@@ -8,9 +8,10 @@ where the concentration u solves
 
     −∇·(κ ∇u) + w·∇u = f  in Ω,      u = 0  on ∂Ω,
 
-with the wind w = 8 (1, ½) (m/s). ``--unknown source``: m = f, κ known; ``--unknown diffusivity``: κ = κ₀ exp(m), f known.
-The data d_i are concentrations at a grid of sensors, simulated with quadratic elements on a finer mesh, with Gaussian
-noise of standard deviation σ. The adjoint state is carried against the wind: it solves with the transposed matrix.
+with the wind w = 8 (1, ½) (m/s). With ``--unknown source``, m = f and κ is known; with ``--unknown diffusivity``,
+κ = κ₀ exp(m) and f is known. The data d_i are concentrations at a grid of sensors, simulated with quadratic elements
+on a finer mesh, with Gaussian noise of standard deviation σ. The adjoint state is carried against the wind: it solves
+with the transposed matrix.
 """
 
 from typing import Annotated, Literal
@@ -93,7 +94,7 @@ def build(
     sensors: Annotated[int, "sensors along the longer sides"] = 24,
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
-    weight: Annotated[float | None, "weight α of the H1 term (default 5 for the source, 300 for the diffusivity)"] = None,
+    weight: Annotated[float | None, "weight α of the H1 term (default: source 5, diffusivity 300)"] = None,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if refinements < 1 or sensors < 2:

@@ -4,8 +4,8 @@ Find the log-conductivity m on Ω = (0, 1)^d that minimizes
 
     J(m) = ½ Σ_k Σ_i ((u_k(x_i) − d_ki) / σ)²  +  R(m),
 
-where the potential u_k of experiment k is driven by a voltage along axis k = 1 … d, and that of experiment 0 by a source
-inside (without it, only ratios of conductivities could be told):
+where the potential u_k of experiment k is driven by a voltage along axis k = 1 … d, and that of experiment 0 by a
+source inside (without it, only ratios of conductivities could be told):
 
     −∇·(exp(m) ∇u_k) = 0  in Ω,      u_k = x_k  on ∂Ω,
     −∇·(exp(m) ∇u_0) = 10 in Ω,      u_0 = 0    on ∂Ω.
@@ -76,7 +76,7 @@ def unit_mesh(dim, n):
 
 
 def state_equation(V, conductivity, solver="auto"):
-    """The potentials (n, d + 1), one column an experiment; ``conductivity`` makes a field of what the state depends on."""
+    """The potentials (n, d + 1), a column each; ``conductivity`` makes the field κ of what they depend on."""
     dim = V.mesh.dim()
     voltages = Dirichlet.on(V, values=lambda x: np.vstack([x, np.zeros(x.shape[1])]).T)
     loads = jnp.zeros((V.n, dim + 1)).at[:, dim].set(source.assemble(V))
@@ -101,12 +101,12 @@ def measurement_points(mesh, data, sensors):
 def build(
     dim: Annotated[Literal[2, 3], "space dimension"] = 2,
     n: Annotated[int | None, "cells along a side (default 64 in 2-D, 12 in 3-D)"] = None,
-    data: Annotated[Literal["interior", "points"], "measure at all interior vertices, or on a grid of sensors"] = "interior",
+    data: Annotated[Literal["interior", "points"], "at all interior vertices, or on a grid of sensors"] = "interior",
     sensors: Annotated[int, "sensors along each axis, for --data points"] = 16,
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["tv", "h1", "tikhonov"], "kind of regularization"] = "tv",
-    weight: Annotated[float | None, "its weight (default: 500 or in 3-D 1500 for tv, 50 for h1, 3000 for tikhonov)"] = None,
+    weight: Annotated[float | None, "its weight (default: tv 500, in 3-D 1500; h1 50; tikhonov 3000)"] = None,
     background: Annotated[float, "conductivity of the initial guess (S/m)"] = 1.0,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:

@@ -6,7 +6,7 @@ Find m on the hidden side Γ (the bottom of the plate Ω = (0, 2) × (0, 0.25)) 
 
 where the temperature u_k of experiment k = 1, 2, 3 answers to a heat flux g_k through the top:
 
-    −Δu_k = 0  in Ω,      ∂u_k/∂n = g_k  on the top,      ∂u_k/∂n + exp(m) u_k = 0  on Γ,      ∂u_k/∂n = 0  on the sides,
+    −Δu_k = 0  in Ω,     ∂u_k/∂n = g_k  on the top,     ∂u_k/∂n + exp(m) u_k = 0  on Γ,     ∂u_k/∂n = 0  on the sides,
 
 with g_1 = 1, g_2 = 1 + cos(πx), g_3 = 1 − cos(2πx). Where the plate has corroded or scale has grown, exp(m) differs.
 The data d_ki are temperatures at the nodes of the top, simulated with quadratic elements on a finer mesh, with
@@ -54,7 +54,7 @@ def plate(n):
 
 
 def state_equation(V, gamma_field, solver="auto"):
-    """The temperatures (n, 3), one column an experiment; ``gamma_field`` makes the field γ of what the state depends on."""
+    """The temperatures (n, 3), one column an experiment; ``gamma_field`` makes the field γ of what they depend on."""
     hidden, heated = V.boundary("bottom"), V.boundary("top")
     conduction = diffusion.assemble(V)
     loads = jnp.stack([heating.assemble(heated, g=g) for g in FLUXES], axis=1)

@@ -61,7 +61,7 @@ def problem(n, solver):
 
 
 def median_seconds(stages, repeats):
-    """{name: median} of ``stages`` {name: (function, arguments)}, interleaved so that all meet the same machine load."""
+    """{name: median} of ``stages`` {name: (function, arguments)}, interleaved so that all meet the same load."""
     times = {name: [] for name in stages}
     for k in range(repeats + 1):
         for name, (function, arguments) in stages.items():

@@ -25,7 +25,9 @@ from pdeopt.sparse import SparsityPattern
 WRITTEN_OUT = 16
 
 @lru_cache(maxsize=64)
-def pattern_of(blocks: tuple[tuple[FunctionSpace, FunctionSpace], ...]) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
+def pattern_of(
+    blocks: tuple[tuple[FunctionSpace, FunctionSpace], ...],
+) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
     """The pattern that all (trial, test) blocks fill, and for each block the places (i, j, c) of its entries in it."""
     rows, cols, shapes = [], [], []
     for trial, test in blocks:
@@ -131,15 +133,15 @@ def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: 
 
 
 def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
-    """Every entry as its own expression of (c, q) arrays: slicing a stacked intermediate would make its adjoint slow."""
+    """Every entry as its own expression of (c, q) arrays; slices of a stacked intermediate have a slow adjoint."""
 
     def flux(t: Slot, j: int) -> jax.Array:
-        return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)  # type: ignore[return-value]
+        return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)
 
     fluxes = {t: [flux(t, j) for j in range(shape[1])] for t in test}
 
     def entry(i: int, j: int) -> jax.Array:
-        return sum(test[t][i] * fluxes[t][j] for t in test).sum(-1)  # type: ignore[attr-defined]
+        return sum(test[t][i] * fluxes[t][j] for t in test).sum(-1)
 
     rows = [jnp.stack([entry(i, j) for j in range(shape[1])]) for i in range(shape[0])]
     return jnp.broadcast_to(jnp.stack(rows), shape)
@@ -152,7 +154,7 @@ def _batched(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]
         return jnp.stack([jnp.moveaxis(jnp.broadcast_to(t, (len(t), *points)), 0, -1) for t in tables], axis=2)
 
     def flux(t: Slot) -> jax.Array:
-        return sum(values * trial[s] for (s, other), values in density.items() if other == t)  # type: ignore[return-value]
+        return sum(values * trial[s] for (s, other), values in density.items() if other == t)
 
     left = lay_out([test[t] for t in test])
     right = lay_out([flux(t) for t in test])

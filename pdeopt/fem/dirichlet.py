@@ -51,8 +51,8 @@ class Dirichlet:
         given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
         if given.shape[0] != len(dofs) or given.ndim > 2:
             raise FEMError(
-                f"Dirichlet values have shape {given.shape}; expected a number, ({len(dofs)},) or ({len(dofs)}, r): one "
-                "value for each boundary degree of freedom, in the order of space.dofs(...)"
+                f"Dirichlet values have shape {given.shape}; expected a number, ({len(dofs)},) or ({len(dofs)}, r): "
+                "one value for each boundary degree of freedom, in the order of space.dofs(...)"
             )
         return cls(space.n, dofs, given)
 

@@ -38,7 +38,7 @@ class Field:
 
     def __getattr__(self, name: str) -> Any:
         if name in PARTS:
-            return self.parts[name] if name in self.parts else None
+            return self.parts[name] if name in self.parts else None  # noqa: SIM401  (`structure` records the [])
         raise AttributeError(f"a Field has no attribute {name!r}; it has {', '.join(PARTS)}")
 
     def __jax_array__(self) -> Any:

@@ -17,13 +17,12 @@ from pdeopt.fem.assembly import (
     functional_value,
     linear_values,
     pattern_of,
-    scalar_density,
     shapes_of,
 )
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.field import Coefficients, Field, value_of
+from pdeopt.fem.field import Coefficients, Field
+from pdeopt.fem.linearity import check_linear
 from pdeopt.fem.space import FunctionSpace
-from pdeopt.fem.structure import Shapes
 from pdeopt.sparse import CSRMatrix
 
 #: A space, or the two sides of the interior facets (`FunctionSpace.interior_facets`).
@@ -66,7 +65,7 @@ class BilinearForm:
     ) -> jax.Array:
         w = _coefficients(self.name, trial, given, index)
         with _form_errors(self.name):
-            _check_linear(self.function, self.name, (shapes_of(trial.tables), shapes_of(test.tables)), w)
+            check_linear(self.function, self.name, (shapes_of(trial.tables), shapes_of(test.tables)), w)
             return bilinear_values(self.function, trial.tables, test.tables, w, place, nnz)
 
 
@@ -86,7 +85,7 @@ class LinearForm:
     def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
         w = _coefficients(self.name, test, given, index)
         with _form_errors(self.name):
-            _check_linear(self.function, self.name, (shapes_of(test.tables),), w)
+            check_linear(self.function, self.name, (shapes_of(test.tables),), w)
             return linear_values(self.function, test.tables, w, test.n)
 
 
@@ -225,44 +224,3 @@ def _form_errors(name: str) -> Iterator[None]:
         if "the form asks for" not in str(error):
             raise
         raise FormError(f"form '{name}': {error.args[0]}") from error
-
-
-_checked: set[tuple[Callable, tuple[Shapes, ...]]] = set()
-
-
-def _check_linear(function: Callable, name: str, arguments: tuple[Any, ...], w: Coefficients) -> None:
-    """Raise FormError where the form is not linear in each argument; tried once per form on random functions.
-
-    Coefficients are random numbers of the right tensor shape, so this also works while JAX traces them.
-    """
-    key = (function, tuple(str(shapes) for shapes in arguments))
-    if key in _checked:
-        return
-    rng = np.random.default_rng(0)
-    sample = jax.tree.map(lambda leaf: rng.uniform(0.5, 1.5, (*jnp.shape(leaf)[:-2], 1, 1)), w)
-    if "idx" in w:
-        sample["idx"] = w["idx"]
-    with jax.ensure_compile_time_eval():
-        for position in range(len(arguments)):
-            fields = [[_random(shapes, rng) for shapes in arguments] for _ in range(2)]
-            fields[1] = [fields[k == position][k] for k in range(len(arguments))]
-            combined = [
-                jax.tree.map(lambda a, b: 2.0 * a - 3.0 * b, a, b) if k == position else a
-                for k, (a, b) in enumerate(zip(*fields, strict=True))
-            ]
-            first, second, both = (_evaluate(function, parts, sample) for parts in (*fields, combined))
-            expected = 2.0 * first - 3.0 * second
-            if not np.allclose(both, expected, rtol=1e-8, atol=1e-8 * max(np.abs(first).max(), np.abs(second).max())):
-                which = ("trial", "test")[position] if len(arguments) == 2 else "test"
-                raise FormError(f"form '{name}' is not linear in its {which} function: check for a product or a term without it")
-    _checked.add(key)
-
-
-def _random(shapes: Shapes, rng: np.random.Generator) -> tuple[Field, ...]:
-    return tuple(
-        Field({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()}) for parts in shapes
-    )
-
-
-def _evaluate(function: Callable, arguments: Sequence[tuple[Field, ...]], w: Coefficients) -> np.ndarray:
-    return np.asarray(value_of(scalar_density(function, *(field for fields in arguments for field in fields), w)))

@@ -149,7 +149,7 @@ class FunctionSpace:
         """
         values = jnp.asarray(values)
         if values.shape != (self.n,):
-            raise FEMError(f"interpolate expects one value per degree of freedom, ({self.n},), got shape {values.shape}")
+            raise FEMError(f"interpolate expects one value a degree of freedom, ({self.n},), got shape {values.shape}")
         fields = _interpolate(self.tables, values)
         return fields if len(fields) > 1 else fields[0]
 
@@ -238,7 +238,7 @@ def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Arr
 
 
 def _compressed(parts: list[np.ndarray]) -> np.ndarray:
-    """(tensor axes, i, c, q) from the parts (tensor axes, c, q) of each basis function, c and q cut to 1 where constant."""
+    """(tensor axes, i, c, q) from the (tensor axes, c, q) of each basis function; c and q cut to 1 where constant."""
     by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
     by_cell = slice(1) if all((part == part[..., :1, :]).all() for part in parts) else slice(None)
     return np.stack([np.asarray(part[..., by_cell, by_point]) for part in parts], axis=-3)

@@ -76,10 +76,10 @@ def recording(shapes: Shapes, used: set[tuple[int, str]], rng: np.random.Generat
     )
 
 
-_LINEAR = frozenset(
-    "add add_any sub neg reshape broadcast_in_dim convert_element_type squeeze transpose reduce_sum concatenate slice "
-    "copy real imag conj expand_dims".split()
-)
+_LINEAR = frozenset({
+    "add", "add_any", "sub", "neg", "reduce_sum", "concatenate", "real", "imag", "conj", "convert_element_type",
+    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "copy",
+})  # fmt: skip
 
 
 def zero_outputs(closed: ClosedJaxpr, zero_inputs: Sequence[bool]) -> list[bool]:

@@ -50,7 +50,7 @@ class Log:
         values = np.asarray(coefficient, float)
         if not (values > 0).all():
             bad = values[~(values > 0)]
-            raise InputError(f"{bad.size} of {values.size} values of a positive coefficient are not > 0, e.g. {bad.flat[0]}")
+            raise InputError(f"{bad.size} of {values.size} values of a positive coefficient are not > 0, e.g. {bad[0]}")
         return np.log(values / self.reference)
 
 
@@ -72,5 +72,6 @@ class Bounded:
         """m of a coefficient strictly between the bounds; raises InputError elsewhere."""
         values = np.asarray(coefficient, float)
         if not ((values > self.lower) & (values < self.upper)).all():
-            raise InputError(f"values range over [{values.min()}, {values.max()}]; expected ({self.lower}, {self.upper})")
+            found = f"[{values.min()}, {values.max()}]"
+            raise InputError(f"values range over {found}; expected ({self.lower}, {self.upper})")
         return np.log((values - self.lower) / (self.upper - values))

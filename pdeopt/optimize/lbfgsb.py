@@ -64,9 +64,9 @@ def minimize_lbfgsb(
     iterates: list[Iterate] = []
 
     def report(m: np.ndarray, value: float, derivative: np.ndarray) -> None:
-        gradient = _projected(m, derivative, lower, upper)
+        norm = float(np.linalg.norm(_projected(m, derivative, lower, upper)))
         step = 0.0 if not iterates else float(np.linalg.norm(m - iterates[-1].m))
-        iterates[:] = [Iterate(_count(iterates), m.copy(), value, float(np.linalg.norm(gradient)), step, trace.evaluations)]
+        iterates[:] = [Iterate(_count(iterates), m.copy(), value, norm, step, trace.evaluations)]
         if callback is not None:
             callback(iterates[-1])
 
@@ -123,8 +123,8 @@ def _outcome(found: OptimizeResult, gradient_tolerance: float, objective_toleran
     if found.status == 1:
         return "stopped", "the maximum number of iterations or evaluations was reached"
     return "failed", (
-        f"the line search failed ({found.message}); verify the derivative with a Taylor test at this point, and look at "
-        "the accuracy of the solver"
+        f"the line search failed ({found.message}); verify the derivative with a Taylor test at this point, and look "
+        "at the accuracy of the solver"
     )
 
 

@@ -55,7 +55,8 @@ class CSRMatrix:
     def __matmul__(self, x: ArrayLike) -> jax.Array:
         x = jnp.asarray(x)
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
-            raise SolveError(f"A @ x: A is {self.shape}, x is {x.shape}; expected ({self.shape[1]},) or ({self.shape[1]}, k)")
+            n = self.shape[1]
+            raise SolveError(f"A @ x: A is {self.shape}, x is {x.shape}; expected ({n},) or ({n}, k)")
         return matrix_product(self.pattern, self.data, x)
 
     def __add__(self, other: CSRMatrix) -> CSRMatrix:

@@ -30,7 +30,9 @@ class SparsityPattern:
     shape: tuple[int, int]
 
     @classmethod
-    def from_entries(cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> tuple[SparsityPattern, np.ndarray]:
+    def from_entries(
+        cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]
+    ) -> tuple[SparsityPattern, np.ndarray]:
         """The pattern that holds all entries (rows[k], cols[k]), and for each k its place z in the values, int32."""
         keys = np.asarray(rows, np.int64) * shape[1] + np.asarray(cols, np.int64)
         unique, place = np.unique(keys, return_inverse=True)
@@ -92,8 +94,8 @@ class SparsityPattern:
     @cached_property
     def _digest(self) -> bytes:
         content = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
-        content.update(np.ascontiguousarray(self.indptr))
-        content.update(np.ascontiguousarray(self.indices))
+        content.update(self.indptr.tobytes())
+        content.update(self.indices.tobytes())
         return content.digest()
 
     def __hash__(self) -> int:

@@ -57,7 +57,9 @@ def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Arr
     )
 
 
-def _host_solve(pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array) -> jax.Array:
+def _host_solve(
+    pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array
+) -> jax.Array:
     callback = partial(_solve_batch, pattern, solver, transposed)
     result = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
     return jax.pure_callback(callback, result, data, rhs, vmap_method="expand_dims")
@@ -94,4 +96,6 @@ def _check(A: CSRMatrix, b: jax.Array) -> None:
         raise SolveError(f"A.data has shape {A.data.shape}; its pattern stores {A.pattern.nnz} entries")
     for name, array in (("A.data", A.data), ("b", b)):
         if array.dtype not in (jnp.float64, jnp.complex128):
-            raise SolveError(f"{name} has dtype {array.dtype}; expected float64 or complex128: use {name}.astype(float)")
+            raise SolveError(
+                f"{name} has dtype {array.dtype}; expected float64 or complex128: use {name}.astype(float)"
+            )
