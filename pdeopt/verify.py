@@ -77,14 +77,13 @@ def _order(remainder: np.ndarray, steps: np.ndarray, floor: float) -> float:
     """The observed order between the two smallest usable steps, the most asymptotic ones."""
     if not np.isfinite(remainder).all():
         return float("nan")
-    if (remainder <= 10 * floor).all():
-        return float("inf")
     usable = np.flatnonzero(remainder > 100 * floor)
-    usable = usable[usable < len(steps)]
-    if len(usable) < 2:
+    if not len(usable):
+        return float("inf")
+    i, j = usable[-2:] if len(usable) > 1 else (usable[0], usable[0] + 1)  # the next one is closer to rounding
+    if j == len(steps):
         return float("nan")
-    i, j = usable[-2:]
-    return float(np.log(remainder[i] / remainder[j]) / np.log(steps[i] / steps[j]))
+    return float(np.log(remainder[i] / max(remainder[j], floor)) / np.log(steps[i] / steps[j]))
 
 
 def adjoint_identity(

@@ -53,19 +53,24 @@ def minimize_lbfgsb(
         gradient_tolerance: converged when the largest entry of the projected derivative has fallen by this factor.
         objective_tolerance: converged when an iteration lowers J by less than this, relatively.
         memory: pairs kept.
-        callback: called with every `Iterate`, first with the initial guess. An exception in it ends the minimization.
+        callback: called with every `Iterate`, first with the initial guess. StopIteration raised in it ends the
+            minimization with the status "stopped"; any other exception passes through.
 
     Raises:
-        ValueError: where a lower bound lies above the upper one.
+        ValueError: where a lower bound lies above the upper one, or bounds do not have the shape of ``initial``.
     """
     lower, upper = _full(bounds, len(initial))
     trace = _Trace(value_and_derivative)
     start = np.clip(np.asarray(initial, float), lower, upper)
     iterates: list[Iterate] = []
+    decrease = np.inf  # of the objective in the last iteration
 
     def report(m: np.ndarray, value: float, derivative: np.ndarray) -> None:
         norm = float(np.linalg.norm(_projected(m, derivative, lower, upper)))
-        step = 0.0 if not iterates else float(np.linalg.norm(m - iterates[-1].m))
+        nonlocal decrease
+        step = 0.0
+        if iterates:
+            step, decrease = float(np.linalg.norm(m - iterates[-1].m)), iterates[-1].objective - value
         iterates[:] = [Iterate(_count(iterates), m.copy(), value, norm, step, trace.evaluations)]
         if callback is not None:
             callback(iterates[-1])
@@ -74,7 +79,12 @@ def minimize_lbfgsb(
         report(intermediate_result.x, *trace(intermediate_result.x))
 
     value, derivative = trace(start)
-    report(start, value, derivative)
+    try:
+        report(start, value, derivative)
+    except StopIteration:
+        return _result(iterates[-1], "stopped", "the callback asked to stop")
+    if not (np.isfinite(value) and np.isfinite(derivative).all()):
+        return _result(iterates[-1], "failed", "the objective or its derivative is not finite at the initial guess")
     largest = float(np.abs(_projected(start, derivative, lower, upper)).max(initial=0))
     if max_iterations < 1 or largest == 0:
         return _result(iterates[-1], "stopped" if largest else "converged", "no iteration was asked for or needed")
@@ -93,7 +103,7 @@ def minimize_lbfgsb(
             "ftol": objective_tolerance,
         },
     )
-    return _result(iterates[-1], *_outcome(found, gradient_tolerance, objective_tolerance))
+    return _result(iterates[-1], *_outcome(found, decrease, gradient_tolerance, objective_tolerance))
 
 
 def _count(iterates: list[Iterate]) -> int:
@@ -102,11 +112,16 @@ def _count(iterates: list[Iterate]) -> int:
 
 def _full(bounds: tuple[Bound, Bound] | None, size: int) -> tuple[np.ndarray, np.ndarray]:
     given_lower, given_upper = (None, None) if bounds is None else bounds
-    lower = np.broadcast_to(-np.inf if given_lower is None else np.asarray(given_lower, float), (size,))
-    upper = np.broadcast_to(np.inf if given_upper is None else np.asarray(given_upper, float), (size,))
-    if (lower > upper).any():
-        k = int(np.flatnonzero(lower > upper)[0])
-        raise ValueError(f"lower bound {lower[k]} is above upper bound {upper[k]} at entry {k}")
+    lower = np.asarray(-np.inf if given_lower is None else given_lower, float)
+    upper = np.asarray(np.inf if given_upper is None else given_upper, float)
+    for bound in (lower, upper):
+        if bound.shape not in ((), (size,)):
+            raise ValueError(f"a bound has shape {bound.shape}; expected a number or ({size},)")
+    lower, upper = np.broadcast_to(lower, (size,)), np.broadcast_to(upper, (size,))
+    crossed = np.flatnonzero(~(lower <= upper))
+    if len(crossed):
+        k = int(crossed[0])
+        raise ValueError(f"lower bound {lower[k]} is above upper bound {upper[k]}, or one is NaN, at entry {k}")
     return lower, upper
 
 
@@ -115,16 +130,21 @@ def _projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: 
     return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)
 
 
-def _outcome(found: OptimizeResult, gradient_tolerance: float, objective_tolerance: float) -> tuple[str, str]:
-    if found.status == 0:
-        if "PROJECTED GRADIENT" in str(found.message).upper():
-            return "converged", f"the derivative fell by the factor {gradient_tolerance:g}"
+def _outcome(
+    found: OptimizeResult, decrease: float, gradient_tolerance: float, objective_tolerance: float
+) -> tuple[str, str]:
+    if found.status == 0 and "PROJECTED GRADIENT" in str(found.message).upper():
+        return "converged", f"the derivative fell by the factor {gradient_tolerance:g}"
+    if found.status == 0 and decrease > 0:  # a line search that gets nowhere ends like this, too
         return "converged", f"the objective changed by less than {objective_tolerance:g} of its value"
     if found.status == 1:
         return "stopped", "the maximum number of iterations or evaluations was reached"
+    if "StopIteration" in str(found.message):
+        return "stopped", "the callback asked to stop"
+    reason = found.message if found.status else "no step lowers the objective"
     return "failed", (
-        f"the line search failed ({found.message}); verify the derivative with a Taylor test at this point, and look "
-        "at the accuracy of the solver"
+        f"the line search failed ({reason}); verify the derivative with a Taylor test at this point, and look at the "
+        "accuracy of the solver"
     )
 
 

@@ -1,0 +1,119 @@
+"""The judges judged: right derivatives pass, and each kind of wrong one fails."""
+
+import numpy as np
+import pytest
+
+from pdeopt.verify import adjoint_identity, taylor_test
+
+rng = np.random.default_rng(0)
+M, V = rng.standard_normal((2, 5))
+A = rng.standard_normal((5, 5))
+S = A + A.T
+
+FUNCTIONS = {
+    "exponentials": (lambda m: np.exp(m).sum(), np.exp, lambda m, v: np.exp(m) * v),
+    "quartic": (lambda m: (m**4).sum(), lambda m: 4 * m**3, lambda m, v: 12 * m**2 * v),
+    "sine of a form": (
+        lambda m: np.sin(m @ S @ m / 9),
+        lambda m: 2 / 9 * np.cos(m @ S @ m / 9) * (S @ m),
+        lambda m, v: 2 / 9 * np.cos(m @ S @ m / 9) * S @ v - (2 / 9) ** 2 * np.sin(m @ S @ m / 9) * (S @ m @ v) * (S @ m),
+    ),
+    "large offset": (lambda m: 1e4 + np.exp(m).sum(), np.exp, lambda m, v: np.exp(m) * v),
+    "small values": (lambda m: 1e-9 * np.exp(m).sum(), lambda m: 1e-9 * np.exp(m), lambda m, v: 1e-9 * np.exp(m) * v),
+}
+every_function = pytest.mark.parametrize(("f", "df", "hf"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
+
+
+@every_function
+def test_right_derivatives_have_orders_two_and_three(f, df, hf):
+    test = taylor_test(f, df(M), M, V, hessian_action=hf(M, V), first_step=0.05)
+    assert test.passed, str(test)
+    assert test.orders[2] == pytest.approx(2, abs=0.1)
+    assert test.orders[3] == pytest.approx(3, abs=0.1)
+    assert set(taylor_test(f, df(M), M, V).orders) == {1, 2}
+
+
+WRONG = {
+    "sign": lambda d: -d,
+    "factor": lambda d: 1.01 * d,
+    "zero": lambda d: 0 * d,
+    "one entry": lambda d: d * np.array([1, 1, 1.1, 1, 1]),
+    "transposed": lambda d: d[::-1],
+    "NaN": lambda d: np.nan * d,
+}
+
+
+@every_function
+@pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG.keys())
+def test_wrong_derivatives_and_hessians_fail(f, df, hf, spoil):
+    first = taylor_test(f, spoil(df(M)), M, V)
+    assert not first.passed, str(first)
+    second = taylor_test(f, df(M), M, V, hessian_action=spoil(hf(M, V)), first_step=0.05)
+    assert not second.passed, str(second)
+    assert second.orders[2] == pytest.approx(2, abs=0.1)
+
+
+def quadratic(m):
+    return 0.5 * m @ S @ m
+
+
+def test_a_quadratic_is_expanded_exactly():
+    test = taylor_test(quadratic, S @ M, M, V, hessian_action=S @ V)
+    assert test.passed
+    assert test.orders[3] == np.inf
+    assert str(test) == f"order 1: {test.orders[1]:.2f}, order 2: 2.00, order 3: inf"
+    assert not taylor_test(quadratic, S @ M, M, V, hessian_action=A @ V).passed
+
+
+def test_a_linear_function_is_expanded_exactly():
+    test = taylor_test(lambda m: float(M @ m), M, M, V, hessian_action=0 * V)
+    assert test.passed
+    assert test.orders[2] == np.inf
+
+
+@pytest.mark.parametrize("size", 10.0 ** np.arange(-13.0, 0.0, 0.5))
+def test_a_nearly_quadratic_function_passes_however_small_the_rest_is(size):
+    """Its third remainder meets rounding after a few halvings, or at once."""
+    test = taylor_test(
+        lambda m: quadratic(m) + size * (m**3).sum(),
+        S @ M + 3 * size * M**2,
+        M,
+        V,
+        hessian_action=S @ V + 6 * size * M * V,
+    )
+    assert test.passed, str(test)
+
+
+def test_at_a_stationary_point_the_first_order_is_two():
+    test = taylor_test(quadratic, np.zeros(5), np.zeros(5), V, hessian_action=S @ V)
+    assert test.passed
+    assert test.orders[1] == pytest.approx(2)
+
+
+def test_a_function_that_is_not_finite_fails():
+    assert not taylor_test(lambda m: np.log(-np.exp(m).sum() + 0j).real * np.nan, M, M, V).passed
+
+
+def test_steps_are_halved():
+    test = taylor_test(quadratic, S @ M, M, V, first_step=0.8, halvings=3)
+    np.testing.assert_array_equal(test.steps, [0.8, 0.4, 0.2, 0.1])
+    assert test.remainders[1].shape == (4,)
+    np.testing.assert_allclose(test.remainders[2], 0.5 * test.steps**2 * abs(V @ S @ V), rtol=1e-8)
+
+
+def test_the_adjoint_identity_holds_for_the_transpose_only():
+    w = rng.standard_normal(5)
+    assert adjoint_identity(lambda v: A @ v, lambda w: A.T @ w, V, w) < 1e-14
+    assert adjoint_identity(lambda v: A @ v, lambda w: A @ w, V, w) > 1e-3
+    assert adjoint_identity(lambda v: A @ v, lambda w: -A.T @ w, V, w) > 1e-3
+    assert adjoint_identity(lambda v: A @ v, lambda w: (1 + 1e-6) * A.T @ w, V, w) > 1e-8
+    assert not adjoint_identity(lambda v: A @ v, lambda w: np.nan * w, V, w) < 1e-10
+
+
+def test_the_adjoint_identity_of_rectangular_complex_and_zero_operators():
+    B = rng.standard_normal((3, 5)) + 1j * rng.standard_normal((3, 5))
+    w = rng.standard_normal(3) + 1j * rng.standard_normal(3)
+    assert adjoint_identity(lambda v: B @ v, lambda w: B.conj().T @ w, V, w) < 1e-14
+    assert adjoint_identity(lambda v: B @ v, lambda w: B.T @ w, V, w) > 1e-3
+    assert adjoint_identity(lambda v: 0 * v, lambda w: 0 * w, V, V) == 0.0
+    assert adjoint_identity(lambda v: 0 * v, lambda w: w, V, V) > 0.1
