@@ -54,7 +54,7 @@ def _list(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    from pdeopt.run.execute import RunRequest, execute
+    from pdeopt.run.execute import RunRequest, run_problem
     from pdeopt.run.progress import Progress
     from pdeopt.run.report import print_summary
 
@@ -71,7 +71,7 @@ def _run(arguments: Arguments) -> int:
     )
     console = _console()
     with Progress(console, given.quiet) as progress:
-        outcome = execute(request, progress)
+        outcome = run_problem(request, progress)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
     elif not given.quiet:

@@ -88,6 +88,7 @@ def test_unknown_words_are_named_with_what_may_have_been_meant(capsys):
     assert "did you mean 'conductivity'?" in refused(capsys, ["run", "conductivty"])
     message = refused(capsys, ["run", "conductivity", "--nose", "0.1"])
     assert "unknown option --nose; did you mean '--noise'?" in message
+    assert "unknown option --nois;" in refused(capsys, ["run", "conductivity", "--nois", "0.1"]), "no abbreviations"
     assert "unexpected argument 'extra'" in refused(capsys, ["run", "conductivity", "extra"])
     assert "the problem comes first" in refused(capsys, ["run", "--quiet"])
 
@@ -116,6 +117,10 @@ def test_wrong_values(tmp_path, capsys, option, value, expected):
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+def line_of(text):
+    return SMALL[: SMALL.index(text)].count("\n") + 1
+
+
 BAD_FILES = {
     "syntax error": ([("def load(v, w):", "def load(v, w:")], "bad.py, line 35: SyntaxError"),
     "no build": ([("def build(", "def make(")], "has no function build(...)"),
@@ -127,6 +132,10 @@ BAD_FILES = {
     "raises in build": (
         [("    ticks = ", "    ticks = [][n]\n    ticks = ")],
         "IndexError: list index out of range (bad.py, line",
+    ),
+    "raises deeper": (
+        [("    return np.exp(-", "    return missing + np.exp(-")],
+        f"NameError: name 'missing' is not defined (bad.py, line {line_of('    return np.exp(-')})",
     ),
     "no default": (
         [('"diffusivity (W/(m K))"] = 1.0', '"diffusivity (W/(m K))"]'), ("] = 6", "]"), ("] = 4", "]")],

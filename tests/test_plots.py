@@ -13,15 +13,15 @@ from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.run.boundary import curve_coordinate
-from pdeopt.run.comparison_figure import comparison_figure
+from pdeopt.run.comparison_figure import draw_comparison
 from pdeopt.run.directory import write_json
 from pdeopt.run.fields import fields_of, read_fields, write_fields
-from pdeopt.run.history_figure import history_figure
+from pdeopt.run.history_figure import draw_history
 from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.pictures import draw_histories, draw_run, redraw
 from pdeopt.run.placement import place_field, place_parameter
 from pdeopt.run.recorder import Row, write_history
-from pdeopt.run.result_figure import result_figure
+from pdeopt.run.result_figure import draw_result
 from pdeopt.run.surface import surface_of
 
 TICKS = np.linspace(0, 1, 5)
@@ -145,7 +145,7 @@ def test_boundary_parameters_are_placed_along_the_boundary():
 @pytest.mark.parametrize("name", ["P1", "P0", "Q0", "tetrahedra P1", "tetrahedra P0", "hexahedra Q1"])
 def test_result_page(tmp_path, name, truth):
     problem = problem_on(space_of(name), truth)
-    figure = result_figure(fields_of(problem, problem.initial + 0.5), {})
+    figure = draw_result(fields_of(problem, problem.initial + 0.5), {})
     titles = " / ".join(axes.get_title() for axes in figure.axes)
     expected = ["truth", "reconstruction − truth"] if truth else ["initial guess"]
     for title in [*expected, "reconstruction", "data fit", "residuals", "state"]:
@@ -157,7 +157,7 @@ def test_result_page(tmp_path, name, truth):
 
 def test_truth_and_reconstruction_share_a_color_scale():
     problem = problem_on(space_of("P1"))
-    figure = result_figure(fields_of(problem, 10 * problem.truth), {})
+    figure = draw_result(fields_of(problem, 10 * problem.truth), {})
     truth, reconstruction, error = (axes.collections[0].norm for axes in figure.axes[:3])
     assert (truth.vmin, truth.vmax) == (reconstruction.vmin, reconstruction.vmax) == pytest.approx((1, 40))
     assert error.vmin == -error.vmax == pytest.approx(-36)
@@ -169,7 +169,7 @@ def test_result_page_of_a_boundary_parameter(tmp_path, name, truth):
     space = space_of(name)
     problem = problem_on(space, truth, space.dofs(lambda x: x[0] == 1))
     fields = fields_of(problem, problem.initial)
-    result_figure(fields, {}).savefig(tmp_path / "x.png", dpi=30)
+    draw_result(fields, {}).savefig(tmp_path / "x.png", dpi=30)
     write_fields(tmp_path / "result.npz", fields)
     again = read_fields(tmp_path / "result.npz")
     assert again.at.abscissa_label == ("y" if name == "P1" else "")
@@ -221,7 +221,7 @@ def rows(objectives):
 )
 def test_history_axis_fits_the_values(tmp_path, objectives, scale):
     history = {name: np.array([getattr(row, name) for row in rows(objectives)], float) for name in Row.__annotations__}
-    figure = history_figure(history, {"problem": "p", "status": "stopped", "message": "x", "expected_misfit": 2.0})
+    figure = draw_history(history, {"problem": "p", "status": "stopped", "message": "x", "expected_misfit": 2.0})
     assert figure.axes[0].get_yscale() == scale
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_label() == "misfit of noise alone"]
     assert levels == [2.0]
@@ -281,7 +281,7 @@ def test_boundary_coefficients_are_compared_as_curves(tmp_path):
     problem = problem_on(space, dofs=space.dofs(lambda x: x[0] == 1))
     fields = fields_of(problem, problem.initial)
     history = {name: np.ones(2) for name in Row.__annotations__}
-    figure = comparison_figure({"a": history, "b": history}, {"a": {}, "b": {}}, {"a": fields, "b": fields})
+    figure = draw_comparison({"a": history, "b": history}, {"a": {}, "b": {}}, {"a": fields, "b": fields})
     assert [text.get_text() for text in figure.axes[-1].get_legend().get_texts()] == ["truth", "a", "b"]
 
 

@@ -13,12 +13,13 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.optimize import Iterate
-from pdeopt.run import execute, recorder
+from pdeopt.run import checking, execute, recorder
 from pdeopt.run.directory import FILES, atomic, choose_directory, write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Row
 from pdeopt.run.template import TEMPLATE
+from pdeopt.sparse import work
 
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 COLUMNS = [
@@ -261,6 +262,13 @@ def broken(x):
 
 broken.defjvp(lambda primals, tangents: (primals[0], 1.01 * tangents[0]))
 """
+WRONG_TRANSPOSE = """
+from jax.custom_derivatives import linear_call
+
+
+def broken(x):
+    return linear_call(lambda _, x: x, lambda _, g: 1.01 * g, (), x)
+"""
 NO_DERIVATIVE = "\nfrom jax.lax import stop_gradient as broken\n"
 
 
@@ -269,9 +277,10 @@ NO_DERIVATIVE = "\nfrom jax.lax import stop_gradient as broken\n"
     [
         (WRONG_ADJOINT, ("with the derivative", "with the Hessian", "adjoint identity")),
         (WRONG_TANGENT, ("with the derivative",)),
+        (WRONG_TRANSPOSE, ("with the derivative", "adjoint identity ⟨Jv, w⟩")),
         (NO_DERIVATIVE, ("with the derivative",)),
     ],
-    ids=["wrong adjoint", "wrong tangent", "no derivative"],
+    ids=["wrong adjoint", "wrong tangent", "wrong transpose", "no derivative"],
 )
 def test_check_fails_for_a_broken_derivative(tmp_path, capsys, rule, failing):
     changes = [
@@ -286,9 +295,20 @@ def test_check_fails_for_a_broken_derivative(tmp_path, capsys, rule, failing):
     assert captured.err == ""
 
 
-@pytest.mark.parametrize("problem", ["conductivity"])
-def test_check_passes_for_a_correct_problem(capsys, problem):
-    assert main(["check", problem, "--n", "8"]) == 0
+def test_a_derivative_that_factors_again_is_too_dear():
+    class Functional:
+        def terms(self, m):
+            work.factorizations += 1
+
+        def value_and_derivative(self, m):
+            work.factorizations += 2
+
+    (check,) = checking._cost(Functional(), checking.Point(*np.ones((3, 4))))
+    assert (check.value, check.required, check.passed) == ("2", "≤ 1, as the value alone", False)
+
+
+def test_check_passes_for_a_correct_problem(capsys):
+    assert main(["check", "conductivity", "--n", "8"]) == 0
     out = capsys.readouterr().out
     assert out.count("pass") == 6
     assert "FAIL" not in out

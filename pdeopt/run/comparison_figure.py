@@ -9,23 +9,23 @@ from matplotlib.figure import Figure, SubFigure
 
 from pdeopt.run.field_axes import Canvas, common_scale, draw_field
 from pdeopt.run.fields import Fields
-from pdeopt.run.history_figure import History, history_comparison
+from pdeopt.run.history_figure import History, draw_histories_into
 from pdeopt.run.style import CYCLE, new_figure, rows
 from pdeopt.run.surface import surface_of
 
 
-def comparison_figure(
+def draw_comparison(
     histories: Mapping[str, History], summaries: Mapping[str, Mapping[str, Any]], fields: Mapping[str, Fields]
 ) -> Figure:
     """Args: run name → history, → summary, → fields (only of runs that have them)."""
     shown = _comparable(fields)
     if not shown:
         figure = new_figure(12, 4)
-        history_comparison(figure, histories, summaries)
+        draw_histories_into(figure, histories, summaries)
         return figure
     figure = new_figure(max(12, 3.6 * len(shown)), 7.6)
     top, bottom = rows(figure)
-    history_comparison(top, histories, summaries)
+    draw_histories_into(top, histories, summaries)
     _reconstructions(bottom, shown, summaries)
     return figure
 

@@ -71,7 +71,7 @@ class Outcome:
     exit_status: int
 
 
-def execute(request: RunRequest, progress: Progress) -> Outcome:
+def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     """Run and write everything. Raises UsageError, and leaves nothing behind, for bad input."""
     directory = choose_directory(request.name, request.out)
     progress.status(f"building {request.name} …")

@@ -17,7 +17,7 @@ Panel = Figure | SubFigure
 TERMS = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
 
 
-def history_figure(history: History, summary: Mapping[str, Any]) -> Figure:
+def draw_history(history: History, summary: Mapping[str, Any]) -> Figure:
     """Objective, misfit and regularization in one panel, the gradient norm in the other."""
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
@@ -34,7 +34,7 @@ def history_figure(history: History, summary: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def history_comparison(
+def draw_histories_into(
     figure: Panel, histories: Mapping[str, History], summaries: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Draw several histories into a figure: objective, misfit and gradient norm, one color a run."""

@@ -13,12 +13,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from pdeopt.run.comparison_figure import comparison_figure
+from pdeopt.run.comparison_figure import draw_comparison
 from pdeopt.run.errors import UsageError
 from pdeopt.run.fields import Fields, read_fields
-from pdeopt.run.history_figure import History, history_figure
+from pdeopt.run.history_figure import History, draw_history
 from pdeopt.run.recorder import COLUMNS, Row, read_history
-from pdeopt.run.result_figure import result_figure
+from pdeopt.run.result_figure import draw_result
 from pdeopt.run.style import save, styled
 
 
@@ -27,8 +27,8 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
     history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
     with styled():
         for name, draw in (
-            ("result.png", lambda: result_figure(fields, summary)),
-            ("history.png", lambda: history_figure(history, summary)),
+            ("result.png", lambda: draw_result(fields, summary)),
+            ("history.png", lambda: draw_history(history, summary)),
         ):
             try:
                 save(draw(), directory / name)
@@ -53,9 +53,9 @@ def draw_histories(directories: list[Path], out: Path) -> None:
     summaries = {name: _summary(path) for name, path in _named(directories).items()}
     with styled():
         if len(directories) == 1:
-            figure = history_figure(next(iter(histories.values())), next(iter(summaries.values())))
+            figure = draw_history(next(iter(histories.values())), next(iter(summaries.values())))
         else:
-            figure = comparison_figure(histories, summaries, {})
+            figure = draw_comparison(histories, summaries, {})
         _save(figure, out)
 
 
@@ -64,10 +64,10 @@ def _redraw_one(directory: Path, history: History, out: Path | None) -> list[Pat
     summary, fields = _summary(directory), _fields(directory)
     result = out or directory / "result.png"
     target = directory / "history.png" if out is None else out.with_stem(f"{out.stem}-history")
-    _save(history_figure(history, summary), target)
+    _save(draw_history(history, summary), target)
     if fields is None:
         return [target]
-    _save(result_figure(fields, summary), result)
+    _save(draw_result(fields, summary), result)
     return [result, target]
 
 
@@ -75,7 +75,7 @@ def _comparison(directories: list[Path], histories: dict[str, History]):
     named = _named(directories)
     summaries = {name: _summary(path) for name, path in named.items()}
     fields = {name: found for name, path in named.items() if (found := _fields(path)) is not None}
-    return comparison_figure(histories, summaries, fields)
+    return draw_comparison(histories, summaries, fields)
 
 
 def _named(directories: list[Path]) -> dict[str, Path]:

@@ -25,7 +25,7 @@ from pdeopt.run.surface import Surface, surface_of
 SCATTERED = 20_000
 
 
-def result_figure(fields: Fields, summary: dict[str, Any]) -> Figure:
+def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """Top: the coefficient. Bottom: data fit, residuals, and the state where its place is known."""
     surface = surface_of(fields.p, fields.t, fields.cell)
     figure = new_figure(12.5, 7.4)
