@@ -106,7 +106,7 @@ def build(
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["tv", "h1", "tikhonov"] | None, "its kind (default tv, in 3-D h1)"] = None,
-    weight: Annotated[float | None, "its weight (default 500 for tv, 50 for h1, 3000 for tikhonov)"] = None,
+    weight: Annotated[float | None, "its weight (default: tv 500; h1 50, in 3-D 200; tikhonov 3000)"] = None,
     background: Annotated[float, "conductivity of the initial guess (S/m)"] = 1.0,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
@@ -118,7 +118,7 @@ def build(
     V = FunctionSpace(mesh, (skfem.ElementTriP1 if dim == 2 else skfem.ElementTetP1)())
     points = measurement_points(mesh, data, sensors)
     measured, sigma = add_noise(simulated_potentials(dim, n, points), noise, seed)
-    kinds = {"tv": (total_variation, 500.0), "h1": (h1, 50.0), "tikhonov": (tikhonov, 3000.0)}
+    kinds = {"tv": (total_variation, 500.0), "h1": (h1, 50.0 if dim == 2 else 200.0), "tikhonov": (tikhonov, 3000.0)}
     term, default_weight = kinds[regularization or {2: "tv", 3: "h1"}[dim]]
     parametrization = Log()
     functional = ReducedFunctional(
