@@ -16,7 +16,9 @@ FUNCTIONS = {
     "sine of a form": (
         lambda m: np.sin(m @ S @ m / 9),
         lambda m: 2 / 9 * np.cos(m @ S @ m / 9) * (S @ m),
-        lambda m, v: 2 / 9 * np.cos(m @ S @ m / 9) * S @ v - (2 / 9) ** 2 * np.sin(m @ S @ m / 9) * (S @ m @ v) * (S @ m),
+        lambda m, v: (
+            2 / 9 * np.cos(m @ S @ m / 9) * S @ v - (2 / 9) ** 2 * np.sin(m @ S @ m / 9) * (S @ m @ v) * (S @ m)
+        ),
     ),
     "large offset": (lambda m: 1e4 + np.exp(m).sum(), np.exp, lambda m, v: np.exp(m) * v),
     "small values": (lambda m: 1e-9 * np.exp(m).sum(), lambda m: 1e-9 * np.exp(m), lambda m, v: 1e-9 * np.exp(m) * v),

@@ -28,15 +28,17 @@ def report(error: SolveError) -> SolveError:
 def solve_errors() -> Iterator[None]:
     """Raise a failed solve as `SolveError`, also out of compiled code.
 
-    JAX turns an exception inside a host callback into a ``JaxRuntimeError`` whose text ends with the original
-    message; inside this block the original is raised instead. Wait for the results inside the block
+    JAX turns an exception inside a host callback into a ``JaxRuntimeError``, or a ``ValueError`` where the compiled
+    code ran before, whose text ends with the original message; inside this block the original is raised instead. Wait for the results inside the block
     (``jax.block_until_ready``), because compiled code runs asynchronously.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        _replace_failed_token()
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
         text = str(error)
+        if "allback" not in text:
+            raise
+        _replace_failed_token()
         for failure in reversed(_recent):
             if str(failure) in text:
                 raise failure from None

@@ -28,8 +28,8 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
 
     Raises:
         SolveError: for a matrix that is not square, singular or not finite, for a shape or dtype that does not fit, or
-            when no solver reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError``, unless
-            the call stands in ``with solve_errors():``.
+            when no solver reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or
+            ``ValueError``, unless the call stands in ``with solve_errors():``.
     """
     b = jnp.asarray(b)
     _check(A, b)
