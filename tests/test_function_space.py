@@ -171,7 +171,7 @@ def test_per_element_values_on_cells_subdomains_and_boundaries():
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: V.interpolate(np.ones(3)), r"one value per degree of freedom, \(25,\), got shape \(3,\)"),
+        (lambda: V.interpolate(np.ones(3)), r"one value a degree of freedom, \(25,\), got shape \(3,\)"),
         (lambda: V.interpolate(np.ones((V.n, 2))), r"got shape \(25, 2\)"),
         (lambda: V.per_element(np.ones(V.n)), r"per_element expects shape \(32,\), got \(25,\)"),
         (lambda: V.nodal(lambda x: x), r"the function returned shape \(2, 25\); expected a number or \(25,\)"),

@@ -17,6 +17,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
+from pdeopt.fem.points import point_matrix
 from pdeopt.sparse import CSRMatrix
 
 #: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
@@ -172,12 +173,7 @@ class FunctionSpace:
         points = np.atleast_2d(np.asarray(points, float))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
-        try:
-            matrix = self.basis.probes(points).tocsr()
-        except ValueError as error:
-            raise FEMError(self._points_outside(points)) from error
-        matrix.sum_duplicates()
-        return CSRMatrix.from_scipy(matrix)
+        return CSRMatrix.from_scipy(point_matrix(self.basis, points))
 
     @cached_property
     def tables(self) -> Tables:
@@ -211,20 +207,6 @@ class FunctionSpace:
         if len(indices) == 0:
             raise MeshError(f"the {what} is empty: no name, index or midpoint fits")
         return indices
-
-    def _points_outside(self, points: np.ndarray) -> str:
-        finder = self.mesh.element_finder(mapping=self.basis.mapping)
-
-        def is_outside(point: np.ndarray) -> bool:
-            try:
-                finder(*point[:, None])
-            except ValueError:
-                return True
-            return False
-
-        outside = [k for k in range(points.shape[1]) if is_outside(points[:, k])]
-        listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
-        return f"{len(outside)} of {points.shape[1]} points lie outside the mesh ({listed}{' …' * (len(outside) > 5)})"
 
     def __repr__(self) -> str:
         kind = type(self.basis).__name__
