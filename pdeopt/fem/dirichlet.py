@@ -84,7 +84,7 @@ class Dirichlet:
         return jnp.zeros((self.n, *values.shape[1:]), values.dtype).at[self.dofs].set(values)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, np.ndarray]:
     free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
     return pattern.submatrix(free, free)

@@ -176,6 +176,11 @@ class FunctionSpace:
         return CSRMatrix.from_scipy(point_matrix(self.basis, points))
 
     @cached_property
+    def patterns(self) -> dict[Any, Any]:
+        """Patterns of matrices with this trial space, kept here by `pattern_of`."""
+        return {}
+
+    @cached_property
     def tables(self) -> Tables:
         """The arrays of this space, made on first use."""
         basis = self.basis

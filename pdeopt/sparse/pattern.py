@@ -115,7 +115,7 @@ def _renumbering(kept: np.ndarray, size: int) -> np.ndarray:
     return number
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _union(first: SparsityPattern, second: SparsityPattern) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
     rows = np.concatenate([first.rows, second.rows])
     cols = np.concatenate([first.indices, second.indices])
