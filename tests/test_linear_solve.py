@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from pdeopt.sparse import CSRMatrix, clear_memo, dense_solve_pullback, linear_solve, work
+from pdeopt.sparse import CSRMatrix, clear_memo, dense_solve_pullback, linear_solve, resolve_solver, work
 from pdeopt.sparse.solvers.direct import memo
 from pdeopt.verify import adjoint_identity, taylor_test
 
 N = 7
-SOLVERS = ["rslab", "superlu", "auto"]
 
 
 def sparse_random(n, seed, dtype=float):
@@ -41,7 +40,7 @@ MATRICES = {
     "complex": C + 4 * np.eye(N),
 }
 every_matrix = pytest.mark.parametrize("dense", MATRICES.values(), ids=MATRICES.keys())
-every_solver = pytest.mark.parametrize("solver", SOLVERS)
+every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu"])
 NON_SYMMETRIC = MATRICES["non-symmetric"]
 
 
@@ -59,9 +58,9 @@ def random_like(dense, shape, seed):
     return real + 1j * rng.standard_normal(shape) if np.iscomplexobj(dense) else real
 
 
-@every_solver
+@pytest.mark.parametrize("solver", ["rslab", "superlu", "auto"])
 @every_matrix
-@pytest.mark.parametrize("columns", [(), (1,), (3,)])
+@pytest.mark.parametrize("columns", [(), (3,)])
 @pytest.mark.parametrize("transform", [jax.jit, lambda f: f], ids=["jit", "eager"])
 def test_solution_and_pullback_equal_the_dense_rule(dense, solver, columns, transform):
     A = CSRMatrix.from_scipy(sp.csr_matrix(dense))
@@ -338,13 +337,12 @@ def test_forgetting_changes_no_number():
         np.testing.assert_array_equal(values, forgotten)
 
 
-def test_the_memo_keeps_a_copy_so_that_changed_values_are_seen():
-    values = np.asarray(laplacian(3)).ravel().copy()
-    pattern = CSRMatrix.from_scipy(sp.csr_matrix(np.ones((3, 3)))).pattern
-    first = linear_solve(CSRMatrix(jnp.asarray(values), pattern), np.ones(3))
+def test_the_memo_keeps_a_copy_so_that_values_changed_in_place_are_seen():
+    A = CSRMatrix.from_scipy(sp.csr_matrix(laplacian(3)))
+    values, b = np.array(A.data), np.ones((3, 1))
+    first = resolve_solver("auto").solve(A.pattern, values, b, False)
     values *= 2
-    second = linear_solve(CSRMatrix(jnp.asarray(values), pattern), np.ones(3))
-    np.testing.assert_allclose(first, 2 * second)
+    np.testing.assert_allclose(resolve_solver("auto").solve(A.pattern, values, b, False), first / 2)
 
 
 def test_a_gradient_at_100_000_unknowns_needs_no_dense_matrix():

@@ -116,7 +116,8 @@ ENDS = {
     "no iteration": (rosenbrock, START, {"max_iterations": 0}, "stopped", "no iteration was asked for"),
     "callback": (rosenbrock, START, {"callback": stop_at_two}, "stopped", "the callback asked to stop"),
     "callback at once": (rosenbrock, START, {"callback": stop_at_once}, "stopped", "the callback asked to stop"),
-    "wrong derivative": (flawed, START, {}, "failed", "line search failed.*verify the derivative with a Taylor test"),
+    "wrong sign": (flawed, START, {}, "failed", "line search failed.*verify the derivative with a Taylor test"),
+    "wrong sign, no progress": (flawed, np.append(START, 2.0), {}, "failed", "no step lowers the objective"),
     "NaN": (lambda m: (np.nan, m), START, {}, "failed", "not finite at the initial guess"),
     "NaN derivative": (lambda m: (1.0, np.nan * m), START, {}, "failed", "not finite at the initial guess"),
 }

@@ -29,8 +29,8 @@ def solve_errors() -> Iterator[None]:
     """Raise a failed solve as `SolveError`, also out of compiled code.
 
     JAX turns an exception inside a host callback into a ``JaxRuntimeError``, or a ``ValueError`` where the compiled
-    code ran before, whose text ends with the original message; inside this block the original is raised instead. Wait for the results inside the block
-    (``jax.block_until_ready``), because compiled code runs asynchronously.
+    code ran before, whose text ends with the original message; inside this block the original is raised instead. Wait
+    for the results inside the block (``jax.block_until_ready``), because compiled code runs asynchronously.
     """
     try:
         yield
