@@ -15,11 +15,11 @@ from pdeopt.sparse.pattern import SparsityPattern
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class CSRMatrix:
     """A compressed-row matrix, a JAX pytree: ``data`` (nnz,) is differentiable, ``pattern`` is static.
 
-    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A`` and ``A.T``.
+    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A``, ``A / c`` and ``A.T``.
     """
 
     data: jax.Array
@@ -75,6 +75,9 @@ class CSRMatrix:
         return CSRMatrix(self.data * factor, self.pattern)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: ArrayLike) -> CSRMatrix:
+        return self * (1.0 / jnp.asarray(divisor))
 
     def __neg__(self) -> CSRMatrix:
         return CSRMatrix(-self.data, self.pattern)

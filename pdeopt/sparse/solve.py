@@ -96,6 +96,7 @@ def _check(A: CSRMatrix, b: jax.Array) -> None:
         raise SolveError(f"A.data has shape {A.data.shape}; its pattern stores {A.pattern.nnz} entries")
     for name, array in (("A.data", A.data), ("b", b)):
         if array.dtype not in (jnp.float64, jnp.complex128):
+            kind = "complex" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "float"
             raise SolveError(
-                f"{name} has dtype {array.dtype}; expected float64 or complex128: use {name}.astype(float)"
+                f"{name} has dtype {array.dtype}; expected float64 or complex128: use {name}.astype({kind})"
             )

@@ -20,10 +20,12 @@ from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.factor_memo import Factored, Memo
 
 #: Backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives 1e-16).
-#: Row by row, because one norm for all would hide a block in small units behind one in large units.
+#: Row by row, so that equations in small units are held to it, too; the unknowns share one norm.
 ACCEPTED_BACKWARD_ERROR = 1e-12
 #: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
 SINGULAR_GROWTH = 1e14
+#: Below this the cheap bound of that quotient is enough.
+SUSPICIOUS_GROWTH = 1e10
 
 memo = Memo()
 
@@ -59,11 +61,9 @@ class DirectSolver:
         reasons = []
         for analyze in self.symmetric if entry.is_symmetric else self.general:
             try:
-                factor = memo.factor(entry, analyze)
-                analysis = memo.analysis(entry, analyze)
-                if not analysis.is_proven:
+                factor, is_new = memo.factor(entry, analyze)
+                if is_new:
                     _probe(entry, factor)
-                    analysis.is_proven = True
                 return _checked(entry, factor, rhs, transposed)
             except RuntimeError as error:
                 entry.factors[analyze] = error  # the adjoint solve does not try it again
@@ -94,35 +94,46 @@ def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual:
 
 
 def _probe(entry: Factored, factor: Factor) -> None:
-    """RuntimeError where two steps of inverse iteration from a random vector show a singular matrix.
+    """RuntimeError where inverse iteration from a random vector shows a singular matrix.
 
-    A consistent right-hand side hides that. Done until a matrix of the pattern has passed: one solve costs a tenth of a
-    factorization.
+    A consistent right-hand side hides that. Every new factorization is probed, so that no answer depends on what was
+    solved before. One solve, a tenth of a factorization, is enough for a well-conditioned matrix; a second one decides
+    where the first is suspicious.
     """
-    rhs = np.random.default_rng(0).standard_normal((len(entry.row_sums), 1)).astype(entry.data.dtype)
-    for _ in range(2):
-        x = factor.solve(rhs, False)
-        _refuse_growth(entry, x, rhs, False)
-        rhs = x / np.abs(x).max(initial=0)
+    scale = entry.row_sums[:, None]
+    rhs = scale * np.random.default_rng(0).standard_normal((len(scale), 1)).astype(entry.data.dtype)
+    x = factor.solve(rhs, False)
+    if _growth(entry, x, rhs, False) > SUSPICIOUS_GROWTH:
+        rhs = scale * (x / np.abs(x).max(initial=0))
+        _refuse_growth(entry, factor.solve(rhs, False), rhs, False)
 
 
 def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> None:
-    """RuntimeError where |A||x| / |b| shows that A is singular to working precision.
-
-    The quotient is taken with rows scaled to one, so that mixed units do not matter; only when the cheap, unscaled
-    bound is already suspicious.
-    """
-    norms = entry.column_sums if transposed else entry.row_sums
-    size = np.abs(rhs).max(0, initial=0)
-    if (np.abs(x).max(0, initial=0) * norms.max(initial=0) <= 1e-2 * SINGULAR_GROWTH * size).all():
-        return
-    magnitude = sp.csr_matrix((np.abs(entry.data), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
-    magnitude = magnitude.T if transposed else magnitude
-    scale = norms[:, None]
-    large, small = (magnitude @ np.abs(x) / scale).max(0), (np.abs(rhs) / scale).max(0)
-    growth = (large[small > 0] / small[small > 0]).max(initial=0)
+    """RuntimeError where the solution is so large that A must be singular to working precision."""
+    growth = _growth(entry, x, rhs, transposed)
     if not growth <= SINGULAR_GROWTH:
         raise RuntimeError(f"the solution is {growth:.0e} times larger than the right-hand side allows")
+
+
+def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> float:
+    """‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖, the largest over the columns, with rows scaled by their sums S.
+
+    A lower bound of the condition number that different units of equations and of unknowns do not change. Its own
+    upper bound ‖x‖ / ‖S⁻¹ b‖ is returned where that is not suspicious.
+    """
+    norms = (entry.column_sums if transposed else entry.row_sums)[:, None]
+    norms = np.where(norms == 0, 1, norms)
+    small = (np.abs(rhs) / norms).max(0, initial=0)
+    bound = _largest_quotient(np.abs(x).max(0, initial=0), small)
+    if bound <= SUSPICIOUS_GROWTH:
+        return bound
+    magnitude = sp.csr_matrix((np.abs(entry.data), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
+    magnitude = magnitude.T if transposed else magnitude
+    return _largest_quotient((magnitude @ np.abs(x) / norms).max(0), small)
+
+
+def _largest_quotient(large: np.ndarray, small: np.ndarray) -> float:
+    return float((large[small > 0] / small[small > 0]).max(initial=0))
 
 
 def _check_finite(data: np.ndarray, rhs: np.ndarray) -> None:

@@ -1,0 +1,73 @@
+"""What is remembered of earlier solves changes the cost, never the answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skfem
+from skfem.models import laplace, mass
+
+from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, work
+from pdeopt.sparse.solvers.factor_memo import Memo
+
+BASIS = skfem.Basis(skfem.MeshTri().refined(4), skfem.ElementTriP1())
+K, M = laplace.assemble(BASIS), mass.assemble(BASIS)
+
+
+def on_pattern_of_mass(matrix):
+    """K has entries on the pattern of M only; zeros are stored."""
+    A = CSRMatrix.from_scipy(M)
+    return CSRMatrix(jnp.asarray(np.asarray(matrix[A.pattern.rows, A.pattern.indices]).ravel()), A.pattern)
+
+
+@pytest.mark.parametrize("solver", ["rslab", "superlu"])
+@pytest.mark.parametrize("before", [False, True])
+def test_singular_matrix_is_refused_whatever_was_solved_before(solver, before):
+    clear_memo()
+    consistent = K @ np.sin(np.arange(BASIS.N))
+    if before:
+        linear_solve(on_pattern_of_mass(K + M), jnp.asarray(consistent), solver)
+    with pytest.raises(SolveError, match="singular"):
+        linear_solve(on_pattern_of_mass(K), jnp.asarray(consistent), solver)
+
+
+@pytest.mark.parametrize("solver", ["rslab", "superlu"])
+@pytest.mark.parametrize(("contrast", "solvable"), [(1e8, True), (1e11, True), (1e17, False)])
+def test_contrast_that_exceeds_the_precision_is_refused(solver, contrast, solvable):
+    inside = (np.abs(BASIS.mesh.p[:, BASIS.mesh.t].mean(1) - 0.5) < 0.2).all(0)
+    kappa = np.where(inside, contrast, 1.0)[:, None]
+    stiffness = skfem.BilinearForm(lambda u, v, w: w.k * (u.grad * v.grad).sum(0)).assemble(BASIS, k=kappa)
+    free = BASIS.complement_dofs(BASIS.get_dofs())
+    A = CSRMatrix.from_scipy(stiffness[free][:, free].tocsr())
+    b = jnp.asarray(skfem.models.unit_load.assemble(BASIS)[free])
+    if solvable:  # the limit of a perfectly conducting island
+        assert float(linear_solve(A, b, solver).max()) == pytest.approx(0.0623, rel=0.05)
+    else:
+        with pytest.raises(SolveError):
+            linear_solve(A, b, solver)
+
+
+def test_gradient_of_many_matrices_factors_each_once():
+    clear_memo()
+    A = CSRMatrix.from_scipy(K + M)
+    shifts = jnp.linspace(1.0, 2.0, 9)
+
+    def objective(data):
+        solve = jax.vmap(lambda shift: linear_solve(CSRMatrix(data * shift, A.pattern), jnp.ones(BASIS.N)))
+        return (solve(shifts) ** 2).sum()
+
+    before = work.copy()
+    jax.value_and_grad(objective)(A.data)
+    assert work.since(before).factorizations == 9
+
+
+def test_memory_of_factors_is_bounded():
+    memo = Memo(max_bytes=1, min_factored=2)
+    pattern = CSRMatrix.from_scipy(M).pattern
+    for k in range(5):
+        memo.lookup(pattern, M.data * (k + 1))
+    assert len(memo._factored) == 2
+    memo = Memo(min_factored=1, max_factored=3)
+    for k in range(5):
+        memo.lookup(pattern, M.data * (k + 1))
+    assert len(memo._factored) == 3
