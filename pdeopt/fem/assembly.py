@@ -6,7 +6,6 @@ function, t of the test function, j and i their local dofs, c cells, q quadratur
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdeopt.fem.coefficients import Coefficients
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.field import Coefficients
 from pdeopt.fem.space import FunctionSpace, Tables
 from pdeopt.fem.structure import Shapes, Slot, recording, slots_of, unit, zero_outputs
+from pdeopt.fem.tracing import TracedForm
 from pdeopt.sparse import SparsityPattern
 
 #: Largest number of entries of an element matrix whose products are written out one by one; beyond, batched products.
@@ -59,7 +59,7 @@ def shapes_of(tables: Tables) -> Shapes:
 
 @partial(jax.jit, static_argnames=("form", "nnz"))
 def bilinear_values(
-    form: Callable, trial: Tables, test: Tables, w: Coefficients, place: jax.Array, nnz: int
+    form: TracedForm, trial: Tables, test: Tables, w: Coefficients, place: jax.Array, nnz: int
 ) -> jax.Array:
     """(nnz,), the values of one block of a bilinear form."""
     pairs = _coupled_slots(form, trial, test, w)
@@ -71,7 +71,7 @@ def bilinear_values(
 
 
 @partial(jax.jit, static_argnames=("form", "n"))
-def linear_values(form: Callable, test: Tables, w: Coefficients, n: int) -> jax.Array:
+def linear_values(form: TracedForm, test: Tables, w: Coefficients, n: int) -> jax.Array:
     """(n,), the vector of a linear form."""
     slots = _used_slots(form, (test,), w)[0]
     terms = []
@@ -84,22 +84,21 @@ def linear_values(form: Callable, test: Tables, w: Coefficients, n: int) -> jax.
 
 
 @partial(jax.jit, static_argnames=("form",))
-def functional_value(form: Callable, tables: Tables, w: Coefficients) -> jax.Array:
+def functional_value(form: TracedForm, tables: Tables, w: Coefficients) -> jax.Array:
     """The integral of a functional."""
     return (scalar_density(form, w) * tables.dx).sum()
 
 
-def scalar_density(form: Callable, *arguments: Any) -> Any:
+def scalar_density(form: TracedForm, *arguments: Any) -> Any:
     """What a form returns at quadrature points, a scalar there; FormError where it is anything else."""
     density = form(*arguments)
     if density is None or np.ndim(density) > 2:
         what = "None" if density is None else f"a tensor of shape {np.shape(density)[:-2]}"
-        name = getattr(form, "__name__", "form")
-        raise FormError(f"form '{name}' returns {what}, expected a scalar: check its return; use dot, ddot or inner")
+        raise FormError(f"form '{form.name}' returns {what}, not a scalar: check its return; use dot, ddot or inner")
     return density
 
 
-def _used_slots(form: Callable, tables: tuple[Tables, ...], w: Coefficients) -> list[tuple[Slot, ...]]:
+def _used_slots(form: TracedForm, tables: tuple[Tables, ...], w: Coefficients) -> list[tuple[Slot, ...]]:
     """The slots of each argument that the form asks for."""
     rng = np.random.default_rng(0)
     used: list[set[tuple[int, str]]] = [set() for _ in tables]
@@ -112,7 +111,7 @@ def _used_slots(form: Callable, tables: tuple[Tables, ...], w: Coefficients) -> 
     return [slots_of(shapes_of(table), names) for table, names in zip(tables, used, strict=True)]
 
 
-def _coupled_slots(form: Callable, trial: Tables, test: Tables, w: Coefficients) -> list[tuple[Slot, Slot]]:
+def _coupled_slots(form: TracedForm, trial: Tables, test: Tables, w: Coefficients) -> list[tuple[Slot, Slot]]:
     trial_slots, test_slots = _used_slots(form, (trial, test), w)
     pairs = [(s, t) for s in trial_slots for t in test_slots]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+
+from pdeopt.fem.errors import FormError
 
 #: What a field may carry, as in scikit-fem; `None` where it is absent.
 PARTS = ("value", "grad", "div", "curl", "hess", "grad3", "grad4", "grad5", "grad6")
@@ -33,8 +35,10 @@ class Field:
 
     __array_ufunc__ = None  # NumPy leaves `array * field` to this class, and refuses np.exp(field)
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
+    def __init__(self, parts: Mapping[str, Any], cells: bytes | None = None) -> None:
+        """``cells`` identifies the cells and quadrature points on which a space made this field."""
         self.parts = parts
+        self.cells = cells
 
     def __getattr__(self, name: str) -> Any:
         if name in PARTS:
@@ -78,37 +82,30 @@ class Field:
     __pow__, __rpow__ = _binary(operator.pow)
     __lt__, __gt__ = _binary(operator.lt)[0], _binary(operator.gt)[0]
     __le__, __ge__ = _binary(operator.le)[0], _binary(operator.ge)[0]
+    __eq__, __ne__ = _binary(operator.eq)[0], _binary(operator.ne)[0]
+    __hash__ = object.__hash__
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    def __bool__(self) -> bool:
+        raise FormError("a field has no truth value: use jnp.where(condition, a, b) for `if`, and & for `and`")
+
+    def __len__(self) -> int:
+        if self.ndim <= 2:
+            raise TypeError("a scalar field has no components to iterate over or unpack")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.value[k] for k in range(len(self)))
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bytes | None]]:
         names = tuple(self.parts)
-        return tuple(self.parts[name] for name in names), names
+        return tuple(self.parts[name] for name in names), (names, self.cells)
 
     @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], parts: tuple[Any, ...]) -> Field:
-        return cls(dict(zip(names, parts, strict=True)))
+    def tree_unflatten(cls, structure: tuple[tuple[str, ...], bytes | None], parts: tuple[Any, ...]) -> Field:
+        names, cells = structure
+        return cls(dict(zip(names, parts, strict=True)), cells)
 
 
 def value_of(x: Any) -> Any:
     """The values of a field; anything else as it is."""
     return x.value if isinstance(x, Field) else x
-
-
-@jax.tree_util.register_pytree_node_class
-class Coefficients(dict):
-    """The last argument ``w`` of a form: what was passed by name, and ``x``, ``h``, ``n``; ``w["m"]`` or ``w.m``."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self:
-            return self[name]
-        raise AttributeError(f"the form asks for w.{name}, which was not passed; w has {', '.join(sorted(self))}")
-
-    def __missing__(self, name: str) -> Any:
-        raise KeyError(f"the form asks for w[{name!r}], which was not passed; w has {', '.join(sorted(self))}")
-
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-        names = tuple(sorted(self))
-        return tuple(self[name] for name in names), names
-
-    @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], values: tuple[Any, ...]) -> Coefficients:
-        return cls(zip(names, values, strict=True))

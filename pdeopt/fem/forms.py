@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem.assembly import (
@@ -19,10 +17,11 @@ from pdeopt.fem.assembly import (
     pattern_of,
     shapes_of,
 )
+from pdeopt.fem.coefficients import coefficients_of
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.field import Coefficients, Field
 from pdeopt.fem.linearity import check_linear
 from pdeopt.fem.space import FunctionSpace
+from pdeopt.fem.tracing import form_errors, traced_form
 from pdeopt.sparse import CSRMatrix
 
 #: A space, or the two sides of the interior facets (`FunctionSpace.interior_facets`).
@@ -63,10 +62,11 @@ class BilinearForm:
     def _block(
         self, trial: FunctionSpace, test: FunctionSpace, place: np.ndarray, nnz: int, index: tuple, given: dict
     ) -> jax.Array:
-        w = _coefficients(self.name, trial, given, index)
-        with _form_errors(self.name):
-            check_linear(self.function, self.name, (shapes_of(trial.tables), shapes_of(test.tables)), w)
-            return bilinear_values(self.function, trial.tables, test.tables, w, place, nnz)
+        w = coefficients_of(self.name, trial, given, index)
+        form = traced_form(self.function, self.name)
+        with form_errors(self.name):
+            check_linear(form, (shapes_of(trial.tables), shapes_of(test.tables)), w)
+            return bilinear_values(form, trial.tables, test.tables, w, place, nnz)
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,11 @@ class LinearForm:
         return sum(terms[1:], terms[0])
 
     def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
-        w = _coefficients(self.name, test, given, index)
-        with _form_errors(self.name):
-            check_linear(self.function, self.name, (shapes_of(test.tables),), w)
-            return linear_values(self.function, test.tables, w, test.n)
+        w = coefficients_of(self.name, test, given, index)
+        form = traced_form(self.function, self.name)
+        with form_errors(self.name):
+            check_linear(form, (shapes_of(test.tables),), w)
+            return linear_values(form, test.tables, w, test.n)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ class Functional:
 
     def assemble(self, space: FunctionSpace, **coefficients: Any) -> jax.Array:
         """The integral over the cells or facets of ``space``, a scalar."""
-        w = _coefficients(self.name, space, coefficients, ())
-        with _form_errors(self.name):
-            return functional_value(self.function, space.tables, w)
+        w = coefficients_of(self.name, space, coefficients, ())
+        with form_errors(self.name):
+            return functional_value(traced_form(self.function, self.name), space.tables, w)
 
 
 def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
@@ -137,90 +138,8 @@ def _sides(spaces: Spaces) -> tuple[FunctionSpace, ...]:
 
 def _check_quadrature(name: str, blocks: tuple[tuple[FunctionSpace, FunctionSpace], ...]) -> None:
     for u, v in blocks:
-        if u.basis.dx.shape != v.basis.dx.shape or not np.array_equal(u.basis.X, v.basis.X):
+        if u.cells != v.cells:
             raise FormError(
                 f"form '{name}': trial and test space have different cells or quadrature, {u.basis.dx.shape} and "
                 f"{v.basis.dx.shape} (cells, points); make one from the other with space.with_element(...)"
             )
-
-
-def _coefficients(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple) -> Coefficients:
-    w = Coefficients(space.tables.geometry)
-    for key, value in given.items():
-        if key in w:
-            raise FormError(f"form '{name}': {key!r} is the name of a built-in coefficient, choose another")
-        w[key] = _coefficient(name, key, value, space)
-    if index:
-        w["idx"] = index
-    return w
-
-
-def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_coefficient(form, key, part, space) for part in value)
-    if callable(value) and not isinstance(value, Field):
-        value = value(space.tables.geometry["x"].value)
-    field = value if isinstance(value, Field) else Field({"value": _array(form, key, value)})
-    shape, points = field.shape, space.basis.dx.shape
-    if len(shape) == 0:
-        return field.value
-    if len(shape) == 1:
-        raise FormError(
-            f"form '{form}': coefficient {key!r} has shape {shape}, which could be nodal or per element; pass "
-            "space.interpolate(values) for degrees of freedom, space.per_element(values) for one value an element"
-        )
-    if any(have not in (1, want) for have, want in zip(shape[-2:], points, strict=True)):
-        raise FormError(
-            f"form '{form}': coefficient {key!r} has shape {shape}, but the integral is over {points[0]} cells or "
-            f"facets with {points[1]} quadrature points: interpolate it on a space made by .with_element(...) or "
-            ".boundary(...) in the same way as the form's"
-        )
-    return field
-
-
-def _array(form: str, key: str, value: Any) -> jax.Array:
-    try:
-        return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise FormError(
-            f"form '{form}': coefficient {key!r} is a {type(value).__name__}; expected a field, an array, a number "
-            "or a function of x"
-        ) from error
-
-
-_NOT_TRACEABLE = (
-    jax.errors.TracerArrayConversionError,
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerIntegerConversionError,
-)
-
-
-@contextmanager
-def _form_errors(name: str) -> Iterator[None]:
-    """Say what to replace in a form that JAX cannot trace."""
-    try:
-        yield
-    except _NOT_TRACEABLE as error:
-        raise FormError(
-            f"form '{name}' cannot be traced by JAX. Replace NumPy functions of coefficients by JAX's: np.exp(...) → "
-            "jnp.exp(...), np.where → jnp.where (import jax.numpy as jnp); helpers of skfem.helpers by those of "
-            "pdeopt.fem; and `if` on values by jnp.where"
-        ) from error
-    except TypeError as error:
-        if "__array_ufunc__" not in str(error):
-            raise
-        raise FormError(
-            f"form '{name}' applies a NumPy function to a field; replace np. by jnp. (import jax.numpy as jnp): "
-            "np.exp(w['m']) → jnp.exp(w['m'])"
-        ) from error
-    except ValueError as error:
-        if "__jax_array__" not in str(error):
-            raise
-        raise FormError(
-            f"form '{name}' passes a field to a function that takes arrays only; pass its values: "
-            "jax.nn.sigmoid(w['m']) → jax.nn.sigmoid(w['m'].value)"
-        ) from error
-    except (KeyError, AttributeError) as error:
-        if "the form asks for" not in str(error):
-            raise
-        raise FormError(f"form '{name}': {error.args[0]}") from error

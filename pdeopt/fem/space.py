@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,7 +152,7 @@ class FunctionSpace:
         values = jnp.asarray(values)
         if values.shape != (self.n,):
             raise FEMError(f"interpolate expects one value a degree of freedom, ({self.n},), got shape {values.shape}")
-        fields = _interpolate(self.tables, values)
+        fields = tuple(Field(field.parts, self.cells) for field in _interpolate(self.tables, values))
         return fields if len(fields) > 1 else fields[0]
 
     def per_element(self, values: ArrayLike) -> Field:
@@ -160,7 +161,7 @@ class FunctionSpace:
         if values.shape != (self.mesh.nelements,):
             raise FEMError(f"per_element expects shape ({self.mesh.nelements},), got {values.shape}")
         cells = self.basis.tind
-        return Field({"value": (values if cells is None else values[cells])[:, None]})
+        return Field({"value": (values if cells is None else values[cells])[:, None]}, self.cells)
 
     def point_evaluation(self, points: ArrayLike) -> CSRMatrix:
         """The matrix (k, n) that evaluates a function of this space at points (d, k).
@@ -174,6 +175,17 @@ class FunctionSpace:
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         return CSRMatrix.from_scipy(point_matrix(self.basis, points))
+
+    @cached_property
+    def cells(self) -> bytes:
+        """Identifies the cells or facets and the quadrature points; fields of equal ones can meet in a form."""
+        basis = self.basis
+        parts: list[Any] = [self.mesh.p, self.mesh.t, basis.X]
+        parts += [getattr(basis, "find", basis.tind), getattr(getattr(basis, "find", None), "ori", None)]
+        content = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            content.update(b"-" if part is None else np.ascontiguousarray(part).tobytes() + b"|")
+        return content.digest()
 
     @cached_property
     def patterns(self) -> dict[Any, Any]:

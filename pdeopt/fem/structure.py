@@ -7,7 +7,7 @@ are zero whatever the coefficients are: of ∇u·∇v in 2-D two of four stay, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,20 @@ class _Recorder(dict):
     def __getitem__(self, name: str) -> Any:
         self._used.add((self._component, name))
         return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        names = list(super().__iter__())
+        self._used.update((self._component, name) for name in names)
+        return iter(names)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
 
 
 def recording(shapes: Shapes, used: set[tuple[int, str]], rng: np.random.Generator) -> tuple[Field, ...]:

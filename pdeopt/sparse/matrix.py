@@ -19,7 +19,7 @@ from pdeopt.sparse.pattern import SparsityPattern
 class CSRMatrix:
     """A compressed-row matrix, a JAX pytree: ``data`` (nnz,) is differentiable, ``pattern`` is static.
 
-    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A``, ``A / c`` and ``A.T``.
+    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A``, ``A / c``, ``A.T``.
     """
 
     data: jax.Array
