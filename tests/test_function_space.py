@@ -71,7 +71,7 @@ def test_dofs_on_a_boundary_are_sorted_and_lie_there(facets):
         space = V.with_element(element)
         np.testing.assert_array_equal(space.dofs(facets), np.flatnonzero(space.locations[0] == 0))
     np.testing.assert_array_equal(V.dofs(), np.flatnonzero(on_boundary(V.locations)))
-    np.testing.assert_array_equal(V.interior_dofs("west"), np.flatnonzero(west(V)))
+    np.testing.assert_array_equal(V.subdomain_dofs("west"), np.flatnonzero(west(V)))
 
 
 @pytest.mark.parametrize("part", [lambda s: s, lambda s: s.boundary("top"), lambda s: s.subdomain("west")])
@@ -106,7 +106,7 @@ def test_both_sides_of_interior_facets_stay_apart_in_other_elements():
         (lambda: V.boundary("bottom"), "no boundary named 'bottom'; it has 'left', 'right', 'top'"),
         (lambda: V.dofs(["left", "bottom"]), "no boundary named 'bottom'"),
         (lambda: V.subdomain("east"), "no subdomain named 'east'; it has 'west'"),
-        (lambda: V.interior_dofs("east"), "no subdomain named 'east'"),
+        (lambda: V.subdomain_dofs("east"), "no subdomain named 'east'"),
         (lambda: FunctionSpace(skfem.MeshTri(), P1).boundary("a"), r"it has none; name them with mesh.with_boundaries"),
         (lambda: V.boundary(lambda x: x[0] > 2), "the boundary is empty"),
         (lambda: V.boundary([]), "the boundary is empty"),

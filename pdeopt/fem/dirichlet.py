@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,16 +36,21 @@ class Dirichlet:
         space: FunctionSpace,
         facets: Facets = None,
         values: ArrayLike | Callable[[np.ndarray], ArrayLike] | None = None,
+        names: Sequence[str] | None = None,
     ) -> Dirichlet:
         """Prescribe u on boundary facets (default: on the whole boundary).
 
         Args:
-            values: nothing for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets)``; or a function
-                of x (d, k) that returns one of these.
+            values: nothing for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets, names)``; or a
+                function of x (d, k) that returns one of these (only where degrees of freedom are point values).
+            names: scikit-fem's names of the degrees of freedom to prescribe, for vector-valued and mixed elements:
+                ``["u^1"]`` is the first component (default: all).
         """
-        dofs = space.dofs(facets)
+        dofs = space.dofs(facets, names)
         if values is None:
             return cls(space.n, dofs)
+        if callable(values):
+            space.check_nodal(names)
         given = jnp.asarray(values(space.locations[:, dofs]) if callable(values) else values)
         given = given.astype(jnp.promote_types(given.dtype, jnp.float64))
         given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
@@ -62,7 +67,12 @@ class Dirichlet:
         return np.setdiff1d(np.arange(self.n), self.dofs, assume_unique=True)
 
     def condense(self, A: CSRMatrix, b: jax.Array) -> tuple[CSRMatrix, jax.Array]:
-        """The system of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D."""
+        """The system of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D. Raises FEMError for other sizes."""
+        if A.shape != (self.n, self.n) or b.ndim not in (1, 2) or b.shape[0] != self.n:
+            raise FEMError(
+                f"the system has a matrix of shape {A.shape} and a load of shape {b.shape}; the Dirichlet values belong"
+                f" to a space with {self.n} degrees of freedom"
+            )
         pattern, kept = _free_block(A.pattern, self.dofs.tobytes(), self.dofs.dtype.str)
         reduced = CSRMatrix(A.data.at[kept].get(unique_indices=True, indices_are_sorted=True), pattern)
         if self.values is None:

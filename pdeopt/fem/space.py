@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,21 +129,45 @@ class FunctionSpace:
         """(d, n), where each degree of freedom sits."""
         return self.basis.doflocs
 
-    def dofs(self, facets: Facets = None) -> np.ndarray:
-        """Sorted degrees of freedom on boundary facets (default: on the whole boundary)."""
-        return np.sort(self.basis.get_dofs(self._facets(facets)).flatten())
+    def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
+        """Sorted degrees of freedom on boundary facets (default: on the whole boundary).
 
-    def interior_dofs(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        ``names``: scikit-fem's names of those wanted, e.g. ``["u^1"]`` for the first component (default: all).
+        """
+        found = self.basis.get_dofs(self._facets(facets))
+        self._check_names(names)
+        return np.sort(found.flatten() if names is None else found.all(list(names)))
+
+    def subdomain_dofs(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Sorted degrees of freedom of a subdomain's cells, including those on its rim."""
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         return np.unique(self.basis.dofs.element_dofs[:, indices])
 
     def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
-        """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant."""
+        """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant.
+
+        Raises FEMError for elements whose degrees of freedom are not point values.
+        """
+        self.check_nodal()
         values = np.asarray(function(self.locations))
         if values.shape not in ((), (self.n,)):
             raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
+
+    def check_nodal(self, names: Sequence[str] | None = None) -> None:
+        """Raise FEMError where degrees of freedom (of these names) are not point values: fluxes, slopes, bubbles."""
+        others = {n for n in (names or self.element.dofnames) if not re.fullmatch(r"u(\^\d+)*", n)}
+        if others:
+            raise FEMError(
+                f"{type(self.element).__name__} has degrees of freedom that are no point values ({', '.join(others)}); "
+                "project the function (space.basis.project), or give one value a degree of freedom"
+            )
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        unknown = set(names or ()) - set(self.element.dofnames)
+        if unknown:
+            known = ", ".join(dict.fromkeys(self.element.dofnames))
+            raise FEMError(f"{type(self.element).__name__} has no degrees of freedom named {unknown}; it has {known}")
 
     def interpolate(self, values: ArrayLike) -> Any:
         """The function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pdeopt.inverse.errors import InputError
 from pdeopt.sparse import solve_errors
 
 
@@ -23,12 +24,19 @@ class Compiled:
         self._programs: dict[tuple, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
-        arrays = tuple(np.asarray(arg, float) if not isinstance(arg, jax.Array) else arg for arg in args)
+        arrays = tuple(_real(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
             self._programs[key] = _program(self._function, arrays)
         with solve_errors():
             return jax.block_until_ready(self._programs[key](*arrays))
+
+
+def _real(arg: Any) -> Any:
+    """As 64-bit floating point; complex values would lose their imaginary part."""
+    if np.iscomplexobj(arg):
+        raise InputError("a complex array was given where a real one is expected")
+    return arg if isinstance(arg, jax.Array) and arg.dtype == np.float64 else np.asarray(arg, np.float64)
 
 
 def _program(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[..., Any]:

@@ -33,7 +33,11 @@ class L2Misfit:
     @classmethod
     def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
         """Checked: raises InputError for data that are not finite and for a noise level that is not positive."""
-        values, sigma = np.asarray(data, float), np.asarray(noise, float)
+        if np.iscomplexobj(data):
+            raise InputError("the data are complex; give their real and imaginary parts as separate observations")
+        values, sigma = np.array(data, float), np.array(noise, float)
+        values.setflags(write=False)  # compiled functionals keep them
+        sigma.setflags(write=False)
         if not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(values))
             raise InputError(

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace, dot, functional, grad
 from pdeopt.fem.space import Facets
+from pdeopt.inverse.errors import InputError
 from pdeopt.sparse import CSRMatrix
 
 
@@ -45,9 +46,11 @@ class AtDofs:
     @classmethod
     def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
         """Those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
-        return cls(space.interior_dofs(elements))
+        return cls(space.subdomain_dofs(elements))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        if self.dofs.max(initial=-1) >= len(u):
+            raise InputError(f"degree of freedom {self.dofs.max()} is observed, but the state has only {len(u)}")
         return u[self.dofs]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -25,30 +26,28 @@ class Terms(NamedTuple):
     regularization: float
 
 
+@dataclass(frozen=True, eq=False)
 class ReducedFunctional:
     """J(m) = misfit(u(m)) + Σ regularization(m), with exact derivatives of first and second order.
 
-    Args:
+    Immutable: to change a part, make another with `dataclasses.replace`. All methods take a real m of shape (p,) and
+    compile on first use; they raise SolveError where the state equation cannot be solved.
+
+    Attributes:
         state: maps the physical coefficient to the state u, e.g. a `LinearStateEquation`.
         misfit: compares u with the data.
         regularization: one term or several.
         parametrization: from m to the physical coefficient.
-
-    All methods take m of shape (p,) and compile on first use. They raise SolveError where the state equation cannot be
-    solved.
     """
 
-    def __init__(
-        self,
-        state: Callable[[Any], jax.Array],
-        misfit: L2Misfit,
-        regularization: Regularization | Sequence[Regularization] = (),
-        parametrization: Parametrization | None = None,
-    ) -> None:
-        self.state = state
-        self.misfit = misfit
-        self.regularization = (regularization,) if callable(regularization) else tuple(regularization)
-        self.parametrization = Identity() if parametrization is None else parametrization
+    state: Callable[[Any], jax.Array]
+    misfit: L2Misfit
+    regularization: Regularization | Sequence[Regularization] = ()
+    parametrization: Parametrization = field(default_factory=Identity)
+
+    @property
+    def regularization_terms(self) -> tuple[Regularization, ...]:
+        return (self.regularization,) if callable(self.regularization) else tuple(self.regularization)
 
     def terms(self, m: ArrayLike) -> Terms:
         """The objective, the misfit and the regularization."""
@@ -99,7 +98,7 @@ class ReducedFunctional:
     def _objective(self, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         coefficient = self.parametrization(m)
         misfit = self.misfit(self.state(coefficient), coefficient)
-        regularization = sum((term(m) for term in self.regularization), jnp.zeros(()))
+        regularization = sum((term(m) for term in self.regularization_terms), jnp.zeros(()))
         return misfit + regularization, (misfit, regularization)
 
     def _predict(self, m: jax.Array) -> jax.Array:

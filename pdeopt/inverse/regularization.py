@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from pdeopt.fem import FunctionSpace, bilinear_form, ddot, dot, functional, grad, inner
+from pdeopt.fem import FunctionSpace, bilinear_form, functional, grad, inner
 from pdeopt.inverse.errors import InputError
 from pdeopt.sparse import CSRMatrix
 
@@ -41,11 +41,16 @@ def _tangential(gradient, normal):
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric R."""
+    """½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric R; InputError for another R."""
 
     weight: float
     matrix: CSRMatrix
     reference: jax.Array | float = 0.0
+
+    def __post_init__(self) -> None:
+        R = self.matrix.to_scipy()
+        if R.shape[0] != R.shape[1] or abs(R - R.T).max() > 1e-12 * abs(R).max():
+            raise InputError("the matrix of a quadratic term must be symmetric; use (R + R.T) / 2")
 
     def __call__(self, m: jax.Array) -> jax.Array:
         return self.weight * _half_square(self.matrix, m - self.reference)
@@ -81,6 +86,7 @@ def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Q
 
     Arguments as for `tikhonov`.
     """
+    _check_gradient(space)
     return Quadratic(_positive(weight), _block(stiffness.assemble(space), dofs))
 
 
@@ -90,39 +96,52 @@ def _block(matrix: CSRMatrix, dofs: np.ndarray | None) -> CSRMatrix:
 
 @functional
 def _smoothed_variation(w):
-    gradient = w["m"].grad
-    squared = dot(gradient, gradient) if gradient.ndim == 3 else ddot(gradient, gradient)
+    gradient = w["m"].grad if "n" not in w else _tangential(w["m"].grad, w.n)
+    squared = (gradient * gradient).sum(tuple(range(gradient.ndim - 2)))
     return jnp.sqrt(squared + w["smoothing"] ** 2) - w["smoothing"]
 
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation:
-    """α ∫ (√(|∇m|² + ε²) − ε): piecewise constant parameters, edges kept.
-
-    (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse Problems", 2002, eq. 8.2.)
-
-    Attributes:
-        space: the parameter's space.
-        weight: α. smoothing: ε, in the unit of |∇m|; jumps over a cell of size h count as edges when they exceed ε h.
-    """
+    """α ∫ (√(|∇m|² + ε²) − ε): piecewise constant parameters, edges kept. Made by `total_variation`."""
 
     space: FunctionSpace
     weight: float
     smoothing: float
-
-    def __post_init__(self) -> None:
-        _positive(self.weight)
-        if not self.smoothing > 0:
-            raise InputError(f"the smoothing of total variation is {self.smoothing}; expected > 0, e.g. 0.1")
+    dofs: np.ndarray | None
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        if self.dofs is not None:
+            m = jnp.zeros(self.space.n, m.dtype).at[self.dofs].set(m)
         field = self.space.interpolate(m)
         return self.weight * _smoothed_variation.assemble(self.space, m=field, smoothing=self.smoothing)
 
 
-def total_variation(space: FunctionSpace, weight: float, smoothing: float = 1.0) -> TotalVariation:
-    """α ∫ √(|∇m|² + ε²), see `TotalVariation`."""
-    return TotalVariation(space, weight, smoothing)
+def total_variation(
+    space: FunctionSpace, weight: float, smoothing: float = 1.0, dofs: np.ndarray | None = None
+) -> TotalVariation:
+    """α ∫ (√(|∇m|² + ε²) − ε), the total variation for slopes far above ε.
+
+    (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse Problems", 2002, eq. 8.2.)
+
+    Args:
+        space: the parameter's, on cells or on boundary facets. weight: α.
+        smoothing: ε, in the unit of |∇m|; a jump over a cell of size h counts as an edge when it exceeds ε h.
+        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all.
+    """
+    if not smoothing > 0:
+        raise InputError(f"the smoothing of total variation is {smoothing}; expected > 0, e.g. 1")
+    _check_gradient(space)
+    return TotalVariation(space, _positive(weight), smoothing, dofs)
+
+
+def _check_gradient(space: FunctionSpace) -> None:
+    """Of piecewise constants a term in ∇m would be zero, silently."""
+    if not any("grad" in parts and bool((parts["grad"] != 0).any()) for parts in space.tables.components):
+        raise InputError(
+            f"functions of {type(space.element).__name__} have no gradient to regularize; use tikhonov, or a "
+            "continuous element for the parameter"
+        )
 
 
 def _positive(weight: float) -> float:

@@ -1,0 +1,106 @@
+"""The mistakes that a user of inverse problems will make: each must fail loudly."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import skfem
+
+from pdeopt.fem import Dirichlet, FEMError, FunctionSpace
+from pdeopt.inverse import (
+    AtDofs,
+    FullField,
+    InputError,
+    L2Misfit,
+    Quadratic,
+    ReducedFunctional,
+    h1,
+    mass,
+    total_variation,
+)
+from pdeopt.sparse import CSRMatrix
+
+MESH = skfem.MeshTri().refined(2).with_defaults()
+V = FunctionSpace(MESH, skfem.ElementTriP1())
+
+
+def identity_problem(data):
+    return ReducedFunctional(lambda m: m, L2Misfit.of(FullField(), data, 1.0))
+
+
+def test_changing_the_data_afterwards_changes_nothing():
+    data = np.ones(4)
+    J = identity_problem(data)
+    before = J(np.zeros(4))
+    data[:] = 0
+    assert J(np.zeros(4)) == before == pytest.approx(2.0)
+
+
+def test_functional_is_immutable_and_replaced_as_a_whole():
+    J = identity_problem(np.ones(4))
+    J(np.zeros(4))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        J.misfit = L2Misfit.of(FullField(), np.zeros(4), 1.0)
+    assert dataclasses.replace(J, misfit=L2Misfit.of(FullField(), np.zeros(4), 1.0))(np.zeros(4)) == 0.0
+
+
+def test_complex_values_are_refused_and_lower_precision_is_raised():
+    with pytest.raises(InputError, match="complex"):
+        L2Misfit.of(FullField(), [1 + 2j, 3 - 1j], 1.0)
+    J = identity_problem(np.ones(4))
+    with pytest.raises(InputError, match="complex"):
+        J(1j * np.ones(4))
+    for dtype in (np.float32, np.int32):
+        assert J.derivative(jnp.zeros(4, dtype)).dtype == np.float64
+
+
+@pytest.mark.parametrize("term", [h1, total_variation])
+def test_gradient_terms_refuse_piecewise_constants(term):
+    with pytest.raises(InputError, match="ElementTriP0 have no gradient"):
+        term(V.with_element(skfem.ElementTriP0()), 1.0)
+
+
+def test_quadratic_term_refuses_a_matrix_that_is_not_symmetric():
+    with pytest.raises(InputError, match="symmetric"):
+        Quadratic(1.0, CSRMatrix.from_scipy(sp.csr_matrix([[2.0, 1.0], [0.0, 3.0]])))
+
+
+def test_variation_along_a_boundary_sees_tangential_slopes_only():
+    bottom, dofs = V.boundary("bottom"), V.dofs("bottom")
+    x, y = V.locations
+    along = total_variation(bottom, 1.0, smoothing=1e-6)
+    assert float(along(jnp.asarray(y))) == pytest.approx(0.0, abs=1e-12)
+    assert float(along(jnp.asarray(3 * x))) == pytest.approx(3.0, rel=1e-5)
+    restricted = total_variation(bottom, 1.0, smoothing=1e-6, dofs=dofs)
+    assert float(restricted(jnp.asarray(3 * x[dofs]))) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_observed_degree_of_freedom_must_exist():
+    with pytest.raises(InputError, match="degree of freedom 999"):
+        AtDofs(np.array([0, 999]))(jnp.arange(5.0), None)
+
+
+def test_system_of_another_size_is_refused_by_dirichlet_values():
+    with pytest.raises(FEMError, match=r"load of shape \(5,\)"):
+        Dirichlet.on(V).condense(mass.assemble(V), jnp.ones(5))
+
+
+@pytest.mark.parametrize("element", [skfem.ElementTriRT1(), skfem.ElementTriMorley(), skfem.ElementTriArgyris()])
+def test_functions_are_not_written_into_fluxes_and_slopes(element):
+    space = FunctionSpace(MESH, element)
+    with pytest.raises(FEMError, match="no point values"):
+        space.nodal(lambda x: x[0])
+    with pytest.raises(FEMError, match="no point values"):
+        Dirichlet.on(space, values=lambda x: x[0])
+
+
+def test_components_are_prescribed_by_name():
+    space = FunctionSpace(MESH, skfem.ElementVector(skfem.ElementTriP2()))
+    both, first = space.dofs("left"), space.dofs("left", ["u^1"])
+    assert 2 * len(first) == len(both)
+    roller = Dirichlet.on(space, "left", names=["u^1"])
+    np.testing.assert_array_equal(roller.dofs, first)
+    with pytest.raises(FEMError, match=r"no degrees of freedom named.*u\^1, u\^2"):
+        space.dofs("left", ["u_x"])
