@@ -8,28 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
+from pdeopt.optimize.bounds import Bound, full_bounds, projected
 from pdeopt.optimize.result import Iterate, Result
-
-Bound = np.ndarray | float | None
-
-
-@dataclass
-class _Trace:
-    """The evaluations of one minimization, as the optimizer asks for them."""
-
-    value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
-    evaluations: int = 0
-    m: np.ndarray | None = None
-    value: float = np.nan
-    derivative: np.ndarray | None = None
-
-    def __call__(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        if self.m is None or not np.array_equal(m, self.m):
-            self.value, self.derivative = self.value_and_derivative(m)
-            self.m = m.copy()
-            self.evaluations += 1
-        assert self.derivative is not None
-        return self.value, self.derivative
 
 
 def minimize_lbfgsb(
@@ -51,7 +31,8 @@ def minimize_lbfgsb(
         bounds: (lower, upper), numbers or arrays (p,); None where there is none.
         max_iterations: at most so many; then the status is "stopped".
         gradient_tolerance: converged when the largest entry of the projected derivative has fallen by this factor.
-        objective_tolerance: converged when an iteration lowers J by less than this, relatively.
+        objective_tolerance: converged when an iteration lowers J by no more than this, relative to |J| (or to 1 where
+            |J| is smaller).
         memory: pairs kept.
         callback: called with every `Iterate`, first with the initial guess. StopIteration raised in it ends the
             minimization with the status "stopped"; any other exception passes through.
@@ -59,94 +40,143 @@ def minimize_lbfgsb(
     Raises:
         ValueError: where a lower bound lies above the upper one, or bounds do not have the shape of ``initial``.
     """
-    lower, upper = _full(bounds, len(initial))
-    trace = _Trace(value_and_derivative)
+    lower, upper = full_bounds(bounds, len(initial))
+    trace = _Trace(value_and_derivative, lower, upper, callback)
     start = np.clip(np.asarray(initial, float), lower, upper)
-    iterates: list[Iterate] = []
-    decrease = np.inf  # of the objective in the last iteration
-
-    def report(m: np.ndarray, value: float, derivative: np.ndarray) -> None:
-        norm = float(np.linalg.norm(_projected(m, derivative, lower, upper)))
-        nonlocal decrease
-        step = 0.0
-        if iterates:
-            step, decrease = float(np.linalg.norm(m - iterates[-1].m)), iterates[-1].objective - value
-        iterates[:] = [Iterate(_count(iterates), m.copy(), value, norm, step, trace.evaluations)]
-        if callback is not None:
-            callback(iterates[-1])
-
-    def on_iteration(intermediate_result: OptimizeResult) -> None:
-        report(intermediate_result.x, *trace(intermediate_result.x))
-
-    value, derivative = trace(start)
     try:
-        report(start, value, derivative)
+        trace.accept(start)
     except StopIteration:
-        return _result(iterates[-1], "stopped", "the callback asked to stop")
-    if not (np.isfinite(value) and np.isfinite(derivative).all()):
-        return _result(iterates[-1], "failed", "the objective or its derivative is not finite at the initial guess")
-    largest = float(np.abs(_projected(start, derivative, lower, upper)).max(initial=0))
+        return trace.result(*STOPPED)
+    largest = trace.largest_entry
+    if not (np.isfinite(trace.last.objective) and np.isfinite(largest)):
+        return trace.result("failed", "the objective or its derivative is not finite at the initial guess")
     if max_iterations < 1 or largest == 0:
-        return _result(iterates[-1], "stopped" if largest else "converged", "no iteration was asked for or needed")
+        return trace.result("stopped" if largest else "converged", "no iteration was asked for or needed")
+    goals = _Goals(gradient_tolerance, gradient_tolerance * largest, objective_tolerance)
     found = minimize(
-        trace,
+        trace.evaluate,
         start,
         jac=True,
         method="L-BFGS-B",
         bounds=Bounds(lower, upper),
-        callback=on_iteration,
+        callback=trace.on_iteration,
         options={
             "maxiter": max_iterations,
             "maxfun": 20 * max_iterations,
             "maxcor": memory,
-            "gtol": gradient_tolerance * largest,
+            "gtol": goals.largest_entry,
             "ftol": objective_tolerance,
         },
     )
-    return _result(iterates[-1], *_outcome(found, decrease, gradient_tolerance, objective_tolerance))
+    return trace.result(*_ending(trace, goals, found))
 
 
-def _count(iterates: list[Iterate]) -> int:
-    return iterates[-1].iteration + 1 if iterates else 0
+STOPPED = ("stopped", "the callback asked to stop")
+#: SciPy's status where the number of iterations or evaluations was reached.
+LIMIT = 1
 
 
-def _full(bounds: tuple[Bound, Bound] | None, size: int) -> tuple[np.ndarray, np.ndarray]:
-    given_lower, given_upper = (None, None) if bounds is None else bounds
-    lower = np.asarray(-np.inf if given_lower is None else given_lower, float)
-    upper = np.asarray(np.inf if given_upper is None else given_upper, float)
-    for bound in (lower, upper):
-        if bound.shape not in ((), (size,)):
-            raise ValueError(f"a bound has shape {bound.shape}; expected a number or ({size},)")
-    lower, upper = np.broadcast_to(lower, (size,)), np.broadcast_to(upper, (size,))
-    crossed = np.flatnonzero(~(lower <= upper))
-    if len(crossed):
-        k = int(crossed[0])
-        raise ValueError(f"lower bound {lower[k]} is above upper bound {upper[k]}, or one is NaN, at entry {k}")
-    return lower, upper
+@dataclass(frozen=True)
+class _Goals:
+    """When the minimization has converged: either is enough.
+
+    Attributes:
+        factor: by which the largest entry of the projected derivative must fall, hence to ``largest_entry``.
+        decrease: of the objective in one iteration, relative.
+    """
+
+    factor: float
+    largest_entry: float
+    decrease: float
 
 
-def _projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """The derivative without the entries that push against an active bound."""
-    return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)
+class _Trace:
+    """One minimization: evaluates for SciPy, keeps the last iterate, and reports each.
+
+    Attributes:
+        last: the last iterate.
+        largest_entry: of the projected derivative there.
+        decrease: of the objective in the last iteration, relative as SciPy's; infinite before the first.
+        advanced: that iteration lowered the objective, or, where that was lost in rounding, the gradient.
+        stopped: the callback raised StopIteration.
+    """
+
+    def __init__(
+        self,
+        value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        lower: np.ndarray,
+        upper: np.ndarray,
+        callback: Callable[[Iterate], None] | None,
+    ) -> None:
+        self._value_and_derivative = value_and_derivative
+        self._bounds = lower, upper
+        self._callback = callback
+        self._m: np.ndarray | None = None  # where the function was evaluated last
+        self._found = (np.nan, np.empty(0))
+        self._evaluations = 0
+        self._last: Iterate | None = None
+        self.largest_entry = np.inf
+        self.decrease = np.inf
+        self.advanced = False
+        self.stopped = False
+
+    def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J and its derivative; the point asked for last is remembered."""
+        if self._m is None or not np.array_equal(m, self._m):
+            self._found = self._value_and_derivative(m)
+            self._m = m.copy()
+            self._evaluations += 1
+        return self._found
+
+    def on_iteration(self, intermediate_result: OptimizeResult) -> None:  # SciPy wants this name
+        self.accept(intermediate_result.x)
+
+    def accept(self, m: np.ndarray) -> None:
+        """The next iterate, the initial guess first."""
+        value, derivative = self.evaluate(m)
+        free = projected(m, derivative, *self._bounds)
+        norm, self.largest_entry = float(np.linalg.norm(free)), float(np.abs(free).max(initial=0))
+        before, step = self._last, 0.0
+        if before is not None:
+            step = float(np.linalg.norm(m - before.m))
+            scale = max(abs(before.objective), abs(value), 1.0)
+            self.decrease = (before.objective - value) / scale
+            self.advanced = value < before.objective or norm < 0.5 * before.gradient_norm
+        count = 0 if before is None else before.iteration + 1
+        self._last = Iterate(count, m.copy(), value, norm, step, self._evaluations)
+        self._report(self._last)
+
+    @property
+    def last(self) -> Iterate:
+        assert self._last is not None
+        return self._last
+
+    def result(self, status: str, message: str) -> Result:
+        last = self.last
+        return Result(last.m, last.objective, last.gradient_norm, status, message, last.iteration, self._evaluations)
+
+    def _report(self, iterate: Iterate) -> None:
+        if self._callback is None:
+            return
+        try:
+            self._callback(iterate)
+        except StopIteration:
+            self.stopped = True
+            raise
 
 
-def _outcome(
-    found: OptimizeResult, decrease: float, gradient_tolerance: float, objective_tolerance: float
-) -> tuple[str, str]:
-    if found.status == 0 and "PROJECTED GRADIENT" in str(found.message).upper():
-        return "converged", f"the derivative fell by the factor {gradient_tolerance:g}"
-    if found.status == 0 and decrease > 0:  # a line search that gets nowhere ends like this, too
-        return "converged", f"the objective changed by less than {objective_tolerance:g} of its value"
-    if found.status == 1:
+def _ending(trace: _Trace, goals: _Goals, found: OptimizeResult) -> tuple[str, str]:
+    """Status and message, judged by what was reached; SciPy's words are quoted, not read."""
+    if trace.stopped:
+        return STOPPED
+    if trace.largest_entry <= goals.largest_entry:
+        return "converged", f"the derivative fell by the factor {goals.factor:g}"
+    if trace.advanced and abs(trace.decrease) <= goals.decrease:
+        return "converged", f"the objective changed by less than {goals.decrease:g} of its value"
+    if found.status == LIMIT:
         return "stopped", "the maximum number of iterations or evaluations was reached"
-    if "StopIteration" in str(found.message):
-        return "stopped", "the callback asked to stop"
     reason = found.message if found.status else "no step lowers the objective"
     return "failed", (
         f"the line search failed ({reason}); verify the derivative with a Taylor test at this point, and look at the "
         "accuracy of the solver"
     )
-
-
-def _result(last: Iterate, status: str, message: str) -> Result:
-    return Result(last.m, last.objective, last.gradient_norm, status, message, last.iteration, last.evaluations)
