@@ -5,13 +5,22 @@ This file shares no code with what it judges; it sees callables of NumPy arrays 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-#: Remainders below this part of |J| are rounding, not derivative errors.
-ROUNDING = 1e-12
+#: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
+ACCURACY = 1e-12
+#: A remainder is measured where it is so many times larger than what rounding explains.
+MEASURED = 100
+#: A remainder that vanishes means something only where J itself changes by so many times its rounding.
+RESOLVED = 1e6
+#: Spacing of the points at which the rounding of J is estimated, relative to the largest step; their number; and the
+#: order of the differences, in which all that is smooth drops out.
+SPACING, SAMPLES, DIFFERENCES = 1e-6, 12, 4
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -21,13 +30,15 @@ class TaylorTest:
     Attributes:
         steps: (k,) step lengths h, falling.
         remainders: {1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}, each (k,); 3 only with a Hessian.
-        orders: the exponent p with which each falls like h^p; infinity where it vanishes up to rounding (an exact
-            expansion, as of a quadratic functional), NaN where it cannot be told.
+        orders: the exponent p with which each falls like h^p; infinity where it vanishes up to rounding though J
+            changes by much more (an exact expansion, as of a quadratic functional), NaN where it cannot be told.
+        resolved: J is finite along the line and changes by much more than rounding; otherwise an order may be NaN.
     """
 
     steps: np.ndarray
     remainders: dict[int, np.ndarray]
     orders: dict[int, float]
+    resolved: bool
 
     @property
     def passed(self) -> bool:
@@ -51,7 +62,7 @@ def taylor_test(
     """Verify a derivative, and a Hessian, against the function itself.
 
     Args:
-        value: J, called at m + h·direction.
+        value: J, called at m + h·direction, for the steps h and for some very small ones that tell its rounding.
         derivative: ∂J/∂m at m, (p,). hessian_action: H·direction at m, (p,).
         first_step: the largest h; it is halved ``halvings`` times.
 
@@ -69,21 +80,31 @@ def taylor_test(
     if hessian_action is not None:
         expansions[3] = expansions[2] + 0.5 * steps**2 * float(np.vdot(hessian_action, direction).real)
     remainders = {p: np.abs(difference - expansion) for p, expansion in expansions.items()}
-    floor = ROUNDING * max(abs(base), float(np.abs(difference).max()))
-    return TaylorTest(steps, remainders, {p: _order(r, steps, floor) for p, r in remainders.items()})
+    rounding = max(_rounding(value, m, SPACING * first_step * direction), EPS * (abs(base) + np.abs(difference).max()))
+    resolved = bool(np.isfinite(difference).all() and np.abs(difference).max() > RESOLVED * rounding)
+    orders = {p: _order(r, steps, rounding + ACCURACY * np.abs(expansions[p]), resolved) for p, r in remainders.items()}
+    return TaylorTest(steps, remainders, orders, resolved)
 
 
-def _order(remainder: np.ndarray, steps: np.ndarray, floor: float) -> float:
-    """The observed order between the two smallest usable steps, the most asymptotic ones."""
-    if not np.isfinite(remainder).all():
+def _rounding(value: Callable[[np.ndarray], float], m: np.ndarray, spacing: np.ndarray) -> float:
+    """The size of the rounding errors of J, from high differences of its values (Moré, Wild 2011)."""
+    samples = np.array([value(m + k * spacing) for k in range(SAMPLES)])
+    if not np.isfinite(samples).all():
         return float("nan")
-    usable = np.flatnonzero(remainder > 100 * floor)
+    return float(np.abs(np.diff(samples, DIFFERENCES)).max() / np.sqrt(math.comb(2 * DIFFERENCES, DIFFERENCES)))
+
+
+def _order(remainder: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved: bool) -> float:
+    """The observed order between the two smallest usable steps, the most asymptotic ones."""
+    if not (np.isfinite(remainder).all() and np.isfinite(floor).all()):
+        return float("nan")
+    usable = np.flatnonzero(remainder > MEASURED * floor)
     if not len(usable):
-        return float("inf")
+        return float("inf") if resolved else float("nan")
     i, j = usable[-2:] if len(usable) > 1 else (usable[0], usable[0] + 1)  # the next one is closer to rounding
     if j == len(steps):
         return float("nan")
-    return float(np.log(remainder[i] / max(remainder[j], floor)) / np.log(steps[i] / steps[j]))
+    return float(np.log(remainder[i] / max(remainder[j], floor[j])) / np.log(steps[i] / steps[j]))
 
 
 def adjoint_identity(

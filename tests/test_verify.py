@@ -86,6 +86,38 @@ def test_a_nearly_quadratic_function_passes_however_small_the_rest_is(size):
     assert test.passed, str(test)
 
 
+def nothing_measured():
+    """Value, derivative, direction: J that rounding hides, or that does not change."""
+    tiny = 1e-5 * np.ones(5)
+    return {
+        "zero derivative of a hidden change": (lambda m: 1e6 + 1e-5 * m @ m, 0 * M, V),
+        "right derivative of a hidden change": (lambda m: 1e6 + 1e-5 * m @ m, 2e-5 * M, V),
+        "zero direction": (lambda m: np.exp(m).sum(), np.exp(M), 0 * V),
+        "constant": (lambda m: 3.0, 0 * M, V),
+        "zero": (lambda m: 0.0, 0 * M, V),
+        "rounding alone": (lambda m: 1.0 + 1e-15 * np.sin(1e9 * m).sum(), tiny, 1e-9 * V),
+    }
+
+
+@pytest.mark.parametrize(("f", "derivative", "v"), nothing_measured().values(), ids=nothing_measured().keys())
+def test_nothing_passes_where_nothing_was_measured(f, derivative, v):
+    test = taylor_test(f, derivative, M, v, hessian_action=0 * M)
+    assert not test.passed, str(test)
+    assert not test.resolved
+    assert np.inf not in test.orders.values()
+
+
+def test_the_rounding_is_measured_not_assumed():
+    """Values of a solver that reaches 1e-11 only: its noise is no error of the derivative."""
+    noise = np.random.default_rng(1)
+
+    def noisy(m):
+        return np.exp(m).sum() * (1 + 1e-11 * noise.standard_normal())
+
+    assert taylor_test(noisy, np.exp(M), M, V, hessian_action=np.exp(M) * V).passed
+    assert not taylor_test(noisy, 1.001 * np.exp(M), M, V).passed
+
+
 def test_at_a_stationary_point_the_first_order_is_two():
     test = taylor_test(quadratic, np.zeros(5), np.zeros(5), V, hessian_action=S @ V)
     assert test.passed
