@@ -340,3 +340,11 @@ def test_a_periodic_mesh_can_be_assembled_on():
     stiffness = bilinear_form(lambda u, v, w: (grad(u) * grad(v)).sum(0))
     A = stiffness.assemble(V)
     np.testing.assert_allclose(A @ jnp.ones(V.n), 0, atol=1e-13)
+
+
+def test_boundary_of_a_part_is_refused():
+    part = V.subdomain("west")
+    with pytest.raises(FEMError, match="of a part of the mesh"):
+        part.boundary()
+    with pytest.raises(FEMError, match="of a part of the mesh"):
+        V.boundary("left").interior_facets()

@@ -92,12 +92,14 @@ class FunctionSpace:
 
     def boundary(self, facets: Facets = None) -> FunctionSpace:
         """The traces on boundary facets, to integrate over them: Neumann and Robin terms, boundary functionals."""
+        self._check_whole("boundary")
         indices = self._facets(facets)
         basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
         return self._from_basis(basis, self.order)
 
     def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
         """The traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
+        self._check_whole("interior_facets")
         return tuple(  # type: ignore[return-value]
             self._from_basis(
                 skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order, side
@@ -162,6 +164,10 @@ class FunctionSpace:
                 f"{type(self.element).__name__} has degrees of freedom that are no point values ({', '.join(others)}); "
                 "project the function (space.basis.project), or give one value a degree of freedom"
             )
+
+    def _check_whole(self, method: str) -> None:
+        if self.basis.tind is not None:
+            raise FEMError(f"{method}() of a part of the mesh; call it on the space of the whole mesh, with names")
 
     def _check_names(self, names: Sequence[str] | None) -> None:
         unknown = set(names or ()) - set(self.element.dofnames)
