@@ -72,6 +72,8 @@ def _run(arguments: Arguments) -> int:
     console = _console()
     with Progress(console, given.quiet) as progress:
         outcome = run_problem(request, progress)
+    for warning in outcome.warnings:
+        print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
     elif not given.quiet:

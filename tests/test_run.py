@@ -5,16 +5,20 @@ import errno
 import io
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from threading import Barrier
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from pdeopt.cli import main
-from pdeopt.optimize import Iterate
-from pdeopt.run import checking, execute, recorder
-from pdeopt.run.directory import FILES, atomic, choose_directory, write_json
+from pdeopt.optimize import Iterate, full_bounds
+from pdeopt.run import checking, execute, pictures, recorder
+from pdeopt.run.directory import FILES, RunDirectory, atomic, write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Row
@@ -43,7 +47,10 @@ def finished(tmp_path_factory):
     """A short run of the main job."""
     path = tmp_path_factory.mktemp("finished") / "run"
     words = ["run", "conductivity", "--n", "8", "--max-iterations", "3", "--seed", "5", "--out", str(path), "--quiet"]
-    assert main(words) == 0
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        assert main(words) == 0
+    assert said.getvalue() == "", "--quiet"
     return path
 
 
@@ -121,22 +128,65 @@ def test_the_same_seed_gives_the_same_history(finished, tmp_path):
 
 
 def test_no_run_is_overwritten(finished, tmp_path, capsys):
-    path = small_problem(tmp_path)
-    for _ in range(2):
-        assert main(["run", path, "--max-iterations", "0", "--quiet"]) == 0
-    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["small", "small-2"]
-    assert main(["run", path, "--out", str(finished)]) == 2
+    for name in ("small", "small-2"):
+        assert RunDirectory("small", None).make().samefile(tmp_path / "runs" / name)
+    assert main(["run", small_problem(tmp_path), "--out", str(finished)]) == 2
     assert "already holds a run" in capsys.readouterr().err
 
 
 def test_an_empty_folder_may_be_given(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert choose_directory("x", tmp_path / "empty") == tmp_path / "empty"
-    assert choose_directory("x", tmp_path / "a" / "b") == tmp_path / "a" / "b"
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"], "probing leaves nothing behind"
-    (tmp_path / "empty" / "summary.json").touch()
+    given = [RunDirectory("x", tmp_path / "empty"), RunDirectory("x", tmp_path / "a" / "b")]
+    assert [directory.path for directory in given] == [tmp_path / "empty", tmp_path / "a" / "b"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"], "choosing leaves nothing behind"
+    (tmp_path / "empty" / "notes.txt").touch()
+    assert RunDirectory("x", tmp_path / "empty").make() == tmp_path / "empty"
     with pytest.raises(UsageError, match="already holds a run"):
-        choose_directory("x", tmp_path / "empty")
+        RunDirectory("x", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("out", [None, "given", "there"])
+def test_runs_started_together_never_share_a_folder(tmp_path, out):
+    """All have chosen before any has made its folder."""
+    (tmp_path / "there").mkdir()
+    directories = [RunDirectory("x", out and tmp_path / out) for _ in range(8)]
+    barrier = Barrier(len(directories))
+
+    def make(directory):
+        barrier.wait()
+        with suppress(UsageError):
+            return directory.make()
+
+    with ThreadPoolExecutor(len(directories)) as pool:
+        made = [path for path in pool.map(make, directories) if path is not None]
+    assert len(set(made)) == len(made) == (8 if out is None else 1)
+    assert all((path / "config.json").exists() for path in made)
+
+
+def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path):
+    directory = RunDirectory("x", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(UsageError, match="taken by another run meanwhile"):
+        directory.make()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("words", "status", "taken"), [([], 0, "runs/small"), (["--out", "mine"], 2, "mine")])
+def test_a_run_gives_way_to_one_that_was_faster(tmp_path, capsys, monkeypatch, words, status, taken):
+    """Another run takes the folder while this one is building."""
+    build = execute.build_problem
+
+    def slow(*arguments):
+        (tmp_path / taken).mkdir(parents=True)
+        (tmp_path / taken / "config.json").write_text("theirs")
+        return build(*arguments)
+
+    monkeypatch.setattr(execute, "build_problem", slow)
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", *words]) == status
+    assert [path.read_text() for path in (tmp_path / taken).iterdir()] == ["theirs"]
+    assert (tmp_path / "runs" / "small-2" / "summary.json").exists() == (status == 0)
+    assert ("taken by another run" in capsys.readouterr().err) == (status == 2)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -161,15 +211,38 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     assert read_json(tmp_path / "x.json") == {"a": None, "b": [None, 3], "c": None, "d": True}
 
 
-def test_quiet_prints_nothing_and_plain_output_the_summary(tmp_path, capsys):
-    path = small_problem(tmp_path)
-    assert main(["run", path, "--max-iterations", "1", "--quiet"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert main(["run", path, "--max-iterations", "1"]) == 0
+def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "1"]) == 0
     captured = capsys.readouterr()
-    for expected in ("building small", "iteration    1:", "stopped:", "relative error", "runs/small-2/"):
+    for expected in ("building small", "iteration    1:", "stopped:", "relative error", "runs/small/"):
         assert expected in captured.out
     assert captured.err == ""
+
+
+def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(pictures, "draw_result", fail)
+    monkeypatch.setattr(execute, "write_mesh", fail)
+    changes = [("truth=V.nodal(true_source)", "truth=np.zeros(V.n)")]
+    assert main(["run", small_problem(tmp_path, *changes), "--max-iterations", "1", "--out", "out", "--quiet"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"pdeopt: warning: {name} could not be written: RuntimeError: no ink" for name in ("fields.vtu", "result.png")
+    ]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILES) - {"fields.vtu", "result.png"}
+    assert read_json(tmp_path / "out" / "summary.json")["relative_error"] is None, "the truth is zero"
+
+
+def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no state")
+
+    monkeypatch.setattr(execute, "fields_of", fail)
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--quiet"]) == 1
+    assert "the result cannot be evaluated: RuntimeError: no state" in capsys.readouterr().err
+    summary = read_json(tmp_path / "out" / "summary.json")
+    assert (summary["status"], summary["iterations"]) == ("failed", 1)
 
 
 def test_a_terminal_shows_a_table_that_grows(tmp_path):
@@ -304,14 +377,37 @@ def test_a_derivative_that_factors_again_is_too_dear():
             work.factorizations += 2
 
     (check,) = checking._cost(Functional(), checking.Point(*np.ones((3, 4))))
-    assert (check.value, check.required, check.passed) == ("2", "≤ 1, as the value alone", False)
+    assert (check.value, check.required, check.passed) == ("2; value alone: 1", "no more than the value alone", False)
 
 
-def test_check_passes_for_a_correct_problem(capsys):
-    assert main(["check", "conductivity", "--n", "8"]) == 0
+def test_check_fails_where_nothing_depends_on_the_parameter(tmp_path, capsys):
+    changes = [("source=V.interpolate(source))", "source=1.0)"), ("h1(V, weight),", "(),")]
+    assert main(["check", small_problem(tmp_path, *changes)]) == 1
     out = capsys.readouterr().out
-    assert out.count("pass") == 6
-    assert "FAIL" not in out
+    assert out.count("J does not change along this direction: it") == 3
+    assert out.count("does not depend on m, or too little") == 3, "the column is folded"
+    assert "Jv = 0: the predicted data do not depend on" in out
+
+
+def test_check_words_what_is_not_finite(tmp_path, capsys):
+    changes = [("h1(V, weight),", "lambda m: 1.0 * (m[0] * 0 + 1) / (1 - abs(m[0] * 0 + 1)),")]
+    assert main(["check", small_problem(tmp_path, *changes)]) == 1
+    assert "J or its derivative is not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [None, (0.0, None), (None, 1.0), (0.95, 1.05), (1.0, 2.0), (np.array([0.0, 1.0, -np.inf, 0.5]), 1.0), (5.0, 9.0)],
+    ids=str,
+)
+def test_all_steps_of_a_check_stay_within_the_bounds(bounds):
+    point = checking._point(SimpleNamespace(initial=np.ones(4), bounds=bounds))
+    lower, upper = full_bounds(bounds, 4)
+    for direction in (point.v, point.w):
+        assert np.all(direction != 0) or np.array_equal(direction != 0, lower < upper), "only what is fixed stays"
+        for step in (0, checking.COST_STEP, checking.FIRST_STEP):
+            m = point.m + step * direction
+            assert ((lower <= m) & (m <= upper)).all()
 
 
 def test_check_refuses_bad_input(tmp_path, capsys):

@@ -86,7 +86,8 @@ class Problem:
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
 
     def relative_error(self, m: np.ndarray) -> float | None:
-        """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None where the truth is unknown."""
+        """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None without a truth, or a zero one."""
         if self.truth is None:
             return None
-        return self.parameter.norm(self.functional.coefficient(m) - self.truth) / self.parameter.norm(self.truth)
+        size = self.parameter.norm(self.truth)
+        return self.parameter.norm(self.functional.coefficient(m) - self.truth) / size if size > 0 else None

@@ -147,7 +147,7 @@ def _add_run(parser: Parser) -> None:
     )
     parser.add_argument("--max-iterations", type=_count, default=200, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default=OPTIMIZERS[0], help="(default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
 def _add_check(parser: Parser) -> None:

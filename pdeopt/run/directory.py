@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +19,49 @@ from pdeopt.run.errors import UsageError
 FILES = ("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu", "result.png", "history.png")
 
 
-def choose_directory(problem: str, out: Path | None) -> Path:
-    """Where the run will write. Nothing is left there yet; raises UsageError where it could not be written."""
-    path = _unused(Path("runs") / problem) if out is None else out
-    held = [name for name in FILES if os.path.exists(path / name)]  # False also where it cannot be looked at
-    if held:
-        raise UsageError(f"{path} already holds a run ({held[0]}); choose another --out, or move it away")
-    _probe(path)
-    return path
+class RunDirectory:
+    """Chosen early, so that bad input is refused at once; made late, when there is something to keep.
+
+    Attributes:
+        path: where the run writes; final once it is made.
+
+    Raises:
+        UsageError: where the folder could not be written, or holds a run.
+    """
+
+    def __init__(self, problem: str, out: Path | None) -> None:
+        self._default = Path("runs") / problem if out is None else None
+        self.path = _unused(Path("runs") / problem) if out is None else out
+        self._expected = os.path.lexists(self.path)
+        held = [name for name in FILES if os.path.exists(self.path / name)]  # False also where it cannot be looked at
+        if held:
+            raise UsageError(f"{self.path} already holds a run ({held[0]}); choose another --out, or move it away")
+        _probe(self.path)
+
+    def make(self) -> Path:
+        """Make it and claim it, also against runs that were started at the same time.
+
+        A default name that was taken meanwhile gives way to the next one; a given folder that was raises UsageError.
+        """
+        while not _claimed(self.path, self._expected):
+            if self._default is None:
+                raise UsageError(f"{self.path} was taken by another run meanwhile; choose another --out")
+            self.path = _unused(self._default)
+        return self.path
+
+
+def _claimed(path: Path, expected: bool) -> bool:
+    """Whether this run is the one that made config.json in the folder; one that was not expected must be empty."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not expected and (not path.is_dir() or any(path.iterdir())):
+            return False
+    try:
+        (path / FILES[0]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager
@@ -74,19 +110,16 @@ def _unused(path: Path) -> Path:
 
 
 def _probe(path: Path) -> None:
-    """Create the folder and a file in it, and take both away again: permissions alone do not tell."""
-    made: list[Path] = []
-    probe = path / f".{os.getpid()}-probe"
+    """Create a file and the missing folders beside where they will be, and take them away: permissions do not tell all.
+
+    The folder itself is not made: a run that starts at the same moment would see it.
+    """
+    start = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    probe = start / f".{os.getpid()}-probe"
     try:
-        for folder in [*reversed(path.parents), path]:
-            if not folder.exists():
-                folder.mkdir()
-                made.append(folder)
-        probe.touch()
+        (probe / path.relative_to(start)).mkdir(parents=True)
+        (probe / "file").touch()
     except OSError as error:
         raise UsageError(f"cannot write to the output directory {path}: {error.strerror or error}") from error
     finally:
-        if path.is_dir():
-            probe.unlink(missing_ok=True)
-        for folder in reversed(made):
-            folder.rmdir()
+        shutil.rmtree(probe, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -36,6 +36,15 @@ def describe(error: Exception) -> str:
     if isinstance(error, (FEMError, InputError, SolveError)):
         return str(error)
     return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
+
+
+def attempt(file: str, write: Callable[[], object]) -> list[str]:
+    """Write what a run can do without; returns a warning where that fails."""
+    try:
+        write()
+    except Exception as error:
+        return [f"{file} could not be written: {' '.join(describe(error).split())}"]
+    return []
 
 
 def _shortened(text: str) -> str:

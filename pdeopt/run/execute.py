@@ -15,9 +15,9 @@ import numpy as np
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.optimize import minimize_lbfgsb
-from pdeopt.run.directory import choose_directory, write_json
-from pdeopt.run.errors import bad_input, describe
-from pdeopt.run.fields import fields_of, write_fields
+from pdeopt.run.directory import RunDirectory, write_json
+from pdeopt.run.errors import UsageError, attempt, bad_input, describe
+from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
@@ -64,38 +64,66 @@ class Ending:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its directory, what stands in summary.json, and the exit status."""
+    """A finished run: its directory, what stands in summary.json, the exit status, and what could not be drawn."""
 
     directory: Path
     summary: dict[str, Any]
     exit_status: int
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is evaluated at the last iterate: the arrays of result.npz, None where that failed, and relative errors."""
+
+    fields: Fields | None
+    relative_error: float | None
+    initial_relative_error: float | None
 
 
 def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     """Run and write everything. Raises UsageError, and leaves nothing behind, for bad input."""
-    directory = choose_directory(request.name, request.out)
+    directory = RunDirectory(request.name, request.out)
     progress.status(f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
     with stop_on_interrupt(progress.status) as stop:
         recorder = _recorder(request, problem, directory, progress, stop)
         ending = _optimize(request, problem, recorder)
     progress.status("writing results and pictures …")
-    summary = _summary(request, problem, recorder, ending)
-    write_json(directory / "summary.json", summary)
+    reached, ending = _evaluate(problem, recorder, ending)
+    summary = _summary(request, problem, recorder, ending, reached)
+    warnings = _write(directory.path, recorder, summary, reached.fields)
+    return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
+
+
+def _evaluate(problem: Problem, recorder: Recorder, ending: Ending) -> tuple[Reached, Ending]:
+    """What the last iterate means; a run that cannot tell has failed, and its history stays."""
     assert recorder.m is not None
-    fields = fields_of(problem, recorder.m)
+    try:
+        errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
+        return Reached(fields_of(problem, recorder.m), *errors), ending
+    except Exception as error:
+        message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
+        return Reached(None, None, None), Ending("failed", message)
+
+
+def _write(directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None) -> list[str]:
+    """The numbers first; returns a warning for each picture or mesh that could not be written."""
+    write_json(directory / "summary.json", summary)
+    if fields is None:
+        return []
     write_fields(directory / "result.npz", fields)
-    write_mesh(directory / "fields.vtu", fields)
-    draw_run(directory, fields, recorder.rows, summary)
-    return Outcome(directory, summary, EXIT_STATUS[ending.status])
+    mesh_warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
+    return mesh_warnings + draw_run(directory, fields, recorder.rows, summary)
 
 
-def _recorder(request: RunRequest, problem: Problem, directory: Path, progress: Progress, stop: StopFlag) -> Recorder:
+def _recorder(
+    request: RunRequest, problem: Problem, directory: RunDirectory, progress: Progress, stop: StopFlag
+) -> Recorder:
     def on_row(row: Row) -> None:
         if row.iteration == 0:  # the input was good: from here on there is something to keep
-            directory.mkdir(parents=True, exist_ok=True)
-            write_json(directory / "config.json", _config(request, problem))
-        write_history(directory / "history.csv", recorder.rows)
+            write_json(directory.make() / "config.json", _config(request, problem))
+        write_history(directory.path / "history.csv", recorder.rows)
         progress.row(row)
 
     progress.status("compiling and evaluating the initial guess …")
@@ -116,7 +144,7 @@ def _optimize(request: RunRequest, problem: Problem, recorder: Recorder) -> Endi
         if not recorder.rows:
             raise KeyboardInterrupt from None
         return Ending("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
-    except OSError:  # the run directory can no longer be written
+    except (OSError, UsageError):  # the run directory can no longer be written, or was taken by another run
         raise
     except Exception as error:
         return _failure(request, recorder, error)
@@ -145,10 +173,11 @@ def _config(request: RunRequest, problem: Problem) -> dict[str, Any]:
     }
 
 
-def _summary(request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending) -> dict[str, Any]:
+def _summary(
+    request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending, reached: Reached
+) -> dict[str, Any]:
     """What stands in summary.json; see the design for the names that other tools read."""
     last, misfit = recorder.rows[-1], problem.functional.misfit
-    assert recorder.m is not None
     return {
         "problem": request.name,
         "status": "stopped" if ending.status == "interrupted" else ending.status,
@@ -163,8 +192,8 @@ def _summary(request: RunRequest, problem: Problem, recorder: Recorder, ending: 
         "factorizations": last.factorizations,
         "solves": last.solves,
         "seconds": last.seconds,
-        "relative_error": problem.relative_error(recorder.m),
-        "initial_relative_error": problem.relative_error(problem.initial),
+        "relative_error": reached.relative_error,
+        "initial_relative_error": reached.initial_relative_error,
         "noise_level": float(np.mean(misfit.noise)),
         "expected_misfit": misfit.expected,
         "discrepancy": last.misfit / misfit.expected if misfit.expected else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.errors import UsageError
+from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.fields import Fields, read_fields
 from pdeopt.run.history_figure import History, draw_history
 from pdeopt.run.recorder import COLUMNS, Row, read_history
@@ -22,18 +21,14 @@ from pdeopt.run.result_figure import draw_result
 from pdeopt.run.style import save, styled
 
 
-def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> None:
-    """result.png and history.png. A picture that cannot be drawn is a warning: the numbers are safe by then."""
+def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
+    """result.png and history.png; returns a warning for each that could not be drawn: the numbers are safe by then."""
     history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
     with styled():
-        for name, draw in (
-            ("result.png", lambda: draw_result(fields, summary)),
-            ("history.png", lambda: draw_history(history, summary)),
-        ):
-            try:
-                save(draw(), directory / name)
-            except Exception:
-                logging.getLogger(__name__).exception("%s could not be drawn; try 'pdeopt plot %s'", name, directory)
+        return [
+            *attempt("result.png", lambda: save(draw_result(fields, summary), directory / "result.png")),
+            *attempt("history.png", lambda: save(draw_history(history, summary), directory / "history.png")),
+        ]
 
 
 def redraw(directories: list[Path], out: Path | None) -> list[Path]:
