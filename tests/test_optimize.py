@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, minimize, rosen, rosen_der
 
-from pdeopt.optimize import Iterate, minimize_lbfgsb
+from pdeopt.optimize import Iterate, lbfgsb, minimize_lbfgsb
 
 rng = np.random.default_rng(0)
 SQUARE = rng.standard_normal((6, 6))
@@ -128,6 +128,24 @@ def test_each_end_is_named_with_its_reason(function, start, options, status, mes
     result = minimize_lbfgsb(function, start, **options)
     assert result.status == status
     assert re.search(message, result.message), result.message
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_the_end_does_not_hang_on_scipys_words(case, monkeypatch):
+    def silent(*args, **options):
+        found = minimize(*args, **options)
+        found.message = ""
+        return found
+
+    monkeypatch.setattr(lbfgsb, "minimize", silent)
+    function, start, options, status, _ = ENDS[case]
+    assert minimize_lbfgsb(function, start, **options).status == status
+
+
+def test_a_decrease_that_is_lost_in_rounding_is_converged():
+    result = minimize_lbfgsb(lambda m: (1e6 + 0.5 * m @ m, m), np.full(3, 1e-6), gradient_tolerance=1e-12)
+    assert result.status == "converged", result.message
+    assert result.gradient_norm < 1e-12
 
 
 @pytest.mark.parametrize(("name", "count"), [("iterations", 3), ("no iteration", 0), ("callback", 2), ("NaN", 0)])
