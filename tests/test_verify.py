@@ -118,6 +118,21 @@ def test_the_rounding_is_measured_not_assumed():
     assert not taylor_test(noisy, 1.001 * np.exp(M), M, V).passed
 
 
+def test_a_remainder_that_changes_its_sign_has_its_order():
+    """Third and fourth order cancel at h = 0.01, between the last steps."""
+
+    def f(m):
+        return float(1 + m[0] + m[0] ** 2 + 0.01 * m[0] ** 3 - m[0] ** 4)
+
+    one, zero = np.ones(1), np.zeros(1)
+    test = taylor_test(f, one, zero, one, hessian_action=2 * one, halvings=4)
+    last = np.log2(test.remainders[3][-2] / test.remainders[3][-1])
+    assert last < 2.5, "by itself it shows another order"
+    assert test.orders[3] == pytest.approx(3, abs=1e-3)
+    assert not taylor_test(f, one, zero, one, hessian_action=2.001 * one).passed
+    assert not taylor_test(f, 1.001 * one, zero, one).passed
+
+
 def test_at_a_stationary_point_the_first_order_is_two():
     test = taylor_test(quadratic, np.zeros(5), np.zeros(5), V, hessian_action=S @ V)
     assert test.passed
