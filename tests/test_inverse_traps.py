@@ -14,13 +14,17 @@ from pdeopt.inverse import (
     FullField,
     InputError,
     L2Misfit,
+    Parameter,
+    Problem,
     Quadratic,
     ReducedFunctional,
     h1,
     mass,
     total_variation,
 )
-from pdeopt.sparse import CSRMatrix
+from pdeopt.pde import LinearStateEquation
+from pdeopt.run.errors import raise_interrupt
+from pdeopt.sparse import CSRMatrix, SolveError
 
 MESH = skfem.MeshTri().refined(2).with_defaults()
 V = FunctionSpace(MESH, skfem.ElementTriP1())
@@ -104,3 +108,27 @@ def test_components_are_prescribed_by_name():
     np.testing.assert_array_equal(roller.dofs, first)
     with pytest.raises(FEMError, match=r"no degrees of freedom named.*u\^1, u\^2"):
         space.dofs("left", ["u_x"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"truth": np.full(V.n, np.nan)}, "truth has NaN"),
+        ({"points": np.zeros((7, 2))}, r"points have shape \(7, 2\); expected \(2, k\)"),
+    ],
+)
+def test_what_a_picture_needs_is_checked_before_the_run(given, message):
+    with pytest.raises(InputError, match=message):
+        Problem(identity_problem(np.ones(V.n)), np.zeros(V.n), Parameter(V, "m"), **given)
+
+
+def test_system_returned_in_the_wrong_order_is_named():
+    state = LinearStateEquation(lambda k: (jnp.ones(V.n), mass.assemble(V)), Dirichlet.on(V))
+    with pytest.raises(SolveError, match=r"must return \(matrix, load\)"):
+        state(None)
+
+
+def test_interrupt_inside_a_callback_stays_an_interrupt():
+    with pytest.raises(KeyboardInterrupt):
+        raise_interrupt(RuntimeError("INTERNAL: CpuCallback error … KeyboardInterrupt: "))
+    raise_interrupt(RuntimeError("something else"))

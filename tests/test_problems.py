@@ -8,7 +8,7 @@ from pdeopt.cli import main
 from pdeopt.optimize import minimize_lbfgsb
 from pdeopt.run.checking import check_problem
 from pdeopt.run.loading import build_problem, load_build, problem_files
-from pdeopt.sparse import work
+from pdeopt.sparse import clear_memo, work
 
 #: Options that make a problem small; one that is not named here is taken as it is.
 SMALL = {
@@ -25,6 +25,7 @@ CASES = [(name, options) for name in problem_files() for options in SMALL.get(na
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name} {options}" for name, options in CASES])
 def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     path = problem_files()[name]
+    clear_memo()  # of other tests, which may have met the same matrices
     problem = build_problem(load_build(path), options, path)
     checks = check_problem(problem, path, lambda _: None)
     assert len(checks) == 6

@@ -84,6 +84,11 @@ class Problem:
             raise InputError("the initial guess has NaN or infinite values")
         if self.truth is not None and np.shape(self.truth) != (size,):
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
+        if self.truth is not None and not np.isfinite(self.truth).all():
+            raise InputError("the truth has NaN or infinite values")
+        dim = self.parameter.space.mesh.dim()
+        if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim):
+            raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
 
     def relative_error(self, m: np.ndarray) -> float | None:
         """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None without a truth, or a zero one."""

@@ -50,8 +50,10 @@ def minimize_lbfgsb(
     largest = trace.largest_entry
     if not (np.isfinite(trace.last.objective) and np.isfinite(largest)):
         return trace.result("failed", "the objective or its derivative is not finite at the initial guess")
-    if max_iterations < 1 or largest == 0:
-        return trace.result("stopped" if largest else "converged", "no iteration was asked for or needed")
+    if largest <= ROUNDING * trace.unprojected:
+        return trace.result("converged", "the initial guess is stationary within the bounds")
+    if max_iterations < 1:
+        return trace.result("stopped", "no iteration was asked for")
     goals = _Goals(gradient_tolerance, gradient_tolerance * largest, objective_tolerance)
     found = minimize(
         trace.evaluate,
@@ -71,6 +73,8 @@ def minimize_lbfgsb(
     return trace.result(*_ending(trace, goals, found))
 
 
+#: A projected derivative below this part of the whole one is rounding.
+ROUNDING = 1e-12
 STOPPED = ("stopped", "the callback asked to stop")
 #: SciPy's status where the number of iterations or evaluations was reached.
 LIMIT = 1
@@ -95,7 +99,7 @@ class _Trace:
 
     Attributes:
         last: the last iterate.
-        largest_entry: of the projected derivative there.
+        largest_entry: of the projected derivative there. unprojected: of the whole one.
         decrease: of the objective in the last iteration, relative as SciPy's; infinite before the first.
         advanced: that iteration lowered the objective, or, where that was lost in rounding, the gradient.
         stopped: the callback raised StopIteration.
@@ -116,6 +120,7 @@ class _Trace:
         self._evaluations = 0
         self._last: Iterate | None = None
         self.largest_entry = np.inf
+        self.unprojected = np.inf
         self.decrease = np.inf
         self.advanced = False
         self.stopped = False
@@ -136,6 +141,7 @@ class _Trace:
         value, derivative = self.evaluate(m)
         free = projected(m, derivative, *self._bounds)
         norm, self.largest_entry = float(np.linalg.norm(free)), float(np.abs(free).max(initial=0))
+        self.unprojected = float(np.abs(derivative).max(initial=0))
         before, step = self._last, 0.0
         if before is not None:
             step = float(np.linalg.norm(m - before.m))

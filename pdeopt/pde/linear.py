@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from pdeopt.fem import Dirichlet
-from pdeopt.sparse import CSRMatrix, Solver, linear_solve
+from pdeopt.sparse import CSRMatrix, SolveError, Solver, linear_solve
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class LinearStateEquation:
     def __call__(self, coefficient: Any) -> jax.Array:
         """The state, (n,) or (n, r). Raises SolveError where the system is singular."""
         A, b = self.system(coefficient)
+        if not isinstance(A, CSRMatrix):
+            raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")
         dirichlet = self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
         if dirichlet is None:
             return linear_solve(A, b, self.solver)

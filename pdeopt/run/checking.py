@@ -10,7 +10,7 @@ import numpy as np
 
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.optimize import full_bounds
-from pdeopt.run.errors import bad_input, describe
+from pdeopt.run.errors import bad_input, describe, raise_interrupt
 from pdeopt.sparse import work
 from pdeopt.verify import TaylorTest, adjoint_identity, taylor_test
 
@@ -62,6 +62,7 @@ def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -
         try:
             checks += run(functional, point)
         except Exception as error:  # whatever a derivative raises is what is wrong with it
+            raise_interrupt(error)
             checks.append(_error(title, error))
     return checks
 

@@ -58,7 +58,7 @@ def _reconstructions(
     for axes, (name, one) in zip(panels, shown.items(), strict=True):
         drawing = draw_field(axes, _canvas(one), drawn[name], scale)
         error = summaries[name].get("relative_error")
-        axes.set_title(name if error is None else f"{name}: error {100 * error:.2g} %")
+        axes.set_title(name if error is None else f"{name}: error {100 * error:.3g} %")
     figure.colorbar(drawing, ax=list(panels), label=first.label, shrink=0.9)
 
 

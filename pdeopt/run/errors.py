@@ -20,11 +20,20 @@ def bad_input(path: Path) -> Iterator[None]:
         yield
     except UsageError:
         raise
+    except (RuntimeError, ValueError) as error:
+        raise_interrupt(error)
+        raise UsageError(f"{describe(error)}{_place(error, path)}") from error
     except SyntaxError as error:
         where = f"{error.filename or path}, line {error.lineno}"
         raise UsageError(f"{where}: {type(error).__name__}: {error.msg}{_quoted(error.text)}") from error
     except Exception as error:
         raise UsageError(f"{describe(error)}{_place(error, path)}") from error
+
+
+def raise_interrupt(error: Exception) -> None:
+    """Raise the Ctrl-C that reached a host callback, where JAX makes another error of it."""
+    if "KeyboardInterrupt" in str(error):
+        raise KeyboardInterrupt from None
 
 
 def describe(error: Exception) -> str:

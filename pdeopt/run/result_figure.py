@@ -46,7 +46,7 @@ def headline(summary: dict[str, Any]) -> str:
         return "unfinished run"
     parts = [f"{summary['problem']}: {summary['status']} after {summary['iterations']} iterations"]
     if summary.get("relative_error") is not None:
-        parts.append(f"relative L² error {100 * summary['relative_error']:.2g} %")
+        parts.append(f"relative L² error {100 * summary['relative_error']:.3g} %")
     if summary.get("discrepancy") is not None:
         parts.append(f"misfit {summary['discrepancy']:.2f} × that of the noise")
     return ",  ".join(parts)
