@@ -1,0 +1,94 @@
+"""Inner products: in which one the parameter is measured decides what its gradient is, and how fast a method goes.
+
+⟨a, b⟩ = aᵀ G b with a symmetric positive definite G = (S Sᵀ)⁻¹. The change of variables m = S z makes it Euclidean, so
+that a minimizer that knows no inner product (SciPy's) works in this one when it is given z ↦ J(S z). Under refinement
+of the mesh the Euclidean product of the degrees of freedom has no limit, the L² product has: with it, iteration counts
+do not grow. (Hinze, Pinnau, Ulbrich, Ulbrich, "Optimization with PDE Constraints", 2009, section 1.6; Schwedes, Ham,
+Funke, Piggott, "Mesh Dependence in PDE-Constrained Optimisation", 2017.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+
+class InnerProduct(Protocol):
+    """⟨a, b⟩ = aᵀ G b on parameters (p,), with G = (S Sᵀ)⁻¹.
+
+    Attributes:
+        name: as in ``--inner-product``: "euclidean", "l2", "l2-lumped", "regularization".
+        weights: (p,), the diagonal of G where G is diagonal, so that bounds on m are bounds on z; None elsewhere.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> np.ndarray | None: ...
+
+    def primal(self, z: np.ndarray) -> np.ndarray:
+        """S z (p,): the parameter of coordinates z (q,) in which the product is Euclidean; linear."""
+        ...
+
+    def pullback(self, derivative: np.ndarray) -> np.ndarray:
+        """Sᵀ d (q,): the derivative with respect to z, of the Euclidean derivative d (p,) with respect to m."""
+        ...
+
+    def gradient(self, derivative: np.ndarray) -> np.ndarray:
+        """G⁻¹ d (p,): the Riesz representative g of d, ⟨g, a⟩ = dᵀ a for all a."""
+        ...
+
+    def norm(self, m: np.ndarray) -> float:
+        """√(mᵀ G m), of a parameter or a gradient (p,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """⟨a, b⟩ = Σ_i w_i a_i b_i. Raises ValueError for weights that are not one positive number an entry.
+
+    Attributes:
+        name: see `InnerProduct`. weights: w (p,), e.g. the integrals of the basis functions (lumped mass).
+    """
+
+    name: str
+    weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        weights = np.array(self.weights, float)
+        if weights.ndim != 1:
+            raise ValueError(f"weights of an inner product have shape {weights.shape}; expected (p,)")
+        if not (np.isfinite(weights) & (weights > 0)).all():
+            bad = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
+            raise ValueError(f"weights of an inner product must be positive; entry {bad[0]} is {weights[bad[0]]:g}")
+        weights.setflags(write=False)
+        object.__setattr__(self, "weights", weights)
+
+    def primal(self, z: np.ndarray) -> np.ndarray:
+        """z / √w."""
+        return z / self._roots
+
+    def pullback(self, derivative: np.ndarray) -> np.ndarray:
+        """d / √w."""
+        return derivative / self._roots
+
+    def gradient(self, derivative: np.ndarray) -> np.ndarray:
+        """d / w."""
+        return derivative / self.weights
+
+    def norm(self, m: np.ndarray) -> float:
+        """√(Σ w m²)."""
+        return float(np.linalg.norm(self._roots * m))
+
+    @cached_property
+    def _roots(self) -> np.ndarray:
+        return np.sqrt(self.weights)
+
+
+def euclidean(p: int) -> Diagonal:
+    """Σ_i a_i b_i of p entries: derivative and gradient coincide."""
+    return Diagonal("euclidean", np.ones(p))
