@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,17 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
+
+#: The names of summary.json that every run writes; a problem's own quantities have others.
+# fmt: off
+SUMMARY_NAMES = frozenset({
+    "problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations",
+    "cg_iterations", "evaluations", "factorizations", "solves", "forward_solves", "adjoint_solves", "tangent_solves",
+    "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
+    "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
+    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strengths",
+})
+# fmt: on
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +77,13 @@ class Problem:
         data_label: the data in words, with their unit.
         points: (d, k), where the data were taken, for the picture; None where that is not at points.
         state_space: the state's space, for the pictures, where it is another than the parameter's.
+        optimizer: the name of the optimizer that suits the problem, used where none is asked for.
+        gradient_tolerance: a run has converged at this norm of the gradient, relative to that at the initial guess.
+        absolute_gradient_tolerance: the same, not relative; the run converges when either is reached.
+        quantities: named numbers of the last iterate m, each computed by a function of m, for summary.json.
+
+    Raises:
+        InputError: for arrays that do not fit each other, negative tolerances, and names of quantities that are taken.
     """
 
     functional: ReducedFunctional
@@ -75,8 +94,27 @@ class Problem:
     data_label: str = "data"
     points: np.ndarray | None = None
     state_space: FunctionSpace | None = None
+    optimizer: str = "l-bfgs-b"
+    gradient_tolerance: float = 1e-4
+    absolute_gradient_tolerance: float = 0.0
+    quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_arrays()
+        self._check_stopping()
+        taken = set(self.quantities) & SUMMARY_NAMES
+        if taken:
+            raise InputError(f"a quantity is named {min(taken)!r}, which summary.json has already; choose another name")
+
+    def _check_stopping(self) -> None:
+        if not isinstance(self.optimizer, str):
+            raise InputError(f"the optimizer is {self.optimizer!r}; expected its name, e.g. 'newton-cg'")
+        for name in ("gradient_tolerance", "absolute_gradient_tolerance"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value < np.inf):
+                raise InputError(f"{name} is {value}; expected a number ≥ 0, e.g. 1e-6")
+
+    def _check_arrays(self) -> None:
         size = self.parameter.size
         if np.shape(self.initial) != (size,):
             raise InputError(f"the initial guess has shape {np.shape(self.initial)}; the parameter has ({size},)")
@@ -89,6 +127,10 @@ class Problem:
         dim = self.parameter.space.mesh.dim()
         if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim):
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
+
+    def measure(self, m: np.ndarray) -> dict[str, float]:
+        """The problem's own quantities at m, by name."""
+        return {name: float(quantity(m)) for name, quantity in self.quantities.items()}
 
     def relative_error(self, m: np.ndarray) -> float | None:
         """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None without a truth, or a zero one."""

@@ -10,8 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.optimize import minimize_lbfgsb
@@ -24,6 +22,7 @@ from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.run.summary import Ending, Reached, summarize
 from pdeopt.sparse import resolve_solver
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab")
@@ -55,14 +54,6 @@ class RunRequest:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How the optimization ended: "converged", "stopped", "failed" or "interrupted", and why in words."""
-
-    status: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Outcome:
     """A finished run: its directory, what stands in summary.json, the exit status, and what could not be drawn."""
 
@@ -70,15 +61,6 @@ class Outcome:
     summary: dict[str, Any]
     exit_status: int
     warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Reached:
-    """What is evaluated at the last iterate: the arrays of result.npz, None where that failed, and relative errors."""
-
-    fields: Fields | None
-    relative_error: float | None
-    initial_relative_error: float | None
 
 
 def run_problem(request: RunRequest, progress: Progress) -> Outcome:
@@ -91,7 +73,10 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
         ending = _optimize(request, problem, recorder)
     progress.status("writing results and pictures …")
     reached, ending = _evaluate(problem, recorder, ending)
-    summary = _summary(request, problem, recorder, ending, reached)
+    solver = _solver_name(request, problem)
+    summary = summarize(
+        request.name, problem, recorder.rows[-1], ending, reached, optimizer=request.optimizer, solver=solver
+    )
     warnings = _write(directory.path, recorder, summary, reached.fields)
     return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
 
@@ -101,10 +86,10 @@ def _evaluate(problem: Problem, recorder: Recorder, ending: Ending) -> tuple[Rea
     assert recorder.m is not None
     try:
         errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
-        return Reached(fields_of(problem, recorder.m), *errors), ending
+        return Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m)), ending
     except Exception as error:
         message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
-        return Reached(None, None, None), Ending("failed", message)
+        return Reached(None, None, None, {}), Ending("failed", message)
 
 
 def _write(directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None) -> list[str]:
@@ -170,37 +155,6 @@ def _config(request: RunRequest, problem: Problem) -> dict[str, Any]:
         "max_iterations": request.max_iterations,
         "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **_versions()},
         "argv": request.argv,
-    }
-
-
-def _summary(
-    request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending, reached: Reached
-) -> dict[str, Any]:
-    """What stands in summary.json; see the design for the names that other tools read."""
-    last, misfit = recorder.rows[-1], problem.functional.misfit
-    return {
-        "problem": request.name,
-        "status": "stopped" if ending.status == "interrupted" else ending.status,
-        "message": ending.message,
-        "objective": last.objective,
-        "misfit": last.misfit,
-        "regularization": last.regularization,
-        "gradient_norm": last.gradient_norm,
-        "iterations": last.iteration,
-        "cg_iterations": last.cg_iterations,
-        "evaluations": last.evaluations,
-        "factorizations": last.factorizations,
-        "solves": last.solves,
-        "seconds": last.seconds,
-        "relative_error": reached.relative_error,
-        "initial_relative_error": reached.initial_relative_error,
-        "noise_level": float(np.mean(misfit.noise)),
-        "expected_misfit": misfit.expected,
-        "discrepancy": last.misfit / misfit.expected if misfit.expected else None,
-        "parameters": problem.parameter.size,
-        "data": int(misfit.data.size),
-        "solver": _solver_name(request, problem),
-        "optimizer": request.optimizer,
     }
 
 

@@ -1,0 +1,77 @@
+"""What stands in summary.json; see the design for the names that other tools read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem
+from pdeopt.run.fields import Fields
+from pdeopt.run.recorder import Row
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the optimization ended: "converged", "stopped", "failed" or "interrupted", and why in words."""
+
+    status: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is evaluated at the last iterate: None where that failed, or where there is nothing to compare with.
+
+    Attributes:
+        fields: the arrays of result.npz.
+        relative_error, initial_relative_error: of the coefficient, at the last iterate and at the initial guess.
+        quantities: the problem's own numbers.
+    """
+
+    fields: Fields | None
+    relative_error: float | None
+    initial_relative_error: float | None
+    quantities: dict[str, float]
+
+
+def summarize(
+    name: str, problem: Problem, last: Row, ending: Ending, reached: Reached, *, optimizer: str, solver: str | None
+) -> dict[str, Any]:
+    """The outcome of a run: ``name`` of the problem, ``last`` row of the history, names of optimizer and solver."""
+    return {
+        "problem": name,
+        "status": "stopped" if ending.status == "interrupted" else ending.status,
+        "message": ending.message,
+        "objective": last.objective,
+        "misfit": last.misfit,
+        "regularization": last.regularization,
+        "gradient_norm": last.gradient_norm,
+        "iterations": last.iteration,
+        "cg_iterations": last.cg_iterations,
+        "evaluations": last.evaluations,
+        "factorizations": last.factorizations,
+        "solves": last.solves,
+        "seconds": last.seconds,
+        "relative_error": reached.relative_error,
+        "initial_relative_error": reached.initial_relative_error,
+        **_noise(problem, last.misfit),
+        "parameters": problem.parameter.size,
+        "solver": solver,
+        "optimizer": optimizer,
+        **reached.quantities,
+    }
+
+
+def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
+    """What the misfit knows of its data and their noise; null where it does not."""
+    given = problem.functional.misfit
+    noise, expected = getattr(given, "noise", None), getattr(given, "expected", None)
+    data = getattr(given, "data", None)
+    return {
+        "noise_level": None if noise is None else float(np.mean(noise)),
+        "expected_misfit": expected,
+        "discrepancy": misfit / expected if expected else None,
+        "data": None if data is None else int(np.size(data)),
+    }
