@@ -1,7 +1,7 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional of them."""
 
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.misfit import L2Misfit
+from pdeopt.inverse.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
 from pdeopt.inverse.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
@@ -23,11 +23,13 @@ __all__ = [
     "AtPoints",
     "BoundaryFlux",
     "Bounded",
+    "FieldMisfit",
     "FullField",
     "Identity",
     "InputError",
     "L2Misfit",
     "Log",
+    "Misfit",
     "Observation",
     "Parameter",
     "Parametrization",
@@ -40,6 +42,7 @@ __all__ = [
     "add_noise",
     "h1",
     "mass",
+    "observation_of",
     "stiffness",
     "tikhonov",
     "total_variation",

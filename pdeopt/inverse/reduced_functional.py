@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.inverse.compiled import Compiled
-from pdeopt.inverse.misfit import L2Misfit
+from pdeopt.inverse.misfit import AnyMisfit, observation_of
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.regularization import Regularization
 
@@ -35,13 +35,13 @@ class ReducedFunctional:
 
     Attributes:
         state: maps the physical coefficient to the state u, e.g. a `LinearStateEquation`.
-        misfit: compares u with the data.
+        misfit: compares u with the data: a `Misfit`, or any function of (u, coefficient).
         regularization: one term or several.
         parametrization: from m to the physical coefficient.
     """
 
     state: Callable[[Any], jax.Array]
-    misfit: L2Misfit
+    misfit: AnyMisfit
     regularization: Regularization | Sequence[Regularization] = ()
     parametrization: Parametrization = field(default_factory=Identity)
 
@@ -84,7 +84,7 @@ class ReducedFunctional:
         return np.asarray(self.parametrization(jnp.asarray(m)))
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
-        """The data that m predicts."""
+        """The data that m predicts; the state where the misfit is a plain function."""
         return np.asarray(self._prediction(m))
 
     def prediction_tangent(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
@@ -103,7 +103,7 @@ class ReducedFunctional:
 
     def _predict(self, m: jax.Array) -> jax.Array:
         coefficient = self.parametrization(m)
-        return self.misfit.observation(self.state(coefficient), coefficient)
+        return observation_of(self.misfit)(self.state(coefficient), coefficient)
 
     @cached_property
     def _value(self) -> Compiled:

@@ -108,11 +108,12 @@ def _untold(test: TaylorTest) -> str:
 
 
 def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
-    cotangent = np.random.default_rng(1).standard_normal(functional.misfit.data.shape)
+    """Of the map from m to the predicted data; to the state, where the misfit says nothing of data."""
     image = functional.prediction_tangent(point.m, point.v)
     if not image.any():  # 0 = 0 would pass, and says nothing
         value = "Jv = 0: the predicted data do not depend on m, or the derivative is cut off"
         return [Check(ADJOINT, value, f"< {IDENTITY:.0e}", False)]
+    cotangent = np.random.default_rng(1).standard_normal(image.shape)
     gap = adjoint_identity(
         lambda _: image,
         lambda w: functional.prediction_adjoint(point.m, w),
