@@ -1,0 +1,25 @@
+"""Regularization terms: functionals of the parameter m that is optimized."""
+
+from pdeopt.inverse.regularization.bilaplacian import Matern, matern, matern_from_length
+from pdeopt.inverse.regularization.forms import mass, stiffness
+from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
+from pdeopt.inverse.regularization.terms import DEFINITE, Regularization, Sum, Term, terms_of
+from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
+
+__all__ = [
+    "DEFINITE",
+    "Matern",
+    "Quadratic",
+    "Regularization",
+    "Sum",
+    "Term",
+    "TotalVariation",
+    "h1",
+    "mass",
+    "matern",
+    "matern_from_length",
+    "stiffness",
+    "terms_of",
+    "tikhonov",
+    "total_variation",
+]

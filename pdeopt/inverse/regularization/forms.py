@@ -1,0 +1,71 @@
+"""The forms that regularization is made of, on cells and on facets."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.fem import FunctionSpace, bilinear_form, grad, inner
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.regularization.terms import DEFINITE
+
+#: Entries of a matrix below this, relative to its largest, are rounding of the assembly.
+ROUNDING = 1e-12
+
+
+@bilinear_form
+def mass(u, v, _):
+    """∫ u v."""
+    return inner(u, v)
+
+
+@bilinear_form
+def stiffness(u, v, w):
+    """∫ ∇u·∇v; on facets of the tangential gradients, which the traces of u and v determine."""
+    return total(slope(u, w) * slope(v, w))
+
+
+def slope(field, w):
+    """The gradient (…, d, c, q) of a field; on facets its tangential part."""
+    gradient = grad(field)
+    return gradient if "n" not in w else _tangential(gradient, w.n)
+
+
+def total(product):
+    """The sum over all tensor axes, (c, q)."""
+    return product.sum(tuple(range(product.ndim - 2)))
+
+
+def _tangential(gradient, normal):
+    n = normal.value
+    return gradient - (gradient * n).sum(-3, keepdims=True) * n
+
+
+def restricted(matrix: sp.csr_matrix, dofs: np.ndarray | None) -> sp.csr_matrix:
+    """The block of some degrees of freedom: of functions that are zero at the others."""
+    return matrix if dofs is None else matrix[dofs][:, dofs]
+
+
+def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) -> str:
+    """In words, the null space of the block of a mass or (``constants``) stiffness matrix.
+
+    Where degrees of freedom that are no parameters (zero there) couple with those that are, constants are not in it.
+    """
+    kept = np.arange(matrix.shape[0]) if dofs is None else dofs
+    rest = np.setdiff1d(np.arange(matrix.shape[0]), kept)
+    tolerance = ROUNDING * abs(matrix).max()
+    parts = []
+    if constants and not (abs(matrix[kept][:, rest]) > tolerance).nnz:
+        parts.append("constants")
+    if not (matrix.diagonal()[kept] > tolerance).all():
+        parts.append("functions that vanish where it is integrated")
+    return ", ".join(parts) or DEFINITE
+
+
+def check_gradient(space: FunctionSpace) -> None:
+    """Of piecewise constants a term in ∇m would be zero, silently."""
+    if not any("grad" in parts and bool((parts["grad"] != 0).any()) for parts in space.tables.components):
+        raise InputError(
+            f"functions of {type(space.element).__name__} have no gradient to regularize; use tikhonov, or a "
+            "continuous element for the parameter"
+        )

@@ -1,0 +1,104 @@
+"""What every regularization term offers, and sums of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.inverse.errors import InputError
+
+#: The null space of a term that is positive definite.
+DEFINITE = "{0}"
+
+
+class Regularization(Protocol):
+    """Anything that maps m (p,) to a number and that JAX differentiates; `Term` states more."""
+
+    def __call__(self, m: jax.Array) -> jax.Array: ...
+
+
+class Term:
+    """A regularization term that states its operator, its inner product and its null space.
+
+    Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and are scaled, ``2.0 * h1(V, 1.0)``; each is immutable.
+
+    Attributes:
+        weight: the factor before the term.
+        inner_product: in words, the product whose square the term is, "H1 seminorm".
+        null_space: in words, what the term does not see, "constants"; `DEFINITE` where that is nothing.
+    """
+
+    __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
+
+    weight: float
+    inner_product: str
+    null_space: str
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def operator(self, m: np.ndarray) -> sp.csr_matrix:
+        """(p, p), symmetric positive semidefinite, with the weight: the Hessian at m, or what stands for it."""
+        raise NotImplementedError
+
+    def __add__(self, other: Term) -> Sum:
+        return Sum((*_parts(self), *_parts(other))) if isinstance(other, Term) else NotImplemented
+
+    def __mul__(self, factor: float) -> Any:
+        if np.ndim(factor):
+            raise InputError(f"a regularization term is scaled by a number, got an array of shape {np.shape(factor)}")
+        return replace(self, weight=nonnegative(factor * self.weight))  # type: ignore[type-var]
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Term):
+    """weight · Σ terms. Its inner product is the sum of theirs, its null space what all of them have in common."""
+
+    terms: tuple[Term, ...]
+    weight: float = 1.0
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
+
+    def operator(self, m: np.ndarray) -> sp.csr_matrix:
+        first, *others = (term.operator(m) for term in self.terms)
+        return (self.weight * sum(others, first)).tocsr()
+
+    @property
+    def inner_product(self) -> str:  # type: ignore[override]
+        return " + ".join(dict.fromkeys(term.inner_product for term in self.terms))
+
+    @property
+    def null_space(self) -> str:  # type: ignore[override]
+        spaces = dict.fromkeys(term.null_space for term in self.terms)
+        return DEFINITE if DEFINITE in spaces else " ∩ ".join(spaces)
+
+
+def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Regularization, ...]:
+    """The single terms of a term, of a sum with its weight multiplied in, or of a sequence of such."""
+    if isinstance(regularization, Term):
+        return _parts(regularization)
+    if callable(regularization):
+        return (regularization,)
+    return tuple(single for term in regularization for single in terms_of(term))
+
+
+def _parts(term: Term) -> tuple[Term, ...]:
+    if not isinstance(term, Sum):
+        return (term,)
+    return tuple(part for summand in term.terms for part in _parts(term.weight * summand))
+
+
+def nonnegative(weight: float) -> float:
+    """The weight of a term; raises InputError where it is negative or not a number."""
+    if not weight >= 0:
+        raise InputError(f"the regularization weight is {weight}; expected a number ≥ 0")
+    return float(weight)

@@ -1,0 +1,64 @@
+"""Functions of a well-conditioned symmetric matrix, by products with it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.fft
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError
+
+#: Coefficients below this, relative to the largest, are left out.
+TRUNCATION = 2e-16
+#: Largest degree; enough for condition numbers up to about 1000.
+MAX_DEGREE = 512
+
+
+class MatrixFunction:
+    """f(A) x for a symmetric A with eigenvalues in ``interval`` and a function f that is analytic there.
+
+    The Chebyshev series of f, to rounding: its degree is about 37 / log((√κ + 1) / (√κ − 1)) for a singularity at 0 and
+    κ the quotient of the ends. (Trefethen, "Approximation Theory and Approximation Practice", 2013, chapter 8; Higham,
+    "Functions of Matrices", 2008.) It is a symmetric matrix, and needs neither a factorization nor memory.
+
+    Raises:
+        SolveError: where the interval is not positive, or so wide that the series does not end.
+    """
+
+    def __init__(
+        self, matrix: sp.csr_matrix, interval: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        self.coefficients = _series(interval, function)
+        center, radius = 0.5 * (interval[0] + interval[1]), 0.5 * (interval[1] - interval[0])
+        shifted = matrix - center * sp.eye_array(matrix.shape[0])
+        self._doubled = (shifted * (2.0 / radius if radius > 0 else 0.0)).tocsr()  # eigenvalues in [−2, 2]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """f(A) x for x (n,), by Clenshaw's recurrence."""
+        first, second, scaled = np.zeros_like(x), np.zeros_like(x), np.empty_like(x)
+        for coefficient in self.coefficients[:0:-1]:
+            following = self._doubled @ first
+            following -= second
+            following += np.multiply(coefficient, x, scaled)
+            first, second = following, first
+        return 0.5 * (self._doubled @ first) - second + self.coefficients[0] * x
+
+
+def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Chebyshev coefficients of f on the interval, as many as count."""
+    low, high = interval
+    if not 0 < low <= high < np.inf:
+        raise SolveError(f"the spectrum of a matrix function lies in {interval}; expected 0 < low ≤ high")
+    if high - low <= 1e-13 * high:  # a multiple of the identity
+        return np.array([float(function(np.array(0.5 * (low + high))))])
+
+    angles = (np.arange(2 * MAX_DEGREE) + 0.5) * (np.pi / (2 * MAX_DEGREE))
+    values = function(0.5 * (low + high) + 0.5 * (high - low) * np.cos(angles))
+    coefficients = scipy.fft.dct(values) / len(values)  # at the Chebyshev points
+    coefficients[0] *= 0.5
+    last = np.flatnonzero(np.abs(coefficients) > TRUNCATION * np.abs(coefficients).max())[-1]
+    if last < MAX_DEGREE:
+        return coefficients[: last + 1]
+    raise SolveError(f"the matrix is too ill-conditioned for a Chebyshev series: its spectrum lies in {interval}")

