@@ -1,0 +1,96 @@
+"""The misfit aimed at, and whether any strength can reach it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pdeopt.optimize.strength.solution import Choice, Solution
+from pdeopt.optimize.strength.trail import Ended, Trail, decay, log_quotient, nearest
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The misfit aimed at, how closely (relative), and the range of strengths."""
+
+    target: float
+    tolerance: float
+    weakest: float
+    strongest: float
+
+    def reached(self, solution: Solution) -> bool:
+        return abs(solution.misfit - self.target) <= self.tolerance * self.target
+
+    def excess(self, solution: Solution) -> float:
+        """log(F / target), zero where the goal is reached."""
+        return 0.0 if self.reached(solution) else log_quotient(solution.misfit, self.target)
+
+
+def check_positive(**numbers: float) -> None:
+    """Raises ValueError for a number that is not positive and finite."""
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}; expected a number > 0")
+
+
+def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
+    """Run a search for the target and put its end into words."""
+    try:
+        found = search()
+    except Ended as end:
+        return trail.choice(rule, nearest(trail.solutions, goal.target), end.status, end.reason, goal.target)
+    reason = f"the misfit {found.misfit:.4g} is within {100 * goal.tolerance:g} % of the target {goal.target:.4g}"
+    return trail.choice(rule, found, "converged", reason, goal.target)
+
+
+def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
+    """Raises `Ended` where the target lies beyond all strengths."""
+    last = path[-1]
+    if upwards and (last.strength >= goal.strongest or _highest_misfit(path) < goal.target * (1 - goal.tolerance)):
+        raise Ended("failed", _too_low(path, goal))
+    if not upwards and (last.strength <= goal.weakest or _weightless(path, goal)):
+        raise Ended("failed", _too_high(path, goal))
+
+
+def _highest_misfit(path: list[Solution]) -> float:
+    """Estimate of F at infinite strength, from F′ = −s R′ with R ~ s⁻ᵖ beyond the last solution.
+
+    p grows to 2 for quadratic terms, so that the p of the last two solutions gives an upper bound. Where R vanishes,
+    more strength changes nothing.
+    """
+    last = path[-1]
+    if last.regularization <= 0:
+        return last.misfit
+    p = decay(path[-2], last) if len(path) > 1 else 0.0
+    return last.misfit + last.penalty * p / (p - 1) if p >= 1.5 else math.inf
+
+
+def _weightless(path: list[Solution], goal: Goal) -> bool:
+    """Three decades in which the regularization weighs less than a thousandth of the misfit in excess, and stays."""
+    last = path[-1]
+    rest = [one for one in path if 0 < one.penalty <= 1e-3 * (one.misfit - goal.target)]
+    if len(rest) < 3 or rest[0].strength < 1e3 * last.strength:
+        return False
+    return decay(last, rest[0]) < 0.5
+
+
+def _too_high(path: list[Solution], goal: Goal) -> str:
+    last = path[-1]
+    if not any(one.regularization for one in path):
+        return f"the regularization vanishes at every strength tried, and the misfit stays at {last.misfit:.4g}"
+    return (
+        f"the misfit stays at {last.misfit:.4g}, above the target {goal.target:.4g}, down to strength "
+        f"{last.strength:.3g}, where the regularization adds {last.penalty:.2g}: the model cannot explain the data to "
+        "the noise level. Is the noise level too small, is something missing in the model, or did the minimization "
+        "end early?"
+    )
+
+
+def _too_low(path: list[Solution], goal: Goal) -> str:
+    last = path[-1]
+    return (
+        f"the misfit stays at {last.misfit:.4g}, below the target {goal.target:.4g}, up to strength "
+        f"{last.strength:.3g}, where the regularization adds {last.penalty:.2g}: the data are explained without what "
+        "it penalizes. Is the noise level too large, or the starting point already the answer?"
+    )

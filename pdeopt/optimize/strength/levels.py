@@ -1,0 +1,79 @@
+"""Cooling: from a strong regularization down, until the data are explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
+from pdeopt.optimize.strength.morozov import land
+from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.trail import Trail, log_quotient
+
+
+def cooling(
+    solve: Solve,
+    initial: np.ndarray,
+    target: float,
+    *,
+    start_strength: float | Callable[[np.ndarray], float],
+    factor: float = 3.0,
+    tolerance: float = 0.05,
+    landing: Solve | None = None,
+    max_solves: int = 40,
+    span: float = 1e10,
+    on_solution: Callable[[Solution], None] | None = None,
+) -> Choice:
+    """Lower the strength by a factor at a time until the misfit falls to the target, and land on it.
+
+    The way down keeps a nonlinear problem near the path of minimizers, and ``solve`` may be inexact on it (two or
+    three Gauss–Newton steps are usual: Haber, Oldenburg 2000). The strength of the landing is interpolated between the
+    last two levels, and corrected as by `discrepancy` until the misfit is within ``tolerance`` of the target.
+
+    Args:
+        initial: (p,), the start at the first level.
+        target: τ × the misfit that noise alone gives.
+        start_strength: of the first level, or a function that makes it of ``initial``, such as one that calls
+            `curvature_ratio`.
+        factor: between levels, > 1.
+        landing: solves exactly where ``solve`` does not; used once the target was passed. None: ``solve``.
+        span: the weakest level is start_strength / span.
+        on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
+
+    Raises:
+        ValueError: for numbers that are not positive, or a factor that is not > 1.
+    """
+    first = float(start_strength(initial) if callable(start_strength) else start_strength)
+    check_positive(target=target, start_strength=first, tolerance=tolerance)
+    if not factor > 1:
+        raise ValueError(f"factor is {factor}; expected a number > 1")
+    goal = Goal(target, tolerance, first / span, first * span)
+    trail = Trail(solve, initial, max_solves, on_solution)
+
+    def search() -> Solution:
+        levels = _descend(trail, goal, first, factor)
+        trail.go_on_with(landing)
+        return land(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
+
+    return concluded("cooling", trail, goal, search)
+
+
+def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[Solution]:
+    """The levels down to the first with no more than the target misfit. Raises `Ended`."""
+    levels = [trail.at(strength)]
+    while levels[-1].misfit > goal.target * (1 + goal.tolerance):
+        check_hope(levels, goal, upwards=False)
+        levels.append(trail.at(max(levels[-1].strength / factor, goal.weakest)))
+    return levels
+
+
+def _interpolated(levels: list[Solution], goal: Goal) -> float:
+    """The strength of the target misfit, log F being taken as linear in log s between the last two levels."""
+    last = levels[-1]
+    if len(levels) == 1 or goal.reached(last):
+        return last.strength
+    before = levels[-2]
+    part = log_quotient(goal.target, last.misfit) / log_quotient(before.misfit, last.misfit)
+    return last.strength * (before.strength / last.strength) ** part

@@ -1,0 +1,131 @@
+"""The discrepancy principle (Morozov 1966): the strength at which the misfit is what the noise explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
+
+from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
+from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.trail import Ended, Trail, log_quotient
+
+
+def discrepancy(
+    solve: Solve,
+    initial: np.ndarray,
+    target: float,
+    *,
+    start_strength: float = 1.0,
+    tolerance: float = 0.02,
+    max_solves: int = 20,
+    span: float = 1e8,
+    on_solution: Callable[[Solution], None] | None = None,
+) -> Choice:
+    """Find the strength at which the misfit equals the target.
+
+    From the first strength, steps of a decade or two (fewer where the last two misfits say so) until the target lies
+    between two solutions; then Brent's method for log F as a function of log s. Every minimization starts at the
+    solution of the next larger strength.
+
+    Args:
+        initial: (p,), the start of the first minimization.
+        target: τ × the misfit that noise alone gives, τ ≥ 1 (Engl, Hanke, Neubauer 1996, section 4.3).
+        start_strength: the first one tried.
+        tolerance: accepted where misfit and target differ by this part of the target.
+        span: strengths between start_strength / span and start_strength × span are tried.
+        on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
+
+    Raises:
+        ValueError: for numbers that are not positive.
+    """
+    check_positive(target=target, start_strength=start_strength, tolerance=tolerance)
+    goal = Goal(target, tolerance, start_strength / span, start_strength * span)
+    trail = Trail(solve, initial, max_solves, on_solution)
+    return concluded("discrepancy", trail, goal, lambda: land(trail, goal, start_strength))
+
+
+def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
+    """The solution with the target misfit, sought from a strength on. Raises `Ended`.
+
+    Args:
+        first_step: decades from the first strength to the second.
+    """
+    first = trail.at(strength)
+    if goal.reached(first):
+        return first
+    ends = _bracket(trail, goal, first, first_step)
+    return next((end for end in ends if goal.reached(end)), None) or _between(trail, goal, *ends)
+
+
+def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tuple[Solution, Solution]:
+    """The last two solutions of a walk towards the target: they enclose it, or the last one reaches it."""
+    upwards = goal.excess(first) < 0
+    path = [first]
+    decades = first_step
+    while len(path) < 2 or goal.excess(path[-1]) * goal.excess(first) > 0:
+        check_hope(path, goal, upwards)
+        last = path[-1].strength
+        factor = 10 ** (decades if upwards else -decades)
+        path.append(trail.at(min(max(last * factor, goal.weakest), goal.strongest)))
+        decades = _next_step(path, goal, decades)
+    return path[-2], path[-1]
+
+
+def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
+    """Where the secant of log F over log s crosses the target, a bit beyond; at most twice the last step, and two."""
+    before, last = path[-2:]
+    rise = log_quotient(last.misfit, before.misfit) / log_quotient(last.strength, before.strength)
+    predicted = abs(goal.excess(last)) / max(rise * math.log(10), 1e-6)
+    return min(max(1.2 * predicted, 0.2), 2 * decades, 2.0)
+
+
+def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Solution:
+    """The solution with the target misfit between two that enclose it: each is sought where the path predicts it.
+
+    Where a prediction halved neither the bracket (in log s) nor the distance of log F to the goal, the next solution is
+    sought in the middle of the bracket.
+    """
+    weak, strong = sorted((one, other), key=lambda end: end.strength)
+    trusted = True
+    while not _torn(weak, strong, goal):
+        width = log_quotient(strong.strength, weak.strength)
+        distance = min(abs(goal.excess(weak)), abs(goal.excess(strong)))
+        middle = math.sqrt(weak.strength * strong.strength)
+        found = trail.at(_predicted(weak, strong, goal) if trusted else middle)
+        if goal.reached(found):
+            return found
+        weak, strong = (found, strong) if goal.excess(found) < 0 else (weak, found)
+        closer = abs(goal.excess(found)) <= 0.5 * distance
+        trusted = closer or log_quotient(strong.strength, weak.strength) <= 0.5 * width
+    raise Ended("failed", _jump(weak, strong, goal))
+
+
+def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
+    """Whether F jumps: between the two it rises faster than s¹⁰ (s² is the most of quadratic terms), or s is the same."""
+    width = log_quotient(strong.strength, weak.strength)
+    rise = log_quotient(strong.misfit, weak.misfit)
+    return 0 < weak.misfit and rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
+
+
+def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
+    """The strength of the target misfit by cubic Hermite interpolation of log J over t = log s, with J = F + s R.
+
+    The slope of log J is s R/J at every solution (envelope theorem), and F = J (1 − d log J/dt): so F between the
+    solutions follows from F and R at them. Away from the ends by a hundredth of the bracket at least.
+    """
+    ends = np.log([weak.strength, strong.strength])
+    objectives = np.array([one.misfit + one.penalty for one in (weak, strong)])
+    path = CubicHermiteSpline(ends, np.log(objectives), np.array([weak.penalty, strong.penalty]) / objectives)
+    inner = np.linspace(*(ends + 0.01 * np.array([1, -1]) * (ends[1] - ends[0])), 200)
+    misfit = np.exp(path(inner)) * (1 - path(inner, 1))
+    return float(np.exp(inner[np.abs(misfit - goal.target).argmin()]))
+
+
+def _jump(below: Solution, above: Solution, goal: Goal) -> str:
+    return (
+        f"the misfit jumps over the target {goal.target:.4g}: {below.misfit:.4g} at strength {below.strength:.5g}, "
+        f"{above.misfit:.4g} at {above.strength:.5g}; either there are several local minima, or minimizations end early"
+    )

@@ -1,0 +1,133 @@
+"""The solutions computed so far: warm starts, limits, and what they tell of strengths not tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+
+#: Strengths that agree to this part of them are the same.
+SAME = 1e-9
+
+
+class Ended(Exception):
+    """The search is over without the strength it was after; carries the status and the reason in words."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Trail:
+    """Solves at any strength, from the best start there is, and keeps every solution.
+
+    Attributes:
+        solutions: in the order in which they were computed.
+    """
+
+    def __init__(
+        self, solve: Solve, initial: np.ndarray, max_solves: int, on_solution: Callable[[Solution], None] | None
+    ) -> None:
+        if max_solves < 1:
+            raise ValueError(f"max_solves is {max_solves}; expected at least 1")
+        self._solve = solve
+        self._initial = np.asarray(initial, float)
+        self._max_solves = max_solves
+        self._on_solution = on_solution
+        self.solutions: list[Solution] = []
+        self._settled = 0  # solutions before this one were computed by another function
+
+    def at(self, strength: float) -> Solution:
+        """The solution at a strength, computed once. Raises `Ended` where there can be none."""
+        for known in self.solutions[self._settled :]:
+            if abs(known.strength - strength) <= SAME * strength:
+                return known
+        if len(self.solutions) >= self._max_solves:
+            raise Ended("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
+        return self._accept(self._solve(strength, self._start(strength)))
+
+    def go_on_with(self, solve: Solve | None) -> None:
+        """Solve by another function from here on; None: the same."""
+        if solve is not None:
+            self._solve, self._settled = solve, len(self.solutions)
+
+    def choice(
+        self,
+        rule: str,
+        solution: Solution,
+        status: str,
+        reason: str,
+        target: float | None = None,
+        corner: tuple[float, float] | None = None,
+    ) -> Choice:
+        """The end of a rule; a chosen solution whose minimization is unfinished is only "stopped"."""
+        if status == "converged" and not solution.converged:
+            status = "stopped"
+        words = [reason, *_unfinished(solution), *self._doubts()]
+        return Choice(rule, solution, self.solutions, status, "; ".join(words), target, corner)
+
+    def _start(self, strength: float) -> np.ndarray:
+        """The solution at the next larger strength, as J changes least from there; at the largest where none is."""
+        larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME)]
+        if larger:
+            return min(reversed(larger), key=lambda one: one.strength).m.copy()
+        return max(reversed(self.solutions), key=lambda one: one.strength).m.copy() if self.solutions else self._initial
+
+    def _accept(self, solution: Solution) -> Solution:
+        self.solutions.append(solution)
+        try:
+            if self._on_solution is not None:
+                self._on_solution(solution)
+        except StopIteration:
+            raise Ended("stopped", "the callback asked to stop") from None
+        if not (math.isfinite(solution.misfit) and math.isfinite(solution.regularization)):
+            message = f": {solution.message}" if solution.message else ""
+            raise Ended("failed", f"no finite misfit was found at strength {solution.strength:.3g}{message}")
+        return solution
+
+    def _doubts(self) -> list[str]:
+        """Whether the minimizers can be minimizers: with the strength, F grows and R falls."""
+        known = sorted(self.solutions[self._settled :], key=lambda one: one.strength)
+        for weak, strong in pairwise(known):
+            if weak.misfit > 1.02 * strong.misfit:
+                return [_disorder(weak, strong)]
+        return []
+
+
+def nearest(solutions: list[Solution], target: float) -> Solution:
+    """The solution whose misfit is closest to the target, as a quotient; the last where none is finite."""
+    finite = [one for one in solutions if math.isfinite(one.misfit) and math.isfinite(one.regularization)]
+    return min(reversed(finite), key=lambda one: abs(log_quotient(one.misfit, target)), default=solutions[-1])
+
+
+def log_quotient(a: float, b: float) -> float:
+    """log(a / b), for a ≥ 0 as small as it may be."""
+    tiny = np.finfo(float).tiny
+    return math.log(max(a, tiny)) - math.log(max(b, tiny))
+
+
+def decay(weak: Solution, strong: Solution) -> float:
+    """p in R ~ s⁻ᵖ between two strengths; of quadratic terms 0 where s no longer matters, 2 where nothing else does."""
+    return log_quotient(weak.regularization, strong.regularization) / log_quotient(strong.strength, weak.strength)
+
+
+def _unfinished(solution: Solution) -> list[str]:
+    if solution.converged:
+        return []
+    message = f" ({solution.message})" if solution.message else ""
+    return [f"the minimization at this strength is unfinished{message}"]
+
+
+def _disorder(weak: Solution, strong: Solution) -> str:
+    """Which of two solutions is none: the other one has a lower objective at its strength."""
+    there = weak.misfit + strong.strength * weak.regularization
+    culprit = strong if there < strong.misfit + strong.penalty else weak
+    return (
+        f"the misfit is not monotone in the strength ({weak.misfit:.4g} at {weak.strength:.3g}, {strong.misfit:.4g} at "
+        f"{strong.strength:.3g}): the minimization at {culprit.strength:.3g} ended early or in another local minimum, "
+        "tighten its tolerance or allow more iterations"
+    )
