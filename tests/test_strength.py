@@ -12,6 +12,10 @@ from scipy.linalg import toeplitz
 from scipy.optimize import brentq
 
 from pdeopt.optimize.strength import Solution, cooling, curvature_ratio, discrepancy, lcurve
+from pdeopt.run.errors import UsageError
+from pdeopt.run.strength_figure import draw_strength
+from pdeopt.run.strength_option import parse_strength
+from pdeopt.run.style import save, styled
 
 N = 64
 
@@ -459,3 +463,80 @@ def test_report_is_plain_data():
     assert json.loads(json.dumps(report)) == report
     assert set(report["tried"][0]) == {"strength", "misfit", "regularization", "iterations", "converged"}
     assert report["corner"]["strength"] == report["strength"]
+
+
+def drawn(record, tmp_path):
+    target = tmp_path / "strength.png"
+    with styled():
+        figure = draw_strength(json.loads(json.dumps(record)), "shaw")
+        save(figure, target)
+    assert target.stat().st_size > 10_000
+    return figure
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts] + [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_figure_of_the_l_curve_marks_its_corner(tmp_path):
+    problem = linear("deriv2", smooth=True)
+    choice = lcurve(problem.solve, ZERO, np.logspace(6, -2, 9))
+    left, right = drawn(choice.report(), tmp_path).axes
+    assert (left.get_title(), right.get_title()) == ("L-curve", "misfit and strength")
+    assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
+    assert f"corner: strength {choice.strength:.3g}" in texts(left)
+    assert f"{choice.strength:.2g}" in texts(left)
+    assert "1e+04" in texts(left)
+    ring = left.get_lines()[-1]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (choice.solution.misfit, choice.solution.regularization)
+
+
+def test_figure_of_the_discrepancy_shows_the_target(tmp_path):
+    problem = linear("shaw")
+    choice = discrepancy(problem.solve, ZERO, problem.target)
+    left, _ = drawn(choice.report(), tmp_path).axes
+    assert left.get_title() == "misfit and strength"
+    line = next(line for line in left.get_lines() if line.get_label() == "target misfit")
+    assert list(line.get_ydata()) == [problem.target] * 2
+    assert f"chosen: strength {choice.strength:.3g}" in texts(left)
+    assert str(len(choice.solutions)) in texts(left)
+
+
+def test_figure_of_a_failed_rule_calls_nothing_chosen(tmp_path):
+    choice = discrepancy(linear("shaw").solve, ZERO, 1e9)
+    figure = drawn(choice.report(), tmp_path)
+    assert not any("chosen" in text for axes in figure.axes for text in texts(axes))
+    assert "below the target" in figure.get_suptitle()
+
+
+def test_figure_of_a_single_solution_and_of_zeros(tmp_path):
+    tried = [{"strength": 1.0, "misfit": 2.0, "regularization": 0.0}]
+    drawn({"rule": "cooling", "strength": 1.0, "target": 2.0, "reason": "", "tried": tried}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [("discrepancy", "discrepancy"), ("L-curve", "lcurve"), ("Cooling", "cooling"), ("1e-3", 1e-3), ("2", 2.0)],
+)
+def test_the_option_is_a_rule_or_a_number(text, meaning):
+    assert parse_strength(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("discrepency", "did you mean 'discrepancy'?"),
+        ("l-curv", "did you mean 'lcurve'?"),
+        ("strong", "expected discrepancy, cooling, lcurve or a number"),
+        ("", "expected discrepancy, cooling, lcurve or a number"),
+        ("-1", "expected a number > 0"),
+        ("0", "hardly any regularization, try 1e-12"),
+        ("nan", "expected a number > 0"),
+        ("inf", "expected a number > 0"),
+    ],
+)
+def test_the_option_refuses_what_is_neither(text, words):
+    with pytest.raises(UsageError) as raised:
+        parse_strength(text)
+    assert words in str(raised.value)
+    assert "--regularization-strength" in str(raised.value)

@@ -104,10 +104,10 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
 
 
 def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
-    """Whether F jumps: between the two it rises faster than s¹⁰ (s² is the most of quadratic terms), or s is the same."""
+    """Whether F jumps over the target: there it rises faster than s¹⁰ (s² for quadratic terms), or s hardly differs."""
     width = log_quotient(strong.strength, weak.strength)
-    rise = log_quotient(strong.misfit, weak.misfit)
-    return 0 < weak.misfit and rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
+    rise = min(goal.excess(strong), 5.0) - max(goal.excess(weak), -5.0)  # an exact fit is no jump
+    return rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
 
 
 def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
@@ -117,9 +117,9 @@ def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
     solutions follows from F and R at them. Away from the ends by a hundredth of the bracket at least.
     """
     ends = np.log([weak.strength, strong.strength])
-    objectives = np.array([one.misfit + one.penalty for one in (weak, strong)])
+    objectives = np.array([max(one.misfit + one.penalty, np.finfo(float).tiny) for one in (weak, strong)])
     path = CubicHermiteSpline(ends, np.log(objectives), np.array([weak.penalty, strong.penalty]) / objectives)
-    inner = np.linspace(*(ends + 0.01 * np.array([1, -1]) * (ends[1] - ends[0])), 200)
+    inner = ends[0] + (ends[1] - ends[0]) * np.linspace(0.01, 0.99, 200)
     misfit = np.exp(path(inner)) * (1 - path(inner, 1))
     return float(np.exp(inner[np.abs(misfit - goal.target).argmin()]))
 

@@ -1,0 +1,28 @@
+"""The option --regularization-strength: a rule's name or a number."""
+
+from __future__ import annotations
+
+import math
+
+from pdeopt.run.errors import UsageError, did_you_mean
+
+RULES = ("discrepancy", "cooling", "lcurve")
+
+
+def parse_strength(text: str) -> str | float:
+    """One of `RULES`, or the number > 0 by which the problem's regularization is multiplied. Raises UsageError."""
+    word = text.strip().lower().replace("-", "").replace("_", "")
+    if word in RULES:
+        return word
+    try:
+        value = float(text)
+    except ValueError:
+        hint = did_you_mean(word, list(RULES))
+        raise UsageError(f"--regularization-strength {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"--regularization-strength {text}: expected a number > 0{_remedy(value)}")
+    return value
+
+
+def _remedy(value: float) -> str:
+    return "; to see the problem with hardly any regularization, try 1e-12" if value == 0 else ""
