@@ -10,18 +10,19 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
 
-#: Coefficients below this, relative to the largest, are left out.
-TRUNCATION = 2e-16
-#: Largest degree; enough for condition numbers up to about 1000.
+#: Of the series' remainder, relative.
+ROUNDING = 1e-16
+#: Largest degree; enough for condition numbers up to about 700.
 MAX_DEGREE = 512
 
 
 class MatrixFunction:
-    """f(A) x for a symmetric A with eigenvalues in ``interval`` and a function f that is analytic there.
+    """f(A) x for a symmetric A with eigenvalues in ``interval`` and a function such as x^-½ or 1/x.
 
-    The Chebyshev series of f, to rounding: its degree is about 37 / log((√κ + 1) / (√κ − 1)) for a singularity at 0 and
-    κ the quotient of the ends. (Trefethen, "Approximation Theory and Approximation Practice", 2013, chapter 8; Higham,
-    "Functions of Matrices", 2008.) It is a symmetric matrix, and needs neither a factorization nor memory.
+    By the Chebyshev series of f, to rounding: its remainder falls with the degree as ((√κ − 1) / (√κ + 1))^degree for a
+    function with singularities at x ≤ 0 only, with κ the quotient of the ends. (Trefethen, "Approximation Theory and
+    Approximation Practice", 2013, chapter 8; Higham, "Functions of Matrices", 2008.) f(A) is symmetric; it takes
+    neither a factorization nor memory.
 
     Raises:
         SolveError: where the interval is not positive, or so wide that the series does not end.
@@ -47,18 +48,19 @@ class MatrixFunction:
 
 
 def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Chebyshev coefficients of f on the interval, as many as count."""
+    """Chebyshev coefficients of f on the interval, as many as count, from its values at the Chebyshev points."""
     low, high = interval
     if not 0 < low <= high < np.inf:
         raise SolveError(f"the spectrum of a matrix function lies in {interval}; expected 0 < low ≤ high")
     if high - low <= 1e-13 * high:  # a multiple of the identity
         return np.array([float(function(np.array(0.5 * (low + high))))])
 
-    angles = (np.arange(2 * MAX_DEGREE) + 0.5) * (np.pi / (2 * MAX_DEGREE))
-    values = function(0.5 * (low + high) + 0.5 * (high - low) * np.cos(angles))
-    coefficients = scipy.fft.dct(values) / len(values)  # at the Chebyshev points
+    root = np.sqrt(high / low)
+    degree = int(np.ceil(np.log(1 / ROUNDING) / np.log((root + 1) / (root - 1)))) + 2
+    if degree > MAX_DEGREE:
+        raise SolveError(f"the matrix is too ill-conditioned for a Chebyshev series: its spectrum lies in {interval}")
+    angles = (np.arange(2 * degree) + 0.5) * (np.pi / (2 * degree))
+    values = function(low + (high - low) * np.cos(0.5 * angles) ** 2)
+    coefficients = scipy.fft.dct(values)[: degree + 1] / len(values)
     coefficients[0] *= 0.5
-    last = np.flatnonzero(np.abs(coefficients) > TRUNCATION * np.abs(coefficients).max())[-1]
-    if last < MAX_DEGREE:
-        return coefficients[: last + 1]
-    raise SolveError(f"the matrix is too ill-conditioned for a Chebyshev series: its spectrum lies in {interval}")
+    return coefficients

@@ -1,0 +1,207 @@
+"""What regularization terms state: operators, null spaces, sums, continuation; each against dense matrices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import skfem
+
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import (
+    InputError,
+    Quadratic,
+    Sum,
+    h1,
+    mass,
+    matern,
+    stiffness,
+    terms_of,
+    tikhonov,
+    total_variation,
+)
+from pdeopt.sparse import CSRMatrix
+
+TICKS = np.array([0.0, 0.1, 0.3, 0.6, 1.0])
+MESH = skfem.MeshTri.init_tensor(TICKS, TICKS).with_defaults()
+V = FunctionSpace(MESH, skfem.ElementTriP1())
+V2 = V.with_element(skfem.ElementTriP2())
+VECTOR = FunctionSpace(MESH, skfem.ElementVector(skfem.ElementTriP1()))
+TOP, ON_TOP, INSIDE = V.boundary("top"), V.dofs("top"), np.setdiff1d(np.arange(V.n), V.dofs())
+THETA = np.array([[2.0, 0.3], [0.3, 0.5]])
+
+
+def random(p):
+    return np.random.default_rng(p).standard_normal(p)
+
+
+QUADRATIC = {
+    "Tikhonov": (tikhonov(V, 3.0), V.n),
+    "Tikhonov with a reference": (tikhonov(V, 3.0, V.locations[0]), V.n),
+    "Tikhonov on a boundary": (tikhonov(TOP, 3.0, dofs=ON_TOP), len(ON_TOP)),
+    "H1": (h1(V, 3.0), V.n),
+    "H1 of P2": (h1(V2, 3.0), V2.n),
+    "H1 of vectors": (h1(VECTOR, 3.0), VECTOR.n),
+    "H1 on a boundary": (h1(TOP, 3.0, dofs=ON_TOP), len(ON_TOP)),
+    "H1 of inner dofs": (h1(V, 3.0, dofs=INSIDE), len(INSIDE)),
+    "Matérn": (matern(V, gamma=0.2, delta=3.0, weight=2.0, reference=V.locations[1]), V.n),
+    "Matérn, anisotropic, P2": (matern(V2, gamma=0.2, delta=3.0, anisotropy=THETA), V2.n),
+    "Matérn of vectors": (matern(VECTOR, gamma=0.2, delta=3.0), VECTOR.n),
+    "Matérn on a boundary": (matern(TOP, gamma=0.2, delta=3.0, dofs=ON_TOP), len(ON_TOP)),
+    "sum": (h1(V, 3.0) + 2.0 * tikhonov(V, 3.0) + matern(V, gamma=0.2, delta=3.0), V.n),
+}
+VARIATIONS = {
+    "cells": (total_variation(V, 3.0, 0.5), V.n),
+    "P2": (total_variation(V2, 3.0, 0.5), V2.n),
+    "vectors": (total_variation(VECTOR, 3.0, 0.5), VECTOR.n),
+    "boundary": (total_variation(TOP, 3.0, 0.5, dofs=ON_TOP), len(ON_TOP)),
+    "inner dofs": (total_variation(V, 3.0, 0.5, dofs=INSIDE), len(INSIDE)),
+}
+ALL = {**QUADRATIC, **{f"TV of {name}": case for name, case in VARIATIONS.items()}}
+
+
+def cases(table):
+    return pytest.mark.parametrize(("term", "p"), table.values(), ids=table.keys())
+
+
+@cases(QUADRATIC)
+def test_the_operator_of_a_quadratic_term_is_its_hessian(term, p):
+    m = random(p)
+    hessian = np.asarray(jax.hessian(term)(jnp.asarray(m)))
+    np.testing.assert_allclose(term.operator(m).toarray(), hessian, atol=1e-12 * np.abs(hessian).max())
+
+
+@cases(VARIATIONS)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_lagged_diffusivity_times_m_is_the_derivative_of_the_variation(term, p, size):
+    m = size * random(p)
+    derivative = np.asarray(jax.grad(term)(jnp.asarray(m)))
+    np.testing.assert_allclose(term.operator(m) @ m, derivative, atol=1e-12 * np.abs(derivative).max())
+
+
+@cases(VARIATIONS)
+def test_lagged_diffusivity_lies_above_the_hessian(term, p):
+    m = random(p)
+    above = term.operator(m).toarray() - np.asarray(jax.hessian(term)(jnp.asarray(m)))
+    assert np.linalg.eigvalsh(above).min() > -1e-12 * np.abs(above).max()
+    assert np.linalg.eigvalsh(above).max() > 1e-3  # they do differ
+
+
+@cases(ALL)
+def test_operators_are_sparse_symmetric_and_see_all_but_the_stated_null_space(term, p):
+    R = term.operator(random(p))
+    assert sp.issparse(R)
+    assert R.shape == (p, p)
+    eigenvalues = np.linalg.eigvalsh(R.toarray())
+    np.testing.assert_allclose(R.toarray(), R.toarray().T, atol=1e-12 * eigenvalues[-1])
+    dimension = {"{0}": 0, "constants": 2 if p == VECTOR.n else 1}[term.null_space]
+    assert np.abs(eigenvalues[:dimension]).max(initial=0) < 1e-12 * eigenvalues[-1]
+    assert eigenvalues[dimension] > 1e-6 * eigenvalues[-1]
+    assert isinstance(term.inner_product, str)
+
+
+def test_null_spaces_in_words():
+    assert tikhonov(V, 1.0).null_space == h1(V, 1.0, dofs=INSIDE).null_space == "{0}"
+    assert h1(V, 1.0).null_space == total_variation(V, 1.0).null_space == "constants"
+    assert h1(TOP, 1.0, dofs=ON_TOP).null_space == "constants"
+    assert h1(TOP, 1.0).null_space == "constants, functions that vanish where it is integrated"
+    assert tikhonov(TOP, 1.0).null_space == "functions that vanish where it is integrated"
+    assert (h1(V, 1.0) + tikhonov(V, 1.0)).null_space == "{0}"
+    assert (h1(V, 1.0) + total_variation(V, 1.0)).null_space == "constants"
+    assert (h1(V, 1.0) + tikhonov(V, 1.0)).inner_product == "H1 seminorm + L2"
+
+
+@cases(ALL)
+def test_scaled_terms_and_sums(term, p):
+    m = random(p)
+    value, R = float(term(m)), term.operator(m).toarray()
+    for scaled in (2.0 * term, term * 2.0, np.float64(2.0) * term):
+        assert float(scaled(m)) == pytest.approx(2 * value)
+        np.testing.assert_allclose(scaled.operator(m).toarray(), 2 * R)
+    both = term + 3.0 * term
+    assert isinstance(both, Sum)
+    assert float(both(m)) == pytest.approx(4 * value)
+    assert float((0.5 * both)(m)) == pytest.approx(2 * value)
+    np.testing.assert_allclose((0.5 * both).operator(m).toarray(), 2 * R, atol=1e-12 * np.abs(R).max())
+
+
+def test_the_terms_of_a_sum_carry_its_weight():
+    def own(m):
+        return (m**4).sum()
+
+    a, b, c = h1(V, 1.0), tikhonov(V, 2.0), total_variation(V, 3.0)
+    found = terms_of([0.5 * (a + 4.0 * (b + c)), own])
+    assert [term.weight for term in found[:3]] == [0.5, 4.0, 6.0]
+    assert found[3] is own
+    assert terms_of(own) == (own,)
+    assert terms_of(()) == ()
+    with pytest.raises(TypeError):
+        a + own
+
+
+def test_known_operators():
+    M = mass.assemble(V).to_scipy().toarray()
+    np.testing.assert_allclose(tikhonov(V, 3.0).operator(np.zeros(V.n)).toarray(), 3 * M)
+    K = stiffness.assemble(V).to_scipy().toarray()
+    np.testing.assert_allclose(h1(V, 3.0).operator(np.zeros(V.n)).toarray(), 3 * K)
+    np.testing.assert_allclose(total_variation(V, 3.0, 0.5).operator(np.ones(V.n)).toarray(), 3 / 0.5 * K, atol=1e-14)
+    m = 3 * V.locations[0] - 4 * V.locations[1]  # |∇m| = 5
+    np.testing.assert_allclose(total_variation(V, 3.0, 12.0).operator(m).toarray(), 3 / 13 * K, atol=1e-14)
+
+
+def test_continuation_and_smoothing():
+    term = total_variation(V, 3.0, 0.5, continuation=(100, 10))
+    assert term.continuation == (100, 10)
+    rough = term.with_smoothing(5.0)
+    assert (rough.smoothing, rough.continuation, rough.weight, rough.space) == (5.0, (), 3.0, V)
+    assert (2 * term).continuation == (100, 10)
+    m = random(V.n)
+    assert float(rough(m)) == pytest.approx(float(total_variation(V, 3.0, 5.0)(m)))
+    assert term.smoothing == 0.5
+
+
+def test_a_newton_step_with_lagged_diffusivity_always_descends():
+    """Denoising ½|m − d|² + TV by the fixed point (M + R(m)) m⁺ = M d, which lowers the objective at every step."""
+    term, d = total_variation(V, 0.1, 1e-3), np.sign(V.locations[0] - 0.4) + 0.1 * random(V.n)
+    M = mass.assemble(V).to_scipy().toarray()
+
+    def objective(m):
+        return 0.5 * (m - d) @ M @ (m - d) + float(term(m))
+
+    m, values = d, [objective(d)]
+    for _ in range(25):
+        m = np.linalg.solve(M + term.operator(m).toarray(), M @ d)
+        values.append(objective(m))
+    assert (np.diff(values) <= 1e-14).all()
+    gradient = M @ (m - d) + np.asarray(jax.grad(term)(jnp.asarray(m)))
+    assert np.abs(gradient).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: total_variation(V, 1.0, continuation=(10, -1)), "continuation of total variation is"),
+        (lambda: total_variation(V, 1.0).with_smoothing(0.0), "smoothing of total variation is 0.0"),
+        (lambda: -1.0 * h1(V, 1.0), "regularization weight is -1.0"),
+        (lambda: h1(V, 1.0) * np.ones(3), r"scaled by a number, got an array of shape \(3,\)"),
+        (lambda: matern(V, gamma=0.0, delta=1.0), "gamma of a Matérn term is 0.0"),
+        (lambda: matern(V, gamma=1.0, delta=np.nan), "delta of a Matérn term is nan"),
+        (lambda: matern(V, gamma=1.0, delta=1.0, weight=-1.0), "weight is -1.0"),
+        (lambda: matern(V.with_element(skfem.ElementTriP0()), gamma=1.0, delta=1.0), "no gradient"),
+        (lambda: matern(V, gamma=1.0, delta=1.0, anisotropy=[1.0, 2.0]), r"shape \(2,\); expected \(2, 2\)"),
+        (lambda: matern(V, gamma=1.0, delta=1.0, anisotropy=[[1, 2], [2, 1]]), "symmetric positive definite"),
+        (lambda: matern(V, gamma=1.0, delta=1.0, anisotropy=[[1, 0.5], [0, 1]]), "symmetric positive definite"),
+        (lambda: matern(TOP, gamma=1.0, delta=1.0, anisotropy=np.eye(2)), "on facets takes no anisotropy"),
+        (lambda: matern(TOP, gamma=1.0, delta=1.0), r"dofs=space.dofs"),
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(ask, message):
+    with pytest.raises(InputError, match=message):
+        ask()
+
+
+def test_a_quadratic_term_of_ones_own_matrix_is_a_term():
+    R = sp.csr_matrix(np.diag([1.0, 2.0, 0.0]))
+    term = Quadratic(2.0, CSRMatrix.from_scipy(R))
+    np.testing.assert_allclose(term.operator(np.zeros(3)).toarray(), 2 * R.toarray())
+    assert term.null_space == term.inner_product == "that of its matrix"
