@@ -1,0 +1,121 @@
+"""What Newton's method uses of a reduced functional: Hessians, and the regularization as their preconditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.inverse.problem import Parameter
+from pdeopt.inverse.reduced_functional import Action, ReducedFunctional
+from pdeopt.sparse import CSRMatrix, resolve_solver
+
+
+class NewtonModel:
+    """The quadratic models of one minimization with Newton's method, at one iterate after the other.
+
+    It differs from the functional itself in total variation: its dual is carried from iterate to iterate, so that
+    Newton's method converges in tens of steps (`TotalVariation.next_dual`). Make a new one for every minimization; what
+    it remembers changes the path to the minimum, and not the minimum.
+    """
+
+    def __init__(self, functional: ReducedFunctional, parameter: Parameter) -> None:
+        self.functional = functional
+        self._parameter = parameter
+        self._operator = _Operator(functional)
+
+    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J and its Euclidean derivative."""
+        return self.functional.value_and_derivative(m)
+
+    def hessian(self, m: np.ndarray) -> Action:
+        """v ↦ the second derivative at m times v: exact, except that total variation has its primal-dual model."""
+        return self._with_regularization(self.functional.misfit_hessian(m), m)
+
+    def gauss_newton(self, m: np.ndarray) -> Action:
+        """The same with Jᵀ φ″ J for the misfit."""
+        return self._with_regularization(self.functional.misfit_gauss_newton(m), m)
+
+    def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action:
+        """(R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
+
+        R is the operator of the regularization, M the mass matrix; δM makes R definite on its null space.
+        Preconditioned with R, the Hessian is the identity plus a compact operator, so that conjugate gradients take a
+        number of iterations that the mesh does not change: that of the directions about which the data know more than
+        the regularization. (Bui-Thanh, Ghattas, Martin, Stadler 2013, section 5.) Without a term that states an
+        operator it is M⁻¹.
+        """
+        operator = self._operator(m)
+        mass = sp.csr_array(self._parameter.mass)
+        if operator is None or not operator.nnz:
+            return _restricted_solver(mass, free)
+        return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
+
+    def _with_regularization(self, misfit: Action, m: np.ndarray) -> Action:
+        operator, plain = self._operator(m), self.functional.plain_regularization_hessian(m)
+        return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
+
+
+class _Operator:
+    """m ↦ β Σ R(m); follows the iterates with the duals of the terms that have one."""
+
+    def __init__(self, functional: ReducedFunctional) -> None:
+        self._strength = functional.strength
+        self._terms: list[Any] = [term for term in functional.regularization_terms if hasattr(term, "operator")]
+        self._at: np.ndarray | None = None
+        self._duals: list[np.ndarray | None] = []
+        self._matrix: sp.csr_array | None = None
+
+    def __call__(self, m: np.ndarray) -> sp.csr_array | None:
+        if self._terms and (self._at is None or not np.array_equal(m, self._at)):
+            self._duals = [self._dual(k, m) for k in range(len(self._terms))]
+            self._at = m.copy()
+            found = [self._evaluated(k, m) for k in range(len(self._terms))]
+            self._matrix = self._strength * sp.csr_array(sum(found[1:], found[0]))
+        return self._matrix
+
+    def _dual(self, k: int, m: np.ndarray) -> np.ndarray | None:
+        term = self._terms[k]
+        if not hasattr(term, "next_dual"):
+            return None
+        return term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
+
+    def _evaluated(self, k: int, m: np.ndarray) -> sp.csr_matrix:
+        dual = self._duals[k]
+        return self._terms[k].operator(m) if dual is None else self._terms[k].operator(m, dual)
+
+
+def softness(operator: sp.csr_array, parameter: Parameter) -> float:
+    """δ, the smallest of xᵀRx / xᵀMx over the centered coordinate functions x: R of the softest mode, about.
+
+    Of ∫|∇m|² on the unit square it is 12, where the softest mode that is no constant has π².
+    """
+    quotients = [float(x @ (operator @ x)) / float(x @ (parameter.mass @ x)) for x in _coordinates(parameter)]
+    return min((q for q in quotients if q > 0), default=float(operator.trace() / parameter.mass.trace()))
+
+
+def _coordinates(parameter: Parameter) -> list[np.ndarray]:
+    places = parameter.space.locations
+    places = places if parameter.dofs is None else places[:, parameter.dofs]
+    weights = np.asarray(parameter.mass.sum(1)).ravel()
+    centered = places - (places @ weights / weights.sum())[:, None]
+    return [x for x in centered if np.ptp(x) > 0]
+
+
+def _restricted_solver(matrix: sp.csr_array, free: np.ndarray) -> Action:
+    kept = np.flatnonzero(free)
+    solve = _solver(CSRMatrix.from_scipy(matrix if len(kept) == len(free) else matrix[kept][:, kept]))
+
+    def apply(residual: np.ndarray) -> np.ndarray:
+        step = np.zeros_like(residual)
+        step[kept] = solve(residual[kept])
+        return step
+
+    return apply
+
+
+def _solver(matrix: CSRMatrix) -> Callable[[np.ndarray], np.ndarray]:
+    solver, data = resolve_solver("auto"), np.asarray(matrix.data)
+    return lambda b: solver.solve(matrix.pattern, data, b[:, None], False)[:, 0]
