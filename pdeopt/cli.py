@@ -64,6 +64,8 @@ def _run(arguments: Arguments) -> int:
         build=arguments.build,
         options=arguments.options,
         optimizer=given.optimizer,
+        inner_product=given.inner_product,
+        gradient_tolerance=given.gradient_tolerance,
         solver=arguments.options.get("solver"),
         max_iterations=given.max_iterations,
         out=given.out,

@@ -1,13 +1,15 @@
-"""L-BFGS-B: the minima of functions with known ones, what it reports on the way, and how it ends."""
+"""The optimizers: the minima of functions with known ones, what it reports on the way, and how it ends."""
 
+import dataclasses
 import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.optimize import Bounds, minimize, rosen, rosen_der
+import scipy.optimize
+from scipy.optimize import Bounds, rosen, rosen_der, rosen_hess
 
-from pdeopt.optimize import Iterate, lbfgsb, minimize_lbfgsb
+from pdeopt.optimize import OPTIMIZERS, Diagonal, Iterate, Objective, minimize, scipy_methods
 
 rng = np.random.default_rng(0)
 SQUARE = rng.standard_normal((6, 6))
@@ -21,6 +23,14 @@ def quadratic(m):
 
 def rosenbrock(m):
     return rosen(m), rosen_der(m)
+
+
+def rosenbrock_hessian(m):
+    return lambda v: rosen_hess(m) @ v
+
+
+def identity(m):
+    return lambda v: v
 
 
 TIGHT = {"gradient_tolerance": 1e-9, "objective_tolerance": 0.0}
@@ -44,8 +54,8 @@ def test_the_minimum_is_scipys(function, bounds):
     box = Bounds(-np.inf if lower is None else lower, np.inf if upper is None else upper)
     options = {"ftol": 0.0, "gtol": 1e-10, "maxcor": 20, "maxiter": 1000}
     clipped = np.clip(start, box.lb, box.ub)
-    want = minimize(function, clipped, jac=True, method="L-BFGS-B", bounds=box, options=options)
-    result = minimize_lbfgsb(function, start, bounds=bounds, **TIGHT)
+    want = scipy.optimize.minimize(function, clipped, jac=True, method="L-BFGS-B", bounds=box, options=options)
+    result = minimize(Objective(function), start, bounds=bounds, **TIGHT)
     assert result.status == "converged", result.message
     np.testing.assert_allclose(result.m, want.x, atol=1e-6)
     assert result.objective == pytest.approx(want.fun, abs=1e-10)
@@ -54,7 +64,7 @@ def test_the_minimum_is_scipys(function, bounds):
 
 def test_every_iterate_is_reported_from_the_initial_guess_on():
     seen: list[Iterate] = []
-    result = minimize_lbfgsb(rosenbrock, np.array([-1.2, 1.0]), callback=seen.append, **TIGHT)
+    result = minimize(Objective(rosenbrock), np.array([-1.2, 1.0]), callback=seen.append, **TIGHT)
     assert [it.iteration for it in seen] == list(range(result.iterations + 1))
     np.testing.assert_array_equal(seen[0].m, [-1.2, 1.0])
     assert (seen[0].step, seen[0].evaluations) == (0.0, 1)
@@ -77,20 +87,21 @@ def test_no_point_is_evaluated_twice():
         points.append(m.tobytes())
         return rosenbrock(m)
 
-    result = minimize_lbfgsb(recorded, np.array([-1.2, 1.0]))
+    result = minimize(Objective(recorded), np.array([-1.2, 1.0]))
     assert len(points) == len(set(points)) == result.evaluations
 
 
 def test_the_gradient_norm_leaves_out_what_active_bounds_hold():
     seen: list[Iterate] = []
-    minimize_lbfgsb(lambda m: (m.sum(), np.ones(3)), np.zeros(3), bounds=([0, 0, -1], None), callback=seen.append)
+    objective = Objective(lambda m: (m.sum(), np.ones(3)))
+    minimize(objective, np.zeros(3), bounds=([0, 0, -1], None), callback=seen.append)
     assert seen[0].gradient_norm == 1.0
     assert seen[-1].gradient_norm == 0.0
 
 
 def test_the_initial_guess_is_projected_onto_the_bounds():
     seen: list[Iterate] = []
-    minimize_lbfgsb(quadratic, np.full(6, 9.0), bounds=(0.0, 1.0), callback=seen.append)
+    minimize(Objective(quadratic), np.full(6, 9.0), bounds=(0.0, 1.0), callback=seen.append)
     np.testing.assert_array_equal(seen[0].m, np.ones(6))
 
 
@@ -109,14 +120,20 @@ def stop_at_once(it):
 
 START = np.array([-1.2, 1.0, -1.0])
 ENDS = {
-    "derivative": (rosenbrock, START, {"objective_tolerance": 0.0}, "converged", "fell by the factor 0.0001"),
+    "derivative": (
+        rosenbrock,
+        START,
+        {"objective_tolerance": 0.0},
+        "converged",
+        "gradient norm fell by the factor 0.0001",
+    ),
     "objective": (rosenbrock, START, {"gradient_tolerance": 0.0}, "converged", "changed by less than 1e-09"),
     "at a minimum": (rosenbrock, np.ones(3), {}, "converged", "is stationary"),
     "iterations": (rosenbrock, START, {"max_iterations": 3}, "stopped", "maximum number of iterations"),
     "no iteration": (rosenbrock, START, {"max_iterations": 0}, "stopped", "no iteration was asked for"),
     "callback": (rosenbrock, START, {"callback": stop_at_two}, "stopped", "the callback asked to stop"),
     "callback at once": (rosenbrock, START, {"callback": stop_at_once}, "stopped", "the callback asked to stop"),
-    "wrong sign": (flawed, START, {}, "failed", "line search failed.*verify the derivative with a Taylor test"),
+    "wrong sign": (flawed, START, {}, "failed", "search of l-bfgs-b failed.*verify the derivative with a Taylor test"),
     "wrong sign, no progress": (flawed, np.append(START, 2.0), {}, "failed", "no step lowers the objective"),
     "NaN": (lambda m: (np.nan, m), START, {}, "failed", "not finite at the initial guess"),
     "NaN derivative": (lambda m: (1.0, np.nan * m), START, {}, "failed", "not finite at the initial guess"),
@@ -125,7 +142,7 @@ ENDS = {
 
 @pytest.mark.parametrize(("function", "start", "options", "status", "message"), ENDS.values(), ids=ENDS.keys())
 def test_each_end_is_named_with_its_reason(function, start, options, status, message):
-    result = minimize_lbfgsb(function, start, **options)
+    result = minimize(Objective(function), start, **options)
     assert result.status == status
     assert re.search(message, result.message), result.message
 
@@ -133,17 +150,17 @@ def test_each_end_is_named_with_its_reason(function, start, options, status, mes
 @pytest.mark.parametrize("case", ENDS)
 def test_the_end_does_not_hang_on_scipys_words(case, monkeypatch):
     def silent(*args, **options):
-        found = minimize(*args, **options)
+        found = scipy.optimize.minimize(*args, **options)
         found.message = ""
         return found
 
-    monkeypatch.setattr(lbfgsb, "minimize", silent)
+    monkeypatch.setattr(scipy_methods, "minimize", silent)
     function, start, options, status, _ = ENDS[case]
-    assert minimize_lbfgsb(function, start, **options).status == status
+    assert minimize(Objective(function), start, **options).status == status
 
 
 def test_a_decrease_that_is_lost_in_rounding_is_converged():
-    result = minimize_lbfgsb(lambda m: (1e6 + 0.5 * m @ m, m), np.full(3, 1e-6), gradient_tolerance=1e-12)
+    result = minimize(Objective(lambda m: (1e6 + 0.5 * m @ m, m)), np.full(3, 1e-6), gradient_tolerance=1e-12)
     assert result.status == "converged", result.message
     assert result.gradient_norm < 1e-12
 
@@ -151,14 +168,14 @@ def test_a_decrease_that_is_lost_in_rounding_is_converged():
 @pytest.mark.parametrize(("name", "count"), [("iterations", 3), ("no iteration", 0), ("callback", 2), ("NaN", 0)])
 def test_iterations_are_counted_to_the_end(name, count):
     function, start, options, *_ = ENDS[name]
-    assert minimize_lbfgsb(function, start, **options).iterations == count
+    assert minimize(Objective(function), start, **options).iterations == count
 
 
 def test_a_value_that_is_not_finite_on_the_way_is_stepped_back_from():
     def beyond(m):
         return (np.inf if m[0] > 1.5 else (m[0] - 1.4) ** 2), 2 * (m - 1.4)
 
-    result = minimize_lbfgsb(beyond, np.array([-10.0]))
+    result = minimize(Objective(beyond), np.array([-10.0]))
     assert result.status == "converged"
     assert result.m[0] == pytest.approx(1.4, abs=1e-3)
 
@@ -167,9 +184,11 @@ def test_an_error_in_function_or_callback_passes_through():
     def fail(_):
         raise KeyError("mine")
 
-    for arguments in ({"value_and_derivative": fail}, {"value_and_derivative": rosenbrock, "callback": fail}):
-        with pytest.raises(KeyError, match="mine"):
-            minimize_lbfgsb(initial=START, **arguments)
+    for arguments in ({"objective": Objective(fail)}, {"objective": Objective(rosenbrock), "callback": fail}):
+        for optimizer in OPTIMIZERS:
+            objective = dataclasses.replace(arguments["objective"], hessian=rosenbrock_hessian, gauss_newton=identity)
+            with pytest.raises(KeyError, match="mine"):
+                minimize(**{**arguments, "objective": objective}, initial=START, optimizer=optimizer)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +202,7 @@ def test_an_error_in_function_or_callback_passes_through():
 )
 def test_bounds_that_cannot_hold_are_refused(bounds, message):
     with pytest.raises(ValueError, match=message):
-        minimize_lbfgsb(rosenbrock, START, bounds=bounds)
+        minimize(Objective(rosenbrock), START, bounds=bounds)
 
 
 def test_a_start_that_the_bounds_hold_is_converged():
@@ -192,5 +211,183 @@ def test_a_start_that_the_bounds_hold_is_converged():
     def held(m):
         return float(m[0] + 1e-15 * m[1]), np.array([1.0, 1e-15])
 
-    result = minimize_lbfgsb(held, np.zeros(2), bounds=(np.array([0.0, -np.inf]), None))
+    result = minimize(Objective(held), np.zeros(2), bounds=(np.array([0.0, -np.inf]), None))
     assert (result.status, result.iterations) == ("converged", 0)
+
+
+EVERY = {
+    "quadratic": Objective(quadratic, lambda m: lambda v: H @ v, lambda m: lambda v: H @ v),
+    "rosenbrock": Objective(rosenbrock, rosenbrock_hessian),
+}
+UNABLE = {("gauss-newton", "rosenbrock"), ("dogleg", "rosenbrock")}  # no such Hessian; an indefinite one
+KEEPS_BOUNDS = {"l-bfgs-b", "newton-cg", "gauss-newton", "tnc", "slsqp", "trust-constr"}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("weights", [np.ones(6), np.geomspace(0.01, 100, 6)], ids=["euclidean", "weighted"])
+def test_every_optimizer_finds_the_minimum_in_every_product(optimizer, name, weights):
+    if (optimizer, name) in UNABLE:
+        pytest.skip("the method does not apply")
+    size = 6 if name == "quadratic" else 3  # with more variables Rosenbrock's function has a second minimum
+    weights = weights[:size]
+    product = Diagonal("weighted", weights)
+    result = minimize(EVERY[name], np.full(size, -1.0), optimizer=optimizer, inner_product=product, **TIGHT)
+    assert result.status == "converged", result.message
+    np.testing.assert_allclose(result.m, CENTER if name == "quadratic" else 1.0, atol=1e-5)
+    value, derivative = EVERY[name].value_and_derivative(result.m)
+    assert result.objective == value
+    assert result.gradient_norm == pytest.approx(np.linalg.norm(derivative / np.sqrt(weights)), abs=1e-14)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("bounds", [BOUNDS["numbers"], BOUNDS["arrays"], BOUNDS["upper only"]])
+def test_bounds_are_kept_or_refused(optimizer, bounds):
+    arguments = {"optimizer": optimizer, "bounds": bounds, "inner_product": Diagonal("w", np.geomspace(0.1, 10, 6))}
+    if optimizer not in KEEPS_BOUNDS:
+        with pytest.raises(ValueError, match=rf"{optimizer} keeps no bounds.*use one of newton-cg"):
+            minimize(EVERY["quadratic"], np.zeros(6), **arguments)
+        return
+    result = minimize(EVERY["quadratic"], np.zeros(6), **arguments, **TIGHT)
+    lower, upper = (
+        np.broadcast_to(-np.inf if b is None and k == 0 else np.inf if b is None else b, 6)
+        for k, b in enumerate(bounds)
+    )
+    want = scipy.optimize.lsq_linear(
+        np.linalg.cholesky(H).T, np.linalg.cholesky(H).T @ CENTER, (lower, upper), method="bvls", tol=1e-14
+    ).x
+    assert result.status == "converged", result.message
+    np.testing.assert_allclose(result.m, want, atol=1e-4 if optimizer == "trust-constr" else 1e-7)
+    assert ((result.m >= lower) & (result.m <= upper)).all()
+
+
+def test_coordinates_on_a_bound_are_parameters_on_it():
+    """lower · √w / √w differs from lower in the last digit for some w; the entry would no longer count as held."""
+    weights = np.geomspace(0.013, 7.7, 50)
+    seen: list[Iterate] = []
+    objective = Objective(lambda m: (m.sum(), np.ones(50)))
+    minimize(objective, np.full(50, 0.9), bounds=(0.1, 1.0), inner_product=Diagonal("w", weights), callback=seen.append)
+    assert (seen[-1].m == 0.1).all()
+    assert seen[-1].gradient_norm == 0.0
+
+
+class Mixed:
+    """The inner product of H: its coordinates are no entries of m."""
+
+    name, weights, root = "mixed", None, np.linalg.inv(np.linalg.cholesky(H)).T
+
+    def primal(self, z):
+        return self.root @ z
+
+    def pullback(self, derivative):
+        return self.root.T @ derivative
+
+    def gradient(self, derivative):
+        return np.linalg.solve(H, derivative)
+
+    def norm(self, m):
+        return float(np.sqrt(m @ H @ m))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_in_the_product_of_its_hessian_a_quadratic_takes_next_to_no_iterations(optimizer):
+    result = minimize(EVERY["quadratic"], np.zeros(6), optimizer=optimizer, inner_product=Mixed(), **TIGHT)
+    assert result.status == "converged"
+    assert result.iterations <= 12  # trust regions start small; in the Euclidean product L-BFGS-B takes 17
+    np.testing.assert_allclose(result.m, CENTER, atol=1e-7)
+    if optimizer in ("newton-cg", "gauss-newton"):
+        assert (result.iterations, result.cg_iterations) == (1, 1)
+
+
+def test_a_product_that_mixes_entries_keeps_no_bounds():
+    with pytest.raises(ValueError, match=r"'mixed' mixes entries.*use l2-lumped"):
+        minimize(EVERY["quadratic"], np.zeros(6), bounds=(0.0, 1.0), inner_product=Mixed())
+
+
+def test_newton_converges_faster_than_linearly_and_counts_its_products():
+    products = []
+
+    def counted(m):
+        def product(v):
+            products.append(1)
+            return rosen_hess(m) @ v
+
+        return product
+
+    seen: list[Iterate] = []
+    result = minimize(
+        Objective(rosenbrock, counted), np.array([-1.2, 1.0, 0.5]), optimizer="newton-cg", callback=seen.append, **TIGHT
+    )
+    assert result.cg_iterations == len(products) == seen[-1].cg_iterations
+    norms = [it.gradient_norm for it in seen]
+    assert norms[-1] < 1e-4 * norms[-2]
+    assert all(after.objective <= before.objective for before, after in pairwise(seen))
+
+
+def test_newton_leaves_a_saddle_along_negative_curvature():
+    objective = Objective(
+        lambda m: (0.25 * m[0] ** 4 - 0.5 * m[0] ** 2 + m[1] ** 2, np.array([m[0] ** 3 - m[0], 2 * m[1]])),
+        lambda m: lambda v: np.array([(3 * m[0] ** 2 - 1) * v[0], 2 * v[1]]),
+    )
+    result = minimize(objective, np.array([0.01, 1.0]), optimizer="newton-cg", **TIGHT)
+    np.testing.assert_allclose(result.m, [1.0, 0.0], atol=1e-8)
+
+
+def test_newton_cg_starts_with_gauss_newton_steps():
+    calls = []
+    objective = Objective(
+        rosenbrock,
+        lambda m: calls.append("newton") or rosenbrock_hessian(m),
+        lambda m: calls.append("gauss-newton") or (lambda v: 200 * v),
+    )
+    minimize(objective, START, optimizer="newton-cg", gauss_newton_steps=2, max_iterations=4)
+    assert calls == ["gauss-newton", "gauss-newton", "newton", "newton"]
+
+
+@pytest.mark.parametrize("optimizer", ["newton-cg", "gauss-newton", "trust-ncg"])
+def test_a_missing_hessian_is_named(optimizer):
+    name = "gauss_newton" if optimizer == "gauss-newton" else "hessian"
+    with pytest.raises(ValueError, match=rf"{optimizer} needs {name}\(m\)"):
+        minimize(Objective(rosenbrock), START, optimizer=optimizer)
+
+
+def test_an_unknown_optimizer_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown optimizer 'bfgs-l'; expected one of l-bfgs-b, newton-cg"):
+        minimize(Objective(rosenbrock), START, optimizer="bfgs-l")
+
+
+@pytest.mark.parametrize("optimizer", ["bfgs", "trust-exact"])
+def test_methods_with_dense_matrices_refuse_many_parameters(optimizer):
+    m = np.zeros(scipy_methods.DENSE + 1)
+    with pytest.raises(ValueError, match="keeps a dense matrix of 3001 x 3001; use trust-ncg or newton-cg"):
+        minimize(Objective(lambda m: (0.5 * m @ m, m + 1), identity), m, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_absolute_goal_ends_every_method(optimizer):
+    result = minimize(
+        EVERY["quadratic"], np.zeros(6), optimizer=optimizer, absolute_gradient_tolerance=0.3, gradient_tolerance=0.0
+    )
+    assert (result.status, result.gradient_norm <= 0.3) == ("converged", True)
+    assert "fell below 0.3" in result.message
+
+
+@pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg"])
+def test_a_noisy_objective_ends_in_words_and_not_in_a_loop(optimizer):
+    """An inexact solver: J is wrong by 1e-6, its derivative by as much."""
+    noise = np.random.default_rng(1)
+
+    def noisy(m):
+        value, derivative = quadratic(m)
+        return value * (1 + 1e-6 * noise.standard_normal()), derivative + 1e-6 * noise.standard_normal(6)
+
+    result = minimize(
+        dataclasses.replace(EVERY["quadratic"], value_and_derivative=noisy),
+        CENTER + 1e-3,
+        optimizer=optimizer,
+        accuracy=1e-5,
+        gradient_tolerance=0.0,
+        objective_tolerance=0.0,
+    )
+    assert result.iterations < 200
+    assert np.linalg.norm(result.m - CENTER) < 2e-3

@@ -1,18 +1,32 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional of them."""
 
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.inner_product import (
+    inner_product_named,
+    inner_product_names,
+    l2_product,
+    lumped_product,
+    regularization_product,
+)
 from pdeopt.inverse.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
+from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
 from pdeopt.inverse.reduced_functional import ReducedFunctional, Terms
 from pdeopt.inverse.regularization import (
+    Matern,
     Quadratic,
     Regularization,
+    Sum,
+    Term,
     TotalVariation,
     h1,
     mass,
+    matern,
+    matern_from_length,
     stiffness,
+    terms_of,
     tikhonov,
     total_variation,
 )
@@ -29,7 +43,9 @@ __all__ = [
     "InputError",
     "L2Misfit",
     "Log",
+    "Matern",
     "Misfit",
+    "NewtonModel",
     "Observation",
     "Parameter",
     "Parametrization",
@@ -37,13 +53,23 @@ __all__ = [
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
+    "Sum",
+    "Term",
     "Terms",
     "TotalVariation",
     "add_noise",
     "h1",
+    "inner_product_named",
+    "inner_product_names",
+    "l2_product",
+    "lumped_product",
     "mass",
+    "matern",
+    "matern_from_length",
     "observation_of",
+    "regularization_product",
     "stiffness",
+    "terms_of",
     "tikhonov",
     "total_variation",
 ]

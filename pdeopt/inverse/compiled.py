@@ -24,7 +24,7 @@ class Compiled:
         self._programs: dict[tuple, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
-        arrays = tuple(_real(arg) for arg in args)
+        arrays = tuple(real(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
             self._programs[key] = _program(self._function, arrays)
@@ -32,8 +32,8 @@ class Compiled:
             return jax.block_until_ready(self._programs[key](*arrays))
 
 
-def _real(arg: Any) -> Any:
-    """As 64-bit floating point; complex values would lose their imaginary part."""
+def real(arg: Any) -> Any:
+    """As 64-bit floating point. Raises InputError for complex values: they would lose their imaginary part."""
     if np.iscomplexobj(arg):
         raise InputError("a complex array was given where a real one is expected")
     return arg if isinstance(arg, jax.Array) and arg.dtype == np.float64 else np.asarray(arg, np.float64)

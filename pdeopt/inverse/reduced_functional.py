@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.typing import ArrayLike
 
-from pdeopt.inverse.compiled import Compiled
-from pdeopt.inverse.misfit import AnyMisfit, observation_of
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.misfit import AnyMisfit
 from pdeopt.inverse.parametrization import Identity, Parametrization
-from pdeopt.inverse.regularization import Regularization
+from pdeopt.inverse.programs import Programs
+from pdeopt.inverse.regularization import Regularization, terms_of
+
+#: v (p,) ↦ (p,), linear and symmetric.
+Action = Callable[[np.ndarray], np.ndarray]
 
 
 class Terms(NamedTuple):
-    """The objective and its parts."""
+    """The objective and its parts; the regularization with its strength."""
 
     objective: float
     misfit: float
@@ -28,30 +33,43 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ReducedFunctional:
-    """J(m) = misfit(u(m)) + Σ regularization(m), with exact derivatives of first and second order.
+    """J(m) = misfit(u(m)) + β Σ regularization(m), with exact derivatives of first and second order.
 
-    Immutable: to change a part, make another with `dataclasses.replace`. All methods take a real m of shape (p,) and
-    compile on first use; they raise SolveError where the state equation cannot be solved.
+    Immutable: to change a part, make another with `dataclasses.replace`, or `with_strength`. All methods take a real m
+    of shape (p,) and compile on first use; they raise SolveError where the state equation cannot be solved.
 
     Attributes:
         state: maps the physical coefficient to the state u, e.g. a `LinearStateEquation`.
         misfit: compares u with the data: a `Misfit`, or any function of (u, coefficient).
         regularization: one term or several.
         parametrization: from m to the physical coefficient.
+        strength: β, a factor of the whole regularization.
     """
 
     state: Callable[[Any], jax.Array]
     misfit: AnyMisfit
     regularization: Regularization | Sequence[Regularization] = ()
     parametrization: Parametrization = field(default_factory=Identity)
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.strength) and self.strength >= 0):
+            raise InputError(f"the strength of the regularization is {self.strength}; expected a number ≥ 0")
+
+    def with_strength(self, strength: float) -> ReducedFunctional:
+        """The same with another β; nothing is compiled again."""
+        other = replace(self, strength=strength)
+        other.__dict__["_programs"] = self._programs
+        return other
 
     @property
     def regularization_terms(self) -> tuple[Regularization, ...]:
-        return (self.regularization,) if callable(self.regularization) else tuple(self.regularization)
+        """The single terms, those of sums among them."""
+        return terms_of(self.regularization)
 
     def terms(self, m: ArrayLike) -> Terms:
         """The objective, the misfit and the regularization."""
-        objective, parts = self._value(m)
+        objective, parts = self._programs.value(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts))
 
     def __call__(self, m: ArrayLike) -> float:
@@ -64,20 +82,62 @@ class ReducedFunctional:
 
     def terms_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
         """The same with the terms of J."""
-        (objective, parts), derivative = self._value_and_derivative(m)
+        (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 
     def derivative(self, m: ArrayLike) -> np.ndarray:
         """The Euclidean derivative ∂J/∂m, (p,)."""
         return self.value_and_derivative(m)[1]
 
+    def hessian(self, m: ArrayLike) -> Action:
+        """v ↦ H v (p,), the exact second derivative at m: forward mode over reverse mode.
+
+        Linearized here, once; each product then costs two solves with the factorization at m, which is kept.
+        """
+        linear = self._programs.regularization_hessian(m)
+        misfit = self.misfit_hessian(m)
+        return lambda v: misfit(v) + self.strength * self._programs.apply(linear, v)
+
+    def gauss_newton(self, m: ArrayLike) -> Action:
+        """v ↦ Jᵀ φ″ J v + β Σ R v (p,), with the Jacobian J of the prediction, the misfit's second derivative φ″ and
+        each term's operator R; positive semidefinite where misfit and regularization are convex.
+
+        Of a quadratic misfit and an m-linear state that is the Hessian. (Schraudolph 2002, section 3, for general φ.)
+        Costs as `hessian` does. Of total variation R is the lagged diffusivity.
+        """
+        misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
+        operator = self.regularization_operator(m)
+        return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
+
     def hessian_action(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
-        """The exact second derivative applied to a direction, (p,): forward mode over reverse mode."""
-        return np.asarray(self._hessian_action(m, direction))
+        """H(m) v, (p,): one product; for several at the same m, `hessian` is cheaper."""
+        return self.hessian(m)(np.asarray(direction))
+
+    def misfit_hessian(self, m: ArrayLike) -> Action:
+        """v ↦ the second derivative of the misfit at m times v, (p,)."""
+        linear = self._programs.misfit_hessian(m)
+        return lambda v: self._programs.apply(linear, v)
+
+    def misfit_gauss_newton(self, m: ArrayLike) -> Action:
+        """v ↦ Jᵀ φ″ J v, (p,)."""
+        linear = self._programs.jacobian_and_curvature(m)
+        return lambda v: self._programs.apply_gauss_newton(linear, v)
+
+    def plain_regularization_hessian(self, m: ArrayLike) -> Action:
+        """v ↦ the second derivative, times β and v, of those regularization terms that state no operator, (p,)."""
+        if not self._programs.plain_terms:
+            return np.zeros_like
+        linear = self._programs.plain_hessian(m)
+        return lambda v: self.strength * self._programs.apply(linear, v)
+
+    def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:
+        """β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
+        found = [term.operator(np.asarray(m)) for term in self.regularization_terms if hasattr(term, "operator")]
+        return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
 
     def solution(self, m: ArrayLike) -> np.ndarray:
         """The state u(m)."""
-        return np.asarray(self._solution(m))
+        return np.asarray(self._programs.solution(m))
 
     def coefficient(self, m: ArrayLike) -> np.ndarray:
         """The physical coefficient of m."""
@@ -85,51 +145,16 @@ class ReducedFunctional:
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
         """The data that m predicts; the state where the misfit is a plain function."""
-        return np.asarray(self._prediction(m))
+        return np.asarray(self._programs.prediction(m))
 
     def prediction_tangent(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
         """The derivative of the prediction along a direction (forward mode)."""
-        return np.asarray(self._prediction_tangent(m, direction))
+        return np.asarray(self._programs.prediction_tangent(m, direction))
 
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
         """The adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
-        return np.asarray(self._prediction_adjoint(m, cotangent))
-
-    def _objective(self, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        coefficient = self.parametrization(m)
-        misfit = self.misfit(self.state(coefficient), coefficient)
-        regularization = sum((term(m) for term in self.regularization_terms), jnp.zeros(()))
-        return misfit + regularization, (misfit, regularization)
-
-    def _predict(self, m: jax.Array) -> jax.Array:
-        coefficient = self.parametrization(m)
-        return observation_of(self.misfit)(self.state(coefficient), coefficient)
+        return np.asarray(self._programs.prediction_adjoint(m, cotangent))
 
     @cached_property
-    def _value(self) -> Compiled:
-        return Compiled(self._objective)
-
-    @cached_property
-    def _value_and_derivative(self) -> Compiled:
-        return Compiled(jax.value_and_grad(self._objective, has_aux=True))
-
-    @cached_property
-    def _hessian_action(self) -> Compiled:
-        derivative = jax.grad(lambda m: self._objective(m)[0])
-        return Compiled(lambda m, v: jax.jvp(derivative, (m,), (v,))[1])
-
-    @cached_property
-    def _solution(self) -> Compiled:
-        return Compiled(lambda m: self.state(self.parametrization(m)))
-
-    @cached_property
-    def _prediction(self) -> Compiled:
-        return Compiled(self._predict)
-
-    @cached_property
-    def _prediction_tangent(self) -> Compiled:
-        return Compiled(lambda m, v: jax.jvp(self._predict, (m,), (v,))[1])
-
-    @cached_property
-    def _prediction_adjoint(self) -> Compiled:
-        return Compiled(lambda m, w: jax.vjp(self._predict, m)[1](w)[0])
+    def _programs(self) -> Programs:
+        return Programs(self.state, self.misfit, self.regularization_terms, self.parametrization)

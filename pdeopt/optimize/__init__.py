@@ -1,7 +1,21 @@
 """Minimizers. They see callables and know no PDE."""
 
 from pdeopt.optimize.bounds import full_bounds
-from pdeopt.optimize.lbfgsb import minimize_lbfgsb
+from pdeopt.optimize.dispatch import OPTIMIZERS, minimize
+from pdeopt.optimize.inner_product import Diagonal, InnerProduct, euclidean
+from pdeopt.optimize.objective import Differentiable, Objective, Preconditioner
 from pdeopt.optimize.result import Iterate, Result
 
-__all__ = ["Iterate", "Result", "full_bounds", "minimize_lbfgsb"]
+__all__ = [
+    "OPTIMIZERS",
+    "Diagonal",
+    "Differentiable",
+    "InnerProduct",
+    "Iterate",
+    "Objective",
+    "Preconditioner",
+    "Result",
+    "euclidean",
+    "full_bounds",
+    "minimize",
+]

@@ -14,7 +14,7 @@ class Iterate:
     Attributes:
         iteration: its number. m: (p,). objective: J(m).
         gradient_norm: norm of the gradient in the optimizer's inner product, without entries held by active bounds.
-        step: norm of the last update. evaluations: so far.
+        step: norm of the last update in that product. evaluations, cg_iterations: so far.
     """
 
     iteration: int
@@ -23,6 +23,7 @@ class Iterate:
     gradient_norm: float
     step: float
     evaluations: int
+    cg_iterations: int
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,4 @@ class Result:
     message: str
     iterations: int
     evaluations: int
+    cg_iterations: int

@@ -21,7 +21,12 @@ COMMANDS = {
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
     "new": "write a commented problem file to start from",
 }
-OPTIMIZERS = ("l-bfgs-b",)
+#: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.INNER_PRODUCTS` hold; those import JAX and SciPy.
+OPTIMIZERS = (
+    *("l-bfgs-b", "newton-cg", "gauss-newton", "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov"),
+    *("trust-constr", "trust-exact", "dogleg"),
+)
+INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -146,7 +151,24 @@ def _add_run(parser: Parser) -> None:
         "--out", type=Path, metavar="DIR", help="run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)"
     )
     parser.add_argument("--max-iterations", type=_count, default=200, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=OPTIMIZERS[0], help="(default: %(default)s)")
+    parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        metavar="NAME",
+        help=f"{', '.join(OPTIMIZERS)} (default: the problem's, mostly {OPTIMIZERS[0]})",
+    )
+    parser.add_argument(
+        "--inner-product",
+        choices=INNER_PRODUCTS,
+        metavar="NAME",
+        help=f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})",
+    )
+    parser.add_argument(
+        "--gradient-tolerance",
+        type=_fraction,
+        metavar="FACTOR",
+        help="converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
@@ -171,3 +193,13 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "number of iterations"
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ValueError
+    return value
+
+
+_fraction.__name__ = "factor between 0 and 1"

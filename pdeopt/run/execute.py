@@ -5,20 +5,20 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pdeopt
-from pdeopt.inverse import Problem
-from pdeopt.optimize import minimize_lbfgsb
+from pdeopt.inverse import NewtonModel, Problem
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, attempt, bad_input, describe
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
+from pdeopt.run.optimization import Settings, optimize
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
@@ -35,14 +35,17 @@ class RunRequest:
 
     Attributes:
         path: the problem file. build: its function. options: keywords of build, with their values.
-        optimizer: a name. solver: a name, or None where the problem chooses.
+        optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
+        max_iterations: of every minimization.
         out: the run directory, None for a new one. argv: the command line, for the record.
     """
 
     path: Path
     build: Callable[..., Problem]
     options: dict[str, Any]
-    optimizer: str
+    optimizer: str | None
+    inner_product: str | None
+    gradient_tolerance: float | None
     solver: str | None
     max_iterations: int
     out: Path | None
@@ -51,6 +54,17 @@ class RunRequest:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    def settings(self, problem: Problem) -> Settings:
+        """How the problem is minimized: as asked for, or as it chooses itself."""
+        asked = self.gradient_tolerance
+        return Settings(
+            optimizer=self.optimizer or problem.optimizer,
+            inner_product=self.inner_product or "l2",
+            gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
+            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
+            max_iterations=self.max_iterations,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,15 +82,14 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     directory = RunDirectory(request.name, request.out)
     progress.status(f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
+    settings = request.settings(problem)
     with stop_on_interrupt(progress.status) as stop:
-        recorder = _recorder(request, problem, directory, progress, stop)
-        ending = _optimize(request, problem, recorder)
+        recorder = _recorder(request, problem, settings, directory, progress, stop)
+        ending = _optimize(request, problem, settings, recorder)
     progress.status("writing results and pictures …")
     reached, ending = _evaluate(problem, recorder, ending)
     solver = _solver_name(request, problem)
-    summary = summarize(
-        request.name, problem, recorder.rows[-1], ending, reached, optimizer=request.optimizer, solver=solver
-    )
+    summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
     warnings = _write(directory.path, recorder, summary, reached.fields)
     return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
 
@@ -103,28 +116,27 @@ def _write(directory: Path, recorder: Recorder, summary: dict[str, Any], fields:
 
 
 def _recorder(
-    request: RunRequest, problem: Problem, directory: RunDirectory, progress: Progress, stop: StopFlag
+    request: RunRequest,
+    problem: Problem,
+    settings: Settings,
+    directory: RunDirectory,
+    progress: Progress,
+    stop: StopFlag,
 ) -> Recorder:
     def on_row(row: Row) -> None:
         if row.iteration == 0:  # the input was good: from here on there is something to keep
-            write_json(directory.make() / "config.json", _config(request, problem))
+            write_json(directory.make() / "config.json", _config(request, problem, settings))
         write_history(directory.path / "history.csv", recorder.rows)
         progress.row(row)
 
     progress.status("compiling and evaluating the initial guess …")
-    recorder = Recorder(problem.functional, on_row, stop)
+    recorder = Recorder(NewtonModel(problem.functional, problem.parameter), on_row, stop)
     return recorder
 
 
-def _optimize(request: RunRequest, problem: Problem, recorder: Recorder) -> Ending:
+def _optimize(request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder) -> Ending:
     try:
-        result = minimize_lbfgsb(
-            recorder.evaluate,
-            problem.initial,
-            bounds=problem.bounds,
-            max_iterations=request.max_iterations,
-            callback=recorder.accept,
-        )
+        result = optimize(problem, settings, recorder)
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None
@@ -144,15 +156,14 @@ def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Endin
     return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
 
 
-def _config(request: RunRequest, problem: Problem) -> dict[str, Any]:
+def _config(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
     return {
         "problem": request.name,
         "path": str(request.path),
         "options": request.options,
         "seed": request.options.get("seed"),
-        "optimizer": request.optimizer,
         "solver": _solver_name(request, problem),
-        "max_iterations": request.max_iterations,
+        **asdict(settings),
         "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **_versions()},
         "argv": request.argv,
     }

@@ -7,16 +7,18 @@ import hashlib
 import io
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
-from pdeopt.inverse import InputError, ReducedFunctional, Terms
+from pdeopt.inverse import InputError, NewtonModel, Terms
 from pdeopt.optimize import Iterate
+from pdeopt.optimize.objective import Action
 from pdeopt.run.directory import write_text
-from pdeopt.sparse import work
+from pdeopt.sparse import Work, work
 
 #: A line search evaluates at most about 20 points before one is accepted.
 REMEMBERED = 64
@@ -24,7 +26,10 @@ REMEMBERED = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One line of history.csv; row 0 is the initial guess. All counts are totals since the start."""
+    """One line of history.csv; row 0 is the initial guess. All counts are totals since the start.
+
+    ``solves`` is the sum of the last four before ``hessian_products``; a block of right-hand sides counts once.
+    """
 
     iteration: int
     objective: float
@@ -37,34 +42,58 @@ class Row:
     factorizations: int
     solves: int
     seconds: float
+    strength: float
+    forward_solves: int
+    adjoint_solves: int
+    tangent_solves: int
+    second_order_solves: int
+    hessian_products: int
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-class Recorder:
-    """Stands between a functional and an optimizer; counts from its creation on.
+@dataclass
+class Spent:
+    """Work on the state equation; that of preconditioners and inner products is not in it.
 
     Attributes:
+        first: of values, derivatives and linearizations. second: of products with a Hessian, and their number.
+    """
+
+    first: Work = field(default_factory=Work)
+    second: Work = field(default_factory=Work)
+    products: int = 0
+    evaluations: int = 0
+
+
+class Recorder:
+    """Stands between the model of a functional and an optimizer; counts from its creation on.
+
+    Attributes:
+        model: what is evaluated; another of the same parameter may take its place between two minimizations.
         rows: one for each iterate so far.
         m: the last iterate, None before the first.
     """
 
-    def __init__(self, functional: ReducedFunctional, on_row: Callable[[Row], None], stop: Callable[[], bool]) -> None:
-        self._functional = functional
+    def __init__(self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool]) -> None:
+        self.model = model
+        self.rows: list[Row] = []
+        self.m: np.ndarray | None = None
         self._on_row = on_row
         self._stop = stop
         self._terms: OrderedDict[bytes, Terms] = OrderedDict()
-        self._before = work.copy()
+        self._spent = Spent()
+        self._cg_iterations = 0  # of the minimizations before this one
         self._start = time.perf_counter()
-        self.rows: list[Row] = []
-        self.m: np.ndarray | None = None
 
-    def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
         if self._stop():
             raise Interrupted
-        terms, derivative = self._functional.terms_and_derivative(m)
+        with _counted(self._spent.first):
+            terms, derivative = self.model.functional.terms_and_derivative(m)
+        self._spent.evaluations += 1
         if not self.rows and not np.isfinite(terms.objective):
             raise InputError(f"the objective is {terms.objective} at the initial guess")
         self._terms[_digest(m)] = terms
@@ -72,26 +101,68 @@ class Recorder:
             self._terms.popitem(last=False)
         return terms.objective, derivative
 
+    def hessian(self, m: np.ndarray) -> Action:
+        """v ↦ the exact Hessian at m times v."""
+        return self._product(self.model.hessian, m)
+
+    def gauss_newton(self, m: np.ndarray) -> Action:
+        """v ↦ the Gauss–Newton Hessian at m times v."""
+        return self._product(self.model.gauss_newton, m)
+
     def accept(self, iterate: Iterate) -> None:
-        """The optimizer's callback."""
-        terms, spent = self._terms[_digest(iterate.m)], work.since(self._before)
+        """The optimizer's callback. The start of a further minimization is the end of the one before, and no row."""
+        if self.rows and iterate.iteration == 0:
+            self._cg_iterations = self.rows[-1].cg_iterations
+            return
+        terms = self._terms[_digest(iterate.m)]
         self.m = iterate.m
+        first, second = self._spent.first, self._spent.second
+        counts = (first.solves, first.adjoint_solves, second.solves, second.adjoint_solves)
         self.rows.append(
             Row(
-                iteration=iterate.iteration,
+                iteration=len(self.rows),
                 objective=terms.objective,
                 misfit=terms.misfit,
                 regularization=terms.regularization,
                 gradient_norm=iterate.gradient_norm,
                 step=iterate.step,
-                evaluations=iterate.evaluations,
-                cg_iterations=0,
-                factorizations=spent.factorizations,
-                solves=spent.solves + spent.adjoint_solves,
+                evaluations=self._spent.evaluations,
+                cg_iterations=self._cg_iterations + iterate.cg_iterations,
+                factorizations=first.factorizations + second.factorizations,
+                solves=sum(counts),
                 seconds=round(time.perf_counter() - self._start, 6),
+                strength=self.model.functional.strength,
+                forward_solves=counts[0],
+                adjoint_solves=counts[1],
+                tangent_solves=counts[2],
+                second_order_solves=counts[3],
+                hessian_products=self._spent.products,
             )
         )
         self._on_row(self.rows[-1])
+
+    def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
+        with _counted(self._spent.first):
+            action = linearize(m)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            if self._stop():
+                raise Interrupted
+            self._spent.products += 1
+            with _counted(self._spent.second):
+                return action(direction)
+
+        return product
+
+
+@contextmanager
+def _counted(total: Work) -> Iterator[None]:
+    """Add what the block spends."""
+    before = work.copy()
+    try:
+        yield
+    finally:
+        total.add(work.since(before))
 
 
 class Interrupted(Exception):

@@ -9,6 +9,7 @@ import numpy as np
 
 from pdeopt.inverse import Problem
 from pdeopt.run.fields import Fields
+from pdeopt.run.optimization import Settings
 from pdeopt.run.recorder import Row
 
 
@@ -37,9 +38,15 @@ class Reached:
 
 
 def summarize(
-    name: str, problem: Problem, last: Row, ending: Ending, reached: Reached, *, optimizer: str, solver: str | None
+    name: str,
+    problem: Problem,
+    last: Row,
+    ending: Ending,
+    reached: Reached,
+    settings: Settings,
+    solver: str | None,
 ) -> dict[str, Any]:
-    """The outcome of a run: ``name`` of the problem, ``last`` row of the history, names of optimizer and solver."""
+    """The outcome of a run: ``name`` of the problem, ``last`` row of the history, name of the solver."""
     return {
         "problem": name,
         "status": "stopped" if ending.status == "interrupted" else ending.status,
@@ -53,13 +60,18 @@ def summarize(
         "evaluations": last.evaluations,
         "factorizations": last.factorizations,
         "solves": last.solves,
+        "forward_solves": last.forward_solves,
+        "adjoint_solves": last.adjoint_solves,
+        "tangent_solves": last.tangent_solves,
+        "second_order_solves": last.second_order_solves,
         "seconds": last.seconds,
         "relative_error": reached.relative_error,
         "initial_relative_error": reached.initial_relative_error,
         **_noise(problem, last.misfit),
         "parameters": problem.parameter.size,
         "solver": solver,
-        "optimizer": optimizer,
+        "optimizer": settings.optimizer,
+        "inner_product": settings.inner_product,
         **reached.quantities,
     }
 

@@ -28,7 +28,7 @@ def stiffness(u, v, w):
 def slope(field, w):
     """The gradient (…, d, c, q) of a field; on facets its tangential part."""
     gradient = grad(field)
-    return gradient if "n" not in w else _tangential(gradient, w.n)
+    return gradient if "n" not in w else _tangential(gradient, w["n"])
 
 
 def total(product):

@@ -99,9 +99,17 @@ class Trail:
 
 
 def nearest(solutions: list[Solution], target: float) -> Solution:
-    """The solution whose misfit is closest to the target, as a quotient; the last where none is finite."""
+    """The solution whose misfit is closest to the target, as a quotient; the last where none is finite.
+
+    Where all are above, the strongest one whose misfit is within 10 % of the lowest: the last bit is bought dearly.
+    """
     finite = [one for one in solutions if math.isfinite(one.misfit) and math.isfinite(one.regularization)]
-    return min(reversed(finite), key=lambda one: abs(log_quotient(one.misfit, target)), default=solutions[-1])
+    if not finite:
+        return solutions[-1]
+    lowest = min(one.misfit for one in finite)
+    if lowest > target:
+        return max((one for one in finite if one.misfit <= 1.1 * lowest), key=lambda one: one.strength)
+    return min(reversed(finite), key=lambda one: abs(log_quotient(one.misfit, target)))
 
 
 def log_quotient(a: float, b: float) -> float:

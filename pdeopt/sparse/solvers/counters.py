@@ -27,5 +27,9 @@ class Work:
         """The work done after ``before`` was copied."""
         return Work(**{key: value - getattr(before, key) for key, value in asdict(self).items()})
 
+    def add(self, other: Work) -> None:
+        for key, value in asdict(other).items():
+            setattr(self, key, getattr(self, key) + value)
+
 
 work = Work()

@@ -1,0 +1,139 @@
+"""The compiled programs of a reduced functional: values, derivatives, and linear maps that are made once at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pdeopt.inverse.compiled import Compiled, real
+from pdeopt.inverse.misfit import AnyMisfit, observation_of
+from pdeopt.inverse.parametrization import Parametrization
+from pdeopt.inverse.regularization import Regularization
+from pdeopt.sparse import solve_errors
+
+#: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.
+Linear = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Programs:
+    """J(β, m) = misfit(u(m)) + β Σ regularization(m), and what is compiled of it. See `ReducedFunctional`.
+
+    A linearization stores everything that does not depend on the direction, the state and the adjoint state among it,
+    so that each product costs one solve with A (for the tangent) and one with Aᵀ (for the second adjoint).
+    """
+
+    state: Callable[[Any], jax.Array]
+    misfit: AnyMisfit
+    terms: tuple[Regularization, ...]
+    parametrization: Parametrization
+
+    @property
+    def plain_terms(self) -> tuple[Regularization, ...]:
+        """Those that state no operator."""
+        return tuple(term for term in self.terms if not hasattr(term, "operator"))
+
+    def objective(self, strength: jax.Array, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        coefficient = self.parametrization(m)
+        misfit = self.misfit(self.state(coefficient), coefficient)
+        regularization = strength * self._regularization(m)
+        return misfit + regularization, (misfit, regularization)
+
+    def predict(self, m: jax.Array) -> jax.Array:
+        coefficient = self.parametrization(m)
+        return observation_of(self.misfit)(self.state(coefficient), coefficient)
+
+    @cached_property
+    def value(self) -> Compiled:
+        return Compiled(self.objective)
+
+    @cached_property
+    def value_and_derivative(self) -> Compiled:
+        return Compiled(jax.value_and_grad(self.objective, argnums=1, has_aux=True))
+
+    @cached_property
+    def solution(self) -> Compiled:
+        return Compiled(lambda m: self.state(self.parametrization(m)))
+
+    @cached_property
+    def prediction(self) -> Compiled:
+        return Compiled(self.predict)
+
+    @cached_property
+    def prediction_tangent(self) -> Compiled:
+        return Compiled(lambda m, v: jax.jvp(self.predict, (m,), (v,))[1])
+
+    @cached_property
+    def prediction_adjoint(self) -> Compiled:
+        return Compiled(lambda m, w: jax.vjp(self.predict, m)[1](w)[0])
+
+    @cached_property
+    def misfit_hessian(self) -> Compiled:
+        """m ↦ the second derivative of the misfit: forward over reverse mode."""
+        return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
+
+    @cached_property
+    def jacobian_and_curvature(self) -> Compiled:
+        """m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there."""
+
+        def linearized(m: jax.Array) -> tuple[Linear, Linear]:
+            compared, jacobian = jax.linearize(self._compared, m)
+            return jacobian, jax.linearize(jax.grad(self._distance), compared)[1]
+
+        return Compiled(linearized)
+
+    @cached_property
+    def regularization_hessian(self) -> Compiled:
+        """m ↦ the second derivative of all terms."""
+        return Compiled(lambda m: jax.linearize(jax.grad(self._regularization), m)[1])
+
+    @cached_property
+    def plain_hessian(self) -> Compiled:
+        """m ↦ the same of those terms that state no operator."""
+        return Compiled(lambda m: jax.linearize(jax.grad(self._plain_terms), m)[1])
+
+    def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
+        return _on_host(self._apply, linear, direction)
+
+    def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
+        """Jᵀ φ″ J v."""
+        return _on_host(self._apply_gauss_newton, linear, direction)
+
+    @cached_property
+    def _apply(self) -> Callable[[Linear, jax.Array], jax.Array]:
+        return jax.jit(lambda linear, v: linear(v))
+
+    @cached_property
+    def _apply_gauss_newton(self) -> Callable[[tuple[Linear, Linear], jax.Array], jax.Array]:
+        def product(linear: tuple[Linear, Linear], v: jax.Array) -> jax.Array:
+            jacobian, curvature = linear
+            return jax.linear_transpose(jacobian, v)(curvature(jacobian(v)))[0]
+
+        return jax.jit(product)
+
+    def _compared(self, m: jax.Array) -> Any:
+        """What the misfit compares: its observation; of a plain function, the state and the coefficient."""
+        if hasattr(self.misfit, "distance"):
+            return self.predict(m)
+        coefficient = self.parametrization(m)
+        return self.state(coefficient), coefficient
+
+    def _distance(self, compared: Any) -> jax.Array:
+        return self.misfit.distance(compared) if hasattr(self.misfit, "distance") else self.misfit(*compared)
+
+    def _regularization(self, m: jax.Array) -> jax.Array:
+        return sum((term(m) for term in self.terms), jnp.zeros(()))
+
+    def _plain_terms(self, m: jax.Array) -> jax.Array:
+        return sum((term(m) for term in self.plain_terms), jnp.zeros(()))
+
+
+def _on_host(program: Callable[..., jax.Array], linear: Any, direction: np.ndarray) -> np.ndarray:
+    with solve_errors():
+        return np.asarray(program(linear, real(direction)))

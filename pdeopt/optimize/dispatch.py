@@ -1,0 +1,111 @@
+"""All minimizers behind one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from pdeopt.optimize.bounds import Bound, full_bounds
+from pdeopt.optimize.inner_product import InnerProduct, euclidean
+from pdeopt.optimize.newton import NewtonSettings, minimize_newton
+from pdeopt.optimize.objective import Action, Differentiable, Preconditioner, hessian_of
+from pdeopt.optimize.result import Iterate, Result
+from pdeopt.optimize.scipy_methods import METHODS, minimize_scipy
+from pdeopt.optimize.trace import Finished, Goals, Trace
+
+#: What `minimize` takes, ours first.
+OPTIMIZERS = ("l-bfgs-b", "newton-cg", "gauss-newton", *(name for name in METHODS if name != "l-bfgs-b"))
+
+
+def minimize(
+    objective: Differentiable,
+    initial: np.ndarray,
+    *,
+    optimizer: str = "l-bfgs-b",
+    inner_product: InnerProduct | None = None,
+    preconditioner: Preconditioner | None = None,
+    bounds: tuple[Bound, Bound] | None = None,
+    max_iterations: int = 200,
+    gradient_tolerance: float = 1e-4,
+    absolute_gradient_tolerance: float = 0.0,
+    objective_tolerance: float = 1e-9,
+    gauss_newton_steps: int = 5,
+    max_cg_iterations: int = 500,
+    recycled: int = 40,
+    accuracy: float = 1e-13,
+    callback: Callable[[Iterate], None] | None = None,
+) -> Result:
+    """Minimize J(m), from ``initial``, within bounds.
+
+    Args:
+        objective: a `ReducedFunctional`, or an `Objective` of callables.
+        initial: (p,), projected onto the bounds.
+        optimizer: a name of `OPTIMIZERS`:
+            "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
+            "newton-cg", inexact Newton with exact Hessian products, and bounds: Eisenstat–Walker forcing, truncation at
+            negative curvature, Armijo's rule along the projection arc (Bertsekas 1982); its first steps are
+            Gauss–Newton's where the objective has that;
+            "gauss-newton", the same with the Gauss–Newton Hessian throughout;
+            or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
+            "dogleg".
+        inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
+        preconditioner: of the Newton systems; the inverse of the inner product's matrix where None.
+        bounds: (lower, upper), numbers or arrays (p,); None where there is none.
+        max_iterations: at most so many; then the status is "stopped".
+        gradient_tolerance: converged when the norm of the projected gradient has fallen by this factor.
+        absolute_gradient_tolerance: or below this.
+        objective_tolerance: or when an iteration changes J by no more than this, relative.
+        gauss_newton_steps: of newton-cg, before it uses the full Hessian.
+        max_cg_iterations: in one Newton system. recycled: products with a Hessian kept to precondition the next one.
+        accuracy: relative accuracy of J (of its solver): decreases below it are not told from rounding.
+        callback: called with every `Iterate`, first with the initial guess. StopIteration raised in it ends the
+            minimization with the status "stopped"; any other exception passes through.
+
+    Raises:
+        ValueError: for a name that is unknown, bounds that cross or that the method or the inner product cannot keep,
+            and an objective without the Hessian that the method needs.
+    """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
+    start = np.array(initial, float)
+    limits = full_bounds(bounds, len(start))
+    product = euclidean(len(start)) if inner_product is None else inner_product
+    _check_product(product, limits)
+    goals = Goals(gradient_tolerance, absolute_gradient_tolerance, objective_tolerance, max_iterations)
+    trace = Trace(objective, product, limits, goals, callback)
+    if optimizer in METHODS:
+        run = partial(minimize_scipy, trace, optimizer)
+    else:
+        settings = NewtonSettings(
+            hessian=hessian_of(objective, "hessian" if optimizer == "newton-cg" else "gauss_newton", optimizer),
+            first=getattr(objective, "gauss_newton", None),
+            first_iterations=gauss_newton_steps,
+            preconditioner=preconditioner or _riesz(product),
+            max_cg_iterations=max_cg_iterations,
+            memory=recycled,
+            accuracy=accuracy,
+        )
+        run = partial(minimize_newton, trace, settings)
+    try:
+        trace.start(np.clip(start, *limits))
+        run()
+    except Finished as end:
+        return trace.result(end)
+    raise AssertionError("a method returned without a reason")
+
+
+def _riesz(product: InnerProduct) -> Preconditioner:
+    def at(m: np.ndarray, free: np.ndarray) -> Action:
+        return lambda residual: np.where(free, product.gradient(residual), 0.0)
+
+    return at
+
+
+def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:
+    """Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing."""
+    if product.weights is None and any(np.isfinite(limit).any() for limit in limits):
+        raise ValueError(
+            f"the inner product {product.name!r} mixes entries, so that bounds cannot be kept in it; use l2-lumped"
+        )

@@ -1,0 +1,50 @@
+"""What is minimized, as callables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+#: v (p,) ↦ (p,), linear and symmetric.
+Action = Callable[[np.ndarray], np.ndarray]
+
+
+class Differentiable(Protocol):
+    """The least that `minimize` needs; a `ReducedFunctional` and an `Objective` have it."""
+
+    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A function to minimize, where it is no `ReducedFunctional`.
+
+    Attributes:
+        value_and_derivative: m (p,) ↦ (J, ∂J/∂m).
+        hessian: m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; for Newton's method and SciPy's trust-region methods.
+        gauss_newton: m ↦ (v ↦ its Gauss–Newton part), positive semidefinite.
+    """
+
+    value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
+    hessian: Callable[[np.ndarray], Action] | None = None
+    gauss_newton: Callable[[np.ndarray], Action] | None = None
+
+
+class Preconditioner(Protocol):
+    """Approximates the inverse of the Hessian at m."""
+
+    def __call__(self, m: np.ndarray, free: np.ndarray) -> Action:
+        """At m (p,), of the entries where ``free`` (p,) is True: maps a residual that vanishes elsewhere to a step that
+        vanishes elsewhere, symmetric and positive definite between such vectors."""
+        ...
+
+
+def hessian_of(objective: Differentiable, name: str, optimizer: str) -> Callable[[np.ndarray], Action]:
+    """Its method ``hessian`` or ``gauss_newton``; raises ValueError where it has none."""
+    found = getattr(objective, name, None)
+    if found is None:
+        raise ValueError(f"{optimizer} needs {name}(m), which returns v ↦ Hv; the objective has none; use l-bfgs-b")
+    return found
