@@ -87,6 +87,18 @@ def test_lagged_diffusivity_lies_above_the_hessian(term, p):
     assert np.linalg.eigvalsh(above).max() > 1e-3  # they do differ
 
 
+@cases(VARIATIONS)
+def test_the_primal_dual_operator_lies_between_lagged_diffusivity_and_the_hessian(term, p):
+    m, before = random(p), 0.5 * random(p)
+    none = term.first_dual(m)
+    np.testing.assert_allclose(term.operator(m, none).toarray(), term.operator(m).toarray(), atol=1e-12)
+    exact = term.next_dual(none, m, m)  # ∇m / √(|∇m|² + ε²)
+    hessian = np.asarray(jax.hessian(term)(jnp.asarray(m)))
+    np.testing.assert_allclose(term.operator(m, exact).toarray(), hessian, atol=1e-12 * np.abs(hessian).max())
+    R = term.operator(m, term.next_dual(none, before, m)).toarray()  # of another point: |w| ≤ 1 is what counts
+    assert np.linalg.eigvalsh(R).min() > -1e-12 * np.abs(R).max()
+
+
 @cases(ALL)
 def test_operators_are_sparse_symmetric_and_see_all_but_the_stated_null_space(term, p):
     R = term.operator(random(p))
