@@ -9,10 +9,11 @@ where the temperature u, piecewise linear, solves
     −Δu = f  in Ω,      u = 0  on ∂Ω.
 
 Without discretization the solution is f* = sin πx sin πy / (1 + 4 α π⁴), so that the error of the control can be told
-(``control_error`` in summary.json, in L²). The function d is integrated as it is; since only its part in the space of u
-acts on f, its L² projection takes its place, and J differs by a constant. Counts of iterations do not depend on the mesh
-where the optimizer works in the inner product of L², not even where cells differ twentyfold in size (``--graded``);
-with the Euclidean one they do (Schwedes, Ham, Funke, Piggott: Mesh Dependence in PDE-Constrained Optimisation, 2017).
+(``control_error`` in summary.json, in L²). The function d is integrated as it is; since only its part in the space of
+u acts on f, its L² projection takes its place, and J differs by a constant. Counts of iterations do not depend on the
+mesh where the optimizer works in the inner product of L², not even where cells differ twentyfold in size
+(``--graded``); with the Euclidean one they do (Schwedes, Ham, Funke, Piggott: Mesh Dependence in PDE-Constrained
+Optimisation, Springer 2017).
 """
 
 from typing import Annotated

@@ -84,9 +84,10 @@ def draw_points(axes: Axes, surface: Surface | None, points: np.ndarray | None) 
 
 
 def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label: str) -> None:
-    """Fields along a boundary curve; truth first, thick and light."""
+    """Fields along a boundary curve; what is compared with first, thick and light."""
     styles: dict[str, dict[str, Any]] = {
         "truth": {"color": "0.65", "linewidth": 4},
+        "exact": {"color": "0.65", "linewidth": 4},
         "initial guess": {"color": "0.4", "linestyle": ":"},
     }
     for name, drawn in curves.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import Problem
+from pdeopt.inverse import FieldMisfit, Problem
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.placement import CELLS, Placement, place_field, place_parameter
 
@@ -19,7 +19,9 @@ class Fields:
 
     Attributes:
         parameter: m (p,). coefficient, initial: physical, (p,). truth: the same, or None.
-        state: (n,) or (n, r). data, predicted, noise: of the data's shape, noise possibly one number.
+        state: (n,) or (n, r).
+        data, predicted, noise: of the data's shape, noise possibly one number; None where the misfit has none.
+        kind: what the data are: "samples", a "field" with the degrees of freedom of the state, "" for none.
         points: (d, k), or None. p: (d, vertices). t: (vertices of a cell, cells). cell: a name of `CELLS`, or "".
         at: where the parameter sits. state_at: where the state sits, None where that is not known.
         label, data_label: names with units.
@@ -30,9 +32,10 @@ class Fields:
     initial: np.ndarray
     truth: np.ndarray | None
     state: np.ndarray
-    data: np.ndarray
-    predicted: np.ndarray
-    noise: np.ndarray
+    data: np.ndarray | None
+    predicted: np.ndarray | None
+    noise: np.ndarray | None
+    kind: str
     points: np.ndarray | None
     p: np.ndarray
     t: np.ndarray
@@ -42,24 +45,32 @@ class Fields:
     label: str
     data_label: str
 
+    @property
+    def is_control(self) -> bool:
+        """A state is wanted: nothing was measured, and nothing is reconstructed."""
+        return self.kind == FIELD and self.noise is None
 
+
+SAMPLES, FIELD, NOTHING = "samples", "field", ""
 ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "data", "predicted", "noise", "points", "p", "t")
-TEXTS = ("cell", "label", "data_label")
+TEXTS = ("cell", "label", "data_label", "kind")
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     """Everything that is drawn, at the parameter m."""
     functional, mesh = problem.functional, problem.parameter.space.mesh
-    state = functional.solution(m)
+    state, misfit = functional.solution(m), functional.misfit
+    data = getattr(misfit, "data", None)
     return Fields(
         parameter=np.asarray(m),
         coefficient=functional.coefficient(m),
         initial=functional.coefficient(problem.initial),
         truth=problem.truth,
         state=state,
-        data=functional.misfit.data,
-        predicted=functional.prediction(m),
-        noise=functional.misfit.noise,
+        data=data,
+        predicted=None if data is None else functional.prediction(m),
+        noise=getattr(misfit, "noise", None),
+        kind=NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES,
         points=problem.points,
         p=mesh.p,
         t=mesh.t,
@@ -79,6 +90,7 @@ def read_fields(path: Path) -> Fields:
     """What `write_fields` wrote."""
     with np.load(path) as file:
         arrays = dict(file)
+    arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another
     given: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS} | {name: str(arrays[name]) for name in TEXTS}
     state_at = Placement.from_arrays("state_at", arrays) if "state_at_kind" in arrays else None
     return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at)

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.run.directory import atomic
-from pdeopt.run.fields import Fields
+from pdeopt.run.fields import FIELD, Fields
+from pdeopt.run.placement import Placement
 
 #: scikit-fem numbers the vertices of a hexahedron in another order than VTK.
 VTK_ORDER = {"hexahedron": [0, 3, 6, 2, 1, 5, 7, 4]}
 
 
 def write_mesh(path: Path, fields: Fields) -> bool:
-    """Write coefficient, truth, error and state as point or cell data; False where there is nothing to write.
+    """Write coefficient, truth, error, state and a target state as cell or point data; False where there are none.
 
     A coefficient on a boundary is left out (result.npz has it), as is a state whose space is not known.
     """
@@ -42,11 +43,18 @@ def _data(fields: Fields) -> dict[str, dict[str, np.ndarray]]:
             target["truth"] = _padded(fields, fields.at.drawn(fields.truth))
             target["error"] = target["coefficient"] - target["truth"]
     if fields.state_at is not None:
-        columns = fields.state.reshape(len(fields.state), -1).T
-        for k, column in enumerate(columns):
-            name = "state" if len(columns) == 1 else f"state_{k + 1}"
-            data[fields.state_at.kind][name] = _padded(fields, fields.state_at.drawn(column))
+        given = {"state": fields.state} | ({"target": fields.data} if fields.kind == FIELD else {})
+        for name, values in given.items():
+            data[fields.state_at.kind] |= _columns(fields, fields.state_at, name, values)
     return data
+
+
+def _columns(fields: Fields, at: Placement, name: str, values: np.ndarray | None) -> dict[str, np.ndarray]:
+    """One array an experiment."""
+    assert values is not None
+    columns = values.reshape(len(values), -1).T
+    names = [name] if len(columns) == 1 else [f"{name}_{k + 1}" for k in range(len(columns))]
+    return {key: _padded(fields, at.drawn(column)) for key, column in zip(names, columns, strict=True)}
 
 
 def _padded(fields: Fields, values: np.ndarray) -> np.ndarray:

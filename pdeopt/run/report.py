@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pdeopt.inverse.problem import SUMMARY_NAMES
+
 if TYPE_CHECKING:
     from pdeopt.run.checking import Check
 
@@ -43,6 +45,7 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
     if summary["relative_error"] is not None:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
+    lines += [(name, f"{value:.6g}") for name, value in summary.items() if name not in SUMMARY_NAMES]
     work = f"{summary['iterations']} iterations, {summary['evaluations']} evaluations"
     solves = f"{summary['factorizations']} factorizations, {summary['solves']} solves"
     return [*lines, ("work", f"{work}, {solves}"), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]

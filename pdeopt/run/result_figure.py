@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pdeopt.run.field_axes import (
     draw_points,
     symmetric_scale,
 )
-from pdeopt.run.fields import Fields
+from pdeopt.run.fields import FIELD, Fields
 from pdeopt.run.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
 from pdeopt.run.surface import Surface, surface_of
 
@@ -26,7 +27,7 @@ SCATTERED = 20_000
 
 
 def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
-    """Top: the coefficient. Bottom: data fit, residuals, and the state where its place is known."""
+    """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
     surface = surface_of(fields.p, fields.t, fields.cell)
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary))
@@ -52,24 +53,40 @@ def headline(summary: dict[str, Any]) -> str:
     return ",  ".join(parts)
 
 
+@dataclass(frozen=True)
+class Words:
+    """What the coefficient is called: nothing is reconstructed where a state is wanted."""
+
+    known: str
+    found: str
+
+    @classmethod
+    def of(cls, fields: Fields) -> Words:
+        return cls("exact", "result") if fields.is_control else cls("truth", "reconstruction")
+
+    @property
+    def error(self) -> str:
+        return f"{self.found} − {self.known}"
+
+
 def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
-    reconstruction = fields.at.drawn(fields.coefficient)
+    words, found = Words.of(fields), fields.at.drawn(fields.coefficient)
+    panels = _compared(fields, words)
+    axes = figure.subplots(1, len(panels) + (fields.truth is not None), squeeze=False)[0]
+    scale = common_scale(*panels.values())
     note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
-    if fields.truth is None:
-        initial = fields.at.drawn(fields.initial)
-        axes = figure.subplots(1, 2)
-        scale = common_scale(initial, reconstruction)
-        _colored(figure, axes[0], canvas, initial, scale, f"initial guess{note}", fields.label)
-        _colored(figure, axes[1], canvas, reconstruction, scale, f"reconstruction{note}", fields.label)
-    else:
-        truth = fields.at.drawn(fields.truth)
-        axes = figure.subplots(1, 3)
-        scale = common_scale(truth, reconstruction)
-        _colored(figure, axes[0], canvas, truth, scale, f"truth{note}", fields.label)
-        _colored(figure, axes[1], canvas, reconstruction, scale, f"reconstruction{note}", fields.label)
-        error, title = reconstruction - truth, "reconstruction − truth"
-        _colored(figure, axes[2], canvas, error, symmetric_scale(error), title, f"error of {fields.label}", ERROR_MAP)
-    draw_points(axes[1], canvas.surface, fields.points)
+    for one, (name, drawn) in zip(axes, panels.items(), strict=False):
+        _colored(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
+    if fields.truth is not None:
+        error, label = found - panels[words.known], f"error of {fields.label}"
+        _colored(figure, axes[2], canvas, error, symmetric_scale(error), words.error, label, ERROR_MAP)
+    draw_points(axes[len(panels) - 1], canvas.surface, fields.points)
+
+
+def _compared(fields: Fields, words: Words) -> dict[str, np.ndarray]:
+    """Name → what is drawn of the coefficient, the result last."""
+    given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
+    return {name: fields.at.drawn(values) for name, values in (given | {words.found: fields.coefficient}).items()}
 
 
 def _colored(
@@ -89,9 +106,10 @@ def _colored(
 
 
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
-    curves = {"initial guess": fields.initial, "reconstruction": fields.coefficient}
+    words = Words.of(fields)
+    curves = {"initial guess": fields.initial, words.found: fields.coefficient}
     if fields.truth is not None:
-        curves = {"truth": fields.truth, **curves}
+        curves = {words.known: fields.truth, **curves}
     drawn = {name: fields.at.drawn(values) for name, values in curves.items()}
     widths = [1] if fields.truth is None else [2, 1]
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
@@ -99,45 +117,99 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     axes[0].set_title("coefficient on the boundary")
     if fields.truth is not None:
         axes[1].axhline(0, color="0.7", linewidth=0.8)
-        axes[1].plot(fields.at.abscissa, drawn["reconstruction"] - drawn["truth"], color=ORANGE)
-        axes[1].set(xlabel=fields.at.abscissa_label, ylabel=f"error of {fields.label}", title="reconstruction − truth")
+        axes[1].plot(fields.at.abscissa, drawn[words.found] - drawn[words.known], color=ORANGE)
+        axes[1].set(xlabel=fields.at.abscissa_label, ylabel=f"error of {fields.label}", title=words.error)
 
 
 def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> None:
+    """The state beside what it is compared with: panels of the same kind for a field, a scatter for samples."""
     canvas = Canvas(fields.state_at, surface) if fields.state_at is not None else None
-    drawable = canvas is not None and canvas.can_draw
-    axes = figure.subplots(1, 3 if drawable else 2)
-    _data_fit(axes[0], fields)
-    _residuals(axes[1], fields)
-    if drawable:
-        assert canvas is not None
-        columns = fields.state.reshape(len(fields.state), -1)
-        drawn = canvas.at.drawn(columns[:, 0])
-        title = "state" if columns.shape[1] == 1 else f"state, experiment 1 of {columns.shape[1]}"
-        _colored(figure, axes[2], canvas, drawn, common_scale(drawn), title, "state u", "cividis")
-        draw_points(axes[2], canvas.surface, fields.points)
+    if canvas is not None and not canvas.can_draw:
+        canvas = None
+    if fields.kind == FIELD and canvas is not None:
+        _target_fields(figure, fields, canvas)
+        return
+    panels = 0 if fields.data is None else 2
+    if panels + (canvas is not None) == 0:
+        return
+    axes = figure.subplots(1, panels + (canvas is not None), squeeze=False)[0]
+    if fields.data is not None:
+        _data_fit(axes[0], fields)
+        _residuals(axes[1], fields)
+    if canvas is not None:
+        drawn = canvas.at.drawn(_first(fields.state))
+        _colored(figure, axes[-1], canvas, drawn, common_scale(drawn), _state_title(fields), "state u", "cividis")
+        draw_points(axes[-1], canvas.surface, fields.points)
+
+
+def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
+    """The target, the state, and how they differ."""
+    assert fields.data is not None
+    target, state = canvas.at.drawn(_first(fields.data)), canvas.at.drawn(_first(fields.state))
+    name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
+    axes = figure.subplots(1, 3)
+    _colored(figure, axes[0], canvas, target, scale, name, label, "cividis")
+    _colored(figure, axes[1], canvas, state, scale, _state_title(fields), label, "cividis")
+    gap, title = state - target, f"state − {name}"
+    if fields.noise is not None:
+        title += f", σ = {_level(fields.noise):.2g}"
+    _colored(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
+
+
+def _first(values: np.ndarray) -> np.ndarray:
+    """Of the first experiment."""
+    return values.reshape(len(values), -1)[:, 0]
+
+
+def _state_title(fields: Fields) -> str:
+    experiments = fields.state.size // len(fields.state)
+    return "state" if experiments == 1 else f"state, experiment 1 of {experiments}"
+
+
+def _aim(fields: Fields) -> str:
+    """What the data are called."""
+    return "target" if fields.noise is None else "measured"
+
+
+def _level(noise: np.ndarray) -> float:
+    """The mean standard deviation of what is not exact."""
+    return float(np.mean(noise, where=noise > 0))
 
 
 def _data_fit(axes: Axes, fields: Fields) -> None:
-    measured, predicted = fields.data.ravel(), fields.predicted.ravel()
-    thin = slice(None, None, -(-len(measured) // SCATTERED))
-    ends = [min(measured.min(), predicted.min()), max(measured.max(), predicted.max())]
-    axes.plot(ends, ends, color="0.4", linewidth=1, label="predicted = measured")
-    size = 14 if len(measured) < 500 else 4
-    axes.scatter(measured[thin], predicted[thin], s=size, alpha=0.6, linewidths=0, color=BLUE, rasterized=True)
-    axes.set(xlabel=f"measured {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
+    assert fields.data is not None
+    assert fields.predicted is not None
+    given, predicted, name = fields.data.ravel(), fields.predicted.ravel(), _aim(fields)
+    thin = slice(None, None, -(-len(given) // SCATTERED))
+    ends = [min(given.min(), predicted.min()), max(given.max(), predicted.max())]
+    axes.plot(ends, ends, color="0.4", linewidth=1, label=f"predicted = {name}")
+    size = 14 if len(given) < 500 else 4
+    axes.scatter(given[thin], predicted[thin], s=size, alpha=0.6, linewidths=0, color=BLUE, rasterized=True)
+    axes.set(xlabel=f"{name} {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
     axes.locator_params(nbins=6)
     axes.legend(loc="upper left")
 
 
 def _residuals(axes: Axes, fields: Fields) -> None:
-    """The histogram of the residuals in noise levels, against the normal density that noise alone would give."""
-    residual = ((fields.predicted - fields.data) / fields.noise).ravel()
-    reach = float(np.clip(1.05 * np.abs(residual).max(initial=0), 4, 12))
-    bins = np.linspace(-reach, reach, int(np.clip(len(residual) ** 0.5, 9, 61)))
-    axes.hist(np.clip(residual, -reach, reach), bins=list(bins), density=True, color=BLUE, alpha=0.6)
+    """The histogram of the residuals: in noise levels, against the density of noise alone, where noise is known."""
+    assert fields.data is not None
+    assert fields.predicted is not None
+    residual = fields.predicted - fields.data
+    if fields.noise is None:
+        axes.hist(residual.ravel(), bins=_bins(residual), density=True, color=BLUE, alpha=0.6)
+        axes.set(xlabel=f"predicted − target {fields.data_label}", ylabel="density", title="residuals")
+        return
+    sigma = np.broadcast_to(fields.noise, residual.shape)
+    scaled = residual[sigma > 0] / sigma[sigma > 0]
+    reach = float(np.clip(1.05 * np.abs(scaled).max(initial=0), 4, 12))
+    edges = list(np.linspace(-reach, reach, _bins(scaled)))
+    axes.hist(np.clip(scaled, -reach, reach), bins=edges, density=True, color=BLUE, alpha=0.6)
     x = np.linspace(-reach, reach, 200)
     axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="noise alone")
-    level = np.mean(fields.noise)
-    axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=f"residuals, σ = {level:.2g} (noise level)")
+    title = f"residuals, σ = {_level(fields.noise):.2g} (noise level)"
+    axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
     axes.legend(loc="upper left")
+
+
+def _bins(values: np.ndarray) -> int:
+    return int(np.clip(values.size**0.5, 9, 61))

@@ -82,7 +82,7 @@ def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
     noise, expected = getattr(given, "noise", None), getattr(given, "expected", None)
     data = getattr(given, "data", None)
     return {
-        "noise_level": None if noise is None else float(np.mean(noise)),
+        "noise_level": None if noise is None else float(np.mean(noise, where=noise > 0)),  # 0 where data are exact
         "expected_misfit": expected,
         "discrepancy": misfit / expected if expected else None,
         "data": None if data is None else int(np.size(data)),
