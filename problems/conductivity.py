@@ -44,9 +44,6 @@ INCLUSIONS = (
     ((0.70, 0.70, 0.45), 0.13, np.log(0.4)),
     ((0.62, 0.28, 0.55), 0.16, np.log(2.0)),
 )
-EDGE = 0.03  # width of the transition at the rim of an inclusion
-
-
 SOURCE = 10.0  # A/m³
 
 
@@ -60,12 +57,13 @@ def source(v, w):
     return SOURCE * v
 
 
-def true_log_conductivity(x):
-    """m at points x (d, …): a smooth step from each inclusion to the background."""
+def true_log_conductivity(x, edge):
+    """m at points x (d, …): a step from each inclusion to the background, smoothed over the width ``edge``."""
     m = np.zeros(x.shape[1:])
     for center, radius, value in INCLUSIONS:
         offset = x - np.reshape(center[: len(x)], (-1,) + (1,) * (x.ndim - 1))
-        m += 0.5 * value * (1 - np.tanh((np.linalg.norm(offset, axis=0) - radius) / EDGE))
+        depth = radius - np.linalg.norm(offset, axis=0)
+        m += value * (0.5 * (1 + np.tanh(depth / edge)) if edge > 0 else depth > 0)
     return m
 
 
@@ -83,10 +81,10 @@ def state_equation(V, conductivity, solver="auto"):
     return LinearStateEquation(lambda kappa: (conduction.assemble(V, k=conductivity(kappa)), loads), voltages, solver)
 
 
-def simulated_potentials(dim, n, points):
+def simulated_potentials(dim, n, points, edge):
     """Clean data (k, d + 1) at ``points``: quadratic elements on a finer mesh, the exact coefficient."""
     V = FunctionSpace(unit_mesh(dim, 3 * n // 2 + 1), (skfem.ElementTriP2 if dim == 2 else skfem.ElementTetP2)())
-    potentials = state_equation(V, lambda _: lambda x: np.exp(true_log_conductivity(np.asarray(x))))(None)
+    potentials = state_equation(V, lambda _: lambda x: np.exp(true_log_conductivity(np.asarray(x), edge)))(None)
     return np.asarray(V.point_evaluation(points) @ potentials)
 
 
@@ -103,6 +101,7 @@ def build(
     n: Annotated[int | None, "cells along a side (default 64 in 2-D, 12 in 3-D)"] = None,
     data: Annotated[Literal["interior", "points"], "at all interior vertices, or on a grid of sensors"] = "interior",
     sensors: Annotated[int, "sensors along each axis, for --data points"] = 16,
+    edge: Annotated[float, "width of the rim of an inclusion; 0 for a sharp one"] = 0.03,
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["tv", "h1", "tikhonov"] | None, "its kind (default tv, in 3-D h1)"] = None,
@@ -112,12 +111,12 @@ def build(
 ) -> Problem:
     """Several inclusions in a conductor, from noisy potentials."""
     n = {2: 64, 3: 12}[dim] if n is None else n
-    if n < 2 or sensors < 1:
-        raise InputError(f"n is {n} and sensors {sensors}; expected at least 2 cells and 1 sensor along a side")
+    if n < 2 or sensors < 1 or not edge >= 0:
+        raise InputError(f"n is {n}, sensors {sensors}, edge {edge}; expected at least 2 cells, 1 sensor and 0")
     mesh = unit_mesh(dim, n)
     V = FunctionSpace(mesh, (skfem.ElementTriP1 if dim == 2 else skfem.ElementTetP1)())
     points = measurement_points(mesh, data, sensors)
-    measured, sigma = add_noise(simulated_potentials(dim, n, points), noise, seed)
+    measured, sigma = add_noise(simulated_potentials(dim, n, points, edge), noise, seed)
     kinds = {"tv": (total_variation, 500.0), "h1": (h1, 50.0 if dim == 2 else 200.0), "tikhonov": (tikhonov, 3000.0)}
     term, default_weight = kinds[regularization or {2: "tv", 3: "h1"}[dim]]
     parametrization = Log()
@@ -131,7 +130,7 @@ def build(
         functional,
         initial=np.full(V.n, parametrization.inverse(background)),
         parameter=Parameter(V, "conductivity κ (S/m)"),
-        truth=np.exp(V.nodal(true_log_conductivity)),
+        truth=np.exp(V.nodal(lambda x: true_log_conductivity(x, edge))),
         data_label="potential u (V)",
         points=points,
     )
