@@ -1,0 +1,193 @@
+"""The problems whose numbers are known from elsewhere, against those numbers; what needs no optimizer.
+
+Minima come from a direct solve of the optimality system, assembled by scikit-fem, so that no derivative is trusted.
+"""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+import skfem
+from skfem.helpers import dot, grad
+
+from pdeopt.inverse import InputError
+from pdeopt.run.loading import load_build, problem_files
+
+
+def build(name, **options):
+    return load_build(problem_files()[name])(**options)
+
+
+@skfem.BilinearForm
+def stiffness(u, v, _):
+    return dot(grad(u), grad(v))
+
+
+@skfem.BilinearForm
+def mass(u, v, _):
+    return u * v
+
+
+def riesz_norm(problem, derivative):
+    """The norm of the gradient in L², with the consistent mass matrix."""
+    M = mass.assemble(problem.parameter.space.basis).tocsc()
+    return np.sqrt(derivative @ spla.spsolve(M, derivative))
+
+
+def optimal_control(state, control, moments, alpha):
+    """The minimizer of ½ ∫ (y − d)² + ½ α ∫ u² subject to −Δy = u, y = 0 on the boundary, by its optimality system.
+
+    Args:
+        state, control: scikit-fem bases with the same quadrature. moments: ∫ d φ_i for the state's basis.
+    """
+    inside = np.setdiff1d(np.arange(state.N), state.get_dofs().flatten())
+    K, M = stiffness.assemble(state)[inside][:, inside], mass.assemble(state)[inside][:, inside]
+    B, Q = mass.assemble(control, state)[inside], mass.assemble(control)
+    system = sp.bmat([[M, None, K], [None, alpha * Q, -B.T], [K, -B, None]]).tocsc()
+    zero = np.zeros(control.N), np.zeros(len(inside))
+    return spla.spsolve(system, np.concatenate([moments[inside], *zero]))[len(inside) : len(inside) + control.N]
+
+
+# --- poisson_control ---------------------------------------------------------------------------------------------
+
+
+def test_optimal_control_starts_where_independent_codes_do():
+    problem = build("poisson_control")
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.122402492964150, rel=1e-12)
+    assert riesz_norm(problem, derivative) == pytest.approx(0.00616921129256574, rel=1e-12)
+
+
+def test_optimal_control_has_the_known_minimum():
+    problem = build("poisson_control")
+    basis, J = problem.parameter.space.basis, problem.functional
+    control = optimal_control(basis, basis, mass.assemble(basis) @ J.misfit.data, 1e-6)
+    objective, derivative = J.value_and_derivative(control)
+    assert objective == pytest.approx(7.825016181587e-4, rel=1e-9)
+    assert riesz_norm(problem, derivative) < 1e-12
+
+
+def test_the_default_tolerance_of_optimal_control_is_enough():
+    """J − J* ≤ ‖∇J‖² / (2α), since the Hessian is at least α in L²."""
+    problem = build("poisson_control")
+    gradient_norm = problem.gradient_tolerance * 0.00616921129256574
+    assert gradient_norm**2 / (2 * 1e-6) < 1e-9 * 7.825016181587e-4
+
+
+# --- poisson_mother ----------------------------------------------------------------------------------------------
+
+
+def exact_minimizer(problem):
+    """With ∫ d φ_i integrated by a rule of order 8: what the projection of d onto the space of u stands for."""
+    state = skfem.CellBasis(problem.state_space.mesh, skfem.ElementTriP1(), intorder=8)
+    wanted = skfem.LinearForm(lambda v, w: np.sin(np.pi * w.x[0]) * np.sin(np.pi * w.x[1]) / (2 * np.pi**2) * v)
+    return optimal_control(state, state.with_element(skfem.ElementTriP0()), wanted.assemble(state), 1e-6)
+
+
+@pytest.mark.parametrize(("n", "error"), [(16, 3.79e-2), (32, 1.71e-2), (64, 8.28e-3), (128, 4.10e-3)])
+def test_the_mother_problem_has_the_known_error(n, error):
+    problem = build("poisson_mother", n=n)
+    control = exact_minimizer(problem)
+    assert problem.measure(control)["control_error"] == pytest.approx(error, rel=0.005)
+    derivative = problem.functional.derivative(control)
+    assert riesz_norm(problem, derivative) < 1e-3 * problem.absolute_gradient_tolerance
+
+
+def test_the_error_of_the_control_is_that_of_an_accurate_rule():
+    problem = build("poisson_mother", n=8)
+    basis = skfem.CellBasis(problem.state_space.mesh, skfem.ElementTriP0(), intorder=12)
+    f = np.random.default_rng(0).standard_normal(basis.N)
+    scale = 1 + 4 * 1e-6 * np.pi**4
+    gap = skfem.Functional(lambda w: (w["f"] - np.sin(np.pi * w.x[0]) * np.sin(np.pi * w.x[1]) / scale) ** 2)
+    expected = np.sqrt(gap.assemble(basis, f=basis.interpolate(f)))
+    assert problem.measure(f)["control_error"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_cells_of_the_graded_mesh_differ_twentyfold():
+    for n in (16, 64):
+        problem = build("poisson_mother", n=n, graded=True)
+        mesh = problem.state_space.mesh
+        for axis in (0, 1):
+            widths = np.ptp(mesh.p[axis, mesh.t], axis=0)
+            assert widths.max() / widths.min() == pytest.approx(20)
+        control = exact_minimizer(problem)
+        assert riesz_norm(problem, problem.functional.derivative(control)) < 1e-3 * problem.absolute_gradient_tolerance
+
+
+# --- poisson_coefficient -----------------------------------------------------------------------------------------
+
+
+def test_poisson_coefficient_is_the_published_problem():
+    problem = build("poisson_coefficient", n=16)
+    V, M, misfit = problem.state_space.basis, problem.parameter.space.basis, problem.functional.misfit
+    radius = np.hypot(*(M.doflocs - 0.5))
+    np.testing.assert_allclose(problem.truth, np.where(radius > 0.2, np.log(9), np.log(2)))
+    np.testing.assert_allclose(problem.initial, np.log(2))
+
+    diffusion = skfem.BilinearForm(lambda u, v, w: np.exp(w["m"]) * dot(grad(u), grad(v)))
+    A = diffusion.assemble(V, m=V.with_element(skfem.ElementTriP1()).interpolate(problem.truth))
+    clean = skfem.solve(*skfem.condense(A, skfem.LinearForm(lambda v, _: v).assemble(V), D=V.get_dofs().flatten()))
+    np.testing.assert_allclose(problem.functional.solution(problem.truth), clean, atol=1e-14)
+
+    boundary = V.get_dofs().flatten()
+    inside = np.setdiff1d(np.arange(V.N), boundary)
+    noise = misfit.data - clean
+    assert np.abs(noise[boundary]).max() < 1e-15
+    np.testing.assert_allclose(misfit.noise[inside], 0.05 * clean.max())
+    assert np.std(noise[inside]) == pytest.approx(0.05 * clean.max(), rel=0.05)
+    assert problem.functional.terms(problem.truth).misfit == pytest.approx(misfit.expected, rel=0.2)
+
+    R = stiffness.assemble(M)
+    regularization = problem.functional.terms(problem.truth).regularization
+    assert regularization == pytest.approx(0.5e-8 * problem.truth @ (R @ problem.truth))
+
+
+def test_at_its_defaults_poisson_coefficient_starts_like_the_published_run():
+    """Published: ‖∇J(m₀)‖ = 3.79438e-4 in L², with noise of another seed. (U. Villa, N. Petra, O. Ghattas.)"""
+    problem = build("poisson_coefficient")
+    derivative = problem.functional.derivative(problem.initial)
+    assert riesz_norm(problem, derivative) == pytest.approx(3.794e-4, rel=0.01)
+
+
+# --- thermal_recovery --------------------------------------------------------------------------------------------
+
+
+def test_thermal_recovery_starts_where_independent_codes_do():
+    problem = build("thermal_recovery")
+    assert problem.functional(problem.initial) == pytest.approx(29415173.7, abs=0.05)
+    assert len(problem.initial) == 16 * 8
+    assert problem.bounds == (1e-3, 1.0)
+
+
+def test_the_target_of_thermal_recovery_is_in_single_precision_and_that_of_the_load_on_the_nodes():
+    data = build("thermal_recovery").functional.misfit.data
+    np.testing.assert_array_equal(data, np.float32(data))
+    problem = build("thermal_recovery", load="nodes")
+    gap = problem.functional.prediction(problem.truth) - data
+    assert 0 < np.abs(gap).max() < np.finfo(np.float32).eps * data.max()
+
+
+def test_thermal_recovery_has_the_load_of_its_header():
+    """At k = 1 the temperature is x for the flux, and 18/32 of that on average for the load on the nodes."""
+    for load, flux in (("flux", 1.0), ("nodes", 18 / 32)):
+        problem = build("thermal_recovery", load=load)
+        temperature = problem.functional.solution(np.ones(128))
+        x = problem.state_space.locations[0]
+        middle = np.isclose(x, 1.0)
+        assert temperature[middle].mean() == pytest.approx(flux, rel=2e-2 if load == "nodes" else 1e-10)
+
+
+# --- conductivity ------------------------------------------------------------------------------------------------
+
+
+def test_inclusions_without_a_rim_are_piecewise_constant():
+    truth = build("conductivity", n=16, edge=0.0).truth
+    np.testing.assert_allclose(np.unique(truth.round(12)), [0.4, 1, 2, 3])
+    assert len(np.unique(build("conductivity", n=16).truth.round(12))) > 100
+    with pytest.raises(InputError, match="edge -1"):
+        build("conductivity", n=16, edge=-1.0)
+
+
+def test_a_rim_without_width_is_the_limit_of_thin_ones():
+    thin, sharp = (build("conductivity", n=16, edge=edge).truth for edge in (1e-6, 0.0))
+    np.testing.assert_allclose(thin, sharp)
