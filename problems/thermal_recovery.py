@@ -106,5 +106,5 @@ def build(
         data_label="temperature T",
         state_space=V,
         optimizer="gauss-newton",
-        gradient_tolerance=1e-8,
+        gradient_tolerance=5e-4,
     )
