@@ -19,6 +19,8 @@ from pdeopt.sparse import solve_errors
 
 #: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.
 Linear = Any
+#: (linear map, direction) ↦ its image.
+Product = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,23 +101,24 @@ class Programs:
         return Compiled(lambda m: jax.linearize(jax.grad(self._plain_terms), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
-        return _on_host(self._apply, linear, direction)
+        """Of one direction (p,), or of a block (p, k) with block solves."""
+        return _on_host(self._apply[np.ndim(direction)], linear, direction)
 
     def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
-        """Jᵀ φ″ J v."""
-        return _on_host(self._apply_gauss_newton, linear, direction)
+        """Jᵀ φ″ J v, of one direction (p,) or of a block (p, k)."""
+        return _on_host(self._apply_gauss_newton[np.ndim(direction)], linear, direction)
 
     @cached_property
-    def _apply(self) -> Callable[[Linear, jax.Array], jax.Array]:
-        return jax.jit(lambda linear, v: linear(v))
+    def _apply(self) -> dict[int, Product]:
+        return _for_vectors_and_blocks(lambda linear, v: linear(v))
 
     @cached_property
-    def _apply_gauss_newton(self) -> Callable[[tuple[Linear, Linear], jax.Array], jax.Array]:
+    def _apply_gauss_newton(self) -> dict[int, Product]:
         def product(linear: tuple[Linear, Linear], v: jax.Array) -> jax.Array:
             jacobian, curvature = linear
             return jax.linear_transpose(jacobian, v)(curvature(jacobian(v)))[0]
 
-        return jax.jit(product)
+        return _for_vectors_and_blocks(product)
 
     def _compared(self, m: jax.Array) -> Any:
         """What the misfit compares: its observation; of a plain function, the state and the coefficient."""
@@ -134,6 +137,10 @@ class Programs:
         return sum((term(m) for term in self.plain_terms), jnp.zeros(()))
 
 
-def _on_host(program: Callable[..., jax.Array], linear: Any, direction: np.ndarray) -> np.ndarray:
+def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:
+    return {1: jax.jit(product), 2: jax.jit(jax.vmap(product, in_axes=(None, 1), out_axes=1))}
+
+
+def _on_host(program: Product, linear: Any, direction: np.ndarray) -> np.ndarray:
     with solve_errors():
         return np.asarray(program(linear, real(direction)))

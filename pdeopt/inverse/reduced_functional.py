@@ -19,7 +19,7 @@ from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.programs import Programs
 from pdeopt.inverse.regularization import Regularization, terms_of
 
-#: v (p,) ↦ (p,), linear and symmetric.
+#: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
 Action = Callable[[np.ndarray], np.ndarray]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pdeopt.optimize.bounds import Bound, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
+from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonSettings, minimize_newton
 from pdeopt.optimize.objective import Action, Differentiable, Preconditioner, hessian_of
 from pdeopt.optimize.result import Iterate, Result
@@ -47,7 +48,8 @@ def minimize(
             "newton-cg", inexact Newton with exact Hessian products, and bounds: Eisenstat–Walker forcing, truncation at
             negative curvature, Armijo's rule along the projection arc (Bertsekas 1982); its first steps are
             Gauss–Newton's where the objective has that;
-            "gauss-newton", the same with the Gauss–Newton Hessian throughout;
+            "gauss-newton", the same with the Gauss–Newton Hessian throughout; with bounds, and up to 2000 parameters,
+            projected Levenberg–Marquardt, which forms that matrix;
             or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
             "dogleg".
         inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
@@ -77,6 +79,8 @@ def minimize(
     trace = Trace(objective, product, limits, goals, callback)
     if optimizer in METHODS:
         run = partial(minimize_scipy, trace, optimizer)
+    elif optimizer == "gauss-newton" and _bounded(limits) and len(start) <= DENSE:
+        run = partial(minimize_levenberg_marquardt, trace, hessian_of(objective, "gauss_newton", optimizer))
     else:
         settings = NewtonSettings(
             hessian=hessian_of(objective, "hessian" if optimizer == "newton-cg" else "gauss_newton", optimizer),
@@ -105,7 +109,11 @@ def _riesz(product: InnerProduct) -> Preconditioner:
 
 def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:
     """Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing."""
-    if product.weights is None and any(np.isfinite(limit).any() for limit in limits):
+    if product.weights is None and _bounded(limits):
         raise ValueError(
             f"the inner product {product.name!r} mixes entries, so that bounds cannot be kept in it; use l2-lumped"
         )
+
+
+def _bounded(limits: tuple[np.ndarray, np.ndarray]) -> bool:
+    return any(np.isfinite(limit).any() for limit in limits)

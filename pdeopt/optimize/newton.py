@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdeopt.optimize.conjugate_gradients import Direction, conjugate_gradients
+from pdeopt.optimize.krylov import Direction, conjugate_gradients
 from pdeopt.optimize.objective import Action, Preconditioner
 from pdeopt.optimize.recycling import Recycling
 from pdeopt.optimize.trace import REMEDY, Finished, Trace

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-#: v (p,) ↦ (p,), linear and symmetric.
+#: v (p,) ↦ (p,), linear and symmetric. That of `gauss_newton` takes a block (p, k), too, where there are bounds.
 Action = Callable[[np.ndarray], np.ndarray]
 
 

@@ -56,5 +56,7 @@ class Minimization:
 
 def optimize(problem: Problem, settings: Settings, recorder: Recorder) -> Result:
     """Minimize the problem's functional. Raises ValueError where optimizer, inner product and bounds do not fit."""
-    product = inner_product_named(settings.inner_product, problem.functional, problem.parameter, problem.bounds)
+    product = inner_product_named(
+        settings.inner_product, problem.functional, problem.parameter, problem.bounds, problem.initial
+    )
     return Minimization(problem, settings, product, recorder)(problem.functional, problem.initial)
