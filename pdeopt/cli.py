@@ -57,6 +57,7 @@ def _run(arguments: Arguments) -> int:
     from pdeopt.run.execute import RunRequest, run_problem
     from pdeopt.run.progress import Progress
     from pdeopt.run.report import print_summary
+    from pdeopt.run.strength_option import parse_strength
 
     given = arguments.given
     request = RunRequest(
@@ -66,6 +67,8 @@ def _run(arguments: Arguments) -> int:
         optimizer=given.optimizer,
         inner_product=given.inner_product,
         gradient_tolerance=given.gradient_tolerance,
+        regularization_strength=parse_strength(given.regularization_strength),
+        discrepancy_factor=given.discrepancy_factor,
         solver=arguments.options.get("solver"),
         max_iterations=given.max_iterations,
         out=given.out,

@@ -1,5 +1,6 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional of them."""
 
+from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.inner_product import (
     inner_product_named,
@@ -58,6 +59,7 @@ __all__ = [
     "Terms",
     "TotalVariation",
     "add_noise",
+    "continuation",
     "h1",
     "inner_product_named",
     "inner_product_names",

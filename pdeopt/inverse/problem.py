@@ -23,7 +23,7 @@ SUMMARY_NAMES = frozenset({
     "cg_iterations", "evaluations", "factorizations", "solves", "forward_solves", "adjoint_solves", "tangent_solves",
     "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
     "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
-    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strengths",
+    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
 })
 # fmt: on
 

@@ -13,6 +13,7 @@ import pdeopt
 from pdeopt.run.errors import UsageError, did_you_mean
 from pdeopt.run.loading import find_problem, load_build
 from pdeopt.run.options import Option, add_options, options_of, values
+from pdeopt.run.strength_option import RULES
 
 COMMANDS = {
     "list": "the problems, one line each",
@@ -169,6 +170,19 @@ def _add_run(parser: Parser) -> None:
         metavar="FACTOR",
         help="converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)",
     )
+    parser.add_argument(
+        "--regularization-strength",
+        default="1",
+        metavar="RULE",
+        help=f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--discrepancy-factor",
+        type=_positive,
+        default=1.0,
+        metavar="TAU",
+        help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: %(default)s)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
@@ -202,4 +216,12 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "number > 0"
 _fraction.__name__ = "factor between 0 and 1"

@@ -16,7 +16,10 @@ import numpy as np
 from pdeopt.run.errors import UsageError
 
 #: What a run writes; a folder that holds one of them holds a run.
-FILES = ("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu", "result.png", "history.png")
+FILES = (
+    *("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu"),
+    *("result.png", "history.png", "strength.png"),
+)
 
 
 class RunDirectory:

@@ -18,11 +18,11 @@ from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
-from pdeopt.run.optimization import Settings, optimize
+from pdeopt.run.optimization import Ending, Settings, optimize
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
-from pdeopt.run.summary import Ending, Reached, summarize
+from pdeopt.run.summary import Reached, summarize
 from pdeopt.sparse import resolve_solver
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab")
@@ -36,6 +36,7 @@ class RunRequest:
     Attributes:
         path: the problem file. build: its function. options: keywords of build, with their values.
         optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
+        regularization_strength, discrepancy_factor: see `Settings`.
         max_iterations: of every minimization.
         out: the run directory, None for a new one. argv: the command line, for the record.
     """
@@ -46,6 +47,8 @@ class RunRequest:
     optimizer: str | None
     inner_product: str | None
     gradient_tolerance: float | None
+    regularization_strength: float | str
+    discrepancy_factor: float
     solver: str | None
     max_iterations: int
     out: Path | None
@@ -64,6 +67,8 @@ class RunRequest:
             gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
             absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
             max_iterations=self.max_iterations,
+            regularization_strength=self.regularization_strength,
+            discrepancy_factor=self.discrepancy_factor,
         )
 
 
@@ -85,7 +90,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     settings = request.settings(problem)
     with stop_on_interrupt(progress.status) as stop:
         recorder = _recorder(request, problem, settings, directory, progress, stop)
-        ending = _optimize(request, problem, settings, recorder)
+        ending = _optimize(request, problem, settings, recorder, progress)
     progress.status("writing results and pictures …")
     reached, ending = _evaluate(problem, recorder, ending)
     solver = _solver_name(request, problem)
@@ -134,9 +139,11 @@ def _recorder(
     return recorder
 
 
-def _optimize(request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder) -> Ending:
+def _optimize(
+    request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder, progress: Progress
+) -> Ending:
     try:
-        result = optimize(problem, settings, recorder)
+        return optimize(problem, settings, recorder, progress.status)
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None
@@ -145,7 +152,6 @@ def _optimize(request: RunRequest, problem: Problem, settings: Settings, recorde
         raise
     except Exception as error:
         return _failure(request, recorder, error)
-    return Ending(result.status, result.message)
 
 
 def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Ending:

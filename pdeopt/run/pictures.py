@@ -18,16 +18,21 @@ from pdeopt.run.fields import Fields, read_fields
 from pdeopt.run.history_figure import History, draw_history
 from pdeopt.run.recorder import COLUMNS, Row, read_history
 from pdeopt.run.result_figure import draw_result
+from pdeopt.run.strength_figure import draw_strength
 from pdeopt.run.style import save, styled
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """result.png and history.png; returns a warning for each that could not be drawn: the numbers are safe by then."""
+    """result.png, history.png and, after a rule, strength.png.
+
+    Returns a warning for each that could not be drawn: the numbers are safe by then.
+    """
     history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
     with styled():
         return [
             *attempt("result.png", lambda: save(draw_result(fields, summary), directory / "result.png")),
             *attempt("history.png", lambda: save(draw_history(history, summary), directory / "history.png")),
+            *attempt("strength.png", lambda: _draw_choice(summary, directory / "strength.png")),
         ]
 
 
@@ -58,12 +63,24 @@ def _redraw_one(directory: Path, history: History, out: Path | None) -> list[Pat
     """``out`` names the picture of the result; that of the history goes beside it."""
     summary, fields = _summary(directory), _fields(directory)
     result = out or directory / "result.png"
-    target = directory / "history.png" if out is None else out.with_stem(f"{out.stem}-history")
+    target, strength = (
+        directory / f"{name}.png" if out is None else out.with_stem(f"{out.stem}-{name}")
+        for name in ("history", "strength")
+    )
     _save(draw_history(history, summary), target)
+    drawn = [target, *_draw_choice(summary, strength)]
     if fields is None:
-        return [target]
+        return drawn
     _save(draw_result(fields, summary), result)
-    return [result, target]
+    return [result, *drawn]
+
+
+def _draw_choice(summary: dict[str, Any], path: Path) -> list[Path]:
+    """How a rule chose the strength; nothing where none did."""
+    if not summary.get("strength"):
+        return []
+    _save(draw_strength(summary["strength"], summary["problem"]), path)
+    return [path]
 
 
 def _comparison(directories: list[Path], histories: dict[str, History]):

@@ -110,10 +110,11 @@ class Recorder:
         return self._product(self.model.gauss_newton, m)
 
     def accept(self, iterate: Iterate) -> None:
-        """The optimizer's callback. The start of a further minimization is the end of the one before, and no row."""
-        if self.rows and iterate.iteration == 0:
+        """The optimizer's callback. What starts where the minimization before it ended is no new row."""
+        if self.m is not None and iterate.iteration == 0:
             self._cg_iterations = self.rows[-1].cg_iterations
-            return
+            if np.array_equal(iterate.m, self.m):
+                return
         terms = self._terms[_digest(iterate.m)]
         self.m = iterate.m
         first, second = self._spent.first, self._spent.second

@@ -9,16 +9,8 @@ import numpy as np
 
 from pdeopt.inverse import Problem
 from pdeopt.run.fields import Fields
-from pdeopt.run.optimization import Settings
+from pdeopt.run.optimization import Ending, Settings, chosen
 from pdeopt.run.recorder import Row
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How the optimization ended: "converged", "stopped", "failed" or "interrupted", and why in words."""
-
-    status: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,7 @@ def summarize(
         "solver": solver,
         "optimizer": settings.optimizer,
         "inner_product": settings.inner_product,
+        **chosen(settings, ending),
         **reached.quantities,
     }
 

@@ -1,0 +1,27 @@
+"""Continuation in the smoothing of total variation: easier functionals first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pdeopt.inverse.reduced_functional import ReducedFunctional
+from pdeopt.inverse.regularization import Regularization, TotalVariation
+
+
+def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
+    """The functionals to minimize one after the other, each from the minimum of the one before; the given one is last.
+
+    Each factor in the `TotalVariation.continuation` of its terms makes one more. (Chan, Zhou,
+    Chan, "Continuation method for total variation denoising problems", 1995.)
+    """
+    terms = functional.regularization_terms
+    count = max((len(getattr(term, "continuation", ())) for term in terms), default=0)
+    stages = [tuple(_at_stage(term, k - count) for term in terms) for k in range(count)]
+    return [*(replace(functional, regularization=stage) for stage in stages), functional]
+
+
+def _at_stage(term: Regularization, from_the_end: int) -> Regularization:
+    """With the factor so many places from the end of its continuation, where it has that many."""
+    if not isinstance(term, TotalVariation) or len(term.continuation) < -from_the_end:
+        return term
+    return term.with_smoothing(term.continuation[from_the_end] * term.smoothing)
