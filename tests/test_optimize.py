@@ -175,9 +175,30 @@ def test_a_value_that_is_not_finite_on_the_way_is_stepped_back_from():
     def beyond(m):
         return (np.inf if m[0] > 1.5 else (m[0] - 1.4) ** 2), 2 * (m - 1.4)
 
-    result = minimize(Objective(beyond), np.array([-10.0]))
-    assert result.status == "converged"
-    assert result.m[0] == pytest.approx(1.4, abs=1e-3)
+    def refusing(m):
+        if m[0] > 1.5:
+            raise ZeroDivisionError("mine")
+        return beyond(m)
+
+    for optimizer in ("l-bfgs-b", "newton-cg", "cg", "bfgs", "trust-ncg"):
+        for function in (beyond, refusing):
+            objective = Objective(function, lambda m: lambda v: 0.3 * v)  # a Newton step is too long
+            result = minimize(objective, np.array([-10.0]), optimizer=optimizer)
+            assert result.status == "converged", (optimizer, result.message)
+            assert result.m[0] == pytest.approx(1.4, abs=2e-3)
+
+
+def test_what_cannot_be_evaluated_at_the_start_passes_through_and_later_is_named():
+    def refusing(m):
+        if m[0] != 1.0:
+            raise ZeroDivisionError("no conductivity")
+        return 1.0, np.ones(1)
+
+    with pytest.raises(ZeroDivisionError):
+        minimize(Objective(refusing), np.zeros(1))
+    result = minimize(Objective(refusing, lambda m: lambda v: v), np.ones(1), optimizer="newton-cg")
+    assert result.status == "failed"
+    assert "cannot be evaluated: no conductivity" in result.message
 
 
 def test_an_error_in_function_or_callback_passes_through():

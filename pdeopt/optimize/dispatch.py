@@ -41,7 +41,8 @@ def minimize(
     """Minimize J(m), from ``initial``, within bounds.
 
     Args:
-        objective: a `ReducedFunctional`, or an `Objective` of callables.
+        objective: a `ReducedFunctional`, or an `Objective` of callables. Where it is not finite, or raises an
+            ArithmeticError (as SolveError is), a method steps back; at the initial guess that passes through.
         initial: (p,), projected onto the bounds.
         optimizer: a name of `OPTIMIZERS`:
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
@@ -75,7 +76,7 @@ def minimize(
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
     _check_product(product, limits)
-    goals = Goals(gradient_tolerance, absolute_gradient_tolerance, objective_tolerance, max_iterations)
+    goals = Goals(gradient_tolerance, absolute_gradient_tolerance, objective_tolerance, max_iterations, accuracy)
     trace = Trace(objective, product, limits, goals, callback)
     if optimizer in METHODS:
         run = partial(minimize_scipy, trace, optimizer)
@@ -89,7 +90,6 @@ def minimize(
             preconditioner=preconditioner or _riesz(product),
             max_cg_iterations=max_cg_iterations,
             memory=recycled,
-            accuracy=accuracy,
         )
         run = partial(minimize_newton, trace, settings)
     try:

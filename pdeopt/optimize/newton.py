@@ -29,7 +29,6 @@ class NewtonSettings:
         first_iterations: how many.
         preconditioner: see `Preconditioner`. max_cg_iterations: in one Newton system.
         memory: products with a Hessian that precondition the next system, too.
-        accuracy: relative to which J is computed; decreases below it are not told from rounding.
     """
 
     hessian: Callable[[np.ndarray], Action]
@@ -38,7 +37,6 @@ class NewtonSettings:
     preconditioner: Preconditioner
     max_cg_iterations: int
     memory: int
-    accuracy: float
 
     def hessian_at(self, m: np.ndarray, iteration: int) -> Action:
         first = self.first is not None and iteration < self.first_iterations
@@ -54,7 +52,7 @@ def minimize_newton(trace: Trace, settings: NewtonSettings) -> None:
         held = _nearly_active(trace, m, derivative)
         found = _direction(trace, settings, recycling, ~held)
         step = np.where(held, np.where(derivative > 0, trace.lower, trace.upper) - m, found.step)
-        trace.accept(_armijo(trace, m, step, derivative, settings.accuracy), found.iterations)
+        trace.accept(_armijo(trace, m, step, derivative), found.iterations)
 
 
 def _nearly_active(trace: Trace, m: np.ndarray, derivative: np.ndarray) -> np.ndarray:
@@ -80,10 +78,10 @@ def _direction(trace: Trace, settings: NewtonSettings, recycling: Recycling, fre
     )
 
 
-def _armijo(trace: Trace, m: np.ndarray, step: np.ndarray, derivative: np.ndarray, accuracy: float) -> np.ndarray:
+def _armijo(trace: Trace, m: np.ndarray, step: np.ndarray, derivative: np.ndarray) -> np.ndarray:
     """The first of m + t·step, t = 1, ½, ¼ …, projected onto the bounds, that lowers J sufficiently."""
     value, norm = trace.last.objective, trace.last.gradient_norm
-    rounding = accuracy * abs(value)
+    rounding = trace.goals.accuracy * abs(value)
     for k in range(HALVINGS):
         candidate = np.clip(m + 0.5**k * step, trace.lower, trace.upper)
         predicted = float(derivative @ (m - candidate))

@@ -16,6 +16,12 @@ from pdeopt.optimize.trace import REMEDY, Finished, Trace
 DENSE = 3000
 #: SciPy's own limits are so many times ours: the trace ends the minimization.
 UNREACHED = 100
+#: How often a nearer point is tried to probe the curvature.
+NEARER = 3
+#: The first step is so many times longer than a parabola along the gradient asks for: its curvature is mostly that of
+#: the steepest directions, and the line search shortens. With 8, L-BFGS-B takes 52 iterations on the problem
+#: poisson_mother, with 1 it takes 86; on others it does not matter.
+LONGER = 8.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Method:
         scipy: its name there. bounds: whether it keeps them. hessian: "", "action" or "dense", what it takes.
         dense: it keeps a p × p matrix. plain: its callback takes x, not a result.
         limit: its option for the largest number of iterations or evaluations.
+        unit_step: its first step, or its first trust radius, has length 1.
         interior: it approaches bounds without reaching them, so that its own word for convergence is taken.
         options: that make it stop by our rules and not by its own.
     """
@@ -36,31 +43,40 @@ class Method:
     dense: bool = False
     plain: bool = False
     limit: str = "maxiter"
+    unit_step: bool = False
     interior: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
 METHODS = {
-    "l-bfgs-b": Method("L-BFGS-B", bounds=True, options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40}),
+    "l-bfgs-b": Method(
+        "L-BFGS-B", bounds=True, unit_step=True, options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40}
+    ),
     "cg": Method("CG", options={"gtol": 0.0}),
     "bfgs": Method("BFGS", dense=True, options={"gtol": 0.0}),
     "tnc": Method("TNC", bounds=True, plain=True, limit="maxfun", options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0}),
     "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, options={"ftol": 0.0}),
-    "trust-ncg": Method("trust-ncg", hessian="action", options={"gtol": 0.0}),
-    "trust-krylov": Method("trust-krylov", hessian="action", options={"gtol": 0.0}),
+    "trust-ncg": Method("trust-ncg", hessian="action", unit_step=True, options={"gtol": 0.0}),
+    "trust-krylov": Method("trust-krylov", hessian="action", unit_step=True, options={"gtol": 0.0}),
     "trust-constr": Method(
-        "trust-constr", bounds=True, hessian="action", interior=True, options={"gtol": 0.0, "xtol": 1e-12}
+        "trust-constr",
+        bounds=True,
+        hessian="action",
+        unit_step=True,
+        interior=True,
+        options={"gtol": 0.0, "xtol": 1e-12},
     ),
-    "trust-exact": Method("trust-exact", hessian="dense", dense=True, options={"gtol": 0.0}),
-    "dogleg": Method("dogleg", hessian="dense", dense=True, options={"gtol": 0.0}),
+    "trust-exact": Method("trust-exact", hessian="dense", dense=True, unit_step=True, options={"gtol": 0.0}),
+    "dogleg": Method("dogleg", hessian="dense", dense=True, unit_step=True, options={"gtol": 0.0}),
 }
 
 
 def minimize_scipy(trace: Trace, name: str) -> None:
     """Iterate from the trace's first iterate. Raises Finished, always; ValueError where the method cannot do it."""
     method = METHODS[name]
-    coordinates = _Coordinates(trace)
     _check(name, method, trace)
+    length = parabola_length(trace)
+    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else 1.0)
     found = minimize(
         coordinates.evaluate,
         coordinates.start,
@@ -73,22 +89,33 @@ def minimize_scipy(trace: Trace, name: str) -> None:
     )
     if method.interior and found.success:
         raise Finished("converged", f"{name}: {found.message}")
-    if trace.decreases_no_more():
-        raise Finished("converged", "no step changes the objective by more than rounding")
+    if trace.decreases_no_more() or _predicted_decrease(trace, length) <= trace.goals.accuracy * abs(
+        trace.last.objective
+    ):
+        raise Finished("converged", "no step changes the objective by more than the accuracy of its evaluation")
     reason = "" if found.success else f" ({found.message})"
     raise Finished("failed", f"the search of {name} failed: no step lowers the objective{reason}; {REMEDY}")
 
 
-class _Coordinates:
-    """The change of variables m = m₀ + S z of an unbounded problem, m = S z of one with bounds (S diagonal)."""
+def _predicted_decrease(trace: Trace, length: float) -> float:
+    """½ |g|² / curvature, with the curvature that gave the length at the start."""
+    return 0.5 * trace.last.gradient_norm**2 * length / trace.first.gradient_norm
 
-    def __init__(self, trace: Trace) -> None:
+
+class _Coordinates:
+    """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal).
+
+    Some methods first try a step of length 1, or 1 is their first trust radius; c makes that of the right size.
+    """
+
+    def __init__(self, trace: Trace, scale: float) -> None:
         self._trace = trace
         self._product: InnerProduct = trace.product
+        self._scale = scale
         self._origin = trace.first.m
         self.bounds: Bounds | None = None
         if np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any():
-            roots = self._roots()
+            roots = self._roots() / self._scale
             self._origin = np.zeros_like(trace.first.m)
             self.bounds = Bounds(roots * trace.lower, roots * trace.upper)
             self.start = np.clip(roots * trace.first.m, self.bounds.lb, self.bounds.ub)
@@ -99,19 +126,30 @@ class _Coordinates:
         """m of z; exactly on a bound where z is on it."""
         if not z.any() and self.bounds is None:
             return self._trace.first.m
-        m = self._origin + self._product.primal(z)
+        m = self._origin + self._product.primal(self._scale * z)
         if self.bounds is None:
             return m
         m = np.where(z <= self.bounds.lb, self._trace.lower, np.where(z >= self.bounds.ub, self._trace.upper, m))
         return np.clip(m, self._trace.lower, self._trace.upper)
 
     def evaluate(self, z: np.ndarray) -> tuple[float, np.ndarray]:
-        value, derivative = self._trace.evaluate(self.parameter(z))
-        return value, self._product.pullback(derivative)
+        m = self.parameter(z)
+        value, derivative = self._trace.evaluate(m)
+        if not (np.isfinite(value) and np.isfinite(derivative).all()):
+            value, derivative = self._wall(m)
+        return value, self._scale * self._product.pullback(derivative)
+
+    def _wall(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """What stands for a value that is not finite: as high above the last iterate as was hoped for below, and
+        rising. SciPy's line searches interpolate, and cannot with infinity."""
+        last = self._trace.last
+        derivative = self._trace.evaluate(last.m)[1]
+        return last.objective + abs(float(derivative @ (m - last.m))), -derivative
 
     def hessian(self, action: Action) -> Action:
-        """Sᵀ H S of an action H."""
-        return lambda direction: self._product.pullback(action(self._product.primal(direction)))
+        """c² Sᵀ H S of an action H."""
+        square = self._scale**2
+        return lambda direction: square * self._product.pullback(action(self._product.primal(direction)))
 
     def accept(self, intermediate_result: OptimizeResult) -> None:  # SciPy wants this name
         self.accept_plain(intermediate_result.x)
@@ -124,6 +162,27 @@ class _Coordinates:
     def _roots(self) -> np.ndarray:
         assert self._product.weights is not None
         return np.sqrt(self._product.weights)
+
+
+def parabola_length(trace: Trace) -> float:
+    """Length of the step along the gradient to the minimum of a parabola, its curvature from one more derivative.
+
+    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. 1 where
+    the curvature is not positive.
+    """
+    first, product = trace.first, trace.product
+    derivative = trace.projected(first.m)
+    gradient = product.gradient(derivative)
+    part = 10 * trace.goals.accuracy**0.5
+    near = part * abs(first.objective) / float(derivative @ gradient)
+    for _ in range(NEARER):
+        step = np.clip(first.m - near * gradient, trace.lower, trace.upper) - first.m
+        value, other = trace.evaluate(first.m + step)
+        curvature = float((other - derivative) @ step)
+        if step.any() and value <= first.objective and curvature > 0:
+            return product.norm(step) * min(float(-(derivative @ step)) / curvature, 1 / part)
+        near *= part
+    return 1.0
 
 
 def _check(name: str, method: Method, trace: Trace) -> None:

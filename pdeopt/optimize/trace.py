@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from pdeopt.optimize.result import Iterate, Result
 ROUNDING = 1e-12
 #: So many evaluations an iteration are allowed, on average.
 EVALUATIONS = 20
+#: A method comes back to the point before the last one, at most.
+REMEMBERED = 2
 #: What to do about a step that should lower the objective and does not.
 REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
 EPS = float(np.finfo(float).eps)
@@ -42,12 +45,14 @@ class Goals:
         gradient: factor by which the norm of the projected gradient must fall. absolute_gradient: or below this.
         decrease: of the objective in one iteration, relative.
         iterations: at most so many.
+        accuracy: relative, to which J is computed.
     """
 
     gradient: float
     absolute_gradient: float
     decrease: float
     iterations: int
+    accuracy: float
 
 
 class Trace:
@@ -72,21 +77,32 @@ class Trace:
         self.lower, self.upper = bounds
         self.goals = goals
         self._callback = callback
-        self._at: np.ndarray | None = None  # where the objective was evaluated last
-        self._found = (np.nan, np.empty(0))
+        self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED)
         self._evaluations = 0
         self._iterates: list[Iterate] = []  # the first and the last two
         self._advanced = False
+        self._trouble = ""
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J and its Euclidean derivative; the point asked for last is remembered."""
-        if self._at is None or not np.array_equal(m, self._at):
-            if self._evaluations >= EVALUATIONS * max(self.goals.iterations, 1):
-                raise Finished("stopped", f"the maximum number of evaluations, {self._evaluations}, was reached")
-            self._found = self.objective.value_and_derivative(m)
-            self._at = m.copy()
-            self._evaluations += 1
-        return self._found
+        """J and its Euclidean derivative; the points asked for last are remembered."""
+        for at, found in reversed(self._found):
+            if np.array_equal(m, at):
+                return found
+        if self._evaluations >= EVALUATIONS * max(self.goals.iterations, 1):
+            raise Finished("stopped", f"the maximum number of evaluations, {self._evaluations}, was reached")
+        self._evaluations += 1
+        self._found.append((m.copy(), self._evaluated(m)))
+        return self._found[-1][1]
+
+    def _evaluated(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J is infinite where it cannot be evaluated, so that a method steps back; at the initial guess that raises."""
+        try:
+            return self.objective.value_and_derivative(m)
+        except ArithmeticError as error:
+            if not self._iterates:
+                raise
+            self._trouble = f" (a step was tried where the objective cannot be evaluated: {error})"
+            return np.inf, np.zeros_like(m)
 
     def projected(self, m: np.ndarray) -> np.ndarray:
         """The derivative at m without the entries that push against an active bound."""
@@ -128,12 +144,12 @@ class Trace:
         return self._iterates[-1]
 
     def decreases_no_more(self) -> bool:
-        """Whether the last iteration changed the objective by no more than asked for, or than rounding of J(m₀)."""
+        """Whether the last iteration changed J by no more than asked for, than its accuracy, or than rounding of J(m₀)."""
         if len(self._iterates) < 2 or not self._advanced:
             return False
         before, after = self._iterates[-2:]
         scale = max(abs(before.objective), abs(after.objective))
-        enough = max(self.goals.decrease * scale, EPS * abs(self.first.objective))
+        enough = max(self.goals.decrease * scale, self.goals.accuracy * scale, EPS * abs(self.first.objective))
         return abs(before.objective - after.objective) <= enough
 
     def result(self, end: Finished) -> Result:
@@ -143,7 +159,7 @@ class Trace:
             last.objective,
             last.gradient_norm,
             end.status,
-            end.message,
+            end.message + (self._trouble if end.status == "failed" else ""),
             last.iteration,
             self._evaluations,
             last.cg_iterations,

@@ -18,6 +18,8 @@ from pdeopt.sparse import resolve_solver
 NEED_NOISE = ("discrepancy", "cooling")
 #: Iterations on a level of cooling, and of a stage of continuation: of Newton's methods, and of the others.
 LOOSE_ITERATIONS = {True: 3, False: 15}
+#: At most, for a point of the L-curve; its corner is then minimized to the end.
+CURVE_ITERATIONS = 50
 #: A stage of continuation is left when the gradient norm has fallen by this factor.
 STAGE_TOLERANCE = 1e-2
 #: Cooling starts at so many times the strength at which data and regularization pull alike, or else at FALLBACK.
@@ -95,13 +97,13 @@ class Minimization:
             self._goal = max(self.settings.absolute_gradient_tolerance, self.settings.gradient_tolerance * first)
         return result
 
-    def in_stages(self, functional: ReducedFunctional, start: np.ndarray) -> Result:
-        """With the continuation that its terms ask for."""
+    def in_stages(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
+        """With the continuation that its terms ask for; ``options`` for the last stage."""
         *stages, last = continuation(functional)
         for stage in stages:
             loose = {"gradient_tolerance": STAGE_TOLERANCE, "max_iterations": 3 * self.settings.loose_iterations}
             start = self(stage, start, **loose).m
-        return self(last, start)
+        return self(last, start, **options)
 
     def _tolerances(self) -> dict[str, float]:
         if self._goal is not None:
@@ -139,8 +141,7 @@ def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending
 
     def solve(strength: float, start: np.ndarray, **options: Any) -> Solution:
         at = functional.with_strength(strength)
-        first = not run.recorder.rows and not options
-        result = run.in_stages(at, start) if first else run(at, start, **options)
+        result = (run if run.recorder.rows else run.in_stages)(at, start, **options)
         if result.status == "failed":
             failed.append(result)
         terms = at.terms(result.m)
@@ -153,7 +154,8 @@ def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending
 
     target = _target(run) if rule in NEED_NOISE else 0.0
     if rule == "lcurve":
-        choice = lcurve(solve, initial, on_solution=tell)
+        limited = {"max_iterations": min(CURVE_ITERATIONS, run.settings.max_iterations)}
+        choice = lcurve(lambda strength, start: solve(strength, start, **limited), initial, on_solution=tell)
     elif rule == "discrepancy":
         choice = discrepancy(solve, initial, target, on_solution=tell)
     else:
@@ -166,7 +168,7 @@ def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending
             landing=solve,
             on_solution=tell,
         )
-    if choice.solution is not choice.solutions[-1]:  # a rule may end elsewhere; the last iterate is what is written
+    if choice.solution is not choice.solutions[-1] or rule == "lcurve":  # the last iterate is what is written
         run(functional.with_strength(choice.strength), choice.m)
     return Ending(choice.status, choice.reason, choice)
 

@@ -11,8 +11,11 @@ import jax
 import numpy as np
 
 
-class SolveError(RuntimeError):
-    """A linear system that cannot be posed or solved; the message says why and what to do."""
+class SolveError(RuntimeError, ArithmeticError):
+    """A linear system that cannot be posed or solved; the message says why and what to do.
+
+    As an ArithmeticError it tells a minimizer that there is no objective at this point, and to step back.
+    """
 
 
 _recent: deque[SolveError] = deque(maxlen=8)
