@@ -167,8 +167,8 @@ class _Coordinates:
 def parabola_length(trace: Trace) -> float:
     """Length of the step along the gradient to the minimum of a parabola, its curvature from one more derivative.
 
-    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. 1 where
-    the curvature is not positive.
+    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there.
+    1 where the curvature is not positive.
     """
     first, product = trace.first, trace.product
     derivative = trace.projected(first.m)

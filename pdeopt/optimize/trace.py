@@ -144,7 +144,7 @@ class Trace:
         return self._iterates[-1]
 
     def decreases_no_more(self) -> bool:
-        """Whether the last iteration changed J by no more than asked for, than its accuracy, or than rounding of J(m₀)."""
+        """Whether the last iteration changed J by no more than asked for, its accuracy, or the rounding of J(m₀)."""
         if len(self._iterates) < 2 or not self._advanced:
             return False
         before, after = self._iterates[-2:]
