@@ -212,7 +212,8 @@ def test_mesh_file_of_a_boundary_parameter_has_the_state_only(tmp_path):
 
 def rows(objectives):
     return [
-        Row(k, j, 0.9 * j, 0.1 * j, abs(j), 0.1, k + 1, 0, k + 1, 2 * k + 2, 0.1 * k) for k, j in enumerate(objectives)
+        Row(k, j, 0.9 * j, 0.1 * j, abs(j), 0.1, k + 1, 0, k + 1, 2 * k + 2, 0.1 * k, 1.0, k + 1, k + 1, 0, 0, 0)
+        for k, j in enumerate(objectives)
     ]
 
 

@@ -28,12 +28,16 @@ from pdeopt.sparse import work
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
-    *("factorizations", "solves", "seconds"),
+    *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),
+    *("second_order_solves", "hessian_products"),
 ]
+#: strength.png is drawn after a rule only.
+WRITTEN = set(FILES) - {"strength.png"}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),
-    *("solver", "optimizer", "discrepancy"),
+    *("forward_solves", "adjoint_solves", "tangent_solves", "second_order_solves"),
+    *("solver", "optimizer", "inner_product", "discrepancy", "regularization_strength", "strength_rule", "strength"),
 ]
 
 
@@ -76,7 +80,7 @@ def small_problem(folder, *changes):
 
 
 def test_a_run_directory_holds_all_files_and_nothing_else(finished):
-    assert sorted(path.name for path in finished.iterdir()) == sorted(FILES)
+    assert {path.name for path in finished.iterdir()} == WRITTEN
 
 
 def test_history_has_one_row_an_iterate_and_adds_up(finished):
@@ -230,7 +234,7 @@ def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == [
         f"pdeopt: warning: {name} could not be written: RuntimeError: no ink" for name in ("fields.vtu", "result.png")
     ]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILES) - {"fields.vtu", "result.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN - {"fields.vtu", "result.png"}
     assert read_json(tmp_path / "out" / "summary.json")["relative_error"] is None, "the truth is zero"
 
 
@@ -247,7 +251,7 @@ def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, mon
 
 def test_a_terminal_shows_a_table_that_grows(tmp_path):
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    row = Row(0, 2.0, 1.5, 0.5, 1.0, 0.0, 1, 0, 1, 2, 0.1)
+    row = Row(0, 2.0, 1.5, 0.5, 1.0, 0.0, 1, 0, 1, 2, 0.1, 1.0, 1, 1, 0, 0, 0)
     with Progress(console) as progress:
         progress.status("building …")
         for k in range(30):
@@ -304,13 +308,29 @@ def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
     )
     assert main(["run", path, "--out", "failed", "--quiet"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("pdeopt: error: the run failed: after iteration 0:")
+    assert error.startswith("pdeopt: error: the run failed: the search of l-bfgs-b failed: no step lowers")
+    assert "a step was tried where the objective cannot be evaluated" in error
     assert "failed/" in error
     assert error.count("\n") == 1
     summary = read_json(tmp_path / "failed" / "summary.json")
     assert summary["status"] == "failed"
     assert "singular" in summary["message"]
-    assert sorted(item.name for item in (tmp_path / "failed").iterdir()) == sorted(FILES)
+    assert {item.name for item in (tmp_path / "failed").iterdir()} == WRITTEN
+
+
+def test_an_error_on_the_way_is_a_failed_run_that_keeps_its_iterates(tmp_path, capsys, monkeypatch):
+    evaluate = recorder.Recorder.value_and_derivative
+
+    def evaluate_twice(self, m):
+        if len(self.rows) == 2:
+            raise RuntimeError("out of luck")
+        return evaluate(self, m)
+
+    monkeypatch.setattr(recorder.Recorder, "value_and_derivative", evaluate_twice)
+    assert main(["run", small_problem(tmp_path), "--out", "failed", "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("pdeopt: error: the run failed: after iteration 1: RuntimeError: out of luck;")
+    assert read_json(tmp_path / "failed" / "summary.json")["iterations"] == 1
 
 
 WRONG_ADJOINT = """
