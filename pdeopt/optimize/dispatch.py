@@ -34,7 +34,7 @@ def minimize(
     objective_tolerance: float = 1e-9,
     gauss_newton_steps: int = 5,
     max_cg_iterations: int = 500,
-    recycled: int = 40,
+    recycled: int = 80,
     accuracy: float = 1e-13,
     callback: Callable[[Iterate], None] | None = None,
 ) -> Result:
