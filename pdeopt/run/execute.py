@@ -143,7 +143,7 @@ def _optimize(
     request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder, progress: Progress
 ) -> Ending:
     try:
-        return optimize(problem, settings, recorder, progress.status)
+        return optimize(problem, settings, recorder, progress.note)
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,20 +14,23 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pdeopt.run.recorder import Row
 
-#: Header and format of each column.
+#: Header, format, and whether it is shown once some row differs from what is not worth a column.
 COLUMNS = (
-    ("iteration", lambda row: f"{row.iteration}"),
-    ("objective", lambda row: f"{row.objective:.5e}"),
-    ("misfit", lambda row: f"{row.misfit:.4e}"),
-    ("regularization", lambda row: f"{row.regularization:.4e}"),
-    ("gradient norm", lambda row: f"{row.gradient_norm:.2e}"),
-    ("seconds", lambda row: f"{row.seconds:.1f}"),
+    ("iteration", lambda row: f"{row.iteration}", lambda row: True),
+    ("strength", lambda row: f"{row.strength:.3g}", lambda row: row.strength != 1),
+    ("objective", lambda row: f"{row.objective:.5e}", lambda row: True),
+    ("misfit", lambda row: f"{row.misfit:.4e}", lambda row: True),
+    ("regularization", lambda row: f"{row.regularization:.4e}", lambda row: True),
+    ("gradient norm", lambda row: f"{row.gradient_norm:.2e}", lambda row: True),
+    ("CG iterations", lambda row: f"{row.cg_iterations}", lambda row: row.cg_iterations > 0),
+    ("seconds", lambda row: f"{row.seconds:.1f}", lambda row: True),
 )
-SHOWN = 10
+#: Rows of the table; so many rows, and each tenth one, are printed where there is none.
+SHOWN, PRINTED = 10, 10
 
 
 class Progress:
-    """A context manager; `status` and `row` report into it."""
+    """A context manager; `status`, `note` and `row` report into it."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self._console = console
@@ -53,27 +57,37 @@ class Progress:
         elif not self._quiet:
             self._console.print(text, highlight=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """What was found on the way, in words that stay: above the table."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
     def row(self, row: Row) -> None:
         """A new iterate."""
         self._rows.append(row)
         if self._live is not None:
             self._live.update(_table(self._rows))
-        elif not self._quiet and (row.iteration <= 5 or row.iteration % 10 == 0):
-            self._console.print(_line(row), highlight=False, soft_wrap=True)
+        elif not self._quiet and (row.iteration <= PRINTED or row.iteration % 10 == 0):
+            self._console.print(_line(self._rows), highlight=False, soft_wrap=True)
 
 
-def _line(row: Row) -> str:
-    cells = [f"{title} {cell(row)}" for title, cell in COLUMNS[1:-1]]
+def _columns(rows: list[Row]) -> list[tuple[str, Callable[[Row], str]]]:
+    return [(title, cell) for title, cell, wanted in COLUMNS if any(map(wanted, rows))]
+
+
+def _line(rows: list[Row]) -> str:
+    """The last row, in words."""
+    row = rows[-1]
+    cells = [f"{title} {cell(row)}" for title, cell in _columns(rows)[1:-1]]
     return f"iteration {row.iteration:4d}:  {', '.join(cells)}, {row.seconds:.1f} s"
 
 
 def _table(rows: list[Row]) -> RenderableType:
+    """The first row, so that the initial guess stays in sight, and the last ones."""
+    columns = _columns(rows)
     table = Table(box=None, pad_edge=False)
-    for title, _ in COLUMNS:
+    for title, _ in columns:
         table.add_column(title, justify="right", style="bold" if title == "objective" else None)
-    shown = rows[-SHOWN:]
-    if len(rows) > SHOWN:  # the initial guess stays in sight
-        shown = [rows[0], *shown[1:]]
-    for row in shown:
-        table.add_row(*(cell(row) for _, cell in COLUMNS))
+    for row in rows if len(rows) <= SHOWN else [rows[0], *rows[1 - SHOWN :]]:
+        table.add_row(*(cell(row) for _, cell in columns))
     return table

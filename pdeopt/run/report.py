@@ -46,9 +46,27 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
     lines += [(name, f"{value:.6g}") for name, value in summary.items() if name not in SUMMARY_NAMES]
-    work = f"{summary['iterations']} iterations, {summary['evaluations']} evaluations"
-    solves = f"{summary['factorizations']} factorizations, {summary['solves']} solves"
-    return [*lines, ("work", f"{work}, {solves}"), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]
+    if summary["regularization_strength"] not in (1, None):
+        lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
+    if summary["inner_product"] != "l2":
+        lines.append(("inner product", summary["inner_product"]))
+    return [*lines, ("work", _work(summary)), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]
+
+
+def _rule(summary: dict[str, Any]) -> str:
+    """Of which number the strength is a factor, and who chose it."""
+    if summary["strength"] is None:
+        return " × the problem's"
+    count = len(summary["strength"]["tried"])
+    return f" × the problem's, by the rule {summary['strength_rule']} ({count} minimization{'s'[: count != 1]})"
+
+
+def _work(summary: dict[str, Any]) -> str:
+    inner = f" with {summary['cg_iterations']} CG iterations" if summary["cg_iterations"] else ""
+    return (
+        f"{summary['iterations']} iterations{inner}, {summary['evaluations']} evaluations, "
+        f"{summary['factorizations']} factorizations, {summary['solves']} solves"
+    )
 
 
 def _against_noise(summary: dict[str, Any]) -> str:
