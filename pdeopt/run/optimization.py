@@ -11,6 +11,7 @@ import numpy as np
 from pdeopt.inverse import InputError, NewtonModel, Problem, ReducedFunctional, continuation, inner_product_named
 from pdeopt.optimize import InnerProduct, Result, minimize
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
+from pdeopt.run.diagnosis import Place, explained
 from pdeopt.run.recorder import Recorder
 from pdeopt.sparse import resolve_solver
 
@@ -105,6 +106,13 @@ class Minimization:
             start = self(stage, start, **loose).m
         return self(last, start, **options)
 
+    def explained(self, functional: ReducedFunctional, result: Result) -> str:
+        """Why it ended, with what is found where a search failed."""
+        if result.status != "failed":
+            return result.message
+        place = Place(self.problem, functional, self.product, result.m, _accuracy(functional))
+        return explained(result.message, place)
+
     def _tolerances(self) -> dict[str, float]:
         if self._goal is not None:
             return {"gradient_tolerance": 0.0, "absolute_gradient_tolerance": self._goal}
@@ -131,7 +139,7 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
     if isinstance(strength, str):
         return _by_rule(run, strength, say)
     result = run.in_stages(functional, problem.initial)
-    return Ending(result.status, result.message)
+    return Ending(result.status, run.explained(functional, result))
 
 
 def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending:
@@ -170,7 +178,16 @@ def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending
         )
     if choice.solution is not choice.solutions[-1] or rule == "lcurve":  # the last iterate is what is written
         run(functional.with_strength(choice.strength), choice.m)
-    return Ending(choice.status, choice.reason, choice)
+    return Ending(choice.status, _reason(run, choice, failed), choice)
+
+
+def _reason(run: Minimization, choice: Choice, failed: list[Result]) -> str:
+    """That of the rule, with what is found where the minimization at the chosen strength failed."""
+    for result in failed:
+        if result.m is choice.m:
+            functional = run.problem.functional.with_strength(choice.strength)
+            return choice.reason.replace(result.message, run.explained(functional, result))
+    return choice.reason
 
 
 def _check_rule(problem: Problem, rule: str) -> None:
