@@ -11,9 +11,8 @@ from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, g
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import CSRMatrix, SolveError, linear_solve
 
-MESH = (
-    skfem.MeshTri.init_tensor(np.linspace(0, 1, 5), np.linspace(0, 1, 5))
-    .with_boundaries({"left": lambda x: x[0] == 0, "right": lambda x: x[0] == 1})
+MESH = skfem.MeshTri.init_tensor(np.linspace(0, 1, 5), np.linspace(0, 1, 5)).with_boundaries(
+    {"left": lambda x: x[0] == 0, "right": lambda x: x[0] == 1}
 )
 V = FunctionSpace(MESH, skfem.ElementTriP1())
 diffusion = bilinear_form(lambda u, v, w: w["k"] * dot(grad(u), grad(v)))
@@ -153,3 +152,12 @@ def test_condense_keeps_the_structure_of_a_given_matrix():
     reduced, right = Dirichlet(3, np.array([1]), jnp.array([2.0])).condense(CSRMatrix.from_scipy(S), jnp.ones(3))
     np.testing.assert_array_equal(reduced.to_scipy().toarray(), np.diag([4.0, 4.0]))
     np.testing.assert_array_equal(right, [-1.0, -1.0])
+
+
+def test_degrees_of_freedom_may_come_in_any_order():
+    A, order = advection.assemble(V), np.array([3, 0, 4, 2, 1])
+    dofs, values = V.dofs("left"), np.linspace(1, 2, 5)
+    shuffled = Dirichlet(V.n, dofs[order], jnp.asarray(values[order]))
+    np.testing.assert_allclose(
+        solve(A, b, shuffled), solve(A, b, Dirichlet(V.n, dofs, jnp.asarray(values))), atol=1e-13
+    )

@@ -77,10 +77,11 @@ class Dirichlet:
         reduced = CSRMatrix(A.data.at[kept].get(unique_indices=True, indices_are_sorted=True), pattern)
         if self.values is None:
             return reduced, b[self.free]
-        lifted = A @ self._extended(self.values)
+        coupling, stored, order = _coupling_block(A.pattern, self.dofs.tobytes(), self.dofs.dtype.str)
+        lifted = CSRMatrix(A.data.at[stored].get(unique_indices=True), coupling) @ self.values[order]
         b = b[:, None] if b.ndim < lifted.ndim else b
         lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
-        return reduced, (b - lifted)[self.free]
+        return reduced, b[self.free] - lifted
 
     def extend(self, u_free: jax.Array) -> jax.Array:
         """The full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
@@ -90,11 +91,18 @@ class Dirichlet:
         values = self.values if self.values.ndim == u.ndim else self.values[:, None]
         return u.at[self.dofs].set(values)
 
-    def _extended(self, values: jax.Array) -> jax.Array:
-        return jnp.zeros((self.n, *values.shape[1:]), values.dtype).at[self.dofs].set(values)
-
 
 @lru_cache(maxsize=8)
 def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, np.ndarray]:
     free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
     return pattern.submatrix(free, free)
+
+
+@lru_cache(maxsize=8)
+def _coupling_block(
+    pattern: SparsityPattern, dofs: bytes, dtype: str
+) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
+    """The pattern of A_FD with its columns sorted, the places of its entries in A, and what sorts the columns."""
+    prescribed = np.frombuffer(dofs, dtype)
+    free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
+    return *pattern.submatrix(free, prescribed[order]), order
