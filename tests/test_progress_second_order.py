@@ -55,7 +55,7 @@ def test_a_note_stays(terminal):
     rows = [replace(ROW, iteration=k) for k in range(1, 31)]
     text = shown(*rows, note="discrepancy: strength 0.31", terminal=terminal)
     assert text.count("discrepancy: strength 0.31") == 1
-    assert text.index("discrepancy") < text.rindex("on the way")
+    assert text.index("discrepancy") < text.rindex("gradient norm")
     assert shown(note="discrepancy: strength 0.31", terminal=terminal, quiet=True) == ""
 
 
