@@ -12,10 +12,12 @@ source inside (without it, only ratios of conductivities could be told):
 
 The data d_ki are taken at points inside (``--data points``) or at every vertex (``--data interior``), simulated with
 quadratic elements on a finer mesh, with Gaussian noise of standard deviation σ (``--noise``, relative to the root mean
-square of the potentials). R is smoothed total variation (``tv``), ½α∫|∇m|² (``h1``) or ½α∫m² (``tikhonov``).
+square of the potentials). R is smoothed total variation α∫√(|∇m|² + ε²) (``tv``), ½α∫|∇m|² (``h1``) or ½α∫m²
+(``tikhonov``).
 The d + 1 experiments share one matrix, hence one factorization.
 """
 
+from functools import partial
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -106,6 +108,8 @@ def build(
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["tv", "h1", "tikhonov"] | None, "its kind (default tv, in 3-D h1)"] = None,
     weight: Annotated[float | None, "its weight (default: tv 500; h1 50, in 3-D 200; tikhonov 3000)"] = None,
+    smoothing: Annotated[float, "ε of tv, in 1/m: slopes of m far above it count as edges"] = 1.0,
+    continuation: Annotated[bool, "minimize with 100 ε and 10 ε first"] = False,
     background: Annotated[float, "conductivity of the initial guess (S/m)"] = 1.0,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
@@ -117,7 +121,8 @@ def build(
     V = FunctionSpace(mesh, (skfem.ElementTriP1 if dim == 2 else skfem.ElementTetP1)())
     points = measurement_points(mesh, data, sensors)
     measured, sigma = add_noise(simulated_potentials(dim, n, points, edge), noise, seed)
-    kinds = {"tv": (total_variation, 500.0), "h1": (h1, 50.0 if dim == 2 else 200.0), "tikhonov": (tikhonov, 3000.0)}
+    variation = partial(total_variation, smoothing=smoothing, continuation=(100, 10) if continuation else ())
+    kinds = {"tv": (variation, 500.0), "h1": (h1, 50.0 if dim == 2 else 200.0), "tikhonov": (tikhonov, 3000.0)}
     term, default_weight = kinds[regularization or {2: "tv", 3: "h1"}[dim]]
     parametrization = Log()
     functional = ReducedFunctional(
