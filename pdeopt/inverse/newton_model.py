@@ -49,7 +49,7 @@ class NewtonModel:
         """
         operator = self._operator(m)
         mass = sp.csr_array(self._parameter.mass)
-        if operator is None or not operator.nnz:
+        if operator is None or not operator.count_nonzero():  # a weight may be zero
             return _restricted_solver(mass, free)
         return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
 
