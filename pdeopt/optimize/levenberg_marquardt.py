@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from pdeopt.optimize.objective import Action
 from pdeopt.optimize.trace import REMEDY, Finished, Trace
@@ -55,11 +55,15 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
 def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Damping) -> np.ndarray:
     value, derivative = trace.evaluate(m)
     free = np.flatnonzero(trace.projected(m))
-    diagonal = np.diag(hessian)[free]
+    diagonal = np.abs(np.diag(hessian)[free])
     damped = np.sqrt(diagonal * diagonal.max(initial=0))
     for _ in range(REJECTIONS):
         candidate = m.copy()
-        candidate[free] += _damped(hessian[np.ix_(free, free)], derivative[free], damping.value * damped)
+        try:
+            candidate[free] += _damped(hessian[np.ix_(free, free)], derivative[free], damping.value * damped)
+        except LinAlgError:  # indefinite: a term of the user's is not convex
+            damping.reject()
+            continue
         candidate = np.clip(candidate, trace.lower, trace.upper)
         step = candidate - m
         predicted = -float(derivative @ step + 0.5 * step @ (hessian @ step))
