@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -41,10 +41,15 @@ class Programs:
         """Those that state no operator."""
         return tuple(term for term in self.terms if not hasattr(term, "operator"))
 
+    @property
+    def curved_terms(self) -> tuple[Regularization, ...]:
+        """Those that are not quadratic, as far as they say."""
+        return tuple(term for term in self.terms if not getattr(term, "quadratic", False))
+
     def objective(self, strength: jax.Array, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         coefficient = self.parametrization(m)
         misfit = self.misfit(self.state(coefficient), coefficient)
-        regularization = strength * self._regularization(m)
+        regularization = strength * _total(self.terms, m)
         return misfit + regularization, (misfit, regularization)
 
     def predict(self, m: jax.Array) -> jax.Array:
@@ -91,14 +96,14 @@ class Programs:
         return Compiled(linearized)
 
     @cached_property
-    def regularization_hessian(self) -> Compiled:
-        """m ↦ the second derivative of all terms."""
-        return Compiled(lambda m: jax.linearize(jax.grad(self._regularization), m)[1])
+    def curved_hessian(self) -> Compiled:
+        """m ↦ the second derivative of those terms that are not quadratic."""
+        return Compiled(lambda m: jax.linearize(jax.grad(partial(_total, self.curved_terms)), m)[1])
 
     @cached_property
     def plain_hessian(self) -> Compiled:
         """m ↦ the same of those terms that state no operator."""
-        return Compiled(lambda m: jax.linearize(jax.grad(self._plain_terms), m)[1])
+        return Compiled(lambda m: jax.linearize(jax.grad(partial(_total, self.plain_terms)), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
         """Of one direction (p,), or of a block (p, k) with block solves."""
@@ -130,11 +135,9 @@ class Programs:
     def _distance(self, compared: Any) -> jax.Array:
         return self.misfit.distance(compared) if hasattr(self.misfit, "distance") else self.misfit(*compared)
 
-    def _regularization(self, m: jax.Array) -> jax.Array:
-        return sum((term(m) for term in self.terms), jnp.zeros(()))
 
-    def _plain_terms(self, m: jax.Array) -> jax.Array:
-        return sum((term(m) for term in self.plain_terms), jnp.zeros(()))
+def _total(terms: tuple[Regularization, ...], m: jax.Array) -> jax.Array:
+    return sum((term(m) for term in terms), jnp.zeros(()))
 
 
 def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from jax.typing import ArrayLike
 
+from pdeopt.inverse.compiled import Compiled
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.misfit import AnyMisfit
 from pdeopt.inverse.parametrization import Identity, Parametrization
@@ -94,9 +95,9 @@ class ReducedFunctional:
 
         Linearized here, once; each product then costs two solves with the factorization at m, which is kept.
         """
-        linear = self._programs.regularization_hessian(m)
-        misfit = self.misfit_hessian(m)
-        return lambda v: misfit(v) + self.strength * self._programs.apply(linear, v)
+        misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: getattr(term, "quadratic", False))
+        curved = self._regularization_hessian(self._programs.curved_terms, self._programs.curved_hessian, m)
+        return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
 
     def gauss_newton(self, m: ArrayLike) -> Action:
         """v ↦ Jᵀ φ″ J v + β Σ R v (p,), with the Jacobian J of the prediction, the misfit's second derivative φ″ and
@@ -125,15 +126,11 @@ class ReducedFunctional:
 
     def plain_regularization_hessian(self, m: ArrayLike) -> Action:
         """v ↦ the second derivative, times β and v, of those regularization terms that state no operator, (p,)."""
-        if not self._programs.plain_terms:
-            return np.zeros_like
-        linear = self._programs.plain_hessian(m)
-        return lambda v: self.strength * self._programs.apply(linear, v)
+        return self._regularization_hessian(self._programs.plain_terms, self._programs.plain_hessian, m)
 
     def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:
         """β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
-        found = [term.operator(np.asarray(m)) for term in self.regularization_terms if hasattr(term, "operator")]
-        return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
+        return self._operator(m, lambda term: True)
 
     def solution(self, m: ArrayLike) -> np.ndarray:
         """The state u(m)."""
@@ -154,6 +151,17 @@ class ReducedFunctional:
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
         """The adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
         return np.asarray(self._programs.prediction_adjoint(m, cotangent))
+
+    def _operator(self, m: ArrayLike, wanted: Callable[[Any], bool]) -> sp.csr_array | None:
+        stated: list[Any] = [term for term in self.regularization_terms if hasattr(term, "operator") and wanted(term)]
+        found = [term.operator(np.asarray(m)) for term in stated]
+        return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
+
+    def _regularization_hessian(self, terms: Sequence[Regularization], program: Compiled, m: ArrayLike) -> Action:
+        if not terms:
+            return np.zeros_like
+        linear = program(m)
+        return lambda v: self.strength * self._programs.apply(linear, v)
 
     @cached_property
     def _programs(self) -> Programs:

@@ -66,6 +66,7 @@ class Matern(Term):
 
     inner_product = "Matérn: L2 of −γ ∇·Θ∇m + δ m"
     null_space = DEFINITE
+    quadratic = True
 
     def __call__(self, m: jax.Array) -> jax.Array:
         return self.weight * half_square(_Precision(self.matrix, self.lumped), m - self.reference)

@@ -34,6 +34,8 @@ class Quadratic(Term):
     inner_product: str = "that of its matrix"
     null_space: str = "that of its matrix"
 
+    quadratic = True
+
     def __post_init__(self) -> None:
         R = self.matrix.to_scipy()
         if R.shape[0] != R.shape[1] or abs(R - R.T).max() > 1e-12 * abs(R).max():

@@ -32,6 +32,7 @@ class Term:
         weight: the factor before the term.
         inner_product: in words, the product whose square the term is, "H1 seminorm".
         null_space: in words, what the term does not see, "constants"; `DEFINITE` where that is nothing.
+        quadratic: whether `operator` is the Hessian, whatever m is.
     """
 
     __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
@@ -39,6 +40,7 @@ class Term:
     weight: float
     inner_product: str
     null_space: str
+    quadratic = False
 
     def __call__(self, m: jax.Array) -> jax.Array:
         raise NotImplementedError
