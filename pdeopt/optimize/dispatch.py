@@ -13,7 +13,7 @@ from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marqua
 from pdeopt.optimize.newton import NewtonSettings, minimize_newton
 from pdeopt.optimize.objective import Action, Differentiable, Preconditioner, hessian_of
 from pdeopt.optimize.result import Iterate, Result
-from pdeopt.optimize.scipy_methods import METHODS, minimize_scipy
+from pdeopt.optimize.scipy_methods import METHODS, check_method, minimize_scipy
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 #: What `minimize` takes, ours first.
@@ -79,6 +79,7 @@ def minimize(
     goals = Goals(gradient_tolerance, absolute_gradient_tolerance, objective_tolerance, max_iterations, accuracy)
     trace = Trace(objective, product, limits, goals, callback)
     if optimizer in METHODS:
+        check_method(optimizer, objective, len(start), _bounded(limits))
         run = partial(minimize_scipy, trace, optimizer)
     elif optimizer == "gauss-newton" and _bounded(limits) and len(start) <= DENSE:
         run = partial(minimize_levenberg_marquardt, trace, hessian_of(objective, "gauss_newton", optimizer))

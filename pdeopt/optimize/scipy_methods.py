@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
 from pdeopt.optimize.inner_product import InnerProduct
-from pdeopt.optimize.objective import Action, hessian_of
+from pdeopt.optimize.objective import Action, Differentiable, hessian_of
 from pdeopt.optimize.trace import REMEDY, Finished, Trace
 
 #: Largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
@@ -72,9 +72,8 @@ METHODS = {
 
 
 def minimize_scipy(trace: Trace, name: str) -> None:
-    """Iterate from the trace's first iterate. Raises Finished, always; ValueError where the method cannot do it."""
+    """Iterate from the trace's first iterate. Raises Finished, always."""
     method = METHODS[name]
-    _check(name, method, trace)
     length = parabola_length(trace)
     coordinates = _Coordinates(trace, LONGER * length if method.unit_step else 1.0)
     found = minimize(
@@ -185,14 +184,16 @@ def parabola_length(trace: Trace) -> float:
     return 1.0
 
 
-def _check(name: str, method: Method, trace: Trace) -> None:
-    bounded = np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any()
+def check_method(name: str, objective: Differentiable, size: int, bounded: bool) -> None:
+    """Raises ValueError where the method cannot minimize this, before anything is evaluated."""
+    method = METHODS[name]
     if bounded and not method.bounds:
         able = ", ".join(["newton-cg", "gauss-newton", *(key for key, value in METHODS.items() if value.bounds)])
         raise ValueError(f"{name} keeps no bounds, and the parameter has some; use one of {able}")
-    size = len(trace.first.m)
     if method.dense and size > DENSE:
         raise ValueError(f"{name} keeps a dense matrix of {size} x {size}; use trust-ncg or newton-cg instead")
+    if method.hessian:
+        hessian_of(objective, "hessian", name)
 
 
 def _hessian(name: str, method: Method, trace: Trace, coordinates: _Coordinates) -> dict[str, Any]:
