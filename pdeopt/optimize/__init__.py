@@ -3,7 +3,7 @@
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.dispatch import OPTIMIZERS, minimize
 from pdeopt.optimize.inner_product import Diagonal, InnerProduct, euclidean
-from pdeopt.optimize.objective import Differentiable, Objective, Preconditioner
+from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner
 from pdeopt.optimize.result import Iterate, Result
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "InnerProduct",
     "Iterate",
     "Objective",
+    "OptimizerError",
     "Preconditioner",
     "Result",
     "euclidean",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pdeopt.optimize.objective import OptimizerError
+
 Bound = np.ndarray | float | None
 
 
@@ -11,19 +13,19 @@ def full_bounds(bounds: tuple[Bound, Bound] | None, size: int) -> tuple[np.ndarr
     """Lower and upper bounds (size,), infinite where there are none.
 
     Raises:
-        ValueError: where a lower bound lies above the upper one, or a bound has another shape.
+        OptimizerError: where a lower bound lies above the upper one, or a bound has another shape.
     """
     given_lower, given_upper = (None, None) if bounds is None else bounds
     lower = np.asarray(-np.inf if given_lower is None else given_lower, float)
     upper = np.asarray(np.inf if given_upper is None else given_upper, float)
     for bound in (lower, upper):
         if bound.shape not in ((), (size,)):
-            raise ValueError(f"a bound has shape {bound.shape}; expected a number or ({size},)")
+            raise OptimizerError(f"a bound has shape {bound.shape}; expected a number or ({size},)")
     lower, upper = np.broadcast_to(lower, (size,)), np.broadcast_to(upper, (size,))
     crossed = np.flatnonzero(~(lower <= upper))
     if len(crossed):
         k = int(crossed[0])
-        raise ValueError(f"lower bound {lower[k]} is above upper bound {upper[k]}, or one is NaN, at entry {k}")
+        raise OptimizerError(f"lower bound {lower[k]} is above upper bound {upper[k]}, or one is NaN, at entry {k}")
     return lower, upper
 
 

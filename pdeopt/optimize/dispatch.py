@@ -11,7 +11,7 @@ from pdeopt.optimize.bounds import Bound, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
 from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonSettings, minimize_newton
-from pdeopt.optimize.objective import Action, Differentiable, Preconditioner, hessian_of
+from pdeopt.optimize.objective import Action, Differentiable, OptimizerError, Preconditioner, hessian_of
 from pdeopt.optimize.result import Iterate, Result
 from pdeopt.optimize.scipy_methods import METHODS, check_method, minimize_scipy
 from pdeopt.optimize.trace import Finished, Goals, Trace
@@ -67,11 +67,11 @@ def minimize(
             minimization with the status "stopped"; any other exception passes through.
 
     Raises:
-        ValueError: for a name that is unknown, bounds that cross or that the method or the inner product cannot keep,
+        OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot keep,
             and an objective without the Hessian that the method needs.
     """
     if optimizer not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
+        raise OptimizerError(f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
     start = np.array(initial, float)
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
@@ -111,7 +111,7 @@ def _riesz(product: InnerProduct) -> Preconditioner:
 def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:
     """Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing."""
     if product.weights is None and _bounded(limits):
-        raise ValueError(
+        raise OptimizerError(
             f"the inner product {product.name!r} mixes entries, so that bounds cannot be kept in it; use l2-lumped"
         )
 

@@ -12,6 +12,10 @@ import numpy as np
 Action = Callable[[np.ndarray], np.ndarray]
 
 
+class OptimizerError(ValueError):
+    """A minimization that cannot be posed: a name, bounds, an inner product or an objective that do not fit together."""
+
+
 class Differentiable(Protocol):
     """The least that `minimize` needs; a `ReducedFunctional` and an `Objective` have it."""
 
@@ -43,8 +47,8 @@ class Preconditioner(Protocol):
 
 
 def hessian_of(objective: Differentiable, name: str, optimizer: str) -> Callable[[np.ndarray], Action]:
-    """Its method ``hessian`` or ``gauss_newton``; raises ValueError where it has none."""
+    """Its method ``hessian`` or ``gauss_newton``; raises OptimizerError where it has none."""
     found = getattr(objective, name, None)
     if found is None:
-        raise ValueError(f"{optimizer} needs {name}(m), which returns v ↦ Hv; the objective has none; use l-bfgs-b")
+        raise OptimizerError(f"{optimizer} needs {name}(m), which returns v ↦ Hv; the objective has none; use l-bfgs-b")
     return found

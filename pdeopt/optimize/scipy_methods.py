@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
 from pdeopt.optimize.inner_product import InnerProduct
-from pdeopt.optimize.objective import Action, Differentiable, hessian_of
+from pdeopt.optimize.objective import Action, Differentiable, OptimizerError, hessian_of
 from pdeopt.optimize.trace import REMEDY, Finished, Trace
 
 #: Largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
@@ -185,13 +185,13 @@ def parabola_length(trace: Trace) -> float:
 
 
 def check_method(name: str, objective: Differentiable, size: int, bounded: bool) -> None:
-    """Raises ValueError where the method cannot minimize this, before anything is evaluated."""
+    """Raises OptimizerError where the method cannot minimize this, before anything is evaluated."""
     method = METHODS[name]
     if bounded and not method.bounds:
         able = ", ".join(["newton-cg", "gauss-newton", *(key for key, value in METHODS.items() if value.bounds)])
-        raise ValueError(f"{name} keeps no bounds, and the parameter has some; use one of {able}")
+        raise OptimizerError(f"{name} keeps no bounds, and the parameter has some; use one of {able}")
     if method.dense and size > DENSE:
-        raise ValueError(f"{name} keeps a dense matrix of {size} x {size}; use trust-ncg or newton-cg instead")
+        raise OptimizerError(f"{name} keeps a dense matrix of {size} x {size}; use trust-ncg or newton-cg instead")
     if method.hessian:
         hessian_of(objective, "hessian", name)
 
