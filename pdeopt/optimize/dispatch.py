@@ -67,8 +67,8 @@ def minimize(
             minimization with the status "stopped"; any other exception passes through.
 
     Raises:
-        OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot keep,
-            and an objective without the Hessian that the method needs.
+        OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot
+            keep, and an objective without the Hessian that the method needs.
     """
     if optimizer not in OPTIMIZERS:
         raise OptimizerError(f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,30 +55,35 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
 
 def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Damping) -> np.ndarray:
     value, derivative = trace.evaluate(m)
-    free = np.flatnonzero(trace.projected(m))
-    diagonal = np.abs(np.diag(hessian)[free])
-    damped = np.sqrt(diagonal * diagonal.max(initial=0))
-    for _ in range(REJECTIONS):
-        candidate = m.copy()
-        try:
-            candidate[free] += _damped(hessian[np.ix_(free, free)], derivative[free], damping.value * damped)
-        except LinAlgError:  # indefinite: a term of the user's is not convex
-            damping.reject()
-            continue
-        candidate = np.clip(candidate, trace.lower, trace.upper)
+    free, norm = np.flatnonzero(trace.projected(m)), trace.last.gradient_norm
+    rounding = trace.goals.accuracy * abs(value)
+    for attempt in range(REJECTIONS):
+        candidate = np.clip(m + _damped_step(hessian, derivative, free, damping.value), trace.lower, trace.upper)
         step = candidate - m
         predicted = -float(derivative @ step + 0.5 * step @ (hessian @ step))
-        ratio = (value - trace.evaluate(candidate)[0]) / predicted if predicted > 0 else -np.inf
-        if ratio > ACCEPTED:
-            damping.accept(ratio)
+        decrease = value - trace.evaluate(candidate)[0]
+        if attempt == 0 and 0 < predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
+            if trace.gradient_norm(candidate) < norm:
+                return candidate
+            raise Finished("converged", "a step would change the objective by less than the accuracy of its evaluation")
+        if predicted > 0 and decrease > ACCEPTED * predicted:
+            damping.accept(decrease / predicted)
             return candidate
         damping.reject()
     raise Finished("failed", f"no damped Gauss–Newton step lowers the objective; {REMEDY}")
 
 
-def _damped(hessian: np.ndarray, derivative: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    """−(H + diag)⁻¹ g, scaled to a unit diagonal: sensitivities may differ by many orders of magnitude."""
-    matrix = hessian + np.diag(damping)
+def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:
+    """−(H + μD)⁻¹ g of the free entries, 0 of others; 0 where H + μD is indefinite: a term of the user's may be concave.
+
+    Scaled to a unit diagonal: sensitivities may differ by many orders of magnitude.
+    """
+    block = hessian[np.ix_(free, free)]
+    diagonal = np.abs(np.diag(block))
+    matrix = block + np.diag(damping * np.sqrt(diagonal * diagonal.max(initial=0)))
     roots = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
     scaled = matrix / np.outer(roots, roots) + np.finfo(float).eps * len(matrix) * np.eye(len(matrix))
-    return -cho_solve(cho_factor(scaled), derivative / roots) / roots
+    step = np.zeros_like(derivative)
+    with suppress(LinAlgError):
+        step[free] = -cho_solve(cho_factor(scaled), derivative[free] / roots) / roots
+    return step

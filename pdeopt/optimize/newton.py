@@ -88,12 +88,12 @@ def _armijo(trace: Trace, m: np.ndarray, step: np.ndarray, derivative: np.ndarra
         candidate = np.clip(m + 0.5**k * step, trace.lower, trace.upper)
         predicted = float(derivative @ (m - candidate))
         found = trace.evaluate(candidate)[0]
-        if predicted > 0 and found <= value - SUFFICIENT * predicted:
-            return candidate
         if abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell any more; its gradient can
             if trace.gradient_norm(candidate) < norm:
                 return candidate
             raise Finished("converged", "a step would change the objective by less than the accuracy of its evaluation")
+        if predicted > 0 and found <= value - SUFFICIENT * predicted:
+            return candidate
     raise Finished(
         "failed",
         f"the line search failed: no step along the Newton direction lowers the objective; {REMEDY}",

@@ -13,7 +13,7 @@ Action = Callable[[np.ndarray], np.ndarray]
 
 
 class OptimizerError(ValueError):
-    """A minimization that cannot be posed: a name, bounds, an inner product or an objective that do not fit together."""
+    """A minimization that cannot be posed: name, bounds, inner product and objective do not fit together."""
 
 
 class Differentiable(Protocol):

@@ -181,6 +181,8 @@ class Trace:
         if norm <= goals.gradient * self.first.gradient_norm:
             raise Finished("converged", f"the gradient norm fell by the factor {goals.gradient:g}")
         if self.decreases_no_more():
-            raise Finished("converged", f"the objective changed by less than {goals.decrease:g} of its value")
+            raise Finished(
+                "converged", f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
+            )
         if self.last.iteration >= goals.iterations:
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached")
