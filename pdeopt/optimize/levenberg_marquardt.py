@@ -61,12 +61,12 @@ def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Da
         candidate = np.clip(m + _damped_step(hessian, derivative, free, damping.value), trace.lower, trace.upper)
         step = candidate - m
         predicted = -float(derivative @ step + 0.5 * step @ (hessian @ step))
-        decrease = value - trace.evaluate(candidate)[0]
-        if attempt == 0 and 0 < predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
+        decrease = value - trace.evaluate(candidate)[0] if predicted > 0 else -np.inf
+        if attempt == 0 and predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
             if trace.gradient_norm(candidate) < norm:
                 return candidate
             raise Finished("converged", "a step would change the objective by less than the accuracy of its evaluation")
-        if predicted > 0 and decrease > ACCEPTED * predicted:
+        if decrease > ACCEPTED * predicted:
             damping.accept(decrease / predicted)
             return candidate
         damping.reject()
@@ -74,7 +74,7 @@ def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Da
 
 
 def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:
-    """−(H + μD)⁻¹ g of the free entries, 0 of others; 0 where H + μD is indefinite: a term of the user's may be concave.
+    """−(H + μD)⁻¹ g of the free entries, 0 of others; 0 where H + μD is indefinite: a user's term may be concave.
 
     Scaled to a unit diagonal: sensitivities may differ by many orders of magnitude.
     """
