@@ -412,3 +412,21 @@ def test_a_noisy_objective_ends_in_words_and_not_in_a_loop(optimizer):
     )
     assert result.iterations < 200
     assert np.linalg.norm(result.m - CENTER) < 2e-3
+
+
+@pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg", "gauss-newton"])
+@pytest.mark.parametrize("bounds", [None, (-0.5, 0.5)])
+def test_a_goal_that_rounding_keeps_out_of_reach_ends_as_converged(optimizer, bounds):
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        root = generator.standard_normal((6, 6)) * np.geomspace(0.1, 10, 6)
+        K, center = root @ root.T, generator.standard_normal(6)
+        objective = Objective(
+            lambda m, K=K, center=center: (3.7 + 0.5 * (m - center) @ K @ (m - center), K @ (m - center)),
+            *[lambda m, K=K: lambda v: K @ v] * 2,
+        )
+        result = minimize(
+            objective, np.zeros(6), optimizer=optimizer, bounds=bounds, gradient_tolerance=0.0, objective_tolerance=0.0
+        )
+        assert result.status == "converged", result.message
+        assert result.iterations < 150
