@@ -12,6 +12,7 @@ from pdeopt.cli import main
 from pdeopt.run.history_figure import draw_histories_into, draw_history
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import COLUMNS, Row
+from pdeopt.run.report import print_summary
 from pdeopt.run.style import new_figure
 
 ROW = Row(
@@ -77,6 +78,15 @@ def test_a_plain_run_does_not_mention_them(capsys):
     assert main(["run", "./small.py", "--max-iterations", "2"]) == 0
     out = capsys.readouterr().out
     assert not any(word in out for word in ("CG", "strength", "inner product"))
+
+
+def test_the_strength_of_a_rule_is_said_where_it_is_one(tmp_path, capsys):
+    summary = {"status": "converged", "message": "", "objective": 1.0, "misfit": 1.0, "regularization": 0.0}
+    counts = dict.fromkeys(("iterations", "cg_iterations", "evaluations", "factorizations", "solves", "seconds"), 1)
+    chosen = {"regularization_strength": 1.0, "strength_rule": "cooling", "strength": {"tried": [{}]}}
+    unknown = {"relative_error": None, "discrepancy": None, "inner_product": "l2"}
+    print_summary(Console(width=120), summary | counts | chosen | unknown, tmp_path)
+    assert "1 × the problem's, by the rule cooling (1 minimization)\n" in capsys.readouterr().out
 
 
 def test_a_given_strength_is_said(capsys):
