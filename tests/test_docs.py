@@ -22,6 +22,15 @@ def test_example_of_the_readme_recovers_the_conductivity():
     assert namespace["error"] < 0.1
 
 
+def test_examples_of_the_page_on_optimizers_converge():
+    namespace: dict = {}
+    page = "docs/which_optimizer_and_regularization.md"
+    exec(compile(code_of(page), page, "exec"), namespace)
+    assert namespace["result"].status == "converged"
+    assert namespace["result"].iterations <= 30
+    assert namespace["choice"].status == "converged"
+
+
 @pytest.fixture
 def wall(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
