@@ -211,5 +211,5 @@ def _hessian(name: str, method: Method, trace: Trace, coordinates: _Coordinates)
         return kept[key]
 
     if method.hessian == "action":
-        return {"hessp": lambda z, direction: at(z)(direction)}
+        return {"hessp": lambda z, direction: at(z)(np.asarray(direction, float))}  # trust-constr probes with int8
     return {"hess": lambda z: np.stack([at(z)(column) for column in np.eye(len(z))], axis=1)}

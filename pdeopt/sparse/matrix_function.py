@@ -38,6 +38,7 @@ class MatrixFunction:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """f(A) x for x (n,), by Clenshaw's recurrence."""
+        x = np.asarray(x, float)
         first, second, scaled = np.zeros_like(x), np.zeros_like(x), np.empty_like(x)
         for coefficient in self.coefficients[:0:-1]:
             following = self._doubled @ first
