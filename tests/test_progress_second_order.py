@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_a_run_by_rule_says_all_of_it(tmp_path, capsys):
     assert end["strength"].endswith(f"{chosen} ({len(tried)} minimizations)")
     assert end["inner product"].endswith("euclidean")
     assert f"iterations with {summary['cg_iterations']} CG iterations, " in end["work"]
+
+
+def test_no_start_passes_for_the_minimum_at_a_weaker_strength(tmp_path, capsys):
+    """The gradient of 16 exact data is below the goal at once; their misfit falls with the square of the strength."""
+    words = ["--optimizer", "newton-cg", "--regularization-strength", "lcurve", "--noise", "0.0003", "--quiet"]
+    main(["run", "./small.py", *words, "--out", "out"])
+    tried = read_json(tmp_path / "out" / "summary.json")["strength"]["tried"]
+    weak = [one["misfit"] for one in sorted(tried, key=lambda one: -one["strength"])[-4:]]
+    assert all(after < 0.1 * before for before, after in pairwise(weak)), weak
 
 
 def test_a_plain_run_does_not_mention_them(capsys):

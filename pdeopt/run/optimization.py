@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Problem, ReducedFunctional, continuation, inner_product_named
-from pdeopt.optimize import InnerProduct, Result, minimize
+from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize
+from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 from pdeopt.run.diagnosis import Place, explained
 from pdeopt.run.recorder import Recorder
@@ -23,6 +24,8 @@ LOOSE_ITERATIONS = {True: 3, False: 15}
 CURVE_ITERATIONS = 50
 #: A stage of continuation is left when the gradient norm has fallen by this factor.
 STAGE_TOLERANCE = 1e-2
+#: The gradient norm falls by this factor at every strength that a rule tries.
+WARM_TOLERANCE = 0.1
 #: Cooling starts at so many times the strength at which data and regularization pull alike, or else at FALLBACK.
 ABOVE, FALLBACK = 10.0, 1e3
 
@@ -98,6 +101,18 @@ class Minimization:
             self._goal = max(self.settings.absolute_gradient_tolerance, self.settings.gradient_tolerance * first)
         return result
 
+    def warm(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
+        """From the minimum of a functional nearby: the gradient must fall, however small it is at the start.
+
+        Otherwise a start that meets the goal would be taken for the minimum, at one weak strength after the other.
+        """
+        self.recorder.model = NewtonModel(functional, self.problem.parameter)
+        limits = full_bounds(self.problem.bounds, len(start))
+        derivative = projected(start, self.recorder.value_and_derivative(start)[1], *limits)
+        at_start = float(np.linalg.norm(self.product.pullback(derivative)))
+        goal = min(self._goal or np.inf, WARM_TOLERANCE * at_start)
+        return self(functional, start, absolute_gradient_tolerance=goal, **options)
+
     def in_stages(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
         """With the continuation that its terms ask for; ``options`` for the last stage."""
         *stages, last = continuation(functional)
@@ -149,7 +164,7 @@ def _by_rule(run: Minimization, rule: str, say: Callable[[str], None]) -> Ending
 
     def solve(strength: float, start: np.ndarray, **options: Any) -> Solution:
         at = functional.with_strength(strength)
-        result = (run if run.recorder.rows else run.in_stages)(at, start, **options)
+        result = (run.warm if run.recorder.rows else run.in_stages)(at, start, **options)
         if result.status == "failed":
             failed.append(result)
         terms = at.terms(result.m)
