@@ -62,7 +62,9 @@ def _draw_l_curve(axes: Axes, record: Mapping[str, Any]) -> None:
     _mark_chosen(axes, record, misfit, regularization)
     axes.set(xlabel="misfit (dimensionless)", ylabel="regularization, without its strength", title="L-curve")
     _logarithmic(axes, misfit, regularization)
-    _label(axes, [f"{s:.3g}" for s in strength], misfit, regularization, _chosen(record))
+    _label(
+        axes, [f"{s:.0f}" if 100 <= s < 1000 else f"{s:.2g}" for s in strength], misfit, regularization, _chosen(record)
+    )
 
 
 def _columns(record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
