@@ -91,6 +91,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     with stop_on_interrupt(progress.status) as stop:
         recorder = _recorder(request, problem, settings, directory, progress, stop)
         ending = _optimize(request, problem, settings, recorder, progress)
+        recorder.finish()
     progress.status("writing results and pictures …")
     reached, ending = _evaluate(problem, recorder, ending)
     solver = _solver_name(request, problem)

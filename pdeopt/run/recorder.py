@@ -85,6 +85,8 @@ class Recorder:
         self._terms: OrderedDict[bytes, Terms] = OrderedDict()
         self._spent = Spent()
         self._cg_iterations = 0  # of the minimizations before this one
+        self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
+        self._last_terms: Terms | None = None  # of the last row
         self._start = time.perf_counter()
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
@@ -111,11 +113,22 @@ class Recorder:
 
     def accept(self, iterate: Iterate) -> None:
         """The optimizer's callback. What starts where the minimization before it ended is no new row."""
+        self._start_again = None
         if self.m is not None and iterate.iteration == 0:
             self._cg_iterations = self.rows[-1].cg_iterations
             if np.array_equal(iterate.m, self.m):
+                self._start_again = iterate
                 return
-        terms = self._terms[_digest(iterate.m)]
+        self._append(iterate)
+
+    def finish(self) -> None:
+        """A last row where the last minimization took no step: its functional is another than that of the last row."""
+        if self._start_again is not None and self._terms[_digest(self._start_again.m)] != self._last_terms:
+            self._append(self._start_again)
+        self._start_again = None
+
+    def _append(self, iterate: Iterate) -> None:
+        terms = self._last_terms = self._terms[_digest(iterate.m)]
         self.m = iterate.m
         first, second = self._spent.first, self._spent.second
         counts = (first.solves, first.adjoint_solves, second.solves, second.adjoint_solves)
@@ -190,4 +203,5 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
 
 
 def _digest(m: np.ndarray) -> bytes:
-    return hashlib.blake2b(m.tobytes(), digest_size=16).digest()
+    """The same for equal m: −0 becomes 0."""
+    return hashlib.blake2b((m + 0.0).tobytes(), digest_size=16).digest()
