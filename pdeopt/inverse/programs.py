@@ -44,7 +44,8 @@ class Programs:
     @property
     def curved_terms(self) -> tuple[Regularization, ...]:
         """Those that are not quadratic, as far as they say."""
-        return tuple(term for term in self.terms if not getattr(term, "quadratic", False))
+        plain = self.plain_terms
+        return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
 
     def objective(self, strength: jax.Array, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         coefficient = self.parametrization(m)

@@ -46,15 +46,16 @@ def minimize(
         initial: (p,), projected onto the bounds.
         optimizer: a name of `OPTIMIZERS`:
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
-            "newton-cg", inexact Newton with exact Hessian products, and bounds: Eisenstat–Walker forcing, truncation at
-            negative curvature, Armijo's rule along the projection arc (Bertsekas 1982); its first steps are
-            Gauss–Newton's where the objective has that;
+            "newton-cg", inexact Newton with exact Hessian products, and bounds: loose systems (Eisenstat–Walker),
+            truncation at negative curvature, Armijo's rule along the projection arc (Bertsekas 1982); its first
+            steps are Gauss–Newton's where the objective has that;
             "gauss-newton", the same with the Gauss–Newton Hessian throughout; with bounds, and up to 2000 parameters,
             projected Levenberg–Marquardt, which forms that matrix;
             or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
             "dogleg".
         inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
-        preconditioner: of the Newton systems; the inverse of the inner product's matrix where None.
+        preconditioner: of the Newton systems. Where None, that of the objective (a `NewtonModel` has one), or else the
+            inverse of the inner product's matrix.
         bounds: (lower, upper), numbers or arrays (p,); None where there is none.
         max_iterations: at most so many; then the status is "stopped".
         gradient_tolerance: converged when the norm of the projected gradient has fallen by this factor.
@@ -88,7 +89,7 @@ def minimize(
             hessian=hessian_of(objective, "hessian" if optimizer == "newton-cg" else "gauss_newton", optimizer),
             first=getattr(objective, "gauss_newton", None),
             first_iterations=gauss_newton_steps,
-            preconditioner=preconditioner or _riesz(product),
+            preconditioner=preconditioner or getattr(objective, "preconditioner", None) or _riesz(product),
             max_cg_iterations=max_cg_iterations,
             memory=recycled,
         )
@@ -98,6 +99,10 @@ def minimize(
         run()
     except Finished as end:
         return trace.result(end)
+    except ArithmeticError as error:  # of a Hessian or a preconditioner; what the objective raises is stepped back from
+        if not trace.started:
+            raise
+        return trace.result(Finished("failed", str(error)))
     raise AssertionError("a method returned without a reason")
 
 

@@ -39,7 +39,7 @@ def conjugate_gradients(
         product = hessian(direction)
         curvature = float(direction @ product)
         if not curvature > 0:
-            return Direction(step if count > 1 else direction, count, False)
+            return Direction(step if count > 1 else _along(direction, square, curvature), count, False)
         length = square / curvature
         step = step + length * direction
         residual = residual - length * product
@@ -49,3 +49,8 @@ def conjugate_gradients(
             return Direction(step, count, True)
         direction = corrected + (square / before) * direction
     return Direction(step, max_iterations, True)
+
+
+def _along(direction: np.ndarray, square: float, curvature: float) -> np.ndarray:
+    """The direction with the length that a positive curvature of the same size would give; as it is for none."""
+    return direction * (square / -curvature) if curvature < 0 else direction

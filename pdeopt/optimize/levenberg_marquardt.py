@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from pdeopt.optimize.objective import Action
+from pdeopt.optimize.objective import Action, OptimizerError
 from pdeopt.optimize.trace import REMEDY, Finished, Trace
 
 #: Largest number of parameters for which the Gauss–Newton matrix is formed.
 DENSE = 2000
+#: Columns of it that are computed at a time.
+BLOCK = 32
 #: A step is taken where J falls by this part of what the model predicts; damping at the start; rejections in a row.
 ACCEPTED, FIRST_DAMPING, REJECTIONS = 1e-4, 1e-2, 40
 
@@ -49,8 +51,18 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
     damping = Damping()
     while True:
         m = trace.last.m
-        hessian = gauss_newton(m)(np.eye(len(m)))
+        hessian = _matrix(gauss_newton(m), len(m))
         trace.accept(_accepted_step(trace, m, 0.5 * (hessian + hessian.T), damping))
+
+
+def _matrix(action: Action, size: int) -> np.ndarray:
+    """(p, p), by blocks of columns: memory is that of a block. Raises OptimizerError for an action on vectors only."""
+    columns = np.eye(size)
+    blocks = [action(columns[:, k : k + BLOCK]) for k in range(0, size, BLOCK)]
+    matrix = np.concatenate(blocks, axis=1)
+    if not np.allclose(matrix[:, 0], action(columns[:, 0]), rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
+        raise OptimizerError("gauss_newton(m) acts on a block (p, k) otherwise than on its columns; make it linear")
+    return matrix
 
 
 def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Damping) -> np.ndarray:

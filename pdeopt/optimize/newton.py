@@ -19,7 +19,8 @@ SUFFICIENT, HALVINGS = 1e-4, 25
 #: solved for is not lost, as its products precondition the next one: with 0.2 instead of 0 as the lower end, total
 #: variation on 128 × 128 × 2 triangles takes 89 products instead of 187, in as many Newton steps.
 LOOSEST, TIGHTEST = 0.5, 0.2
-#: Entries within this part of their range of a bound, and pushed against it, move to the bound (Bertsekas 1982).
+#: Entries within this part of their range of a bound, and pushed against it, move to the bound (Bertsekas 1982); of
+#: their size where the range is infinite.
 NEAR = 1e-3
 
 
@@ -58,9 +59,10 @@ def minimize_newton(trace: Trace, settings: NewtonSettings) -> None:
 
 
 def _nearly_active(trace: Trace, m: np.ndarray, derivative: np.ndarray) -> np.ndarray:
-    """Entries that are at a bound, or close to one, and pushed against it."""
-    width = np.minimum(trace.upper - trace.lower, 1.0)
-    near = NEAR * np.where(np.isfinite(width), width, 1.0)
+    """Entries that are at a bound, or so close that a gradient step would take them there; few where that is far."""
+    width = trace.upper - trace.lower
+    near = NEAR * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
+    near = np.minimum(near, np.abs(trace.product.gradient(derivative)))
     return ((m <= trace.lower + near) & (derivative > 0)) | ((m >= trace.upper - near) & (derivative < 0))
 
 

@@ -16,6 +16,8 @@ from pdeopt.optimize.trace import REMEDY, Finished, Trace
 DENSE = 3000
 #: SciPy's own limits are so many times ours: the trace ends the minimization.
 UNREACHED = 100
+#: The factor by which the gradient step within the bounds must fall, for a method that never reaches them.
+INTERIOR = 1e-4
 #: How often a nearer point is tried to probe the curvature.
 NEARER = 3
 #: The first step is so many times longer than a parabola along the gradient asks for: its curvature is mostly that of
@@ -33,7 +35,7 @@ class Method:
         dense: it keeps a p × p matrix. plain: its callback takes x, not a result.
         limit: its option for the largest number of iterations or evaluations.
         unit_step: its first step, or its first trust radius, has length 1.
-        interior: it approaches bounds without reaching them, so that its own word for convergence is taken.
+        interior: it approaches bounds without reaching them, so that another measure of convergence is taken.
         options: that make it stop by our rules and not by its own.
     """
 
@@ -75,7 +77,7 @@ def minimize_scipy(trace: Trace, name: str) -> None:
     """Iterate from the trace's first iterate. Raises Finished, always."""
     method = METHODS[name]
     length = parabola_length(trace)
-    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else 1.0)
+    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else 1.0, method.plain)
     found = minimize(
         coordinates.evaluate,
         coordinates.start,
@@ -86,7 +88,7 @@ def minimize_scipy(trace: Trace, name: str) -> None:
         options={**method.options, method.limit: UNREACHED * trace.goals.iterations},
         **_hessian(name, method, trace, coordinates),
     )
-    if method.interior and found.success:
+    if method.interior and _residual(trace, trace.last.m) <= INTERIOR * _residual(trace, trace.first.m):
         raise Finished("converged", f"{name}: {found.message}")
     if trace.decreases_no_more() or _predicted_decrease(trace, length) <= trace.goals.accuracy * abs(
         trace.last.objective
@@ -94,6 +96,12 @@ def minimize_scipy(trace: Trace, name: str) -> None:
         raise Finished("converged", "no step changes the objective by more than the accuracy of its evaluation")
     reason = "" if found.success else f" ({found.message})"
     raise Finished("failed", f"the search of {name} failed: no step lowers the objective{reason}; {REMEDY}")
+
+
+def _residual(trace: Trace, m: np.ndarray) -> float:
+    """Norm of the gradient step that stays within the bounds; small also near bounds that are never reached."""
+    step = trace.product.gradient(trace.evaluate(m)[1])
+    return trace.product.norm(np.clip(m - step, trace.lower, trace.upper) - m)
 
 
 def _predicted_decrease(trace: Trace, length: float) -> float:
@@ -107,8 +115,9 @@ class _Coordinates:
     Some methods first try a step of length 1, or 1 is their first trust radius; c makes that of the right size.
     """
 
-    def __init__(self, trace: Trace, scale: float) -> None:
+    def __init__(self, trace: Trace, scale: float, only_better: bool) -> None:
         self._trace = trace
+        self._only_better = only_better
         self._product: InnerProduct = trace.product
         self._scale = scale
         self._origin = trace.first.m
@@ -134,7 +143,7 @@ class _Coordinates:
     def evaluate(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         m = self.parameter(z)
         value, derivative = self._trace.evaluate(m)
-        if not (np.isfinite(value) and np.isfinite(derivative).all()):
+        if not np.isfinite(value):
             value, derivative = self._wall(m)
         return value, self._scale * self._product.pullback(derivative)
 
@@ -154,9 +163,11 @@ class _Coordinates:
         self.accept_plain(intermediate_result.x)
 
     def accept_plain(self, z: np.ndarray) -> None:
-        m = self.parameter(z)
-        if not np.array_equal(m, self._trace.last.m):  # a trust-region step that was rejected is no iterate
-            self._trace.accept(m)
+        """Rejected steps of trust regions, and the trial points that SLSQP reports, are no iterates."""
+        m, last = self.parameter(z), self._trace.last
+        if np.array_equal(m, last.m) or (self._only_better and self._trace.evaluate(m)[0] > last.objective):
+            return
+        self._trace.accept(m)
 
     def _roots(self) -> np.ndarray:
         assert self._product.weights is not None
@@ -166,20 +177,21 @@ class _Coordinates:
 def parabola_length(trace: Trace) -> float:
     """Length of the step along the gradient to the minimum of a parabola, its curvature from one more derivative.
 
-    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there.
-    1 where the curvature is not positive.
+    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. Where
+    the curvature is not positive, the length with which J would fall by an eighth of itself, were it linear.
     """
     first, product = trace.first, trace.product
     derivative = trace.projected(first.m)
     gradient = product.gradient(derivative)
     part = 10 * trace.goals.accuracy**0.5
     near = part * abs(first.objective) / float(derivative @ gradient)
+    highest = first.objective + trace.goals.accuracy * abs(first.objective)
     for _ in range(NEARER):
         step = np.clip(first.m - near * gradient, trace.lower, trace.upper) - first.m
         value, other = trace.evaluate(first.m + step)
-        curvature = float((other - derivative) @ step)
-        if step.any() and value <= first.objective and curvature > 0:
-            return product.norm(step) * min(float(-(derivative @ step)) / curvature, 1 / part)
+        if step.any() and value <= highest:
+            slope, curvature = -float(derivative @ step), float((other - derivative) @ step)
+            return product.norm(step) * (slope / curvature if curvature > part * slope else 1 / (LONGER * part))
         near *= part
     return 1.0
 

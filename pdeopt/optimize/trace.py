@@ -17,6 +17,10 @@ from pdeopt.optimize.result import Iterate, Result
 ROUNDING = 1e-12
 #: So many evaluations an iteration are allowed, on average.
 EVALUATIONS = 20
+#: And at most so many between two iterates.
+SEARCH = 100
+#: So many iterations in a row must hardly change the objective: a single one may have been cut short.
+FLAT = 2
 #: A method comes back to the point before the last one, at most.
 REMEMBERED = 2
 #: What to do about a step that should lower the objective and does not.
@@ -81,6 +85,7 @@ class Trace:
         self._evaluations = 0
         self._iterates: list[Iterate] = []  # the first and the last two
         self._advanced = False
+        self._flat = 0
         self._trouble = ""
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
@@ -90,6 +95,9 @@ class Trace:
                 return found
         if self._evaluations >= EVALUATIONS * max(self.goals.iterations, 1):
             raise Finished("stopped", f"the maximum number of evaluations, {self._evaluations}, was reached")
+        spent = self._evaluations - (self._iterates[-1].evaluations if self._iterates else 0)
+        if spent > SEARCH:
+            raise Finished("failed", f"{spent} evaluations found no step that lowers the objective; {REMEDY}")
         self._evaluations += 1
         self._found.append((m.copy(), self._evaluated(m)))
         return self._found[-1][1]
@@ -97,12 +105,15 @@ class Trace:
     def _evaluated(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J is infinite where it cannot be evaluated, so that a method steps back; at the initial guess that raises."""
         try:
-            return self.objective.value_and_derivative(m)
+            value, derivative = self.objective.value_and_derivative(m)
         except ArithmeticError as error:
             if not self._iterates:
                 raise
             self._trouble = f" (a step was tried where the objective cannot be evaluated: {error})"
             return np.inf, np.zeros_like(m)
+        if self._iterates and not np.isfinite(derivative).all():
+            return np.inf, np.zeros_like(m)
+        return value, derivative
 
     def projected(self, m: np.ndarray) -> np.ndarray:
         """The derivative at m without the entries that push against an active bound."""
@@ -134,6 +145,11 @@ class Trace:
         self._advanced = value < before.objective or norm < 0.5 * before.gradient_norm
         self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, self._evaluations, spent))
         self._finish_where_done()
+
+    @property
+    def started(self) -> bool:
+        """Whether there is an iterate to return."""
+        return bool(self._iterates)
 
     @property
     def first(self) -> Iterate:
@@ -180,9 +196,11 @@ class Trace:
             raise Finished("converged", f"the gradient norm fell below {goals.absolute_gradient:g}")
         if norm <= goals.gradient * self.first.gradient_norm:
             raise Finished("converged", f"the gradient norm fell by the factor {goals.gradient:g}")
-        if self.decreases_no_more():
-            raise Finished(
-                "converged", f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
-            )
+        self._flat = self._flat + 1 if self.decreases_no_more() else 0
+        if self._flat >= FLAT:
+            small = f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
+            if norm <= 0.5 * self.first.gradient_norm:
+                raise Finished("converged", small)
+            raise Finished("stopped", f"{small}, though its gradient has hardly fallen; steps may be too short")
         if self.last.iteration >= goals.iterations:
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached")

@@ -22,7 +22,7 @@ COMMANDS = {
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
     "new": "write a commented problem file to start from",
 }
-#: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.INNER_PRODUCTS` hold; those import JAX and SciPy.
+#: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.inner_product_names` hold; those import JAX and SciPy.
 OPTIMIZERS = (
     *("l-bfgs-b", "newton-cg", "gauss-newton", "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov"),
     *("trust-constr", "trust-exact", "dogleg"),

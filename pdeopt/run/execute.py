@@ -18,10 +18,11 @@ from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
-from pdeopt.run.optimization import Ending, Settings, optimize
+from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.run.strength_rule import optimize
 from pdeopt.run.summary import Reached, summarize
 from pdeopt.sparse import resolve_solver
 

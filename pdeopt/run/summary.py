@@ -9,8 +9,9 @@ import numpy as np
 
 from pdeopt.inverse import Problem
 from pdeopt.run.fields import Fields
-from pdeopt.run.optimization import Ending, Settings, chosen
+from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.recorder import Row
+from pdeopt.run.strength_rule import chosen
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def summarize(
         "parameters": problem.parameter.size,
         "solver": solver,
         "optimizer": settings.optimizer,
-        "inner_product": settings.inner_product,
+        "inner_product": ending.inner_product or settings.inner_product,
         **chosen(settings, ending),
         **reached.quantities,
     }

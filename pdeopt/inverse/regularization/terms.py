@@ -26,7 +26,8 @@ class Regularization(Protocol):
 class Term:
     """A regularization term that states its operator, its inner product and its null space.
 
-    Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and are scaled, ``2.0 * h1(V, 1.0)``; each is immutable.
+    Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and those that are dataclasses with a field ``weight`` are scaled,
+    ``2.0 * h1(V, 1.0)``; each is immutable.
 
     Attributes:
         weight: the factor before the term.
@@ -96,7 +97,8 @@ def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple
 def _parts(term: Term) -> tuple[Term, ...]:
     if not isinstance(term, Sum):
         return (term,)
-    return tuple(part for summand in term.terms for part in _parts(term.weight * summand))
+    parts = tuple(part for summand in term.terms for part in _parts(summand))
+    return parts if term.weight == 1 else tuple(term.weight * part for part in parts)
 
 
 def nonnegative(weight: float) -> float:

@@ -27,8 +27,8 @@ def discrepancy(
     """Find the strength at which the misfit equals the target.
 
     From the first strength, steps of a decade or two (fewer where the last two misfits say so) until the target lies
-    between two solutions; then Brent's method for log F as a function of log s. Every minimization starts at the
-    solution of the next larger strength.
+    between two solutions; then interpolation of log J with its slope, safeguarded by bisection. Every minimization
+    starts at the solution of the next larger strength.
 
     Args:
         initial: (p,), the start of the first minimization.
