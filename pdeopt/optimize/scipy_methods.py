@@ -177,8 +177,8 @@ class _Coordinates:
 def parabola_length(trace: Trace) -> float:
     """Length of the step along the gradient to the minimum of a parabola, its curvature from one more derivative.
 
-    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. Where
-    the curvature is not positive, the length with which J would fall by an eighth of itself, were it linear.
+    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. At
+    most the length with which J would vanish, were it linear; an eighth of that where the curvature is not positive.
     """
     first, product = trace.first, trace.product
     derivative = trace.projected(first.m)
@@ -191,7 +191,8 @@ def parabola_length(trace: Trace) -> float:
         value, other = trace.evaluate(first.m + step)
         if step.any() and value <= highest:
             slope, curvature = -float(derivative @ step), float((other - derivative) @ step)
-            return product.norm(step) * (slope / curvature if curvature > part * slope else 1 / (LONGER * part))
+            times = min(slope / curvature, 1 / part) if curvature > 0 else 1 / (LONGER * part)
+            return times * product.norm(step)
         near *= part
     return 1.0
 
