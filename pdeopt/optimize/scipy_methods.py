@@ -18,6 +18,8 @@ DENSE = 3000
 UNREACHED = 100
 #: The factor by which the gradient step within the bounds must fall, for a method that never reaches them.
 INTERIOR = 1e-4
+#: Entries within this part of their range of a bound are on it: SLSQP comes no closer.
+SNAPPED = 1e-13
 #: How often a nearer point is tried to probe the curvature.
 NEARER = 3
 #: The first step is so many times longer than a parabola along the gradient asks for: its curvature is mostly that of
@@ -35,6 +37,8 @@ class Method:
         dense: it keeps a p × p matrix. plain: its callback takes x, not a result.
         limit: its option for the largest number of iterations or evaluations.
         unit_step: its first step, or its first trust radius, has length 1.
+        unit_curvature: its first Hessian is the identity. Where curvatures are far from 1, SLSQP fails and BFGS takes
+            twice as many iterations (on the problem conductivity).
         interior: it approaches bounds without reaching them, so that another measure of convergence is taken.
         options: that make it stop by our rules and not by its own.
     """
@@ -46,6 +50,7 @@ class Method:
     plain: bool = False
     limit: str = "maxiter"
     unit_step: bool = False
+    unit_curvature: bool = False
     interior: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -55,9 +60,16 @@ METHODS = {
         "L-BFGS-B", bounds=True, unit_step=True, options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40}
     ),
     "cg": Method("CG", options={"gtol": 0.0}),
-    "bfgs": Method("BFGS", dense=True, options={"gtol": 0.0}),
-    "tnc": Method("TNC", bounds=True, plain=True, limit="maxfun", options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0}),
-    "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, options={"ftol": 0.0}),
+    "bfgs": Method("BFGS", dense=True, unit_curvature=True, options={"gtol": 0.0}),
+    "tnc": Method(
+        "TNC",
+        bounds=True,
+        plain=True,
+        unit_curvature=True,
+        limit="maxfun",
+        options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0},
+    ),
+    "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, unit_curvature=True, options={"ftol": 0.0}),
     "trust-ncg": Method("trust-ncg", hessian="action", unit_step=True, options={"gtol": 0.0}),
     "trust-krylov": Method("trust-krylov", hessian="action", unit_step=True, options={"gtol": 0.0}),
     "trust-constr": Method(
@@ -77,7 +89,7 @@ def minimize_scipy(trace: Trace, name: str) -> None:
     """Iterate from the trace's first iterate. Raises Finished, always."""
     method = METHODS[name]
     length = parabola_length(trace)
-    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else 1.0, method.plain)
+    coordinates = _Coordinates(trace, _scale(trace, method, length), method.plain)
     found = minimize(
         coordinates.evaluate,
         coordinates.start,
@@ -98,6 +110,13 @@ def minimize_scipy(trace: Trace, name: str) -> None:
     raise Finished("failed", f"the search of {name} failed: no step lowers the objective{reason}; {REMEDY}")
 
 
+def _scale(trace: Trace, method: Method, length: float) -> float:
+    """c of `_Coordinates`."""
+    if method.unit_curvature:
+        return float(np.sqrt(length / trace.first.gradient_norm))
+    return LONGER * length if method.unit_step else 1.0
+
+
 def _residual(trace: Trace, m: np.ndarray) -> float:
     """Norm of the gradient step that stays within the bounds; small also near bounds that are never reached."""
     step = trace.product.gradient(trace.evaluate(m)[1])
@@ -112,7 +131,8 @@ def _predicted_decrease(trace: Trace, length: float) -> float:
 class _Coordinates:
     """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal).
 
-    Some methods first try a step of length 1, or 1 is their first trust radius; c makes that of the right size.
+    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1: c makes
+    that so.
     """
 
     def __init__(self, trace: Trace, scale: float, only_better: bool) -> None:
@@ -131,13 +151,15 @@ class _Coordinates:
             self.start = np.zeros_like(trace.product.pullback(trace.first.m))
 
     def parameter(self, z: np.ndarray) -> np.ndarray:
-        """m of z; exactly on a bound where z is on it."""
+        """m of z; exactly on a bound where z is on it, up to rounding."""
         if not z.any() and self.bounds is None:
             return self._trace.first.m
         m = self._origin + self._product.primal(self._scale * z)
         if self.bounds is None:
             return m
-        m = np.where(z <= self.bounds.lb, self._trace.lower, np.where(z >= self.bounds.ub, self._trace.upper, m))
+        lower, upper = self.bounds.lb, self.bounds.ub
+        near = SNAPPED * np.where(np.isfinite(upper - lower), upper - lower, np.abs(z))
+        m = np.where(z <= lower + near, self._trace.lower, np.where(z >= upper - near, self._trace.upper, m))
         return np.clip(m, self._trace.lower, self._trace.upper)
 
     def evaluate(self, z: np.ndarray) -> tuple[float, np.ndarray]:

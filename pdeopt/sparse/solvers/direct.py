@@ -89,7 +89,8 @@ def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool)
 
 
 def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
-    scale = np.outer(norms, np.abs(x).max(0, initial=0)) + np.abs(rhs)
+    with np.errstate(over="ignore"):  # of a matrix with entries near the largest number
+        scale = np.outer(norms, np.abs(x).max(0, initial=0)) + np.abs(rhs)
     return float((np.abs(residual) / np.where(scale == 0, 1, scale)).max(initial=0))
 
 
