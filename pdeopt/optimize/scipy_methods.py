@@ -131,8 +131,8 @@ def _predicted_decrease(trace: Trace, length: float) -> float:
 class _Coordinates:
     """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal).
 
-    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1: c makes
-    that so.
+    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1: c
+    makes that so.
     """
 
     def __init__(self, trace: Trace, scale: float, only_better: bool) -> None:
