@@ -20,7 +20,7 @@ import numpy as np
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.inverse import FieldMisfit, Parameter, Problem, ReducedFunctional, tikhonov
+from pdeopt.inverse import FieldMisfit, InputError, Parameter, Problem, ReducedFunctional, tikhonov
 from pdeopt.pde import LinearStateEquation
 
 
@@ -49,6 +49,8 @@ def build(
     alpha: Annotated[float, "price α of the control"] = 1e-6,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
+    if n < 2:
+        raise InputError(f"n is {n}; expected at least 2 squares along a side")
     ticks = np.linspace(0, 1, n + 1)
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP1())
     functional = ReducedFunctional(

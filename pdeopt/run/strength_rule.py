@@ -16,6 +16,9 @@ from pdeopt.run.recorder import Recorder
 
 #: Rules that aim at the misfit of the noise.
 NEED_NOISE = ("discrepancy", "cooling")
+#: The part of its misfit by which the chosen solution may change when it is minimized to the end.
+MOVED = 0.05
+REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
 #: Iterations at most for a point of the L-curve; its corner is then minimized to the end.
 CURVE_ITERATIONS = 50
 #: Cooling starts at so many times the strength at which data and regularization pull alike, or else at FALLBACK.
@@ -28,8 +31,7 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
     Raises ValueError where optimizer, inner product, bounds, noise level and rule do not fit together.
     """
     strength = settings.regularization_strength
-    if isinstance(strength, str):
-        _check_rule(problem, strength)
+    _check(problem, settings)
     factor = 1.0 if isinstance(strength, str) else strength
     functional = at_strength(problem.functional, factor)
     product = inner_product_named(
@@ -70,7 +72,13 @@ class Search:
             status, message = "failed", f"{choice.reason}; there {self.run.explained(chosen, final)}"
         elif choice.status == "converged" and final.status != "converged":
             status, message = final.status, f"{choice.reason}; there {final.message}"
+        elif choice.status == "converged" and self._moved(choice):
+            status, message = "stopped", f"{choice.reason}; but there the minimization was far from its end: {REMEDY}"
         return Ending(status, message, choice, self.run.product.name)
+
+    def _moved(self, choice: Choice) -> bool:
+        """Whether the last minimization changed what the rule judged by."""
+        return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
 
     def _discrepancy(self) -> Choice:
         return discrepancy(self._solve, self._initial, self.target, on_solution=self._tell)
@@ -129,9 +137,14 @@ def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
     }
 
 
-def _check_rule(problem: Problem, rule: str) -> None:
-    if not problem.functional.regularization_terms:
+def _check(problem: Problem, settings: Settings) -> None:
+    rule = settings.regularization_strength
+    if rule != 1 and not problem.functional.regularization_terms:
         raise InputError(f"--regularization-strength {rule}: the problem has no regularization")
+    if rule not in NEED_NOISE and settings.discrepancy_factor != 1:
+        raise InputError(f"--discrepancy-factor goes with --regularization-strength {' or '.join(NEED_NOISE)}")
+    if isinstance(rule, str) and settings.max_iterations < 1:
+        raise InputError(f"--regularization-strength {rule} needs iterations; --max-iterations is 0")
     if rule in NEED_NOISE and not getattr(problem.functional.misfit, "expected", None):
         raise InputError(
             f"--regularization-strength {rule} aims at the misfit of the noise, but the problem states no noise level; "
