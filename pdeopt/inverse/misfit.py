@@ -22,7 +22,7 @@ class Misfit(Protocol):
     """A convex distance φ of an observation of the state to data: misfit(u, κ) = φ(observation(u, κ)).
 
     Convexity makes the Gauss–Newton model Jᵀ φ″ J positive semidefinite. A `ReducedFunctional` takes any function of
-    (u, coefficient) instead, and then has neither a Gauss–Newton model of it nor data to draw.
+    (u, coefficient) instead: φ is then that function, to be convex in both together, and there are no data to draw.
     """
 
     @property
