@@ -16,14 +16,15 @@ ROOMS = {
     "fem": {"sparse"},
     "pde": {"sparse", "fem"},
     "inverse": {"sparse", "fem", "pde"},
+    "eit": {"sparse", "fem", "pde", "inverse", "optimize"},
     "optimize": set(),
     "verify": set(),
-    "run": {"sparse", "fem", "pde", "inverse", "optimize", "verify", "run", "pdeopt"},
-    "cli": {"sparse", "fem", "pde", "inverse", "optimize", "verify", "run", "pdeopt"},
+    "run": {"sparse", "fem", "pde", "inverse", "eit", "optimize", "verify", "run", "pdeopt"},
+    "cli": {"sparse", "fem", "pde", "inverse", "eit", "optimize", "verify", "run", "pdeopt"},
 }
 #: Where each library may be imported, as beginnings of paths inside pdeopt/.
 LIBRARIES = {
-    "skfem": ("fem/", "run/"),
+    "skfem": ("fem/", "eit/tank", "run/"),
     "rslab": ("sparse/solvers/",),
     "scipy.sparse.linalg": ("sparse/solvers/",),
     "scipy.optimize": ("optimize/",),
