@@ -7,6 +7,7 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
+from pdeopt.sparse.blocks import block_matrix
 from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.matrix import CSRMatrix
@@ -21,6 +22,7 @@ __all__ = [
     "Solver",
     "SparsityPattern",
     "Work",
+    "block_matrix",
     "clear_memo",
     "dense_solve_pullback",
     "linear_solve",

@@ -1,0 +1,68 @@
+"""Sparse matrices made of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jax.numpy as jnp
+import numpy as np
+
+from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.matrix import CSRMatrix
+from pdeopt.sparse.pattern import SparsityPattern
+
+#: Rows of blocks by their patterns.
+Layout = tuple[tuple[SparsityPattern | None, ...], ...]
+
+
+def block_matrix(blocks: Sequence[Sequence[CSRMatrix | None]]) -> CSRMatrix:
+    """The matrix made of ``blocks``, rows of them, as `scipy.sparse.block_array`; None stands for zeros.
+
+    Differentiable in the data of every block. The pattern follows from those of the blocks; it is remembered by them.
+
+    Raises:
+        SolveError: for rows of different lengths, for blocks whose shapes do not fit, and for a row or a column of
+            blocks that are all None.
+    """
+    layout = tuple(tuple(_pattern(block) for block in row) for row in blocks)
+    pattern, order = _layout(layout)
+    data = jnp.concatenate([block.data for row in blocks for block in row if block is not None])
+    return CSRMatrix(data.at[order].get(mode="promise_in_bounds", unique_indices=True), pattern)
+
+
+def _pattern(block: CSRMatrix | None) -> SparsityPattern | None:
+    if block is not None and not isinstance(block, CSRMatrix):
+        raise SolveError(f"a block is a {type(block).__name__}; expected a CSRMatrix or None: CSRMatrix.from_scipy(A)")
+    return None if block is None else block.pattern
+
+
+@lru_cache(maxsize=8)
+def _layout(layout: Layout) -> tuple[SparsityPattern, np.ndarray]:
+    """The pattern of the whole, and ``order`` with ``whole.data = concatenated data of the blocks[order]``."""
+    _check_rectangular(layout)
+    top = np.concatenate([[0], np.cumsum([_extent(row, 0, f"row {i}") for i, row in enumerate(layout)])])
+    columns = enumerate(zip(*layout, strict=True))
+    left = np.concatenate([[0], np.cumsum([_extent(column, 1, f"column {j}") for j, column in columns])])
+    present = [(i, j, block) for i, row in enumerate(layout) for j, block in enumerate(row) if block is not None]
+    rows = np.concatenate([top[i] + block.rows for i, _, block in present])
+    cols = np.concatenate([left[j] + block.indices for _, j, block in present])
+    pattern, place = SparsityPattern.from_entries(rows, cols, (int(top[-1]), int(left[-1])))
+    return pattern, np.argsort(place).astype(np.int32)
+
+
+def _check_rectangular(layout: Layout) -> None:
+    lengths = [len(row) for row in layout]
+    if not lengths or lengths[0] == 0 or len(set(lengths)) > 1:
+        raise SolveError(f"the rows of blocks have lengths {lengths}; expected at least one row, all of one length")
+
+
+def _extent(line: tuple[SparsityPattern | None, ...], axis: int, name: str) -> int:
+    """The height of a row of blocks (axis 0), or the width of a column of them (axis 1)."""
+    extents = [block.shape[axis] for block in line if block is not None]
+    what = ("heights", "widths")[axis]
+    if not extents:
+        raise SolveError(f"{name} of the blocks is all None, its size is unknown; give a matrix without entries there")
+    if len(set(extents)) > 1:
+        raise SolveError(f"the blocks in {name} have different {what}: {extents}; expected one size")
+    return extents[0]
