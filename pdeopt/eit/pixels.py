@@ -1,0 +1,42 @@
+"""The picture of a tank: where its pixels lie, and the labels of a segmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pdeopt.inverse import InputError
+
+#: Pixels along each side of the Kuopio Tomography Challenge's pictures.
+SIDE = 256
+#: What a pixel holds: water, something resistive, something conductive.
+WATER, RESISTIVE, CONDUCTIVE = 0, 1, 2
+
+
+def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
+    """Coordinates (2, n, n) of the pixels' centers, in the unit of ``radius``, the tank's: [:, row, column] is (x, y).
+
+    The picture is the square around the tank; row 0 is its top, y = +radius, and column 0 its left, x = −radius.
+    Raises InputError for a radius or a number of pixels that is not positive.
+    """
+    if not (np.isfinite(radius) and radius > 0) or n < 1:
+        raise InputError(f"radius and n must be positive; got radius = {radius} and n = {n}")
+    ascending = radius * ((2 * np.arange(n) + 1) / n - 1)
+    return np.stack(np.meshgrid(ascending, -ascending))
+
+
+def checked_labels(picture: ArrayLike, name: str) -> np.ndarray:
+    """The picture as (256, 256) uint8; raises InputError, with its name, for another shape or other labels."""
+    labels = np.asarray(picture)
+    if labels.shape != (SIDE, SIDE):
+        raise InputError(
+            f"{name} has shape {labels.shape}; expected ({SIDE}, {SIDE}), with the top of the tank in row 0: resample "
+            "it at the points of pixel_centers"
+        )
+    wrong = labels[~np.isin(labels, (WATER, RESISTIVE, CONDUCTIVE))]
+    if wrong.size:
+        raise InputError(
+            f"{name} holds {wrong.flat[0]!s} among {wrong.size} pixels that are no label; expected 0 (water), "
+            "1 (resistive) or 2 (conductive) in each: segment the image first"
+        )
+    return labels.astype(np.uint8)
