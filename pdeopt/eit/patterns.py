@@ -1,0 +1,56 @@
+"""Current patterns and voltage differences: columns over the electrodes, and how few of them are independent."""
+
+from __future__ import annotations
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.inverse import InputError
+
+#: Largest sum of the currents of a pattern, relative to the sum of their magnitudes: charge is conserved.
+BALANCED = 1e-6
+#: Singular values below this, relative to the largest, belong to rounding.
+RANK = 1e-10
+
+
+def checked_patterns(values: ArrayLike, electrodes: int, what: str) -> np.ndarray:
+    """(L, K) float64, read-only. Raises InputError for another shape, complex values, and values not finite."""
+    if np.iscomplexobj(values):
+        raise InputError(f"the {what} are complex; expected real numbers")
+    array = np.array(values, float)
+    if array.ndim != 2 or len(array) != electrodes or not array.size:
+        raise InputError(
+            f"the {what} have shape {array.shape}; expected ({electrodes}, k), a row for each electrode and a column "
+            "for each pattern"
+        )
+    if not np.isfinite(array).all():
+        bad = np.unique(np.nonzero(~np.isfinite(array))[1])
+        raise InputError(f"the {what} are NaN or infinite in column {bad[0]} ({len(bad)} such columns); leave them out")
+    array.setflags(write=False)
+    return array
+
+
+def check_balanced(currents: np.ndarray) -> None:
+    """Raise InputError, naming the pattern, where currents (L, K) do not sum to zero or all are zero."""
+    total, size = np.abs(currents.sum(0)), np.abs(currents).sum(0)
+    bad = np.flatnonzero(total > BALANCED * size)
+    if len(bad):
+        k = bad[0]
+        raise InputError(
+            f"the currents of pattern {k} sum to {currents[:, k].sum():.3g} ({len(bad)} such patterns); expected zero: "
+            "what flows in flows out"
+        )
+    if not size.any():
+        raise InputError("all currents are zero; give at least one pattern that drives a current")
+
+
+def independent_patterns(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``basis`` (L, r) and ``combination`` (r, K) with basis @ combination = patterns less their column means.
+
+    The basis is orthonormal with columns that sum to zero, and r is the rank (singular value decomposition).
+    """
+    balanced = patterns - patterns.mean(0)
+    left, values, right = np.linalg.svd(balanced, full_matrices=False)
+    kept = values > RANK * values.max(initial=0)
+    basis = left[:, kept]
+    return basis - basis.mean(0), values[kept, None] * right[kept]

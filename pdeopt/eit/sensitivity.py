@@ -1,0 +1,92 @@
+"""The Jacobian of electrode voltages at the price of the electrodes: reciprocity.
+
+With the state w_k of pattern k and the state a_j of the currents ``differences[:, j]``, both of A(m),
+
+    ∂(d_jᵀ U_k)/∂m_i = −a_jᵀ (∂A/∂m_i) w_k,
+
+which holds for σ and z alike, A being symmetric. (Geselowitz, "An application of electrocardiographic lead theory to
+impedance plethysmography", IEEE Trans. Biomed. Eng. 18, 1971; Polydorides, Lionheart, "A Matlab toolkit for
+three-dimensional electrical impedance tomography", Meas. Sci. Technol. 13, 2002.) It is the rule of the linear solve,
+Ā = −λ wᵀ on the pattern, for as many adjoint states as there are independent differences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.eit.electrodes import CompleteElectrodeModel
+from pdeopt.eit.patterns import independent_patterns
+from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.inverse import Parametrization
+from pdeopt.inverse.compiled import Compiled
+
+#: Pairs of states that are pulled back at a time.
+BLOCK = 4
+
+
+@dataclass(frozen=True, eq=False)
+class VoltageJacobian:
+    """m ↦ the Jacobian of the voltages that a model predicts; compiled on first use.
+
+    One factorization, and one solve for r currents and at most L − 1 differences together; then a product with the
+    adjoint of assembly for each pair of them.
+    """
+
+    model: CompleteElectrodeModel
+    observation: ElectrodeVoltages
+    parametrization: Parametrization
+
+    def __call__(self, m: ArrayLike) -> np.ndarray:
+        """(q, K, p), or (k, p) for k valid voltages in the order of the observation; m is (p,)."""
+        pairs = np.asarray(self._program(m))  # (differences, currents, p)
+        by_voltage = np.tensordot(self._differences[1].T, pairs, 1)
+        return self._combined(by_voltage)
+
+    def _combined(self, by_current: np.ndarray) -> np.ndarray:
+        """(q, r, p) → the patterns."""
+        combination, valid = self.observation.combination, self.observation.valid
+        if valid is None:
+            return np.einsum("qrp,rk->qkp", by_current, combination, optimize=True)
+        patterns, rows = np.nonzero(valid.T)
+        result = np.empty((len(rows), by_current.shape[-1]))
+        for row in np.unique(rows):
+            here = rows == row
+            result[here] = combination[:, patterns[here]].T @ by_current[row]
+        return result
+
+    @cached_property
+    def _differences(self) -> tuple[np.ndarray, np.ndarray]:
+        return independent_patterns(self.observation.differences)
+
+    @cached_property
+    def _program(self) -> Compiled:
+        return Compiled(self._pairs)
+
+    def _pairs(self, m: jax.Array) -> jax.Array:
+        """(differences, currents, p), −a_jᵀ (∂A/∂m) w_k for the bases of both."""
+        coefficient = self.parametrization(m)
+        currents, differences = self.model.basis, self._differences[0]
+        states = self.model.states(coefficient, np.hstack([currents, differences])).T
+        forward, adjoint = states[: currents.shape[1]], states[currents.shape[1] :]
+        pattern = jax.eval_shape(self.model.matrix, coefficient).pattern
+        pull = jax.vjp(lambda m: self.model.matrix(self.parametrization(m)).data, m)[1]
+
+        def pair(index: jax.Array) -> jax.Array:
+            a, w = adjoint[index // len(forward)], forward[index % len(forward)]
+            return pull(-a[pattern.rows] * w[pattern.indices])[0]
+
+        found = jax.lax.map(pair, jnp.arange(len(adjoint) * len(forward)), batch_size=BLOCK)
+        return found.reshape(len(adjoint), len(forward), -1)
+
+
+def voltage_jacobian(
+    model: CompleteElectrodeModel, observation: ElectrodeVoltages, parametrization: Parametrization, m: ArrayLike
+) -> np.ndarray:
+    """The Jacobian at one m, see `VoltageJacobian`, which is quicker for several: it compiles once."""
+    return VoltageJacobian(model, observation, parametrization)(m)

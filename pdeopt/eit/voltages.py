@@ -1,0 +1,72 @@
+"""What is measured: voltages between electrodes under every current pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.eit.electrodes import CompleteElectrodeModel
+from pdeopt.eit.patterns import checked_patterns
+from pdeopt.inverse import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class ElectrodeVoltages:
+    """Linear combinations of the electrode voltages U of each pattern; made by `of`.
+
+    Attributes:
+        differences: (L, q), a column for each voltage that is measured: 1 at one electrode and −1 at another.
+        combination: (r, K), how the patterns are made of the columns of the state.
+        valid: (q, K), which voltages there are; None for all.
+    """
+
+    differences: np.ndarray
+    combination: np.ndarray
+    valid: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, model: CompleteElectrodeModel, differences: ArrayLike | None = None, valid: ArrayLike | None = None
+    ) -> ElectrodeVoltages:
+        """Of the states of a model.
+
+        Args:
+            differences: (L, q), a column for each voltage; default the voltages U_l themselves, whose sum is zero.
+            valid: (q, K) of bool, False where a voltage was not measured. Raises InputError for another shape.
+        """
+        count = len(model.electrodes)
+        given = np.eye(count) if differences is None else differences
+        columns = checked_patterns(given, count, "voltage differences")
+        shape = (columns.shape[1], model.currents.shape[1])
+        return cls(columns, model.combination, None if valid is None else _checked_mask(valid, shape))
+
+    def __call__(self, state: jax.Array, coefficient: Any = None) -> jax.Array:
+        """The voltages (q, K); with a mask those that are valid, (k,), pattern by pattern: all of the first come first.
+
+        Args:
+            state: (n + L, r), of which the last L rows are the electrodes' voltages.
+        """
+        voltages = state[-len(self.differences) :]
+        return self.select(self.differences.T @ voltages @ self.combination)
+
+    def select(self, table: Any) -> Any:
+        """Of an array (q, K, …) the valid entries (k, …), pattern by pattern; all of it where there is no mask."""
+        if self.valid is None:
+            return table
+        patterns, rows = np.nonzero(self.valid.T)
+        return table[rows, patterns]
+
+
+def _checked_mask(valid: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
+    mask = np.array(valid)
+    if mask.dtype != bool or mask.shape != shape or not mask.any():
+        raise InputError(
+            f"valid has shape {mask.shape}, dtype {mask.dtype} and {np.count_nonzero(mask)} voltages; expected "
+            f"booleans of shape {shape}, a row for each difference and a column for each pattern, not all False"
+        )
+    mask.setflags(write=False)
+    return mask
