@@ -1,0 +1,146 @@
+"""Graded triangulation of a disk whose boundary vertices are given.
+
+Vertices are inserted at circumcenters until no circumcircle is larger than the wanted edge length allows (Chew,
+"Guaranteed-quality triangular meshes", Cornell TR 89-983, 1989; Ruppert, J. Algorithms 18, 1995), many at a time; then
+the mesh is smoothed by moving vertices to the centroids of their patches (Chen, "Mesh smoothing schemes based on
+optimal Delaunay triangulations", 13th International Meshing Roundtable, 2004). The disk is convex, so a Delaunay
+triangulation of the vertices is all it takes; and as all boundary vertices lie on one circle with others inside it, no
+triangle has three of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import Delaunay, cKDTree
+
+#: Circumradius over edge length above which a triangle is split; 0.58 in an equilateral one.
+SPLIT = 0.72
+#: The least distance of inserted vertices, from each other and from the wall, over edge length.
+APART, OFF_WALL = 1.0, 0.45
+BATCHES, SMOOTHINGS = 100, 10
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Edge lengths in the middle, at the wall and at electrode ends, and their growth a unit of length."""
+
+    middle: float
+    wall: float
+    end: float
+    growth: float
+
+
+def graded_points(length: float, sizes: Callable[[np.ndarray], np.ndarray], fewest: int = 2) -> np.ndarray:
+    """Points from 0 to ``length``, both included, whose distances are nearly ``sizes`` (of a point) or a bit less."""
+    s = np.linspace(0, length, 4001)
+    density = 1 / sizes(s)
+    count = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(s))])
+    pieces = max(fewest, int(np.ceil(count[-1] - 1e-6)))
+    return np.interp(np.linspace(0, count[-1], pieces + 1), count, s)
+
+
+def triangulate_disk(
+    radius: float, wall: np.ndarray, ends: np.ndarray, spacing: Spacing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (n, 2), those at the angles ``wall`` first, and triangles (m, 3) of a disk around the origin.
+
+    ``ends``: the angles of the points at which edges are to be shortest; all angles in radians.
+    """
+    fixed, near = radius * _circle(wall), cKDTree(radius * _circle(ends))
+
+    def sizes(x: np.ndarray) -> np.ndarray:
+        from_wall = np.maximum(radius - np.hypot(*x.T), 0)
+        coarse = np.minimum(spacing.middle, spacing.wall + spacing.growth * from_wall)
+        return np.minimum(coarse, spacing.end + spacing.growth * near.query(x)[0])
+
+    points = _refined(np.concatenate([fixed, _lattice(radius, spacing.middle, sizes)]), radius, sizes)
+    return _smoothed(points, len(fixed), sizes)
+
+
+def smallest_angles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(m,), the smallest angle of each triangle, radians; points (n, 2), triangles (m, 3)."""
+    corners = points[triangles]
+    ahead, back = np.roll(corners, -1, 1) - corners, np.roll(corners, 1, 1) - corners
+    cross = ahead[..., 0] * back[..., 1] - ahead[..., 1] * back[..., 0]
+    return np.arctan2(np.abs(cross), (ahead * back).sum(-1)).min(1)
+
+
+def _circle(angles: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+
+def _lattice(radius: float, edge: float, sizes: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The equilateral lattice where edges are longest; at least the center."""
+    reach = int(1.2 * radius / edge) + 2
+    i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-reach, reach + 1))
+    points = edge * np.stack([(i + j % 2 / 2).ravel(), (j * np.sqrt(3) / 2).ravel()], 1)
+    points = points[np.hypot(*points.T) < radius - edge / 2]
+    points = points[sizes(points) >= 0.999 * edge]
+    return points if len(points) else np.zeros((1, 2))
+
+
+def _refined(points: np.ndarray, radius: float, sizes: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    for _ in range(BATCHES):
+        centers, circumradii = _circumcircles(points[Delaunay(points).simplices])
+        inside = np.hypot(*centers.T) < radius
+        centers, circumradii = centers[inside], circumradii[inside]
+        wanted = sizes(centers)
+        off_wall = radius - np.hypot(*centers.T) > OFF_WALL * wanted
+        large = np.flatnonzero((circumradii > SPLIT * wanted) & off_wall)
+        if not len(large):
+            break
+        order = large[np.argsort(-(circumradii / wanted)[large], kind="stable")]
+        points = np.concatenate([points, _apart(centers[order], APART * wanted[order])])
+    return points
+
+
+def _circumcircles(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centers (k, 2) and radii (k,) of the triangles (m, 3, 2) that are not flat."""
+    b, c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    twice = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
+    bb, cc = (b**2).sum(1), (c**2).sum(1)
+    proper = np.abs(twice) > 1e-9 * np.maximum(bb, cc)
+    top = np.stack([c[:, 1] * bb - b[:, 1] * cc, b[:, 0] * cc - c[:, 0] * bb], 1)
+    offset = top[proper] / twice[proper, None]
+    return corners[proper, 0] + offset, np.hypot(*offset.T)
+
+
+def _apart(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Those of ``points``, the most wanted first, that have no earlier one within their ``distance``."""
+    if len(points) == 1:
+        return points
+    gaps, neighbors = cKDTree(points).query(points, k=min(12, len(points)))
+    beaten = (gaps < distance[:, None]) & (neighbors < np.arange(len(points))[:, None])
+    return points[~beaten.any(1)]
+
+
+def _smoothed(
+    points: np.ndarray, fixed: int, sizes: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of some rounds of smoothing, judged by the smallest angle."""
+    meshes = [(points, Delaunay(points).simplices)]
+    for _ in range(SMOOTHINGS):
+        moved = _patch_centroids(*meshes[-1], sizes)
+        moved[:fixed] = points[:fixed]
+        meshes.append((moved, Delaunay(moved).simplices))
+    return max(meshes, key=lambda mesh: smallest_angles(*mesh).min())
+
+
+def _patch_centroids(
+    points: np.ndarray, triangles: np.ndarray, sizes: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """(n, 2), for each vertex the mean of the centroids around it, weighted by area and wanted density."""
+    corners = points[triangles]
+    centroids = corners.mean(1)
+    ahead, back = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.abs(ahead[:, 0] * back[:, 1] - ahead[:, 1] * back[:, 0])
+    weights = area / sizes(centroids) ** 2.5
+
+    def gathered(values: np.ndarray) -> np.ndarray:
+        return np.bincount(triangles.ravel(), np.repeat(values, 3), len(points))
+
+    total = gathered(weights)
+    return np.stack([gathered(weights * x) / total for x in centroids.T], 1)
