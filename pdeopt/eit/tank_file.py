@@ -56,7 +56,9 @@ def read_tank_mesh(path: str | Path) -> skfem.Mesh:
         check_mesh(mesh)
         electrode_names_of(mesh)
     except MeshError as error:
-        raise MeshError(f"{path}: {error}") from None
+        lost = _curved(mesh) and not mesh.boundaries
+        hint = "; boundaries of second-order meshes are not read: save a first-order mesh" if lost else ""
+        raise MeshError(f"{path}: {error}{hint}") from None
     return mesh
 
 
@@ -66,6 +68,10 @@ def _loaded(path: Path) -> skfem.Mesh:
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mesh = _without_orphans(skfem.Mesh.load(str(path), out=out))
+    except ImportError as error:
+        raise InputError(
+            f"{path}: to read this format, meshio needs the package {error.name!r}: install it, or take another format"
+        ) from error
     except (Exception, SystemExit) as error:  # meshio exits on files that it cannot read
         cause = said.getvalue() if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
         raise InputError(
@@ -77,8 +83,12 @@ def _loaded(path: Path) -> skfem.Mesh:
 
 def _without_orphans(mesh: skfem.Mesh) -> skfem.Mesh:
     """Without vertices that no element has, such as the centers of arcs: they would make every matrix singular."""
-    curved = mesh.elem.facet_dofs or mesh.elem.edge_dofs or mesh.elem.interior_dofs  # vertices are not all its nodes
-    return mesh if curved else mesh.remove_unused_nodes()
+    return mesh if _curved(mesh) else mesh.remove_unused_nodes()
+
+
+def _curved(mesh: skfem.Mesh) -> bool:
+    """Whether elements have nodes besides their vertices."""
+    return bool(mesh.elem.facet_dofs or mesh.elem.edge_dofs or mesh.elem.interior_dofs)
 
 
 def _with_own_names(mesh: skfem.Mesh, groups: dict[str, np.ndarray]) -> skfem.Mesh:
