@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -159,6 +160,14 @@ def test_extreme_impedances_keep_residuals_small(impedance):
     near = complete_electrode_model(V, NAMES, CURRENTS, V.interpolate, 10 * impedance)
     change = np.linalg.norm(ElectrodeVoltages.of(near, CURRENTS)(near(sigma))) / np.linalg.norm(voltages)
     assert change == pytest.approx(1.0, abs=1e-4) if impedance < 1 else change == pytest.approx(10.0, rel=1e-2)
+
+
+def test_a_model_that_was_first_used_under_jit():
+    V, c = SPACES["P1"](), coefficients(space("P1"))
+    model = joint_model(V)
+    compiled = jax.jit(model)(c)
+    np.testing.assert_allclose(model(c), compiled, atol=1e-13)
+    np.testing.assert_allclose(jax.jit(lambda c: 2 * model(c))(c), 2 * compiled, atol=1e-13)
 
 
 def test_electrodes_in_another_order():

@@ -62,15 +62,16 @@ class CompleteElectrodeModel:
 
     def __call__(self, coefficient: Any) -> jax.Array:
         """The states (n + L, r) of the basis of the currents. Raises SolveError where the system is singular."""
-        return self._balanced(self._equation(coefficient))
+        return self.states(coefficient, self.basis)
 
     def states(self, coefficient: Any, currents: ArrayLike) -> jax.Array:
         """The states (n + L, k) of other currents (L, k), whose columns sum to zero."""
-        return self._balanced(self._equation_for(jnp.asarray(currents))(coefficient))
+        state = self._equation(currents)(coefficient)
+        return state - state[self.space.n :].mean(0)
 
     def backward_error(self, coefficient: Any) -> float:
         """How exactly the states are solved for, as of a `LinearStateEquation`."""
-        return self._equation.backward_error(coefficient)
+        return self._equation(self.basis).backward_error(coefficient)
 
     @property
     def basis(self) -> np.ndarray:
@@ -86,18 +87,11 @@ class CompleteElectrodeModel:
     def _factors(self) -> tuple[np.ndarray, np.ndarray]:
         return independent_patterns(self.currents)
 
-    @cached_property
-    def _equation(self) -> LinearStateEquation:
-        return self._equation_for(self.basis)
-
-    def _equation_for(self, currents: ArrayLike) -> LinearStateEquation:
+    def _equation(self, currents: ArrayLike) -> LinearStateEquation:
         size = self.space.n + len(self.electrodes)
         load = jnp.zeros((size, jnp.shape(currents)[1])).at[self.space.n :].set(currents)
         ground = Dirichlet(size, np.array([size - 1]))
         return LinearStateEquation(lambda coefficient: (self.matrix(coefficient), load), ground, self.solver)
-
-    def _balanced(self, state: jax.Array) -> jax.Array:
-        return state - state[self.space.n :].mean(0)
 
 
 def complete_electrode_model(
