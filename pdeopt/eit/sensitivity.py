@@ -50,14 +50,14 @@ class VoltageJacobian:
 
     def _combined(self, by_current: np.ndarray) -> np.ndarray:
         """(q, r, p) → the patterns."""
-        combination, valid = self.observation.combination, self.observation.valid
-        if valid is None:
-            return np.einsum("qrp,rk->qkp", by_current, combination, optimize=True)
-        patterns, rows = np.nonzero(valid.T)
+        combination = self.observation.combination
+        if self.observation.valid is None:
+            return combination.T @ by_current
+        rows, columns = self.observation.places
         result = np.empty((len(rows), by_current.shape[-1]))
         for row in np.unique(rows):
             here = rows == row
-            result[here] = combination[:, patterns[here]].T @ by_current[row]
+            result[here] = combination[:, columns[here]].T @ by_current[row]
         return result
 
     @cached_property

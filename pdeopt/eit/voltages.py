@@ -51,14 +51,15 @@ class ElectrodeVoltages:
             state: (n + L, r), of which the last L rows are the electrodes' voltages.
         """
         voltages = state[-len(self.differences) :]
-        return self.select(self.differences.T @ voltages @ self.combination)
+        table = self.differences.T @ voltages @ self.combination
+        return table if self.valid is None else table[self.places]
 
-    def select(self, table: Any) -> Any:
-        """Of an array (q, K, …) the valid entries (k, …), pattern by pattern; all of it where there is no mask."""
-        if self.valid is None:
-            return table
-        patterns, rows = np.nonzero(self.valid.T)
-        return table[rows, patterns]
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """(k,) rows and columns of the valid voltages in the table (q, K), pattern by pattern."""
+        shape = (self.differences.shape[1], self.combination.shape[1])
+        columns, rows = np.nonzero(np.ones(shape[::-1], bool) if self.valid is None else self.valid.T)
+        return rows, columns
 
 
 def _checked_mask(valid: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
