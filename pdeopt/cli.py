@@ -60,6 +60,7 @@ def _run(arguments: Arguments) -> int:
     from pdeopt.run.strength_option import parse_strength
 
     given = arguments.given
+    asked = given.regularization_strength
     request = RunRequest(
         path=arguments.path,
         build=arguments.build,
@@ -67,7 +68,7 @@ def _run(arguments: Arguments) -> int:
         optimizer=given.optimizer,
         inner_product=given.inner_product,
         gradient_tolerance=given.gradient_tolerance,
-        regularization_strength=parse_strength(given.regularization_strength),
+        regularization_strength=asked if asked is None else parse_strength(asked),
         discrepancy_factor=given.discrepancy_factor,
         solver=arguments.options.get("solver"),
         max_iterations=given.max_iterations,

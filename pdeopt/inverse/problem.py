@@ -80,10 +80,16 @@ class Problem:
         optimizer: the name of the optimizer that suits the problem, used where none is asked for.
         gradient_tolerance: a run has converged at this norm of the gradient, relative to that at the initial guess.
         absolute_gradient_tolerance: the same, not relative; the run converges when either is reached.
+        regularization_strength: a factor of the functional's regularization, or the name of the rule that chooses it,
+            used where the command line gives none: "discrepancy", "cooling" or "lcurve".
+        discrepancy_factor: the rules discrepancy and cooling aim at so many times the misfit of the noise.
         quantities: named numbers of the last iterate m, each computed by a function of m, for summary.json.
+        interpret: what the last iterate m means beyond its coefficient, by name: scalars go to summary.json, arrays to
+            result.npz. It is called once, at the end of a run, and may take its time.
 
     Raises:
-        InputError: for arrays that do not fit each other, negative tolerances, and names of quantities that are taken.
+        InputError: for arrays that do not fit each other, negative tolerances, strengths that are not positive, and
+            names of quantities that are taken.
     """
 
     functional: ReducedFunctional
@@ -97,11 +103,17 @@ class Problem:
     optimizer: str = "l-bfgs-b"
     gradient_tolerance: float = 1e-4
     absolute_gradient_tolerance: float = 0.0
+    regularization_strength: float | str = 1.0
+    discrepancy_factor: float = 1.0
     quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
+    interpret: Callable[[np.ndarray], Mapping[str, float | int | str | np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         self._check_arrays()
         self._check_stopping()
+        self._check_strength()
+        if self.interpret is not None and not callable(self.interpret):
+            raise InputError(f"interpret is {self.interpret!r}; expected a function of m that returns a dictionary")
         taken = set(self.quantities) & SUMMARY_NAMES
         if taken:
             raise InputError(f"a quantity is named {min(taken)!r}, which summary.json has already; choose another name")
@@ -113,6 +125,15 @@ class Problem:
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and 0 <= value < np.inf):
                 raise InputError(f"{name} is {value}; expected a number ≥ 0, e.g. 1e-6")
+
+    def _check_strength(self) -> None:
+        strength = self.regularization_strength
+        if not isinstance(strength, str) and not _is_positive(strength):
+            raise InputError(
+                f"regularization_strength is {strength}; expected a number > 0 or a rule's name: 'cooling'"
+            )
+        if not _is_positive(self.discrepancy_factor):
+            raise InputError(f"discrepancy_factor is {self.discrepancy_factor}; expected a number > 0, e.g. 1.1")
 
     def _check_arrays(self) -> None:
         size = self.parameter.size
@@ -138,3 +159,7 @@ class Problem:
             return None
         size = self.parameter.norm(self.truth)
         return self.parameter.norm(self.functional.coefficient(m) - self.truth) / size if size > 0 else None
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < np.inf

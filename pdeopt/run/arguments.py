@@ -172,16 +172,15 @@ def _add_run(parser: Parser) -> None:
     )
     parser.add_argument(
         "--regularization-strength",
-        default="1",
         metavar="RULE",
-        help=f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: %(default)s)",
+        help=f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: the problem's, mostly 1)",
     )
     parser.add_argument(
         "--discrepancy-factor",
         type=_positive,
-        default=1.0,
         metavar="TAU",
-        help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: %(default)s)",
+        help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
+        "mostly 1)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 

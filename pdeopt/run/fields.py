@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import fields as members
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Fields:
         points: (d, k), or None. p: (d, vertices). t: (vertices of a cell, cells). cell: a name of `CELLS`, or "".
         at: where the parameter sits. state_at: where the state sits, None where that is not known.
         label, data_label: names with units.
+        extra: what the problem's `interpret` adds, by name.
     """
 
     parameter: np.ndarray
@@ -44,6 +46,7 @@ class Fields:
     state_at: Placement | None
     label: str
     data_label: str
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def is_control(self) -> bool:
@@ -54,6 +57,10 @@ class Fields:
 SAMPLES, FIELD, NOTHING = "samples", "field", ""
 ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "data", "predicted", "noise", "points", "p", "t")
 TEXTS = ("cell", "label", "data_label", "kind")
+#: Names that result.npz has of its own.
+STORED = frozenset(
+    {*ARRAYS, *TEXTS, *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement))}
+)
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
@@ -93,14 +100,15 @@ def read_fields(path: Path) -> Fields:
     arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another
     given: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS} | {name: str(arrays[name]) for name in TEXTS}
     state_at = Placement.from_arrays("state_at", arrays) if "state_at_kind" in arrays else None
-    return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at)
+    extra = {name: array for name, array in arrays.items() if name not in STORED}
+    return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at, extra=extra)
 
 
 def _to_arrays(fields: Fields) -> dict[str, np.ndarray]:
     arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
     state_at = fields.state_at.to_arrays("state_at") if fields.state_at is not None else {}
-    return {**arrays, **texts, **fields.at.to_arrays("at"), **state_at}
+    return {**fields.extra, **arrays, **texts, **fields.at.to_arrays("at"), **state_at}
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:

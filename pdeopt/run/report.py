@@ -21,8 +21,10 @@ def print_summary(console: Console, summary: dict[str, Any], directory: Path) ->
     """The end of a run, in words."""
     status = summary["status"]
     console.print(Text.assemble((status, f"bold {COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
-    for name, text in _lines(summary, directory):
-        console.print(f"  {name:<16}{text}", highlight=False, markup=False, soft_wrap=True)
+    lines = _lines(summary, directory)
+    width = max(16, *(len(name) + 2 for name, _ in lines))
+    for name, text in lines:
+        console.print(f"  {name:<{width}}{text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_checks(console: Console, checks: list[Check]) -> None:
@@ -45,12 +47,16 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
     if summary["relative_error"] is not None:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
-    lines += [(name, f"{value:.6g}") for name, value in summary.items() if name not in SUMMARY_NAMES]
+    lines += [(name, _shown(value)) for name, value in summary.items() if name not in SUMMARY_NAMES]
     if summary["strength"] or summary["regularization_strength"] not in (1, None):
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
     if summary["inner_product"] != "l2":
         lines.append(("inner product", summary["inner_product"]))
     return [*lines, ("work", _work(summary)), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _rule(summary: dict[str, Any]) -> str:

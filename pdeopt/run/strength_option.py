@@ -9,8 +9,11 @@ from pdeopt.run.errors import UsageError, did_you_mean
 RULES = ("discrepancy", "cooling", "lcurve")
 
 
-def parse_strength(text: str) -> str | float:
-    """One of `RULES`, or the number > 0 by which the problem's regularization is multiplied. Raises UsageError."""
+def parse_strength(text: str, given_as: str = "--regularization-strength") -> str | float:
+    """One of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
+
+    Raises UsageError, in which ``given_as`` is what the text was given as.
+    """
     word = text.strip().lower().replace("-", "").replace("_", "")
     if word in RULES:
         return word
@@ -18,9 +21,9 @@ def parse_strength(text: str) -> str | float:
         value = float(text)
     except ValueError:
         hint = did_you_mean(word, list(RULES))
-        raise UsageError(f"--regularization-strength {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
+        raise UsageError(f"{given_as} {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
     if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"--regularization-strength {text}: expected a number > 0{_remedy(value)}")
+        raise UsageError(f"{given_as} {text}: expected a number > 0{_remedy(value)}")
     return value
 
 

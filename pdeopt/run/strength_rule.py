@@ -144,7 +144,9 @@ def _check(problem: Problem, settings: Settings) -> None:
     if rule not in NEED_NOISE and settings.discrepancy_factor != 1:
         raise InputError(f"--discrepancy-factor goes with --regularization-strength {' or '.join(NEED_NOISE)}")
     if isinstance(rule, str) and settings.max_iterations < 1:
-        raise InputError(f"--regularization-strength {rule} needs iterations; --max-iterations is 0")
+        raise InputError(
+            f"--regularization-strength {rule} needs iterations; --max-iterations is 0: give more, or a number"
+        )
     if rule in NEED_NOISE and not getattr(problem.functional.misfit, "expected", None):
         raise InputError(
             f"--regularization-strength {rule} aims at the misfit of the noise, but the problem states no noise level; "

@@ -21,13 +21,13 @@ class Reached:
     Attributes:
         fields: the arrays of result.npz.
         relative_error, initial_relative_error: of the coefficient, at the last iterate and at the initial guess.
-        quantities: the problem's own numbers.
+        quantities: the problem's own numbers, and the scalars of its interpretation.
     """
 
     fields: Fields | None
     relative_error: float | None
     initial_relative_error: float | None
-    quantities: dict[str, float]
+    quantities: dict[str, Any]
 
 
 def summarize(
