@@ -58,6 +58,43 @@ class TankData:
         for array in (self.currents, self.differences, self.reference, self.voltages, self.valid, self.patterns):
             array.setflags(write=False)
 
+    @classmethod
+    def of(
+        cls,
+        currents: np.ndarray,
+        differences: np.ndarray,
+        reference: np.ndarray,
+        voltages: np.ndarray,
+        measured: np.ndarray,
+        *,
+        left_out: np.ndarray,
+        truth: np.ndarray | None = None,
+        what: str = "nothing is left",
+    ) -> TankData:
+        """What is left of a measurement (shapes as above) without some electrodes, as numbers from 0.
+
+        Left out are patterns that drive one of them, and differences that touch one; and patterns of which nothing was
+        ``measured`` (q, K). Raises InputError, which begins with ``what``, where nothing is left.
+        """
+        valid = measured & _without(left_out, currents, differences)
+        counts = _counts(measured, valid, left_out)
+        if not valid.any():
+            raise InputError(
+                f"{what}: of {valid.size} measurements {counts['missing_in_file']} are NaN in the files, and the level "
+                f"leaves out {counts['left_out_by_level']}; choose a lower level"
+            )
+        kept = valid.any(0)
+        return cls(
+            currents=currents[:, kept],
+            differences=differences,
+            reference=np.where(valid, reference, 0)[:, kept],
+            voltages=np.where(valid, voltages, 0)[:, kept],
+            valid=valid[:, kept],
+            patterns=np.flatnonzero(kept),
+            truth=truth,
+            counts=counts,
+        )
+
 
 def targets(folder: Path | str) -> list[int]:
     """The numbers N for which the folder holds dataN.mat, ascending. Raises InputError where there is no folder."""
@@ -95,23 +132,15 @@ def read_ktc(folder: Path | str, target: int, level: int = 1) -> TankData:
     _check_same_patterns(water, tank)
     measured = water.measured & tank.measured
     _check_voltages(water, tank, measured)
-    valid = measured & _without(left_out, water)
-    counts = _counts(measured, valid, left_out)
-    if not valid.any():
-        raise InputError(
-            f"level {level} leaves nothing of {tank.file}: of {valid.size} measurements {counts['missing_in_file']} "
-            f"are NaN in the files, and the level leaves out {counts['left_out_by_level']}; choose a lower level"
-        )
-    kept = valid.any(0)
-    return TankData(
-        currents=water.currents[:, kept],
-        differences=water.differences,
-        reference=np.where(valid, water.voltages, 0)[:, kept],
-        voltages=np.where(valid, tank.voltages, 0)[:, kept],
-        valid=valid[:, kept],
-        patterns=np.flatnonzero(kept),
+    return TankData.of(
+        water.currents,
+        water.differences,
+        water.voltages,
+        tank.voltages,
+        measured,
+        left_out=left_out,
         truth=_read_truth(folder, target),
-        counts=counts,
+        what=f"level {level} leaves nothing of {tank.file}",
     )
 
 
@@ -263,10 +292,10 @@ def _read_truth(folder: Path | str, target: int) -> np.ndarray | None:
 # -- what the level leaves, and what cannot be ------------------------------------------------------------------------
 
 
-def _without(left_out: np.ndarray, recording: _Recording) -> np.ndarray:
+def _without(left_out: np.ndarray, currents: np.ndarray, differences: np.ndarray) -> np.ndarray:
     """(q, K), which measurements neither touch an electrode that is left out, nor are made under its current."""
-    rows = left_out[left_out < len(recording.currents)]
-    return ~recording.differences[rows].any(0)[:, None] & ~recording.currents[rows].any(0)
+    rows = left_out[left_out < len(currents)]
+    return ~differences[rows].any(0)[:, None] & ~currents[rows].any(0)
 
 
 def _counts(measured: np.ndarray, valid: np.ndarray, left_out: np.ndarray) -> dict[str, int]:
