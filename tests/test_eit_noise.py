@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from pdeopt.eit.ktc import TankData, read_ktc
-from pdeopt.eit.noise import absolute_noise, difference_noise, repeat_noise, superposition_violation
+from pdeopt.eit.noise import (
+    absolute_noise,
+    difference_noise,
+    repeat_noise,
+    shaped_noise,
+    superposition_violation,
+    violation_by_row,
+)
 from pdeopt.inverse import InputError
 
 MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
@@ -81,22 +88,39 @@ def test_reversed_patterns_and_invalid_ones_are_no_repetitions():
     assert repeat_noise(currents, voltages, np.array([[True, True, True, False]])) is None
 
 
+def test_bad_rows_are_found():
+    sizes = np.array([0.1, 0.1, 0.1, 0.5, 0.1, 0.1, 0.0])
+    noisy = LINEAR + sizes[:, None] * np.random.default_rng(3).standard_normal((Q, K))
+    found = violation_by_row(CURRENTS, noisy, MASK)
+    np.testing.assert_allclose(found, sizes, rtol=0.4, atol=1e-13)
+    weights = MASK.sum(1) - (L - 1)
+    total = superposition_violation(CURRENTS, noisy, MASK)
+    assert total == pytest.approx(np.sqrt((weights * found**2).sum() / weights.sum()))
+    few = MASK.copy()
+    few[2, 7:] = False
+    np.testing.assert_array_equal(np.isnan(violation_by_row(CURRENTS, noisy, few)), np.arange(Q) == 2)
+
+
 def test_noise_of_differences_follows_the_violation():
-    noisy = LINEAR + 0.01 * RNG.standard_normal((Q, K))
+    sizes = np.array([0.01, 0.01, 0.01, 0.05, 0.01, 0.01, 0.01])
+    noisy = LINEAR + sizes[:, None] * RNG.standard_normal((Q, K))
     data = tank_data(LINEAR, 1.1 * noisy)
     noise = difference_noise(data, factor=3)
-    violation = superposition_violation(CURRENTS, data.voltages - data.reference, MASK)
+    change = data.voltages - data.reference
+    violation = superposition_violation(CURRENTS, change, MASK)
     assert rms(noise[MASK]) == pytest.approx(3 * violation, rel=1e-3)
-    here = MASK & (noise > noise.min())
-    shape = np.sqrt(0.02 + abs(LINEAR) / rms(LINEAR[MASK]))
-    assert np.ptp((noise / shape)[here]) < 1e-12
     assert noise.shape == (Q, K)
-    assert (noise > 0).all()
+    shape = shaped_noise(LINEAR * MASK, MASK, violation)
+    own = noise**2 - 4.5 * shape**2
+    assert np.ptp(own, axis=1).max() < 1e-12
+    rows = violation_by_row(CURRENTS, change, MASK)
+    np.testing.assert_allclose(np.sqrt(own[:, 0] / own[0, 0]), rows / rows[0], rtol=1e-9)
 
 
 def test_noise_of_differences_has_a_floor():
     data = tank_data(LINEAR, 1.1 * LINEAR)
     np.testing.assert_allclose(difference_noise(data), 1e-3 * rms(0.1 * LINEAR[MASK]), rtol=1e-10)
+    assert (difference_noise(tank_data(LINEAR, 2 * LINEAR)) > 0).all()
     doubled = np.hstack([CURRENTS, CURRENTS])
     wide = np.ones((Q, 2 * K), bool)
     jump = np.repeat([0.0, 0.2], K)
@@ -115,8 +139,7 @@ def test_absolute_noise_is_what_the_model_misses():
     data = tank_data(LINEAR, 1.1 * LINEAR)
     noise = absolute_noise(data, LINEAR + 0.05)
     assert rms(noise[MASK]) == pytest.approx(0.05)
-    ratio = noise[MASK] / difference_noise(tank_data(LINEAR, 1.1 * LINEAR + RNG.standard_normal((Q, K))))[MASK]
-    assert np.ptp(ratio) < 1e-12
+    np.testing.assert_allclose(noise[MASK] / shaped_noise(LINEAR * MASK, MASK, 1.0)[MASK], 0.05)
 
 
 @pytest.mark.parametrize("factor", [0, -1, np.nan])
@@ -152,3 +175,6 @@ def test_measured_differences(target, expected):
     assert violation / rms(change) == pytest.approx(expected, abs=6e-4)
     assert 1.9e-5 < repeat_noise(data.currents, change, data.valid) < 2.5e-5
     assert rms(difference_noise(data)) == pytest.approx(2.5 * violation, rel=1e-3)
+    rows = violation_by_row(data.currents, change, data.valid)
+    assert rows[29:].min() > 2.3 * np.median(rows)
+    assert superposition_violation(data.currents, change[29:].sum(0, keepdims=True)) < 2 * np.median(rows)
