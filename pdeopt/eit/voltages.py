@@ -44,13 +44,13 @@ class ElectrodeVoltages:
         shape = (columns.shape[1], model.currents.shape[1])
         return cls(columns, model.combination, None if valid is None else _checked_mask(valid, shape))
 
-    def __call__(self, state: jax.Array, coefficient: Any = None) -> jax.Array:
+    def __call__(self, u: jax.Array, coefficient: Any = None) -> jax.Array:
         """The voltages (q, K); with a mask those that are valid, (k,), pattern by pattern: all of the first come first.
 
         Args:
-            state: (n + L, r), of which the last L rows are the electrodes' voltages.
+            u: the states (n + L, r), of which the last L rows are the electrodes' voltages.
         """
-        voltages = state[-len(self.differences) :]
+        voltages = u[-len(self.differences) :]
         table = self.differences.T @ voltages @ self.combination
         return table if self.valid is None else table[self.places]
 
