@@ -58,8 +58,8 @@ def repeat_noise(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | No
     """Standard deviation of a voltage between repetitions of the same pattern; None where no pattern is repeated.
 
     Patterns of opposite sign are no repetitions: offsets that do not change sign with the current, 0.04 to 0.08 of the
-    rms in the challenge's data, are no noise. The data repeat four of 76 patterns; a single voltage has a standard deviation
-    of 1.6e-4 V (a drift of minutes), a difference due to a target one of 2e-5 V.
+    rms in the challenge's data, are no noise. The data repeat four of 76 patterns; a single voltage has a standard
+    deviation of 1.6e-4 V (a drift of minutes), a difference due to a target one of 2e-5 V.
 
     Arguments and errors are those of `superposition_violation`.
     """
@@ -81,8 +81,8 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
     variance goes as 0.02 + |reference| / rms(reference): error grows with the voltage, more slowly than it. The other
     half goes to each row as the square of its own violation: there are bad electrodes. (So it is in the reference of
     the training data: row by row the best homogeneous model misses it by 1.3 to 4, in the median 1.7 times the row's
-    violation, with a correlation of 0.9 between the logarithms.) Where nothing is redundant, the first half is all, and the rms is
-    0.15 of that of the differences. None is less than `repeat_noise` or 0.001 of that.
+    violation, with a correlation of 0.9 between the logarithms.) Where nothing is redundant, the first half is all, and
+    the rms is 0.15 of that of the differences. None is less than `repeat_noise` or 0.001 of that.
 
     On the training data the model error with the best-fitting objects is 0.1 to 0.3 of the differences, 100 times the
     noise of repetitions; this gives 0.20, 0.22, 0.18 and 0.09 for targets 1 to 4.
