@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.tri import Triangulation
 
+from pdeopt.run.electrode_marks import Electrodes
 from pdeopt.run.placement import Placement
 from pdeopt.run.style import BLUE, FIELD_MAP
 from pdeopt.run.surface import Surface
@@ -21,10 +22,11 @@ DOTS = 400
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where fields are drawn: a placement, and the triangles of the mesh that it belongs to."""
+    """Where fields are drawn: a placement, the triangles of the mesh that it belongs to, and electrodes around it."""
 
     at: Placement
     surface: Surface | None
+    electrodes: Electrodes | None = None
 
     @property
     def is_curve(self) -> bool:

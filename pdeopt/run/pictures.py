@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from pdeopt.run.comparison_figure import draw_comparison
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.fields import Fields, read_fields
 from pdeopt.run.history_figure import History, draw_history
 from pdeopt.run.recorder import COLUMNS, Row, read_history
+from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
+from pdeopt.run.segmentation_figure import draw_segmentation
 from pdeopt.run.strength_figure import draw_strength
 from pdeopt.run.style import save, styled
 
+#: Pictures of what a problem's interpretation may hold, by name; None where it does not.
+EXTRAS: dict[str, Callable[[Fields, dict[str, Any]], Figure | None]] = {
+    "segmentation": draw_segmentation,
+    "reference": draw_reference,
+}
+
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """result.png, history.png and, after a rule, strength.png.
+    """result.png, history.png and, after a rule, strength.png; `EXTRAS` where the problem's interpretation has them.
 
     Returns a warning for each that could not be drawn: the numbers are safe by then.
     """
@@ -33,7 +43,16 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
             *attempt("result.png", lambda: save(draw_result(fields, summary), directory / "result.png")),
             *attempt("history.png", lambda: save(draw_history(history, summary), directory / "history.png")),
             *attempt("strength.png", lambda: _draw_choice(summary, directory / "strength.png")),
+            *_attempt_extras(directory, fields, summary),
         ]
+
+
+def _attempt_extras(directory: Path, fields: Fields, summary: dict[str, Any]) -> list[str]:
+    warnings: list[str] = []
+    for name in EXTRAS:
+        path = directory / f"{name}.png"
+        warnings += attempt(path.name, partial(_draw_extra, name, fields, summary, path))
+    return warnings
 
 
 def redraw(directories: list[Path], out: Path | None) -> list[Path]:
@@ -60,19 +79,29 @@ def draw_histories(directories: list[Path], out: Path) -> None:
 
 
 def _redraw_one(directory: Path, history: History, out: Path | None) -> list[Path]:
-    """``out`` names the picture of the result; that of the history goes beside it."""
+    """``out`` names the picture of the result; the others go beside it."""
     summary, fields = _summary(directory), _fields(directory)
     result = out or directory / "result.png"
-    target, strength = (
-        directory / f"{name}.png" if out is None else out.with_stem(f"{out.stem}-{name}")
-        for name in ("history", "strength")
-    )
-    _save(draw_history(history, summary), target)
-    drawn = [target, *_draw_choice(summary, strength)]
+    target = {
+        name: directory / f"{name}.png" if out is None else out.with_stem(f"{out.stem}-{name}")
+        for name in ("history", "strength", *EXTRAS)
+    }
+    _save(draw_history(history, summary), target["history"])
+    drawn = [target["history"], *_draw_choice(summary, target["strength"])]
     if fields is None:
         return drawn
     _save(draw_result(fields, summary), result)
-    return [result, *drawn]
+    extras = [path for name in EXTRAS for path in _draw_extra(name, fields, summary, target[name])]
+    return [result, *drawn, *extras]
+
+
+def _draw_extra(name: str, fields: Fields, summary: dict[str, Any], path: Path) -> list[Path]:
+    """Nothing where result.npz does not have what it takes."""
+    figure = EXTRAS[name](fields, summary)
+    if figure is None:
+        return []
+    _save(figure, path)
+    return [path]
 
 
 def _draw_choice(summary: dict[str, Any], path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
+from pdeopt.run.electrode_marks import draw_electrodes, electrodes_of
 from pdeopt.run.field_axes import (
     Canvas,
     common_scale,
@@ -19,11 +21,21 @@ from pdeopt.run.field_axes import (
     symmetric_scale,
 )
 from pdeopt.run.fields import FIELD, Fields
+from pdeopt.run.segmentation_figure import (
+    Segmentation,
+    draw_found,
+    draw_truth,
+    is_number,
+    legend_handles,
+    segmentation_of,
+)
 from pdeopt.run.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
 from pdeopt.run.surface import Surface, surface_of
 
 #: A scatter of more points is thinned.
 SCATTERED = 20_000
+#: Noise levels that differ by no more than this part of them are one.
+EQUAL = 1e-6
 
 
 def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
@@ -32,7 +44,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary))
     top, bottom = rows(figure)
-    canvas = Canvas(fields.at, surface)
+    canvas = Canvas(fields.at, surface, electrodes_of(fields))
     if canvas.is_curve:
         _coefficient_curves(top, fields)
     elif canvas.can_draw:
@@ -46,6 +58,8 @@ def headline(summary: dict[str, Any]) -> str:
     if not summary:
         return "unfinished run"
     parts = [f"{summary['problem']}: {summary['status']} after {summary['iterations']} iterations"]
+    if is_number(summary.get("score")):
+        parts.append(f"score {summary['score']:.3f}")
     if summary.get("relative_error") is not None:
         parts.append(f"relative L² error {100 * summary['relative_error']:.3g} %")
     if summary.get("discrepancy") is not None:
@@ -70,9 +84,10 @@ class Words:
 
 
 def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
-    words, found = Words.of(fields), fields.at.drawn(fields.coefficient)
+    words, found, segmentation = Words.of(fields), fields.at.drawn(fields.coefficient), _segmentation(fields)
     panels = _compared(fields, words)
-    axes = figure.subplots(1, len(panels) + (fields.truth is not None), squeeze=False)[0]
+    added = segmentation.panels if segmentation else int(fields.truth is not None)
+    axes = figure.subplots(1, len(panels) + added, squeeze=False)[0]
     scale = common_scale(*panels.values())
     note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
@@ -81,12 +96,28 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
         error, label = found - panels[words.known], f"error of {fields.label}"
         _colored(figure, axes[2], canvas, error, symmetric_scale(error), words.error, label, ERROR_MAP)
     draw_points(axes[len(panels) - 1], canvas.surface, fields.points)
+    if segmentation:
+        _draw_segmentation(figure, axes[len(panels) :], segmentation)
 
 
 def _compared(fields: Fields, words: Words) -> dict[str, np.ndarray]:
-    """Name → what is drawn of the coefficient, the result last."""
+    """Name → what is drawn of the coefficient, the result last; no initial guess where a segmentation is drawn."""
     given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
+    if _segmentation(fields):
+        given = {}
     return {name: fields.at.drawn(values) for name, values in (given | {words.found: fields.coefficient}).items()}
+
+
+def _segmentation(fields: Fields) -> Segmentation | None:
+    """What takes the place that no true coefficient fills."""
+    return segmentation_of(fields) if fields.truth is None else None
+
+
+def _draw_segmentation(figure: SubFigure, panels: Sequence[Axes], given: Segmentation) -> None:
+    draw_found(panels[0], given)
+    for axes in panels[1:]:
+        draw_truth(axes, given)
+    figure.legend(handles=legend_handles(given), loc="outside lower right", ncols=4)
 
 
 def _colored(
@@ -101,6 +132,7 @@ def _colored(
 ) -> None:
     drawing = draw_field(axes, canvas, drawn, scale, colors)
     axes.set_title(title)
+    draw_electrodes(axes, canvas.electrodes)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
     figure.colorbar(drawing, ax=axes, label=label, shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
 
@@ -123,7 +155,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
 
 def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> None:
     """The state beside what it is compared with: panels of the same kind for a field, a scatter for samples."""
-    canvas = Canvas(fields.state_at, surface) if fields.state_at is not None else None
+    canvas = Canvas(fields.state_at, surface, electrodes_of(fields)) if fields.state_at is not None else None
     if canvas is not None and not canvas.can_draw:
         canvas = None
     if fields.kind == FIELD and canvas is not None:
@@ -176,6 +208,12 @@ def _level(noise: np.ndarray) -> float:
     return float(np.mean(noise, where=noise > 0))
 
 
+def _named_level(noise: np.ndarray) -> str:
+    noise, level = np.asarray(noise), _level(noise)
+    varies = (np.abs(noise[noise > 0] - level) > EQUAL * level).any()
+    return f"{'mean ' * bool(varies)}σ = {level:.2g}"
+
+
 def _data_fit(axes: Axes, fields: Fields) -> None:
     assert fields.data is not None
     assert fields.predicted is not None
@@ -206,7 +244,7 @@ def _residuals(axes: Axes, fields: Fields) -> None:
     axes.hist(np.clip(scaled, -reach, reach), bins=edges, density=True, color=BLUE, alpha=0.6)
     x = np.linspace(-reach, reach, 200)
     axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="noise alone")
-    title = f"residuals, σ = {_level(fields.noise):.2g} (noise level)"
+    title = f"residuals, {_named_level(fields.noise)} (noise level)"
     axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
     axes.legend(loc="upper left")
 

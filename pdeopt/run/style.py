@@ -13,6 +13,8 @@ from pdeopt.run.directory import atomic
 BLUE, ORANGE, GREEN, PINK, BLACK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#222222", "#56B4E9"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
 DASHES = ("-", "--", "-.", ":")
+#: The ground of a segmentation, lighter than all that lies on it.
+WATER_BLUE = "#DCEAF4"
 FIELD_MAP = "viridis"
 ERROR_MAP = "PuOr"
 SETTINGS = {
