@@ -1,0 +1,63 @@
+"""A measured tank, ready to be compared with any model of its conductivity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdeopt.eit.electrodes import complete_electrode_model
+from pdeopt.eit.ktc import TankData
+from pdeopt.eit.patterns import independent_patterns
+from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import Identity, L2Misfit, Parametrization, ReducedFunctional, Regularization
+from pdeopt.sparse import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What was measured, and what of the tank is known.
+
+    Attributes:
+        space: of the potential. electrodes: names of boundaries of its mesh.
+        data: currents, differences, which voltages there are.
+        measured: (q, K) V, what a model is to predict. noise: (q, K) V, its standard deviation, model error included.
+        impedances: (L,) contact impedances (kΩ·m).
+        solver: as in `pdeopt.sparse.linear_solve`.
+    """
+
+    space: FunctionSpace
+    electrodes: tuple[str, ...]
+    data: TankData
+    measured: np.ndarray
+    noise: np.ndarray
+    impedances: np.ndarray
+    solver: str | Solver = "auto"
+
+    def functional(
+        self,
+        conductivity: Callable[[Any], Any],
+        regularization: Regularization | Sequence[Regularization],
+        parametrization: Parametrization | None = None,
+    ) -> ReducedFunctional:
+        """½ Σ ((predicted − measured) / noise)² over the valid voltages, plus a regularization.
+
+        Args:
+            conductivity: coefficient ↦ σ (mS) as a form takes it. parametrization: parameter ↦ coefficient.
+        """
+        model = complete_electrode_model(
+            self.space, self.electrodes, self.data.currents, conductivity, self.impedances, self.solver
+        )
+        observation = ElectrodeVoltages.of(model, self.data.differences, self.data.valid)
+        misfit = L2Misfit.of(observation, self.measured[observation.places], self.noise[observation.places])
+        return ReducedFunctional(model, misfit, regularization, parametrization or Identity())
+
+    @property
+    def information(self) -> float:
+        """How many of the voltages are independent: ranks of currents and differences, halved by reciprocity."""
+        used = self.data.valid.any(1)
+        currents, differences = self.data.currents, self.data.differences[:, used]
+        return independent_patterns(currents)[0].shape[1] * independent_patterns(differences)[0].shape[1] / 2
