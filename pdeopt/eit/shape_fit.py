@@ -14,7 +14,7 @@ from pdeopt.inverse import ReducedFunctional
 from pdeopt.optimize import minimize
 
 #: Objects that a fit has room for.
-MOST = 6
+MOST = 4
 #: Candidates that are refined, and iterations for each.
 REFINED, ITERATIONS = 2, 25
 

@@ -15,7 +15,7 @@ from pdeopt.optimize.trace import REMEDY, Finished, Trace
 #: Largest number of parameters for which the Gauss–Newton matrix is formed.
 DENSE = 2000
 #: Columns of it that are computed at a time.
-BLOCK = 32
+BLOCK = 16
 #: A step is taken where J falls by this part of what the model predicts; damping at the start; rejections in a row.
 ACCEPTED, FIRST_DAMPING, REJECTIONS = 1e-4, 1e-2, 40
 
@@ -51,18 +51,30 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
     damping = Damping()
     while True:
         m = trace.last.m
-        hessian = _matrix(gauss_newton(m), len(m))
+        hessian = _matrix(gauss_newton(m), trace.lower < trace.upper)
         trace.accept(_accepted_step(trace, m, 0.5 * (hessian + hessian.T), damping))
 
 
-def _matrix(action: Action, size: int) -> np.ndarray:
-    """(p, p), by blocks of columns: memory is that of a block. Raises OptimizerError for an action on vectors only."""
-    columns = np.eye(size)
-    blocks = [action(columns[:, k : k + BLOCK]) for k in range(0, size, BLOCK)]
-    matrix = np.concatenate(blocks, axis=1)
-    if not np.allclose(matrix[:, 0], action(columns[:, 0]), rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
-        raise OptimizerError("gauss_newton(m) acts on a block (p, k) otherwise than on its columns; make it linear")
+def _matrix(action: Action, movable: np.ndarray) -> np.ndarray:
+    """(p, p) by blocks of columns, all equally wide; 0 for entries that equal bounds fix.
+
+    Raises OptimizerError for an action on vectors only.
+    """
+    size, kept = len(movable), np.flatnonzero(movable)
+    columns = np.zeros((size, -(-len(kept) // BLOCK) * BLOCK))
+    columns[kept, np.arange(len(kept))] = 1.0
+    matrix = np.zeros((size, size))
+    for k in range(0, len(kept), BLOCK):
+        matrix[:, kept[k : k + BLOCK]] = action(columns[:, k : k + BLOCK])[:, : len(kept[k : k + BLOCK])]
+    if len(kept):
+        _check_block_action(action, columns[:, 0], matrix[:, kept[0]], np.abs(matrix).max())
+    matrix[~movable] = 0.0
     return matrix
+
+
+def _check_block_action(action: Action, vector: np.ndarray, column: np.ndarray, scale: float) -> None:
+    if not np.allclose(column, action(vector), rtol=1e-6, atol=1e-9 * scale):
+        raise OptimizerError("gauss_newton(m) acts on a block (p, k) otherwise than on its columns; make it linear")
 
 
 def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Damping) -> np.ndarray:

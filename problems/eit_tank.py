@@ -1,0 +1,136 @@
+"""Image the inside of a water tank from the voltages between electrodes on its wall: electrical impedance tomography.
+
+Find the log-conductivity m on the disk Ω that minimizes
+
+    J(m) = ½ Σ_k Σ_j ((U_k(m)_j − U_k(m)_{j+1} − d_jk) / s_jk)²  +  ½ α (m, m)_Q,        σ = σ₀ exp(m),
+
+where U_k are the electrodes' voltages under current pattern k by the complete electrode model,
+
+    ∇·(σ∇u) = 0 in Ω,    u + z_l σ ∂u/∂n = U_l and ∫_{e_l} σ ∂u/∂n = I_l on electrode l,    σ ∂u/∂n = 0 elsewhere.
+
+The data are measured ones in the format of the Kuopio Tomography Challenge 2023 (``--data DIR --target N``), or those of
+a simulated tank, made on another mesh, with noise. σ₀ and the contact impedances z_l are estimated from the reference
+measurement of water alone. d are the voltages, corrected by what the model misses the reference by
+(``--imaging difference``), or as they are (``absolute``). Their standard deviation s is estimated from the data: it is
+that of the model error, seen where the voltages violate superposition. Q is the precision of a Matérn field, or the
+term is total variation; both keep σ positive.
+
+The image is interpreted as objects of known contrast in the water: plastic, which insulates, and metal. Their number,
+places and outlines are fitted to the voltages, and give the segmentation into water (0), resistive (1) and conductive (2).
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import skfem
+
+from pdeopt.eit.calibration import calibrate
+from pdeopt.eit.experiment import Experiment
+from pdeopt.eit.image_objects import candidates
+from pdeopt.eit.inclusions import labels_at
+from pdeopt.eit.ktc import read_ktc
+from pdeopt.eit.noise import absolute_noise, difference_noise
+from pdeopt.eit.phantom import random_inclusions
+from pdeopt.eit.pixels import pixel_centers
+from pdeopt.eit.score import segmentation_score
+from pdeopt.eit.shape_fit import MOST, ShapeFitter
+from pdeopt.eit.simulation import simulated_data
+from pdeopt.eit.tank import Tank, electrode_names
+from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
+
+
+def measured_tank(data, target, level, objects, seed):
+    """The challenge's data of a target, or those of a simulated tank with random objects and noise."""
+    if data is not None:
+        return read_ktc(data, target, level)
+    inclusions = random_inclusions(np.random.default_rng(seed), objects)
+    return simulated_data(Tank(), inclusions, level=level, background_change=0.02, noise=0.05, offset=0.03, seed=seed)
+
+
+def experiment(V, tank, data, imaging, solver):
+    """The tank with what is estimated from its reference: ready to be compared with a conductivity."""
+    names = electrode_names(tank.electrodes)
+    calibration = calibrate(V, names, data)
+    shift = calibration.predicted - data.reference if imaging == "difference" else 0.0
+    noise = difference_noise(data) if imaging == "difference" else absolute_noise(data, calibration.predicted)
+    return calibration, Experiment(V, names, data, data.voltages + shift, noise, calibration.impedances, solver)
+
+
+def electrodes_drawn(mesh, names):
+    """End points (s, 2, 2) of the boundary's segments on electrodes, and the electrode (s,) of each, for the pictures."""
+    facets = [mesh.boundaries[name] for name in names]
+    points = np.concatenate([mesh.p[:, mesh.facets[:, found]].T for found in facets])
+    return points, np.repeat(np.arange(1, len(names) + 1), [len(found) for found in facets])
+
+
+def build(
+    data: Annotated[str | None, "folder with the challenge's ref.mat and dataN.mat; none: a simulated tank"] = None,
+    target: Annotated[int, "number N of the target, with --data"] = 1,
+    level: Annotated[int, "of difficulty, 1 to 7: leaves out electrodes 1 to 2 (level − 1)"] = 1,
+    imaging: Annotated[
+        Literal["difference", "absolute"], "of changes against the reference, or of voltages"
+    ] = "difference",
+    regularization: Annotated[Literal["matern", "tv"], "smooth, or with edges"] = "matern",
+    length: Annotated[float, "correlation length of the Matérn field, relative to the tank's radius"] = 0.5,
+    deviation: Annotated[float, "standard deviation of the log-conductivity in that field"] = 1.0,
+    weight: Annotated[float, "weight of total variation"] = 30.0,
+    cells: Annotated[float, "cells along the radius, in the middle of the mesh"] = 15.0,
+    objects: Annotated[int, "in the simulated tank"] = 2,
+    seed: Annotated[int, "of the simulated tank"] = 0,
+    solver: Annotated[str, "linear solver"] = "auto",
+) -> Problem:
+    """A tank with electrodes on its wall: measured voltages (KTC 2023), or simulated ones."""
+    if not (length > 0 and deviation > 0 and weight > 0 and 4 <= cells <= 200):
+        raise InputError(
+            f"length is {length}, deviation {deviation}, weight {weight}, cells {cells}; expected numbers > 0, and 4 to "
+            "200 cells"
+        )
+    tank = Tank()
+    V = FunctionSpace(disk_mesh(tank, tank.radius / cells), skfem.ElementTriP1())
+    measured = measured_tank(data, target, level, objects, seed)
+    calibration, tested = experiment(V, tank, measured, imaging, solver)
+    term = (
+        matern_from_length(V, deviation=deviation, length=length * tank.radius)
+        if regularization == "matern"
+        else total_variation(V, weight / tank.radius, smoothing=0.1 / tank.radius)
+    )
+    functional = tested.functional(V.interpolate, term, Log(calibration.conductivity))
+
+    def interpret(m):
+        fit = ShapeFitter.of(tested, calibration.conductivity, tank.radius).best(candidates(m, V, tank.radius, MOST))
+        segmentation = labels_at(fit.inclusions, pixel_centers(1.0))
+        segments, numbers = electrodes_drawn(V.mesh, tested.electrodes)
+        known = (
+            {}
+            if measured.truth is None
+            else {"score": segmentation_score(measured.truth, segmentation), "segmentation_truth": measured.truth}
+        )
+        return {
+            "background_conductivity": calibration.conductivity,
+            "water_change": fit.background,
+            "reference_misfit": calibration.misfit,
+            "reference_misfit_one_impedance": calibration.common_misfit,
+            "reference_superposition": np.nan if calibration.superposition is None else calibration.superposition,
+            "objects": len(fit.inclusions),
+            **{f"voltages_{name}": count for name, count in measured.counts.items()},
+            "segmentation": segmentation,
+            "segmentation_extent": tank.radius * np.array([-1.0, 1.0, -1.0, 1.0]),
+            "contact_impedances": calibration.impedances,
+            "electrode_segments": segments,
+            "electrode_numbers": numbers,
+            "reference_measured": np.where(measured.valid, measured.reference, np.nan),
+            "reference_predicted": np.where(measured.valid, calibration.predicted, np.nan),
+            **known,
+        }
+
+    return Problem(
+        functional,
+        initial=np.zeros(V.n),
+        parameter=Parameter(V, "sheet conductance σ (mS)"),
+        data_label="voltage differences (V)",
+        optimizer="gauss-newton",
+        gradient_tolerance=1e-2,
+        interpret=interpret,
+    )

@@ -1,0 +1,62 @@
+"""Reconstruct all targets of a folder of the Kuopio Tomography Challenge 2023 and print their scores.
+
+    python scripts/ktc_score.py DATA_DIR [--level L ...]
+
+Scores are those of the challenge, the mean structural similarity of the two classes; every target is reconstructed by
+the same rule, that of `pdeopt run eit_tank`.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from pdeopt.eit.ktc import targets
+from pdeopt.inverse import InputError, NewtonModel
+from pdeopt.optimize import minimize
+from problems.eit_tank import build
+
+
+def reconstruct(folder, target, level):
+    """What the problem says of its minimum, a dictionary."""
+    problem = build(data=str(folder), target=target, level=level)
+    model = NewtonModel(problem.functional, problem.parameter)
+    result = minimize(
+        model, problem.initial, optimizer=problem.optimizer, gradient_tolerance=problem.gradient_tolerance
+    )
+    return problem.interpret(result.m)
+
+
+def score_level(folder, level):
+    """Print a row for each target and their mean."""
+    scores = []
+    for target in targets(folder):
+        start = time.perf_counter()
+        found = reconstruct(folder, target, level)
+        scores.append(found.get("score", np.nan))
+        print(
+            f"{level:5d} {target:6d} {found['objects']:7d} {scores[-1]:7.3f} {time.perf_counter() - start:8.1f}",
+            flush=True,
+        )
+    print(f"{level:5d}   mean         {np.mean(scores):7.3f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Scores of all targets of a KTC 2023 folder.")
+    parser.add_argument("folder", type=Path, help="with ref.mat, dataN.mat and trueN.mat")
+    parser.add_argument("--level", type=int, nargs="+", default=[1], help="1 to 7 (default: 1)")
+    arguments = parser.parse_args()
+    print("level target objects   score  seconds")
+    try:
+        for level in arguments.level:
+            score_level(arguments.folder, level)
+    except InputError as error:
+        sys.exit(f"ktc_score: {error}")
+
+
+if __name__ == "__main__":
+    main()
