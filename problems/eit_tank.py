@@ -6,7 +6,7 @@ Find the log-conductivity m on the disk Ω that minimizes
 
 where U_k are the electrodes' voltages under current pattern k by the complete electrode model,
 
-    ∇·(σ∇u) = 0 in Ω,    u + z_l σ ∂u/∂n = U_l and ∫_{e_l} σ ∂u/∂n = I_l on electrode l,    σ ∂u/∂n = 0 elsewhere.
+    ∇·(σ∇u) = 0 in Ω,   u + z_l σ ∂u/∂n = U_l and ∫_{e_l} σ ∂u/∂n = I_l on electrode l,   σ ∂u/∂n = 0 elsewhere.
 
 The data are measured ones in the format of the Kuopio Tomography Challenge 2023 (``--data DIR --target N``), or those of
 a simulated tank, made on another mesh, with noise. σ₀ and the contact impedances z_l are estimated from the reference
@@ -15,8 +15,9 @@ measurement of water alone. d are the voltages, corrected by what the model miss
 that of the model error, seen where the voltages violate superposition. Q is the precision of a Matérn field, or the
 term is total variation; both keep σ positive.
 
-The image is interpreted as objects of known contrast in the water: plastic, which insulates, and metal. Their number,
-places and outlines are fitted to the voltages, and give the segmentation into water (0), resistive (1) and conductive (2).
+The image is interpreted as objects of known contrast in the water: plastic, which insulates, and metal. Their
+number, places and outlines are fitted to the voltages, and give the segmentation into water (0), resistive (1) and
+conductive (2).
 """
 
 from typing import Annotated, Literal
@@ -59,7 +60,7 @@ def experiment(V, tank, data, imaging, solver):
 
 
 def electrodes_drawn(mesh, names):
-    """End points (s, 2, 2) of the boundary's segments on electrodes, and the electrode (s,) of each, for the pictures."""
+    """End points (s, 2, 2) of the boundary's segments on electrodes, and the electrode (s,) of each."""
     facets = [mesh.boundaries[name] for name in names]
     points = np.concatenate([mesh.p[:, mesh.facets[:, found]].T for found in facets])
     return points, np.repeat(np.arange(1, len(names) + 1), [len(found) for found in facets])
@@ -84,8 +85,8 @@ def build(
     """A tank with electrodes on its wall: measured voltages (KTC 2023), or simulated ones."""
     if not (length > 0 and deviation > 0 and weight > 0 and 4 <= cells <= 200):
         raise InputError(
-            f"length is {length}, deviation {deviation}, weight {weight}, cells {cells}; expected numbers > 0, and 4 to "
-            "200 cells"
+            f"length is {length}, deviation {deviation}, weight {weight}, cells {cells}; expected numbers > 0, and "
+            "4 to 200 cells"
         )
     tank = Tank()
     V = FunctionSpace(disk_mesh(tank, tank.radius / cells), skfem.ElementTriP1())
@@ -132,5 +133,6 @@ def build(
         data_label="voltage differences (V)",
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,
+        regularization_strength="discrepancy",
         interpret=interpret,
     )

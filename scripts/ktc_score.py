@@ -7,28 +7,30 @@ the same rule, that of `pdeopt run eit_tank`.
 """
 
 import argparse
+import contextlib
+import io
+import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from pdeopt.cli import main as pdeopt
 from pdeopt.eit.ktc import targets
-from pdeopt.inverse import InputError, NewtonModel
-from pdeopt.optimize import minimize
-from problems.eit_tank import build
+from pdeopt.inverse import InputError
 
 
 def reconstruct(folder, target, level):
-    """What the problem says of its minimum, a dictionary."""
-    problem = build(data=str(folder), target=target, level=level)
-    model = NewtonModel(problem.functional, problem.parameter)
-    result = minimize(
-        model, problem.initial, optimizer=problem.optimizer, gradient_tolerance=problem.gradient_tolerance
-    )
-    return problem.interpret(result.m)
+    """The summary of `pdeopt run eit_tank`."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        out = Path(scratch) / "run"
+        asked = {"--data": folder, "--target": target, "--level": level, "--out": out}
+        status = pdeopt(["run", "eit_tank", *(str(word) for option in asked.items() for word in option)])
+        if status != 0:
+            sys.exit(status)
+        return json.loads((out / "summary.json").read_text())
 
 
 def score_level(folder, level):
@@ -38,10 +40,8 @@ def score_level(folder, level):
         start = time.perf_counter()
         found = reconstruct(folder, target, level)
         scores.append(found.get("score", np.nan))
-        print(
-            f"{level:5d} {target:6d} {found['objects']:7d} {scores[-1]:7.3f} {time.perf_counter() - start:8.1f}",
-            flush=True,
-        )
+        seconds = time.perf_counter() - start
+        print(f"{level:5d} {target:6d} {found['objects']:7d} {scores[-1]:7.3f} {seconds:8.1f}", flush=True)
     print(f"{level:5d}   mean         {np.mean(scores):7.3f}", flush=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares, lsq_linear
 
 from pdeopt.optimize import Diagonal, Objective, dispatch, minimize
-from pdeopt.optimize.levenberg_marquardt import DENSE, FIRST_DAMPING, Damping
+from pdeopt.optimize.levenberg_marquardt import BLOCK, DENSE, FIRST_DAMPING, Damping
 
 rng = np.random.default_rng(4)
 T = np.linspace(0, 2, 30)
@@ -103,7 +103,7 @@ def test_nonlinear_least_squares_are_scipys(residual, jacobian, start, bounds, w
     assert found.objective == pytest.approx(want.cost, rel=1e-8, abs=1e-15)
     np.testing.assert_allclose(found.m, want.x, atol=1e-4)
     assert found.evaluations <= 80
-    assert set(asked) == {(len(start), len(start)), (len(start),)}, "one block a step, and a column to check it"
+    assert set(asked) == {(len(start), BLOCK), (len(start),)}, "one block a step, and a column to check it"
 
 
 def test_parameters_that_the_data_do_not_see_stay():

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE, WATER
 
@@ -92,8 +93,9 @@ def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
     return parameter[0] + inside.sum(0)
 
 
-def depth(row: jax.Array, x: jax.Array) -> jax.Array:
+def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
     """ρ(θ) − |x − center| of one object with ``NUMBERS`` numbers, at points x (2, …): positive inside."""
+    row, x = jnp.asarray(row), jnp.asarray(x)
     dx, dy = x[0] - row[1], x[1] - row[2]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     direction = jax.lax.complex(dx / distance, dy / distance)
@@ -116,8 +118,8 @@ def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
 class ShapePrior:
     """½ Σ ((number − mean) / deviation)², the same for every object; a regularization term of the parameter."""
 
-    def __call__(self, parameter: jax.Array) -> jax.Array:
-        rows = jnp.reshape(parameter[1:], (-1, NUMBERS))[:, 1:]
+    def __call__(self, m: jax.Array) -> jax.Array:
+        rows = jnp.reshape(m[1:], (-1, NUMBERS))[:, 1:]
         mean = np.zeros(NUMBERS - 1)
         mean[2] = np.log(TYPICAL_RADIUS)
         return 0.5 * (((rows - mean) / DEVIATIONS) ** 2).sum()

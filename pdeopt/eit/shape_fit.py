@@ -47,7 +47,7 @@ class ShapeFitter:
         def conductivity(parameter):
             return lambda x: background * jnp.exp(log_conductivity(parameter, x / radius))
 
-        return cls(experiment.functional(conductivity, ShapePrior()), experiment.information)
+        return cls(experiment.functional(conductivity, [ShapePrior()]), experiment.information)
 
     def best(self, candidates: list[list[Inclusion]]) -> ShapeFit:
         """The most promising candidates, refined; of these the best, without the objects that do not pay."""

@@ -1,0 +1,101 @@
+"""Objects of known contrast: their parameter, their conductivity, and what is found of them in simulated voltages."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import skfem
+
+from pdeopt.eit.calibration import calibrate
+from pdeopt.eit.experiment import Experiment
+from pdeopt.eit.image_objects import candidates
+from pdeopt.eit.inclusions import (
+    NUMBERS,
+    Inclusion,
+    bounds_of,
+    inclusions_of,
+    labels_at,
+    log_conductivity,
+    parameter_of,
+)
+from pdeopt.eit.ktc import read_ktc
+from pdeopt.eit.noise import difference_noise
+from pdeopt.eit.pixels import pixel_centers
+from pdeopt.eit.score import segmentation_score
+from pdeopt.eit.shape_fit import MOST, ShapeFitter
+from pdeopt.eit.tank import Tank, electrode_names
+from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.fem import FunctionSpace
+from pdeopt.verify import taylor_test
+
+KTC = Path(__file__).parents[2] / "shared" / "ktc2023"
+PLASTIC = Inclusion.disk(1, np.array([-0.4, 0.3]), 0.25)
+METAL = Inclusion.disk(2, np.array([0.5, -0.2]), 0.2)
+
+
+def test_objects_survive_being_a_parameter():
+    parameter = parameter_of([PLASTIC, METAL], 4, background=0.1)
+    assert parameter.shape == (1 + 4 * NUMBERS,)
+    found = inclusions_of(parameter)
+    assert [inclusion.label for inclusion in found] == [1, 2]
+    np.testing.assert_allclose(found[1].center, METAL.center)
+
+
+def test_bounds_fix_contrasts_and_empty_places():
+    lower, upper = bounds_of(parameter_of([PLASTIC], 2))
+    fixed = lower == upper
+    assert fixed[1]
+    assert not fixed[2 : 1 + NUMBERS].any()
+    assert fixed[1 + NUMBERS :].all()
+
+
+def test_conductivity_is_the_contrast_inside_and_the_water_outside():
+    x = np.array([[-0.4, 0.5, 0.0], [0.3, -0.2, 0.8]])
+    values = log_conductivity(parameter_of([PLASTIC, METAL], 3, background=0.2), x)
+    np.testing.assert_allclose(values, 0.2 + np.log([1e-2, 1e2, 1.0]), atol=1e-4)
+    assert labels_at([PLASTIC, METAL], x).tolist() == [1, 2, 0]
+
+
+def test_conductivity_is_differentiable_also_at_a_center():
+    parameter = parameter_of([PLASTIC], 1)
+    gradient = jax.grad(lambda p: log_conductivity(p, PLASTIC.center[:, None]).sum())(parameter)
+    assert np.isfinite(gradient).all()
+
+
+def test_an_image_gives_the_places_and_sizes_of_its_objects():
+    V = FunctionSpace(skfem.MeshTri.init_circle(5), skfem.ElementTriP1())
+    image = np.where(labels_at([PLASTIC], V.locations) == 1, -2.0, 0.0)
+    single = [objects for objects in candidates(image, V, 1.0, 3) if len(objects) == 1]
+    assert single
+    np.testing.assert_allclose(single[0][0].center, PLASTIC.center, atol=0.03)
+    assert np.exp(single[0][0].log_radius) == pytest.approx(0.25, abs=0.04)
+
+
+def measured(target, level):
+    tank = Tank()
+    V = FunctionSpace(disk_mesh(tank, tank.radius / 10), skfem.ElementTriP1())
+    data = read_ktc(KTC, target, level)
+    names = electrode_names(32)
+    water = calibrate(V, names, data)
+    shifted = data.voltages + water.predicted - data.reference
+    experiment = Experiment(V, names, data, shifted, difference_noise(data), water.impedances)
+    return data, ShapeFitter.of(experiment, water.conductivity, tank.radius)
+
+
+@pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
+def test_a_measured_target_is_found_and_what_does_not_pay_is_dropped():
+    data, fitter = measured(3, 1)
+    speck = Inclusion.disk(1, np.array([0.6, 0.6]), 0.05)
+    fit = fitter.best([[Inclusion.disk(2, np.array([-0.1, 0.1]), 0.25), speck]])
+    assert [inclusion.label for inclusion in fit.inclusions] == [2]
+    assert segmentation_score(data.truth, labels_at(fit.inclusions, pixel_centers(1.0))) > 0.9
+
+
+@pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
+def test_derivatives_of_outlines():
+    functional = measured(1, 7)[1].functional
+    parameter = parameter_of([PLASTIC, METAL], MOST)
+    direction = np.random.default_rng(0).standard_normal(len(parameter)) * 0.05
+    result = taylor_test(functional, parameter, direction)
+    assert result
