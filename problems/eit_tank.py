@@ -8,8 +8,8 @@ where U_k are the electrodes' voltages under current pattern k by the complete e
 
     ∇·(σ∇u) = 0 in Ω,   u + z_l σ ∂u/∂n = U_l and ∫_{e_l} σ ∂u/∂n = I_l on electrode l,   σ ∂u/∂n = 0 elsewhere.
 
-The data are measured ones in the format of the Kuopio Tomography Challenge 2023 (``--data DIR --target N``), or those of
-a simulated tank, made on another mesh, with noise. σ₀ and the contact impedances z_l are estimated from the reference
+The data are measured ones in the format of the Kuopio Tomography Challenge 2023 (``--data DIR --target N``), or
+those of a simulated tank, made on another mesh, with noise. σ₀ and the contact impedances z_l are estimated from the reference
 measurement of water alone. d are the voltages, corrected by what the model misses the reference by
 (``--imaging difference``), or as they are (``absolute``). Their standard deviation s is estimated from the data: it is
 that of the model error, seen where the voltages violate superposition. Q is the precision of a Matérn field, or the

@@ -158,9 +158,7 @@ BILINEAR = {
     "reaction": Case(TRI, P2, form(lambda h, xp, u, v, w: w["c"] ** 2 * u * v), given={"c": nodal(P1)}),
     "a subdomain": Case(TRI, P1, DIFFUSION, where="half", given={"k": nodal(P1)}),
     "a subdomain, per element": Case(TRI, P1, DIFFUSION, where="half", given={"k": per_element}),
-    "Robin": Case(
-        TRI, P2, form(lambda h, xp, u, v, w: w["alpha"] * u * v), where="right", given={"alpha": nodal(P1)}
-    ),
+    "Robin": Case(TRI, P2, form(lambda h, xp, u, v, w: w["alpha"] * u * v), where="right", given={"alpha": nodal(P1)}),
     "Robin, per element": Case(
         TRI, P1, form(lambda h, xp, u, v, w: w["alpha"] * u * v), where="left", given={"alpha": per_element}
     ),
@@ -207,9 +205,7 @@ BILINEAR = {
         form(lambda h, xp, u, v, w: h.dot(h.curl(u), h.curl(v)) - w["k"] * h.dot(u, v)),
         given={"k": nodal(skfem.ElementTetP1())},
     ),
-    "Nédélec in 2-D": Case(
-        TRI, skfem.ElementTriN1(), form(lambda h, xp, u, v, w: h.curl(u) * h.curl(v) + h.dot(u, v))
-    ),
+    "Nédélec in 2-D": Case(TRI, skfem.ElementTriN1(), form(lambda h, xp, u, v, w: h.curl(u) * h.curl(v) + h.dot(u, v))),
     "discontinuous Galerkin, interior penalty": Case(
         TRI, skfem.ElementTriP1DG(), form(interior_penalty), where="interior"
     ),
@@ -387,11 +383,13 @@ FUNCTIONALS = {
         TET,
         skfem.ElementTetP1(),
         form(
-            lambda h, xp, w: h.det(h.grad(w["y"]))
-            + h.trace(h.inv(h.identity(h.grad(w["y"])) * 5.0 + h.grad(w["y"])))
-            + h.dot(h.cross(w["y"], w.x), h.curl(w["y"]))
-            + h.ddot(h.prod(w["y"], w.x), h.transpose(h.grad(w["y"])))
-            + h.dddot(h.prod(w["y"], w.x, w.x), h.prod(w.x, w.x, w.x))
+            lambda h, xp, w: (
+                h.det(h.grad(w["y"]))
+                + h.trace(h.inv(h.identity(h.grad(w["y"])) * 5.0 + h.grad(w["y"])))
+                + h.dot(h.cross(w["y"], w.x), h.curl(w["y"]))
+                + h.ddot(h.prod(w["y"], w.x), h.transpose(h.grad(w["y"])))
+                + h.dddot(h.prod(w["y"], w.x, w.x), h.prod(w.x, w.x, w.x))
+            )
         ),
         given={"y": nodal(skfem.ElementVector(skfem.ElementTetP1()))},
     ),

@@ -355,9 +355,7 @@ def test_the_hessian_is_symmetric(J):
 @every_functional
 def test_prediction_tangent_and_adjoint_belong_together_and_approximate_differences(J):
     w = rng(1).standard_normal(J.prediction(M0).shape)
-    gap = adjoint_identity(
-        lambda v: J.prediction_tangent(M0, v), lambda w: J.prediction_adjoint(M0, w), DIRECTION, w
-    )
+    gap = adjoint_identity(lambda v: J.prediction_tangent(M0, v), lambda w: J.prediction_adjoint(M0, w), DIRECTION, w)
     assert gap < 1e-12
     h = 1e-6
     difference = (J.prediction(M0 + h * DIRECTION) - J.prediction(M0 - h * DIRECTION)) / (2 * h)
