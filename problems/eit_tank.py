@@ -41,7 +41,7 @@ from pdeopt.eit.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
 
-#: The misfit aimed at, of what the noise model expects: it leaves room for more errors than the objects leave unexplained
+#: The misfit aimed at, of what the noise model expects, which allows for more errors than the objects leave unexplained
 #: (0.4 to 0.9 of it, in the voltages of the challenge's training targets).
 DISCREPANCY = 0.5
 
