@@ -41,10 +41,6 @@ from pdeopt.eit.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
 
-#: The misfit aimed at, of what the noise model expects, which allows for more errors than the objects leave unexplained
-#: (0.4 to 0.9 of it, in the voltages of the challenge's training targets).
-DISCREPANCY = 0.5
-
 
 def measured_tank(data, target, level, objects, seed):
     """The challenge's data of a target, or those of a simulated tank with random objects and noise."""
@@ -138,6 +134,5 @@ def build(
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,
         regularization_strength="discrepancy",
-        discrepancy_factor=DISCREPANCY,
         interpret=interpret,
     )
