@@ -27,14 +27,13 @@ import skfem
 
 from pdeopt.eit.calibration import calibrate
 from pdeopt.eit.experiment import Experiment
-from pdeopt.eit.image_objects import candidates
 from pdeopt.eit.inclusions import labels_at
 from pdeopt.eit.ktc import read_ktc
 from pdeopt.eit.noise import absolute_noise, difference_noise
 from pdeopt.eit.phantom import random_inclusions
 from pdeopt.eit.pixels import pixel_centers
 from pdeopt.eit.score import segmentation_score
-from pdeopt.eit.shape_fit import MOST, ShapeFitter
+from pdeopt.eit.shape_fit import ShapeFitter
 from pdeopt.eit.simulation import simulated_data
 from pdeopt.eit.tank import Tank, electrode_names
 from pdeopt.eit.tank_disk import disk_mesh
@@ -99,8 +98,8 @@ def build(
     )
     functional = tested.functional(V.interpolate, term, Log(calibration.conductivity))
 
-    def interpret(m):
-        fit = ShapeFitter.of(tested, calibration.conductivity, tank.radius).best(candidates(m, V, tank.radius, MOST))
+    def interpret(_):
+        fit = ShapeFitter.of(tested, calibration.conductivity, tank.radius).best()
         segmentation = labels_at(fit.inclusions, pixel_centers(1.0))
         segments, numbers = electrodes_drawn(V.mesh, tested.electrodes)
         known = (

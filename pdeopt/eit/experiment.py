@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.eit.electrodes import complete_electrode_model
+from pdeopt.eit.electrodes import CompleteElectrodeModel, complete_electrode_model
 from pdeopt.eit.ktc import TankData
 from pdeopt.eit.patterns import independent_patterns
 from pdeopt.eit.voltages import ElectrodeVoltages
@@ -48,12 +48,23 @@ class Experiment:
         Args:
             conductivity: coefficient ↦ σ (mS) as a form takes it. parametrization: parameter ↦ coefficient.
         """
-        model = complete_electrode_model(
+        model = self.model(conductivity)
+        return ReducedFunctional(model, self.misfit(model), regularization, parametrization or Identity())
+
+    def model(self, conductivity: Callable[[Any], Any]) -> CompleteElectrodeModel:
+        """Of coefficients that ``conductivity`` makes σ of."""
+        return complete_electrode_model(
             self.space, self.electrodes, self.data.currents, conductivity, self.impedances, self.solver
         )
-        observation = ElectrodeVoltages.of(model, self.data.differences, self.data.valid)
-        misfit = L2Misfit.of(observation, self.measured[observation.places], self.noise[observation.places])
-        return ReducedFunctional(model, misfit, regularization, parametrization or Identity())
+
+    def observation(self, model: CompleteElectrodeModel) -> ElectrodeVoltages:
+        """The valid voltages."""
+        return ElectrodeVoltages.of(model, self.data.differences, self.data.valid)
+
+    def misfit(self, model: CompleteElectrodeModel) -> L2Misfit:
+        """Of the voltages that a model predicts."""
+        observation = self.observation(model)
+        return L2Misfit.of(observation, self.measured[observation.places], self.noise[observation.places])
 
     @property
     def information(self) -> float:

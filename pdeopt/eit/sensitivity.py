@@ -34,8 +34,8 @@ BLOCK = 4
 class VoltageJacobian:
     """m ↦ the Jacobian of the voltages that a model predicts; compiled on first use.
 
-    One factorization, and one solve for r currents and at most L − 1 differences together; then a product with the
-    adjoint of assembly for each pair of them.
+    One factorization, and one solve for r currents and at most L − 1 differences together; then one derivative of
+    assembly for each parameter, or its adjoint for each pair of them: whichever are fewer.
     """
 
     model: CompleteElectrodeModel
@@ -69,20 +69,34 @@ class VoltageJacobian:
         return Compiled(self._pairs)
 
     def _pairs(self, m: jax.Array) -> jax.Array:
-        """(differences, currents, p), −a_jᵀ (∂A/∂m) w_k for the bases of both."""
+        """(differences, currents, p), −a_jᵀ (∂A/∂m_i) w_k for the bases of both."""
         coefficient = self.parametrization(m)
         currents, differences = self.model.basis, self._differences[0]
         states = self.model.states(coefficient, np.hstack([currents, differences])).T
         forward, adjoint = states[: currents.shape[1]], states[currents.shape[1] :]
         pattern = jax.eval_shape(self.model.matrix, coefficient).pattern
-        pull = jax.vjp(lambda m: self.model.matrix(self.parametrization(m)).data, m)[1]
+        by_parameter = m.size < len(adjoint) * len(forward)
+        contracted = self._by_parameter if by_parameter else self._by_pair
+        return contracted(m, adjoint[:, pattern.rows], forward[:, pattern.indices])
+
+    def _by_parameter(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
+        """For few parameters: ∂A/∂m_i on the pattern, contracted with all pairs of states there."""
+        push = jax.linearize(self._entries, m)[1]
+        found = jax.lax.map(lambda direction: -adjoint @ (forward * push(direction)).T, jnp.eye(m.size))
+        return jnp.moveaxis(found, 0, -1)
+
+    def _by_pair(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
+        """For many parameters: the adjoint of assembly, of the product of each pair of states on the pattern."""
+        pull = jax.vjp(self._entries, m)[1]
 
         def pair(index: jax.Array) -> jax.Array:
-            a, w = adjoint[index // len(forward)], forward[index % len(forward)]
-            return pull(-a[pattern.rows] * w[pattern.indices])[0]
+            return pull(-adjoint[index // len(forward)] * forward[index % len(forward)])[0]
 
         found = jax.lax.map(pair, jnp.arange(len(adjoint) * len(forward)), batch_size=BLOCK)
         return found.reshape(len(adjoint), len(forward), -1)
+
+    def _entries(self, m: jax.Array) -> jax.Array:
+        return self.model.matrix(self.parametrization(m)).data
 
 
 def voltage_jacobian(
