@@ -15,15 +15,18 @@ reference measurement of water alone. d are the voltages, corrected by what the 
 that of the model error, seen where the voltages violate superposition. Q is the precision of a Matérn field, or the
 term is total variation; both keep σ positive.
 
-The image is interpreted as objects of known contrast in the water: plastic, which insulates, and metal. Their
-number, places and outlines are fitted to the voltages, and give the segmentation into water (0), resistive (1) and
-conductive (2).
+Beside the image, the voltages are interpreted as those of objects of known contrast in the water: plastic, which
+insulates, and metal. Their number, places and outlines are fitted, and give the segmentation into water (0),
+resistive (1) and conductive (2).
+
+Tanks other than the challenge's: the data say how many electrodes there are, ``--radius`` and ``--coverage`` where they
+are, electrode 1 at the top and the others counter-clockwise; or ``--mesh`` gives a mesh with boundaries that are named
+"electrode 1", "electrode 2", ….
 """
 
 from typing import Annotated, Literal
 
 import numpy as np
-import skfem
 
 from pdeopt.eit.calibration import calibrate
 from pdeopt.eit.experiment import Experiment
@@ -37,24 +40,39 @@ from pdeopt.eit.shape_fit import ShapeFitter
 from pdeopt.eit.simulation import simulated_data
 from pdeopt.eit.tank import Tank, electrode_names
 from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.eit.tank_file import electrode_names_of, read_tank_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
 
+#: Absolute voltages are to be explained to so many times the misfit of their noise: what the model misses of the
+#: reference, it misses again in other ways where there are objects.
+ABSOLUTE_FACTOR = 1.5
 
-def measured_tank(data, target, level, objects, seed):
+
+def measured_tank(data, target, level, tank, objects, seed):
     """The challenge's data of a target, or those of a simulated tank with random objects and noise."""
     if data is not None:
         return read_ktc(data, target, level)
-    inclusions = random_inclusions(np.random.default_rng(seed), objects)
-    return simulated_data(Tank(), inclusions, level=level, background_change=0.02, noise=0.05, offset=0.03, seed=seed)
+    inclusions = random_inclusions(np.random.default_rng(seed), objects, tank)
+    return simulated_data(tank, inclusions, level=level, background_change=0.02, noise=0.05, offset=0.03, seed=seed)
 
 
-def experiment(V, tank, data, imaging, solver):
+def tank_mesh(file, tank, cells):
+    """The mesh, its electrodes' names and its radius: of a file, or of a round tank."""
+    if file is None:
+        return disk_mesh(tank, tank.radius / cells), electrode_names(tank.electrodes), tank.radius
+    mesh = read_tank_mesh(file)
+    if mesh.dim() != 2:
+        raise InputError(f"{file} is a mesh of {mesh.dim()} dimensions; expected a cross section of the tank, in 2")
+    return mesh, electrode_names_of(mesh), float(np.hypot(*mesh.p).max())
+
+
+def experiment(V, names, data, imaging, solver):
     """The tank with what is estimated from its reference: ready to be compared with a conductivity."""
-    names = electrode_names(tank.electrodes)
     calibration = calibrate(V, names, data)
-    shift = calibration.predicted - data.reference if imaging == "difference" else 0.0
-    noise = difference_noise(data) if imaging == "difference" else absolute_noise(data, calibration.predicted)
+    shift, noise = calibration.predicted - data.reference, difference_noise(data)
+    if imaging == "absolute":
+        shift, noise = 0.0, np.hypot(noise, absolute_noise(data, calibration.predicted))
     return calibration, Experiment(V, names, data, data.voltages + shift, noise, calibration.impedances, solver)
 
 
@@ -62,7 +80,36 @@ def electrodes_drawn(mesh, names):
     """End points (s, 2, 2) of the boundary's segments on electrodes, and the electrode (s,) of each."""
     facets = [mesh.boundaries[name] for name in names]
     points = np.concatenate([mesh.p[:, mesh.facets[:, found]].T for found in facets])
-    return points, np.repeat(np.arange(1, len(names) + 1), [len(found) for found in facets])
+    return {
+        "electrode_segments": points,
+        "electrode_numbers": np.repeat(np.arange(1, len(names) + 1), [len(found) for found in facets]),
+    }
+
+
+def reference_found(data, calibration):
+    """What the reference says: of the water, of the electrodes, and how well a homogeneous tank explains it."""
+    return {
+        "background_conductivity": calibration.conductivity,
+        "contact_impedances": calibration.impedances,
+        "reference_misfit": calibration.misfit,
+        "reference_misfit_one_impedance": calibration.common_misfit,
+        "reference_superposition": np.nan if calibration.superposition is None else calibration.superposition,
+        "reference_measured": np.where(data.valid, data.reference, np.nan),
+        "reference_predicted": np.where(data.valid, calibration.predicted, np.nan),
+    }
+
+
+def objects_found(fit, radius, truth):
+    """The objects as a segmentation of the challenge's pixels, and their score where the truth is known."""
+    segmentation = labels_at(fit.inclusions, pixel_centers(1.0))
+    known = {} if truth is None else {"score": segmentation_score(truth, segmentation), "segmentation_truth": truth}
+    return {
+        "objects": len(fit.inclusions),
+        "water_change": fit.background,
+        "segmentation": segmentation,
+        "segmentation_extent": radius * np.array([-1.0, 1.0, -1.0, 1.0]),
+        **known,
+    }
 
 
 def build(
@@ -76,6 +123,9 @@ def build(
     length: Annotated[float, "correlation length of the Matérn field, relative to the tank's radius"] = 0.5,
     deviation: Annotated[float, "standard deviation of the log-conductivity in that field"] = 1.0,
     weight: Annotated[float, "weight of total variation"] = 30.0,
+    radius: Annotated[float, "of the tank, in m"] = 0.115,
+    coverage: Annotated[float, "part of the wall that is under electrodes, in (0, 1)"] = 0.5,
+    mesh: Annotated[str | None, "file with a mesh of the tank around the origin, instead of a round one"] = None,
     cells: Annotated[float, "cells along the radius, in the middle of the mesh"] = 15.0,
     objects: Annotated[int, "in the simulated tank"] = 2,
     seed: Annotated[int, "of the simulated tank"] = 0,
@@ -87,42 +137,24 @@ def build(
             f"length is {length}, deviation {deviation}, weight {weight}, cells {cells}; expected numbers > 0, and "
             "4 to 200 cells"
         )
-    tank = Tank()
-    V = FunctionSpace(disk_mesh(tank, tank.radius / cells), skfem.ElementTriP1())
-    measured = measured_tank(data, target, level, objects, seed)
-    calibration, tested = experiment(V, tank, measured, imaging, solver)
+    measured = measured_tank(data, target, level, Tank(radius, coverage=coverage), objects, seed)
+    mesh, names, radius = tank_mesh(mesh, Tank(radius, len(measured.currents), coverage), cells)
+    V = FunctionSpace(mesh, mesh.elem())
+    calibration, tested = experiment(V, names, measured, imaging, solver)
     term = (
-        matern_from_length(V, deviation=deviation, length=length * tank.radius)
+        matern_from_length(V, deviation=deviation, length=length * radius)
         if regularization == "matern"
-        else total_variation(V, weight / tank.radius, smoothing=0.1 / tank.radius)
+        else total_variation(V, weight / radius, smoothing=0.1 / radius)
     )
     functional = tested.functional(V.interpolate, term, Log(calibration.conductivity))
 
     def interpret(_):
-        fit = ShapeFitter.of(tested, calibration.conductivity, tank.radius).best()
-        segmentation = labels_at(fit.inclusions, pixel_centers(1.0))
-        segments, numbers = electrodes_drawn(V.mesh, tested.electrodes)
-        known = (
-            {}
-            if measured.truth is None
-            else {"score": segmentation_score(measured.truth, segmentation), "segmentation_truth": measured.truth}
-        )
+        fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
         return {
-            "background_conductivity": calibration.conductivity,
-            "water_change": fit.background,
-            "reference_misfit": calibration.misfit,
-            "reference_misfit_one_impedance": calibration.common_misfit,
-            "reference_superposition": np.nan if calibration.superposition is None else calibration.superposition,
-            "objects": len(fit.inclusions),
-            **{f"voltages_{name}": count for name, count in measured.counts.items()},
-            "segmentation": segmentation,
-            "segmentation_extent": tank.radius * np.array([-1.0, 1.0, -1.0, 1.0]),
-            "contact_impedances": calibration.impedances,
-            "electrode_segments": segments,
-            "electrode_numbers": numbers,
-            "reference_measured": np.where(measured.valid, measured.reference, np.nan),
-            "reference_predicted": np.where(measured.valid, calibration.predicted, np.nan),
-            **known,
+            **reference_found(measured, calibration),
+            **objects_found(fit, radius, measured.truth),
+            **electrodes_drawn(mesh, names),
+            **{f"data_{name}": count for name, count in measured.counts.items()},
         }
 
     return Problem(
@@ -133,5 +165,6 @@ def build(
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,
         regularization_strength="discrepancy",
+        discrepancy_factor=1.0 if imaging == "difference" else ABSOLUTE_FACTOR,
         interpret=interpret,
     )

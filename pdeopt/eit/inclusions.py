@@ -8,10 +8,11 @@ of log-radius s; n = 1 is left out, the center stands for it. The conductivity o
 
     σ(x) = σ₀ exp(β + Σ_k c_k H((ρ_k(θ_k) − |x − x_k|) / w)),     H(t) = ½ (1 + tanh(t − t₀)),
 
-with the log-contrasts c_k and a rim of width w. The shift t₀ makes the rim act as a jump at ρ_k does: across it the mean
-conductivity of an insulator is that of the jump, ∫ exp(c H(t)) − [t < 0] − e^c [t > 0] dt = 0, and so is the mean
-resistivity of a conductor. (Without it objects are found too small by t₀ w.) Lengths are in units of the tank's radius. Few parameters are a strong
-regularization: where the data are wrong by 15 %, they do not follow the errors, as a free field would.
+with the log-contrasts c_k and a rim of width w. The shift t₀ makes the rim act as a jump at ρ_k does: across it the
+mean conductivity of an insulator is that of the jump, ∫ exp(c H(t)) − [t < 0] − e^c [t > 0] dt = 0, and so is the mean
+resistivity of a conductor. (Without it objects are found too small by t₀ w.) Lengths are in units of the tank's radius.
+Few parameters are a strong regularization: where the data are wrong by 15 %, they do not follow the errors, as a free
+field would.
 (Shape parametrization for impedance tomography: Kolehmainen, Arridge, Lionheart, Vauhkonen, Kaipio, "Recovery of region
 boundaries of piecewise constant coefficients of an elliptic PDE from boundary data", Inverse Problems 15, 1999.)
 """

@@ -1,0 +1,98 @@
+"""The problem eit_tank from the command line: measured and simulated tanks, other meshes, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from pdeopt.cli import main
+from pdeopt.eit.tank import Tank
+from pdeopt.eit.tank_disk import disk_mesh
+
+ROOT = Path(__file__).parents[1]
+KTC = ROOT.parent / "shared" / "ktc2023"
+measured = pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
+
+
+def run(out, *words):
+    """The summary and the arrays of a run on a coarse mesh."""
+    assert main(["run", "eit_tank", "--out", str(out), "--quiet", "--cells", "8", *map(str, words)]) == 0
+    return json.loads((out / "summary.json").read_text()), np.load(out / "result.npz")
+
+
+def refusal(capsys, *words):
+    assert main(["run", "eit_tank", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+@measured
+def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
+    summary, arrays = run(tmp_path / "run", "--data", KTC, "--target", 3, "--level", 7)
+    assert summary["score"] > 0.7
+    assert summary["data_kept"] == 513
+    assert summary["data_kept"] + summary["data_left_out_by_level"] == summary["data_measurements"] == 2356
+    assert arrays["segmentation"].shape == (256, 256)
+    assert arrays["segmentation"].dtype == np.uint8
+    assert set(np.unique(arrays["segmentation"])) == {0, 2}
+    assert arrays["reference_measured"].shape == arrays["reference_predicted"].shape
+    for picture in ("result", "history", "segmentation", "reference"):
+        assert (tmp_path / "run" / f"{picture}.png").stat().st_size > 5000
+
+
+@measured
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--imaging", "absolute"], ["--regularization", "tv"]], ids=["absolute", "tv"])
+def test_other_ways_of_imaging(tmp_path, words):
+    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, "--level", 4, *words)
+    assert summary["score"] > 0.7
+    coefficient = arrays["coefficient"]
+    assert (coefficient > 0).all()
+    assert coefficient.max() > 1.5 * summary["background_conductivity"], "the object of target 3 conducts"
+
+
+def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
+    mesh = disk_mesh(Tank(radius=0.2, coverage=0.4), 0.2 / 7)
+    mesh.save(tmp_path / "tank.msh")
+    options = ["--objects", 1, "--level", 7, "--radius", 0.2, "--coverage", 0.4, "--mesh", tmp_path / "tank.msh"]
+    summary, arrays = run(tmp_path / "run", *options, "--max-iterations", 5, "--regularization-strength", 100)
+    assert arrays["p"].shape == mesh.p.shape
+    assert arrays["segmentation_extent"][1] == pytest.approx(0.2)
+    assert summary["background_conductivity"] == pytest.approx(0.8, rel=0.05)
+    assert summary["score"] > 0.6
+
+
+@measured
+def test_the_table_of_scores_has_a_row_for_each_target(tmp_path):
+    for name in ("ref.mat", "data3.mat", "true3.mat"):
+        (tmp_path / name).write_bytes((KTC / name).read_bytes())
+    command = [sys.executable, str(ROOT / "scripts" / "ktc_score.py"), str(tmp_path), "--level", "7"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0].split() == ["level", "target", "objects", "score", "seconds"]
+    assert said[1].split()[:2] == ["7", "3"]
+    assert float(said[2].split()[-1]) == float(said[1].split()[3]) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--data", "nowhere"], "nowhere is no folder"),
+        (["--level", 8], "level = 8"),
+        (["--cells", 1], "4 to 200 cells"),
+        (["--radius", -1], "radius of the tank"),
+        (["--mesh", "nothing.msh"], "there is no such file"),
+        (["--imaging", "relative"], "relative"),
+    ],
+)
+def test_what_cannot_be_is_refused(capsys, words, expected):
+    assert expected in refusal(capsys, "--quiet", *words)
+
+
+def test_a_folder_without_the_target_is_refused(capsys, tmp_path):
+    savemat(tmp_path / "ref.mat", {"Injref": np.eye(2)})
+    assert "it has data of targets none and a ref.mat" in refusal(capsys, "--data", tmp_path, "--target", 5)
