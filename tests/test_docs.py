@@ -31,6 +31,16 @@ def test_examples_of_the_page_on_optimizers_converge():
     assert namespace["choice"].status == "converged"
 
 
+def test_example_of_the_page_on_impedance_tomography_finds_the_object():
+    namespace: dict = {}
+    page = "docs/impedance_tomography.md"
+    exec(compile(code_of(page), page, "exec"), namespace)
+    truth, image = namespace["truth"], namespace["image"]
+    places = namespace["V"].locations
+    assert np.hypot(*(places[:, image.argmin()] - places[:, truth.argmin()])) < 0.02
+    assert namespace["jacobian"].shape == (16, 16, len(image))
+
+
 @pytest.fixture
 def wall(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -49,7 +49,7 @@ def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--imaging", "absolute"], ["--regularization", "tv"]], ids=["absolute", "tv"])
 def test_other_ways_of_imaging(tmp_path, words):
-    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, "--level", 4, *words)
+    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, *words)
     assert summary["score"] > 0.7
     coefficient = arrays["coefficient"]
     assert (coefficient > 0).all()

@@ -56,6 +56,18 @@ def test_of_a_conductivity_in_each_cell():
     np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
 
 
+def test_of_few_parameters():
+    def conductivity(c):
+        return lambda x: jnp.exp(c[0] + c[1] * x[0] + c[2] * x[0] * x[1])
+
+    model = complete_electrode_model(V, NAMES, DRIVEN, conductivity, lambda c: 0.1 * jnp.exp(c[3]) + jnp.zeros(COUNT))
+    observation, c = ElectrodeVoltages.of(model, DIFFERENCES, VALID), np.array([0.3, -0.2, 0.5, 0.1])
+    expected = by_jax(model, observation, Identity(), c)
+    np.testing.assert_allclose(
+        voltage_jacobian(model, observation, Identity(), c), expected, atol=1e-10 * np.abs(expected).max()
+    )
+
+
 def test_one_factorization_and_one_solve_for_all_states():
     jacobian = VoltageJacobian(JOINT, ElectrodeVoltages.of(JOINT, DIFFERENCES), Log())
     clear_memo()

@@ -35,6 +35,8 @@ MODES = (2, 3, 4)
 NUMBERS = 4 + 2 * len(MODES)
 #: Standard deviations of center, log-radius and modes: objects are round rather than not, and of any size.
 DEVIATIONS = np.array([0.6, 0.6, 0.6, *np.repeat([0.25, 0.12, 0.08], 2)])
+#: Standard deviation of how deep objects may be in each other, or in the wall, as disks of their radii.
+OVERLAP = 0.05
 #: Radius of an object of which nothing else is known.
 TYPICAL_RADIUS = 0.25
 #: Width of the rim. Half a cell of the meshes that it is used on: narrower, derivatives would miss it.
@@ -121,10 +123,29 @@ def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ShapePrior:
-    """½ Σ ((number − mean) / deviation)², the same for every object; a regularization term of the parameter."""
+    """½ Σ ((number − mean) / deviation)², the same for every object, and ½ Σ (overlap / deviation)²; a regularization
+    term of the parameter. Objects do not overlap each other, or the wall."""
 
     def __call__(self, m: jax.Array) -> jax.Array:
-        rows = jnp.reshape(m[1:], (-1, NUMBERS))[:, 1:]
+        return 0.5 * (self.residuals(m) ** 2).sum()
+
+    def residuals(self, m: jax.Array) -> jax.Array:
+        """(k,), what is squared: for the Gauss–Newton matrix, as overlaps are not convex."""
+        rows = jnp.reshape(m[1:], (-1, NUMBERS))
         mean = np.zeros(NUMBERS - 1)
         mean[2] = np.log(TYPICAL_RADIUS)
-        return 0.5 * (((rows - mean) / DEVIATIONS) ** 2).sum()
+        return jnp.concatenate([((rows[:, 1:] - mean) / DEVIATIONS).ravel(), _overlaps(rows) / OVERLAP])
+
+
+def _overlaps(rows: jax.Array) -> jax.Array:
+    """How deep disks of the objects' radii are in each other (of each pair), and in the wall."""
+    centers, radii, there = rows[:, 1:3], jnp.exp(rows[:, 3]), rows[:, 0] != 0
+    i, j = np.triu_indices(len(rows), 1)
+    depths = radii[i] + radii[j] - _length(centers[i] - centers[j])
+    outside = radii + _length(centers) - 1
+    return jnp.maximum(jnp.concatenate([jnp.where(there[i] & there[j], depths, 0), jnp.where(there, outside, 0)]), 0)
+
+
+def _length(vectors: jax.Array) -> jax.Array:
+    """Of each row, differentiable at 0."""
+    return jnp.sqrt((vectors**2).sum(1) + 1e-12)

@@ -1,15 +1,17 @@
 """Which objects there are in a tank, and the outlines that fit the voltages best.
 
 Stepwise: from water alone, the object that lowers the objective most is added and all outlines are refined, until
-another one explains too little; then those are taken away that explain too little beside the others.
+another one explains too little. Then objects are given up for ones of the other kind, where that explains more, and
+those are taken away that explain too little beside the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,8 +26,10 @@ from pdeopt.eit.inclusions import (
     log_conductivity,
     parameter_of,
 )
+from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE
 from pdeopt.eit.sensitivity import VoltageJacobian
 from pdeopt.inverse import Identity, ReducedFunctional
+from pdeopt.inverse.compiled import Compiled
 from pdeopt.inverse.reduced_functional import Action
 from pdeopt.optimize import Objective, minimize
 
@@ -72,34 +76,44 @@ class ShapeFitter:
 
     def best(self) -> ShapeFit:
         """The objects that the criterion favors."""
-        return self.pruned(self.grown(self.refined([])))
+        return self.pruned(self.exchanged(self.grown(self.refined([]))))
 
     def grown(self, fit: ShapeFit) -> ShapeFit:
-        """With one object after another, as long as the criterion falls."""
-        while len(fit.inclusions) < MOST:
-            starts = (self.with_another(fit, label) for label in CONTRAST)
-            refined = [self.refined(start, fit.background) for start in starts if start]
-            more = min(refined, key=self.criterion, default=fit)
-            if self.criterion(more) >= self.criterion(fit):
-                break
-            fit = more
-        return fit
+        """With one object after another, of either kind."""
+        return self.improved(fit, lambda fit: [self._with_another(fit, fit.inclusions, label) for label in CONTRAST])
+
+    def exchanged(self, fit: ShapeFit) -> ShapeFit:
+        """With one object after another given up for one of the other kind."""
+        return self.improved(fit, self._exchanges)
 
     def pruned(self, fit: ShapeFit) -> ShapeFit:
-        """Without one object after another, as long as the criterion falls."""
-        while fit.inclusions:
-            refined = [self.refined(rest, fit.background) for rest in _without_one(fit.inclusions)]
-            fewer = min(refined, key=self.criterion)
-            if self.criterion(fewer) >= self.criterion(fit):
-                break
-            fit = fewer
-        return fit
+        """Without one object after another."""
+        return self.improved(fit, lambda fit: [rest for _, rest in _taken_out(fit.inclusions)])
 
-    def with_another(self, fit: ShapeFit, label: int) -> list[Inclusion]:
-        """And a disk with a label, where the objective is least."""
-        disks = [Inclusion.disk(label, place, NEW_RADIUS) for place in _free_places(fit.inclusions)]
-        added = [[*fit.inclusions, disk] for disk in disks]
-        return min(added, key=lambda objects: self.functional(parameter_of(objects, MOST, fit.background)), default=[])
+    def improved(self, fit: ShapeFit, changes: Callable[[ShapeFit], Iterable[list[Inclusion]]]) -> ShapeFit:
+        """Changed in the best way, again and again, as long as the criterion falls."""
+        while True:
+            refined = [self.refined(objects, fit.background) for objects in changes(fit)]
+            better = min(refined, key=self.criterion, default=fit)
+            if self.criterion(better) >= self.criterion(fit):
+                return fit
+            fit = better
+
+    def _exchanges(self, fit: ShapeFit) -> Iterator[list[Inclusion]]:
+        for taken, rest in _taken_out(fit.inclusions):
+            yield self._with_another(fit, rest, RESISTIVE if taken.label == CONDUCTIVE else CONDUCTIVE)
+
+    def _with_another(self, fit: ShapeFit, inclusions: list[Inclusion], label: int) -> list[Inclusion]:
+        """``inclusions`` and a disk where the objective is least."""
+
+        def objective(inclusions: list[Inclusion]) -> float:
+            return self.functional(parameter_of(inclusions, MOST, fit.background))
+
+        if len(inclusions) == MOST:
+            return inclusions
+        places = _free_places(inclusions)
+        candidates = [[*inclusions, Inclusion.disk(label, place, NEW_RADIUS)] for place in places]
+        return min(candidates, key=objective, default=inclusions)
 
     def refined(self, inclusions: list[Inclusion], background: float = 0.0) -> ShapeFit:
         """Moved to where the objective is least."""
@@ -128,10 +142,13 @@ class ShapeFitter:
         return Objective(self.functional.value_and_derivative, gauss_newton=self._gauss_newton)
 
     def _gauss_newton(self, m: np.ndarray) -> Action:
-        """That of the functional, with the Jacobian formed once: cheaper for few parameters."""
-        jacobian = self.jacobian(m) / self.noise[:, None]
-        prior = self.functional.plain_regularization_hessian(m)
-        return lambda v: jacobian.T @ (jacobian @ v) + prior(v)
+        """Of misfit and prior, with their Jacobians formed once: cheaper for few parameters."""
+        jacobian = np.vstack([self.jacobian(m) / self.noise[:, None], self._prior_jacobian(m)])
+        return lambda v: jacobian.T @ (jacobian @ v)
+
+    @cached_property
+    def _prior_jacobian(self) -> Compiled:
+        return Compiled(jax.jacfwd(ShapePrior().residuals))
 
 
 def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
@@ -144,5 +161,6 @@ def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
     return grid[:, free].T
 
 
-def _without_one(inclusions: list[Inclusion]) -> Iterator[list[Inclusion]]:
-    return (inclusions[:k] + inclusions[k + 1 :] for k in range(len(inclusions)))
+def _taken_out(inclusions: list[Inclusion]) -> Iterator[tuple[Inclusion, list[Inclusion]]]:
+    """Each object, and the others."""
+    return ((taken, inclusions[:k] + inclusions[k + 1 :]) for k, taken in enumerate(inclusions))

@@ -105,6 +105,8 @@ def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, 
     block = hessian[np.ix_(free, free)]
     diagonal = np.abs(np.diag(block))
     matrix = block + np.diag(damping * np.sqrt(diagonal * diagonal.max(initial=0)))
+    if (np.diag(matrix) < 0).any():
+        return np.zeros_like(derivative)
     roots = np.sqrt(np.maximum(np.diag(matrix), np.finfo(float).tiny))
     scaled = matrix / np.outer(roots, roots) + np.finfo(float).eps * len(matrix) * np.eye(len(matrix))
     step = np.zeros_like(derivative)
