@@ -127,6 +127,19 @@ def test_a_matrix_that_is_not_semidefinite_is_damped_until_it_is():
     np.testing.assert_allclose(found.m, [1, -0.9, 1], atol=1e-6)
 
 
+def test_a_negative_diagonal_is_no_scale():
+    coupling = 5 * np.array([[0, 1], [1, 0]])
+
+    def value_and_derivative(m):
+        return 0.25 * np.sum((m**2 - 1) ** 2) + 0.5 * m @ coupling @ m, m**3 - m + coupling @ m
+
+    objective = Objective(
+        value_and_derivative, gauss_newton=lambda m: lambda v: ((3 * m**2 - 1) * v.T).T + coupling @ v
+    )
+    found = minimize(objective, np.array([0.1, -0.3]), bounds=(-5.0, 5.0), **TIGHT)
+    np.testing.assert_allclose(found.m, np.sqrt(6) * np.array([1, -1]), atol=1e-6)
+
+
 def test_a_wrong_derivative_is_a_failure_that_says_what_to_look_at():
     objective, _ = squares(lambda m: m - 1, lambda m: -np.eye(len(m)))
     found = minimize(objective, np.zeros(3), bounds=(-2.0, 2.0), **TIGHT)

@@ -66,30 +66,23 @@ class Inclusion:
         return np.concatenate([[CONTRAST[self.label]], self.center, [self.log_radius], self.modes])
 
 
-def parameter_of(inclusions: list[Inclusion], count: int, background: float = 0.0) -> np.ndarray:
-    """(1 + count · NUMBERS,): β, then the objects; places without an object have contrast 0."""
-    absent = np.concatenate([[0.0, 0.0, 0.0, np.log(TYPICAL_RADIUS)], np.zeros(2 * len(MODES))])
-    rows = [inclusion.numbers for inclusion in inclusions] + [absent] * (count - len(inclusions))
-    return np.concatenate([[background], *rows])
+def parameter_of(inclusions: list[Inclusion], background: float = 0.0) -> np.ndarray:
+    """(1 + K · NUMBERS,): β, then the K objects."""
+    return np.concatenate([[background], *(inclusion.numbers for inclusion in inclusions)])
 
 
 def inclusions_of(parameter: np.ndarray) -> list[Inclusion]:
-    """The objects that are there."""
+    """The objects."""
     rows = np.reshape(parameter[1:], (-1, NUMBERS))
-    return [
-        Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows if row[0]
-    ]
+    return [Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows]
 
 
 def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Contrasts are kept, and all numbers of a place without an object; centers stay in the tank."""
+    """Contrasts are kept, and centers stay in the tank."""
     lower, upper = np.full_like(parameter, -np.inf), np.full_like(parameter, np.inf)
     rows, low, high = (np.reshape(array[1:], (-1, NUMBERS)) for array in (parameter, lower, upper))
     low[:, 1:3], high[:, 1:3] = -FARTHEST, FARTHEST
-    fixed = np.zeros(rows.shape, bool)
-    fixed[:, 0] = True
-    fixed[rows[:, 0] == 0] = True
-    low[fixed], high[fixed] = rows[fixed], rows[fixed]
+    low[:, 0], high[:, 0] = rows[:, 0], rows[:, 0]
     return lower, upper
 
 
@@ -139,11 +132,10 @@ class ShapePrior:
 
 def _overlaps(rows: jax.Array) -> jax.Array:
     """How deep disks of the objects' radii are in each other (of each pair), and in the wall."""
-    centers, radii, there = rows[:, 1:3], jnp.exp(rows[:, 3]), rows[:, 0] != 0
+    centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
     i, j = np.triu_indices(len(rows), 1)
     depths = radii[i] + radii[j] - _length(centers[i] - centers[j])
-    outside = radii + _length(centers) - 1
-    return jnp.maximum(jnp.concatenate([jnp.where(there[i] & there[j], depths, 0), jnp.where(there, outside, 0)]), 0)
+    return jnp.maximum(jnp.concatenate([depths, radii + _length(centers) - 1]), 0)
 
 
 def _length(vectors: jax.Array) -> jax.Array:

@@ -33,8 +33,6 @@ from pdeopt.inverse.compiled import Compiled
 from pdeopt.inverse.reduced_functional import Action
 from pdeopt.optimize import Objective, minimize
 
-#: Objects that a fit has room for.
-MOST = 5
 #: An object starts as a disk of this radius, at one of the places this far apart, that much off the others.
 NEW_RADIUS, APART, OFF = 0.15, 0.2, 0.1
 #: Of each refinement.
@@ -55,7 +53,7 @@ class ShapeFitter:
     """Fits objects to voltages, by Levenberg–Marquardt on their centers, sizes and outlines. Made by `of`.
 
     Attributes:
-        functional: of the parameter of `MOST` objects, compiled once.
+        functional: of the parameter of any number of objects; it compiles for each.
         jacobian: of the voltages with respect to it. noise: (k,) V, their standard deviation.
         information: n, the number of independent data.
     """
@@ -107,17 +105,15 @@ class ShapeFitter:
         """``inclusions`` and a disk where the objective is least."""
 
         def objective(inclusions: list[Inclusion]) -> float:
-            return self.functional(parameter_of(inclusions, MOST, fit.background))
+            return self.functional(parameter_of(inclusions, fit.background))
 
-        if len(inclusions) == MOST:
-            return inclusions
         places = _free_places(inclusions)
         candidates = [[*inclusions, Inclusion.disk(label, place, NEW_RADIUS)] for place in places]
         return min(candidates, key=objective, default=inclusions)
 
     def refined(self, inclusions: list[Inclusion], background: float = 0.0) -> ShapeFit:
         """Moved to where the objective is least."""
-        start = parameter_of(inclusions, MOST, background)
+        start = parameter_of(inclusions, background)
         result = minimize(
             self._objective,
             start,
