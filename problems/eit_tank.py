@@ -33,7 +33,7 @@ from pdeopt.eit.experiment import Experiment
 from pdeopt.eit.inclusions import labels_at
 from pdeopt.eit.ktc import read_ktc
 from pdeopt.eit.noise import absolute_noise, difference_noise
-from pdeopt.eit.phantom import random_inclusions
+from pdeopt.eit.phantom import random_objects
 from pdeopt.eit.pixels import pixel_centers
 from pdeopt.eit.score import segmentation_score
 from pdeopt.eit.shape_fit import ShapeFitter
@@ -52,8 +52,12 @@ ABSOLUTE_FACTOR = 1.5
 def measured_tank(data, target, level, tank, objects, seed):
     """The challenge's data of a target, or those of a simulated tank with random objects and noise."""
     if data is not None:
-        return read_ktc(data, target, level)
-    inclusions = random_inclusions(np.random.default_rng(seed), objects, tank)
+        return read_ktc(data, 1 if target is None else target, level)
+    if target is not None:
+        raise InputError(f"target {target} is one of measured data: say where they are, --data DIR")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; expected 0, 1, …")
+    inclusions = random_objects(np.random.default_rng(seed), objects, tank)
     return simulated_data(tank, inclusions, level=level, background_change=0.02, noise=0.05, offset=0.03, seed=seed)
 
 
@@ -64,7 +68,11 @@ def tank_mesh(file, tank, cells):
     mesh = read_tank_mesh(file)
     if mesh.dim() != 2:
         raise InputError(f"{file} is a mesh of {mesh.dim()} dimensions; expected a cross section of the tank, in 2")
-    return mesh, electrode_names_of(mesh), float(np.hypot(*mesh.p).max())
+    radius = float(np.hypot(*mesh.p).max())
+    middle = (mesh.p.max(1) + mesh.p.min(1)) / 2
+    if np.hypot(*middle) > 0.02 * radius:
+        raise InputError(f"{file} has its middle at {middle.round(4).tolist()}; expected a mesh around the origin")
+    return mesh, electrode_names_of(mesh), radius
 
 
 def experiment(V, names, data, imaging, solver):
@@ -86,6 +94,13 @@ def electrodes_drawn(mesh, names):
     }
 
 
+def as_in_the_file(data, table):
+    """Voltages (q, K) under the patterns that are used, among all those of the file; NaN where not valid."""
+    whole = np.full((len(table), data.counts["measurements"] // len(table)), np.nan)
+    whole[:, data.patterns] = np.where(data.valid, table, np.nan)
+    return whole
+
+
 def reference_found(data, calibration):
     """What the reference says: of the water, of the electrodes, and how well a homogeneous tank explains it."""
     return {
@@ -94,8 +109,8 @@ def reference_found(data, calibration):
         "reference_misfit": calibration.misfit,
         "reference_misfit_one_impedance": calibration.common_misfit,
         "reference_superposition": np.nan if calibration.superposition is None else calibration.superposition,
-        "reference_measured": np.where(data.valid, data.reference, np.nan),
-        "reference_predicted": np.where(data.valid, calibration.predicted, np.nan),
+        "reference_measured": as_in_the_file(data, data.reference),
+        "reference_predicted": as_in_the_file(data, calibration.predicted),
     }
 
 
@@ -112,9 +127,20 @@ def objects_found(fit, radius, truth):
     }
 
 
+def meaning(tested, calibration, radius):
+    """What else the voltages say, beside the image."""
+    fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
+    return {
+        **reference_found(tested.data, calibration),
+        **objects_found(fit, radius, tested.data.truth),
+        **electrodes_drawn(tested.space.mesh, tested.electrodes),
+        **{f"data_{name}": count for name, count in tested.data.counts.items()},
+    }
+
+
 def build(
     data: Annotated[str | None, "folder with the challenge's ref.mat and dataN.mat; none: a simulated tank"] = None,
-    target: Annotated[int, "number N of the target, with --data"] = 1,
+    target: Annotated[int | None, "number N of the target, with --data (1)"] = None,
     level: Annotated[int, "of difficulty, 1 to 7: leaves out electrodes 1 to 2 (level − 1)"] = 1,
     imaging: Annotated[
         Literal["difference", "absolute"], "of changes against the reference, or of voltages"
@@ -125,46 +151,36 @@ def build(
     weight: Annotated[float, "weight of total variation"] = 30.0,
     radius: Annotated[float, "of the tank, in m"] = 0.115,
     coverage: Annotated[float, "part of the wall that is under electrodes, in (0, 1)"] = 0.5,
-    mesh: Annotated[str | None, "file with a mesh of the tank around the origin, instead of a round one"] = None,
+    mesh: Annotated[str | None, "file with a mesh of the tank, around the origin"] = None,
     cells: Annotated[float, "cells along the radius, in the middle of the mesh"] = 15.0,
     objects: Annotated[int, "in the simulated tank"] = 2,
     seed: Annotated[int, "of the simulated tank"] = 0,
     solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     """A tank with electrodes on its wall: measured voltages (KTC 2023), or simulated ones."""
-    if not (length > 0 and deviation > 0 and weight > 0 and 4 <= cells <= 200):
-        raise InputError(
-            f"length is {length}, deviation {deviation}, weight {weight}, cells {cells}; expected numbers > 0, and "
-            "4 to 200 cells"
-        )
+    if not (length > 0 and deviation > 0 and weight > 0):
+        raise InputError(f"length is {length}, deviation {deviation}, weight {weight}; expected numbers > 0")
+    if not 4 <= cells <= 200:
+        raise InputError(f"cells is {cells}; expected 4 to 200 along the radius")
     measured = measured_tank(data, target, level, Tank(radius, coverage=coverage), objects, seed)
-    mesh, names, radius = tank_mesh(mesh, Tank(radius, len(measured.currents), coverage), cells)
-    V = FunctionSpace(mesh, mesh.elem())
+    domain, names, extent = tank_mesh(mesh, Tank(radius, len(measured.currents), coverage), cells)
+    V = FunctionSpace(domain, domain.elem())
     calibration, tested = experiment(V, names, measured, imaging, solver)
     term = (
-        matern_from_length(V, deviation=deviation, length=length * radius)
+        matern_from_length(V, deviation=deviation, length=length * extent)
         if regularization == "matern"
-        else total_variation(V, weight / radius, smoothing=0.1 / radius)
+        else total_variation(V, weight / extent, smoothing=0.1 / extent)
     )
     functional = tested.functional(V.interpolate, term, Log(calibration.conductivity))
-
-    def interpret(_):
-        fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
-        return {
-            **reference_found(measured, calibration),
-            **objects_found(fit, radius, measured.truth),
-            **electrodes_drawn(mesh, names),
-            **{f"data_{name}": count for name, count in measured.counts.items()},
-        }
 
     return Problem(
         functional,
         initial=np.zeros(V.n),
         parameter=Parameter(V, "sheet conductance σ (mS)"),
-        data_label="voltage differences (V)",
+        data_label="voltages (V)" if imaging == "absolute" else "voltages, corrected by the reference (V)",
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,
         regularization_strength="discrepancy",
         discrepancy_factor=1.0 if imaging == "difference" else ABSOLUTE_FACTOR,
-        interpret=interpret,
+        interpret=lambda _: meaning(tested, calibration, extent),
     )

@@ -36,13 +36,17 @@ def reconstruct(folder, target, level):
 def score_level(folder, level):
     """Print a row for each target and their mean."""
     scores = []
-    for target in targets(folder):
+    found_targets = targets(folder)
+    if not found_targets:
+        raise InputError(f"{folder} holds no data1.mat, data2.mat, …; give the folder of the challenge's data")
+    for target in found_targets:
         start = time.perf_counter()
         found = reconstruct(folder, target, level)
         scores.append(found.get("score", np.nan))
         seconds = time.perf_counter() - start
         print(f"{level:5d} {target:6d} {found['objects']:7d} {scores[-1]:7.3f} {seconds:8.1f}", flush=True)
-    print(f"{level:5d}   mean         {np.mean(scores):7.3f}", flush=True)
+    known = [score for score in scores if not np.isnan(score)]
+    print(f"{level:5d}   mean of {len(known):3d}  {np.mean(known) if known else np.nan:7.3f}", flush=True)
 
 
 def main():

@@ -99,6 +99,11 @@ def test_a_mesh_of_another_tank_is_refused():
         calibrate(space(), NAMES[:-1], exact())
 
 
+def test_electrodes_in_another_order_are_refused():
+    with pytest.raises(InputError, match=r"relative misfit of 0\.\d+; expected one below 0\.2.*order"):
+        calibrate(space(), [NAMES[k] for k in (3, 6, 1, 5, 0, 7, 2, 4)], exact())
+
+
 @measured
 def test_measured_reference():
     found = calibrate(space(Tank(), 1 / 10), electrode_names(32), read_ktc(MEASURED, 1))

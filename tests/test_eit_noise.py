@@ -21,7 +21,7 @@ measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's dat
 
 L, K, Q = 8, 40, 7
 RNG = np.random.default_rng(5)
-CURRENTS = RNG.standard_normal((L, K)) @ np.eye(K)
+CURRENTS = RNG.standard_normal((L, K))
 CURRENTS -= CURRENTS.mean(0)
 LINEAR = RNG.standard_normal((Q, L)) @ CURRENTS
 MASK = RNG.random((Q, K)) < 0.8

@@ -7,7 +7,7 @@ import pytest
 
 from pdeopt.eit.ktc import read_ktc
 from pdeopt.eit.noise import shaped_noise, superposition_violation
-from pdeopt.eit.phantom import Inclusion, ktc_patterns, labels, picture, random_inclusions
+from pdeopt.eit.phantom import PhantomObject, ktc_patterns, labels, picture, random_objects
 from pdeopt.eit.pixels import pixel_centers
 from pdeopt.eit.simulation import simulated_data
 from pdeopt.eit.tank import Tank
@@ -36,26 +36,26 @@ def rms(values):
 )
 @pytest.mark.parametrize("aspect", [1.0, 0.6])
 def test_areas(corners, area, aspect):
-    inside = Inclusion(1, (0.1, -0.2), 0.5, corners, 0.7, aspect).contains(pixel_centers(1.0, 800))
+    inside = PhantomObject(1, (0.1, -0.2), 0.5, corners, 0.7, aspect).contains(pixel_centers(1.0, 800))
     assert inside.sum() * (2 / 800) ** 2 == pytest.approx(0.25 * area * aspect, rel=4e-3)
 
 
 def test_the_first_corner_points_along_the_angle():
-    inclusion = Inclusion(2, (1.0, 2.0), 0.5, 3, np.pi / 2)
+    inclusion = PhantomObject(2, (1.0, 2.0), 0.5, 3, np.pi / 2)
     np.testing.assert_array_equal(inclusion.contains(np.array([[1, 1, 1], [2.499, 1.751, 1.749]])), [True, True, False])
-    ellipse = Inclusion(2, (0.0, 0.0), 1.0, 0, np.pi / 2, 0.5)
+    ellipse = PhantomObject(2, (0.0, 0.0), 1.0, 0, np.pi / 2, 0.5)
     np.testing.assert_array_equal(ellipse.contains(np.array([[0, 0.51], [0.99, 0]])), [True, False])
 
 
 def test_labels_take_the_last_object():
-    both = [Inclusion(1, (0.0, 0.0), 0.5), Inclusion(2, (0.0, 0.0), 0.2)]
+    both = [PhantomObject(1, (0.0, 0.0), 0.5), PhantomObject(2, (0.0, 0.0), 0.2)]
     found = labels(both, np.array([[0.0, 0.3, 0.6], [0.0, 0.0, 0.0]]))
     np.testing.assert_array_equal(found, [2, 1, 0])
     assert found.dtype == np.uint8
 
 
 def test_a_picture_ends_at_the_wall():
-    drawn = picture([Inclusion(2, (0.9, 0.0), 0.4)], SMALL)
+    drawn = picture([PhantomObject(2, (0.9, 0.0), 0.4)], SMALL)
     assert drawn.shape == (256, 256)
     assert drawn[np.hypot(*pixel_centers(1.0)) >= 1].max() == 0
     assert drawn[128, 200] == 2
@@ -65,7 +65,7 @@ def test_a_picture_ends_at_the_wall():
 @pytest.mark.parametrize("count", [0, 1, 3, 5])
 def test_random_objects_do_not_touch(count):
     for seed in range(20):
-        found = random_inclusions(np.random.default_rng(seed), count)
+        found = random_objects(np.random.default_rng(seed), count)
         assert len(found) == count
         centers, radii = np.array([i.center for i in found]).reshape(-1, 2), np.array([i.radius for i in found])
         assert (np.hypot(*centers.T) + radii < 0.955 * 0.115).all()
@@ -74,7 +74,7 @@ def test_random_objects_do_not_touch(count):
 
 
 def test_random_objects_are_those_of_the_seed():
-    first, again, other = (random_inclusions(np.random.default_rng(seed), 3, SMALL) for seed in (1, 1, 2))
+    first, again, other = (random_objects(np.random.default_rng(seed), 3, SMALL) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -91,14 +91,14 @@ def test_random_objects_are_those_of_the_seed():
 )
 def test_objects_that_cannot_be(values, word):
     with pytest.raises(InputError, match=word):
-        Inclusion(**{"label": 1, "center": (0.0, 0.0), "radius": 0.1, **values})
+        PhantomObject(**{"label": 1, "center": (0.0, 0.0), "radius": 0.1, **values})
 
 
 def test_too_many_objects():
     with pytest.raises(InputError, match="found no place"):
-        random_inclusions(np.random.default_rng(0), 30, SMALL, (0.3, 0.3))
+        random_objects(np.random.default_rng(0), 30, SMALL, (0.3, 0.3))
     with pytest.raises(InputError, match="radii"):
-        random_inclusions(np.random.default_rng(0), 1, SMALL, (0.3, 0.2))
+        random_objects(np.random.default_rng(0), 1, SMALL, (0.3, 0.2))
 
 
 # -- patterns ---------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_the_background_scales_voltages():
 def test_objects_change_the_power_as_they_must():
     """Plastic raises what it takes to drive a current, metal lowers it."""
     for label, sign in ((1, 1), (2, -1)):
-        data = simulated([Inclusion(label, (0.3, 0.2), 0.3, 4)])
+        data = simulated([PhantomObject(label, (0.3, 0.2), 0.3, 4)])
         weights = np.linalg.lstsq(data.differences, data.currents, rcond=None)[0]
         before, after = (np.einsum("qk,qk->k", weights, v) for v in (data.reference, data.voltages))
         assert (before > 0).all()
@@ -164,7 +164,7 @@ def test_objects_change_the_power_as_they_must():
 def test_a_concentric_disk_is_solved_exactly():
     """Potentials cos nθ see a disk of radius r and contrast κ as a factor (1 + μ r^{2n}) / (1 − μ r^{2n})."""
     tank, r, kappa = Tank(radius=1.0, electrodes=16), 0.6, 4.0
-    data = simulated([Inclusion(2, (0.0, 0.0), r)], tank, 1 / 40, contrast=(1e-3, kappa), impedances=1.0)
+    data = simulated([PhantomObject(2, (0.0, 0.0), r)], tank, 1 / 40, contrast=(1e-3, kappa), impedances=1.0)
     mu = (1 - kappa) / (1 + kappa)
     inverse = np.linalg.pinv(data.differences.T)
     before, after = ((inverse @ v) for v in (data.reference, data.voltages))
@@ -180,7 +180,7 @@ def test_a_concentric_disk_is_solved_exactly():
 
 
 def test_noise_has_the_stated_size_and_shape():
-    objects, tank = [Inclusion(1, (0.3, 0.2), 0.3)], Tank(radius=1.0, electrodes=16)
+    objects, tank = [PhantomObject(1, (0.3, 0.2), 0.3)], Tank(radius=1.0, electrodes=16)
     clean = simulated(objects, tank)
     change = rms(clean.voltages - clean.reference)
     found = [simulated(objects, tank, noise=0.1, seed=seed) for seed in range(5)]
@@ -192,7 +192,7 @@ def test_noise_has_the_stated_size_and_shape():
 
 
 def test_an_offset_is_in_both_and_cancels():
-    objects = [Inclusion(1, (0.3, 0.2), 0.3)]
+    objects = [PhantomObject(1, (0.3, 0.2), 0.3)]
     clean, data = simulated(objects), simulated(objects, offset=0.05)
     np.testing.assert_allclose(data.voltages - data.reference, clean.voltages - clean.reference, atol=1e-14)
     assert rms(data.reference - clean.reference) == pytest.approx(0.05 * rms(clean.reference), rel=0.3)

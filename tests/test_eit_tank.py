@@ -40,7 +40,8 @@ def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
     assert arrays["segmentation"].shape == (256, 256)
     assert arrays["segmentation"].dtype == np.uint8
     assert set(np.unique(arrays["segmentation"])) == {0, 2}
-    assert arrays["reference_measured"].shape == arrays["reference_predicted"].shape
+    assert arrays["reference_measured"].shape == arrays["reference_predicted"].shape == (31, 76)
+    assert np.isfinite(arrays["reference_measured"]).sum() == 513
     for picture in ("result", "history", "segmentation", "reference"):
         assert (tmp_path / "run" / f"{picture}.png").stat().st_size > 5000
 
@@ -83,14 +84,33 @@ def test_the_table_of_scores_has_a_row_for_each_target(tmp_path):
     [
         (["--data", "nowhere"], "nowhere is no folder"),
         (["--level", 8], "level = 8"),
-        (["--cells", 1], "4 to 200 cells"),
+        (["--cells", 1], "cells is 1.0"),
         (["--radius", -1], "radius of the tank"),
+        (["--coverage", 1], "0.01 to 0.99"),
+        (["--objects", -1], "-1 objects"),
+        (["--seed", -1], "seed is -1"),
+        (["--target", 2], "--data DIR"),
         (["--mesh", "nothing.msh"], "there is no such file"),
         (["--imaging", "relative"], "relative"),
     ],
 )
 def test_what_cannot_be_is_refused(capsys, words, expected):
     assert expected in refusal(capsys, "--quiet", *words)
+
+
+@measured
+def test_a_mesh_that_is_not_around_the_origin_is_refused(capsys, tmp_path):
+    disk_mesh(Tank(), 0.02).translated((0.1, 0.0)).save(tmp_path / "tank.msh")
+    said = refusal(capsys, "--data", KTC, "--mesh", tmp_path / "tank.msh")
+    assert "has its middle at [0.1, 0.0]; expected a mesh around the origin" in said
+
+
+def test_a_folder_without_targets_has_no_scores(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "ktc_score.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no data1.mat" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_without_the_target_is_refused(capsys, tmp_path):

@@ -237,6 +237,11 @@ def test_voltages_that_cannot_be(write, parts, value, words):
     refused(write(parts), "data2.mat", *words)
 
 
+def test_a_wild_voltage_is_named(write, parts):
+    parts["data2.mat"]["Uel"][2 * Q + 4] = 1e4
+    refused(write(parts), "data2.mat: difference 5 of pattern 3 is 1e+04 V", "put NaN in its place")
+
+
 def test_a_reversed_sign_in_both_files(write, parts):
     parts["ref.mat"]["Uelref"], parts["data2.mat"]["Uel"] = -column(network(0)), -column(network(1))
     refused(write(parts), "ref.mat: in 14 of 14 patterns", "sign of voltages, currents or Mpat is reversed")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.eit import phantom
 from pdeopt.eit.calibration import calibrate
 from pdeopt.eit.experiment import Experiment
 from pdeopt.eit.inclusions import (
@@ -20,8 +19,9 @@ from pdeopt.eit.inclusions import (
     log_conductivity,
     parameter_of,
 )
-from pdeopt.eit.ktc import read_ktc
+from pdeopt.eit.ktc import TankData, read_ktc
 from pdeopt.eit.noise import absolute_noise, difference_noise
+from pdeopt.eit.phantom import PhantomObject, ktc_patterns
 from pdeopt.eit.pixels import pixel_centers
 from pdeopt.eit.score import segmentation_score
 from pdeopt.eit.shape_fit import ShapeFitter
@@ -111,8 +111,8 @@ def simulated():
     V = FunctionSpace(disk_mesh(tank, tank.radius / 12), skfem.ElementTriP1())
     radius = tank.radius
     objects = [
-        phantom.Inclusion(1, (-0.4 * radius, 0.3 * radius), 0.25 * radius),
-        phantom.Inclusion(2, (0.5 * radius, -0.2 * radius), 0.2 * radius),
+        PhantomObject(1, (-0.4 * radius, 0.3 * radius), 0.25 * radius),
+        PhantomObject(2, (0.5 * radius, -0.2 * radius), 0.2 * radius),
     ]
     data = simulated_data(tank, objects, noise=0.01, size=radius / 20)
     names = electrode_names(16)
@@ -129,6 +129,19 @@ def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_droppe
     speck = Inclusion.disk(1, np.array([0.0, -0.7]), 0.05)
     pruned = fitter.pruned(fitter.refined([*fit.inclusions, speck]))
     assert len(pruned.inclusions) == 2
+
+
+@pytest.mark.parametrize("rows", [np.arange(15), np.arange(0, 15, 2), np.array([3])])
+def test_independent_data_are_the_dimensions_of_symmetric_maps(rows):
+    """Voltages are dᵀ G c with a symmetric G; here of all G."""
+    currents, differences = ktc_patterns(16)
+    valid = np.isin(np.arange(15), rows)[:, None] & np.ones(currents.shape[1], bool)
+    empty = np.zeros(valid.shape)
+    data = TankData.of(currents, differences, empty, empty, valid, left_out=np.arange(0))
+    rng = np.random.default_rng(0)
+    maps = [g + g.T for g in rng.standard_normal((150, 16, 16))]
+    rank = np.linalg.matrix_rank([(differences[:, rows].T @ g @ currents).ravel() for g in maps])
+    assert Experiment(None, (), data, empty, empty, empty).information == rank
 
 
 def test_the_jacobian_of_outlines_makes_the_gauss_newton_matrix():

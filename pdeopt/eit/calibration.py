@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
 
 from pdeopt.eit.electrodes import CompleteElectrodeModel, complete_electrode_model
 from pdeopt.eit.ktc import TankData
@@ -23,7 +22,7 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, L2Misfit, Log, Quadratic, ReducedFunctional
 from pdeopt.inverse.compiled import Compiled
 from pdeopt.optimize import minimize
-from pdeopt.sparse import CSRMatrix
+from pdeopt.sparse import diagonal_matrix
 
 #: Bounds of σ₀ z, relative to half the extent of the mesh: below, voltages hardly depend on it any more, and its
 #: derivative loses digits; above, it exceeds the resistance of the tank.
@@ -36,6 +35,8 @@ TRIALS, ROUNDS = 13, 4
 SPREAD = 2.0
 #: σ₀ in mS that no tank has: the largest, or one divided by the least.
 ABSURD = 1e3
+#: Relative misfit of a reference that is not that of this tank: permuted electrodes give 0.25 and more.
+HOPELESS = 0.2
 #: Impedances of single electrodes are fitted at most so often, each time with the misfit of the last one as noise
 #: level, as long as that falls by this factor; iterations, and the relative change of the objective that ends them.
 PASSES, FALL, ITERATIONS, TOLERANCE = 4, 0.8, 40, 1e-4
@@ -81,8 +82,8 @@ def calibrate(space: FunctionSpace, electrodes: Sequence[str], data: TankData) -
         electrodes: names of its boundaries, in the order of the data's electrodes.
 
     Raises:
-        InputError: for data of another number of electrodes, and a best σ₀ that is negative or not within a factor of
-            1000 around 1 mS.
+        InputError: for data of another number of electrodes, for a best σ₀ that is negative or not within a factor of
+            1000 around 1 mS, and for a relative misfit above 0.2.
         MeshError, FEMError: as of `complete_electrode_model`.
     """
     if len(electrodes) != len(data.currents):
@@ -190,16 +191,11 @@ class _Fit:
         misfit = L2Misfit.of(observation, self.data.reference[observation.places], self.size)
         weights = np.full(len(center), SPREAD**-2.0)
         weights[0] = 0  # σ₀ is free
-        prior = Quadratic(1.0, _diagonal(weights), jnp.asarray(center))
+        prior = Quadratic(1.0, diagonal_matrix(weights), jnp.asarray(center))
         return ReducedFunctional(self._state, misfit, prior, Log())
 
     def _state(self, coefficient: jax.Array) -> jax.Array:
         return self.model(coefficient[1:]) / coefficient[0]
-
-
-def _diagonal(values: np.ndarray) -> CSRMatrix:
-    n = np.arange(len(values))
-    return CSRMatrix.from_scipy(sp.csr_array((values, (n, n))))
 
 
 def _check(fit: _Fit, common: float) -> None:
@@ -217,4 +213,9 @@ def _check(fit: _Fit, common: float) -> None:
         raise InputError(
             f"{got} one between {1 / ABSURD:g} and {ABSURD:g}: check the units, currents are in mA, voltages in V and "
             "lengths in m"
+        )
+    if fit.misfit(predicted) > HOPELESS:
+        raise InputError(
+            f"{got} one below {HOPELESS}: the mesh is not that of this tank; check the order and the places of its "
+            "electrodes, their width, and that the reference is one of water alone"
         )

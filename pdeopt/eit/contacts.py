@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.fem import FunctionSpace, MeshError, bilinear_form
-from pdeopt.sparse import CSRMatrix, SparsityPattern, block_matrix
+from pdeopt.sparse import CSRMatrix, block_matrix, diagonal_matrix
 
 
 @bilinear_form
@@ -57,7 +56,7 @@ class Contacts:
         inside = interior + _contact.assemble(self.trace, conductance=conductance[self.electrode][:, None])
         columns = self.coupling.pattern
         across = CSRMatrix(-self.coupling.data * conductance[columns.indices], columns)
-        return block_matrix([[inside, across], [across.T, _diagonal(conductance * self.measures)]])
+        return block_matrix([[inside, across], [across.T, diagonal_matrix(conductance * self.measures)]])
 
 
 def _facets(space: FunctionSpace, name: str) -> np.ndarray:
@@ -85,9 +84,3 @@ def _coupling(trace: FunctionSpace, electrode: np.ndarray, count: int) -> CSRMat
     rows, cols = np.asarray(tables.dofs), np.broadcast_to(electrode, parts.shape)
     seen = np.abs(parts) > 1e-13 * np.abs(parts).max()
     return CSRMatrix.from_scipy(sp.coo_array((parts[seen], (rows[seen], cols[seen])), (trace.n, count)).tocsr())
-
-
-def _diagonal(values: jax.Array) -> CSRMatrix:
-    size = len(values)
-    indptr, indices = np.arange(size + 1, dtype=np.int32), np.arange(size, dtype=np.int32)
-    return CSRMatrix(jnp.asarray(values), SparsityPattern(indptr, indices, (size, size)))

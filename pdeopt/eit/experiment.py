@@ -67,8 +67,12 @@ class Experiment:
         return L2Misfit.of(observation, self.measured[observation.places], self.noise[observation.places])
 
     @property
-    def information(self) -> float:
-        """How many of the voltages are independent: ranks of currents and differences, halved by reciprocity."""
+    def information(self) -> int:
+        """How many of the voltages are independent: those of all pairs of independent currents and differences, less
+        those that reciprocity gives, for what is both a current and a difference."""
         used = self.data.valid.any(1)
-        currents, differences = self.data.currents, self.data.differences[:, used]
-        return independent_patterns(currents)[0].shape[1] * independent_patterns(differences)[0].shape[1] / 2
+        currents = independent_patterns(self.data.currents)[0]
+        differences = independent_patterns(self.data.differences[:, used])[0]
+        r, q = currents.shape[1], differences.shape[1]
+        both = r + q - np.linalg.matrix_rank(np.hstack([currents, differences]))
+        return r * q - both * (both - 1) // 2

@@ -117,7 +117,10 @@ def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class ShapePrior:
     """½ Σ ((number − mean) / deviation)², the same for every object, and ½ Σ (overlap / deviation)²; a regularization
-    term of the parameter. Objects do not overlap each other, or the wall."""
+    term of the parameter.
+
+    The second sum keeps objects off each other, where their contrasts would add up, and off the wall.
+    """
 
     def __call__(self, m: jax.Array) -> jax.Array:
         return 0.5 * (self.residuals(m) ** 2).sum()

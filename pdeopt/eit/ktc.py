@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from pdeopt.eit.patterns import BALANCED
 from pdeopt.eit.pixels import checked_labels
 from pdeopt.inverse import InputError
 
@@ -25,6 +26,8 @@ LEVELS = range(1, 8)
 CURRENT_TOLERANCE = 1e-6
 #: Objects do not change the rms of the voltages by this factor; another unit does.
 UNIT_FACTOR = 20
+#: A voltage of so many times what 99 % are below is a fault.
+OUTLIER = 10
 #: So large a part of the patterns with negative power is no accident of single electrodes.
 WRONG_POWERS = 1 / 6
 
@@ -260,9 +263,10 @@ def _recording(variables: _Variables, currents: str, voltages: str, water: _Reco
 
 def _currents(variables: _Variables, name: str) -> np.ndarray:
     currents = variables.real(name)
-    net = np.nan_to_num(currents.sum(0))
-    if abs(net).max() > CURRENT_TOLERANCE * np.nan_to_num(abs(currents)).max():
-        k = int(abs(net).argmax())
+    net, size = np.nan_to_num(currents.sum(0)), np.nan_to_num(abs(currents).sum(0))
+    wrong = abs(net) > BALANCED * size
+    if wrong.any():
+        k = int(wrong.argmax())
         raise InputError(
             f"{name} of {variables.file} has shape {currents.shape}, and its column {k + 1} sums up to {net[k]:.3g} "
             "mA; expected 0, what goes into one electrode comes out of others: give a row an electrode and a column a "
@@ -273,7 +277,7 @@ def _currents(variables: _Variables, name: str) -> np.ndarray:
 
 def _differences(variables: _Variables) -> np.ndarray:
     differences = variables.real("Mpat")
-    fit = (abs(differences.sum(0)) < CURRENT_TOLERANCE) & differences.any(0)
+    fit = (np.sort(differences, 0)[[0, -1]] == [[-1], [1]]).all(0) & (np.count_nonzero(differences, 0) == 2)
     if not fit.all():
         raise InputError(
             f"Mpat of {variables.file} has shape {differences.shape}, and its column {int(fit.argmin()) + 1} is no "
@@ -336,8 +340,21 @@ def _check_voltages(water: _Recording, tank: _Recording, measured: np.ndarray) -
             "without any current; choose another target, or a file with more of them"
         )
     for recording in (water, tank):
+        _check_outliers(recording)
         _check_power(recording, np.flatnonzero(measured.any(0)))
     _check_sizes(water, tank, measured)
+
+
+def _check_outliers(recording: _Recording) -> None:
+    """One wild value would be taken for noise of all of them. Raises InputError, which names it."""
+    sizes = np.where(recording.measured, abs(recording.voltages), 0)
+    usual = np.percentile(sizes[recording.measured], 99) if recording.measured.any() else 0.0
+    if sizes.max() > OUTLIER * usual > 0:
+        j, k = np.unravel_index(sizes.argmax(), sizes.shape)
+        raise InputError(
+            f"{recording.file}: difference {j + 1} of pattern {k + 1} is {recording.voltages[j, k]:.3g} V, where 99 % "
+            f"are below {usual:.3g} V; put NaN in its place, it is a fault of the measurement"
+        )
 
 
 def _check_power(recording: _Recording, patterns: np.ndarray) -> None:

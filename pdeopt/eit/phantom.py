@@ -22,12 +22,12 @@ PLACES, ATTEMPTS = 200, 50
 
 
 @dataclass(frozen=True)
-class Inclusion:
+class PhantomObject:
     """An ellipse or a squeezed regular polygon.
 
     Attributes:
         label: 1 resistive, 2 conductive.
-        center: (x, y), in the unit of the tank's radius.
+        center: (x, y), in meters, or whatever unit `Tank.radius` has.
         radius: long half-axis, or distance of the corners from the center before squeezing; it contains the object.
         corners: 0 for an ellipse, 3 or more for a polygon.
         angle: of the long half-axis, or of the first corner, radians from the x axis.
@@ -69,7 +69,7 @@ class Inclusion:
         return reach <= np.cos(half)
 
 
-def labels(inclusions: Sequence[Inclusion], points: np.ndarray) -> np.ndarray:
+def labels(inclusions: Sequence[PhantomObject], points: np.ndarray) -> np.ndarray:
     """(…) uint8, 0 water, 1 resistive, 2 conductive at points (2, …); where objects overlap, the last one counts."""
     found = np.full(np.shape(points)[1:], WATER, np.uint8)
     for inclusion in inclusions:
@@ -77,15 +77,15 @@ def labels(inclusions: Sequence[Inclusion], points: np.ndarray) -> np.ndarray:
     return found
 
 
-def picture(inclusions: Sequence[Inclusion], tank: Tank) -> np.ndarray:
+def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
     """(256, 256) uint8, the segmentation in the challenge's pixels; water outside the tank."""
     pixels = pixel_centers(tank.radius, SIDE)
     return np.where(np.hypot(*pixels) < tank.radius, labels(inclusions, pixels), np.uint8(WATER))
 
 
-def random_inclusions(
+def random_objects(
     rng: np.random.Generator, count: int, tank: Tank | None = None, radii: tuple[float, float] = RADII
-) -> list[Inclusion]:
+) -> list[PhantomObject]:
     """Objects of random label, form, size and place; none touches another one or the wall.
 
     The circles around them are 0.05 tank radii apart, and as far from the wall.
@@ -96,6 +96,8 @@ def random_inclusions(
     Raises InputError for radii that are not in (0, 0.95) and ascending, and where so many do not fit in.
     """
     tank = Tank() if tank is None else tank
+    if count < 0:
+        raise InputError(f"{count} objects; expected 0 or more")
     if not 0 < radii[0] <= radii[1] < 1 - APART:
         raise InputError(f"radii = {radii}; expected two ascending numbers in (0, {1 - APART}), parts of the tank's")
     for _ in range(ATTEMPTS):
@@ -122,8 +124,8 @@ def _placed(rng: np.random.Generator, radii: np.ndarray) -> list[np.ndarray]:
     return circles
 
 
-def _random_form(rng: np.random.Generator, circle: np.ndarray) -> Inclusion:
-    return Inclusion(
+def _random_form(rng: np.random.Generator, circle: np.ndarray) -> PhantomObject:
+    return PhantomObject(
         label=int(rng.choice([RESISTIVE, CONDUCTIVE])),
         center=(float(circle[0]), float(circle[1])),
         radius=float(circle[2]),
@@ -142,7 +144,7 @@ def ktc_patterns(electrodes: int = 32, current: float = 1.5) -> tuple[np.ndarray
 
     Raises InputError for a number of electrodes that is odd or less than 4, and a current that is not positive.
     """
-    if electrodes != int(electrodes) or electrodes < 4 or electrodes % 2:
+    if not isinstance(electrodes, (int, np.integer)) or electrodes < 4 or electrodes % 2:
         raise InputError(f"electrodes = {electrodes}; every other one carries current: expected an even number, 4 up")
     check_positive("current", current)
     drivers = np.arange(0, electrodes, 2)

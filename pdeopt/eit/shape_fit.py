@@ -61,7 +61,7 @@ class ShapeFitter:
     functional: ReducedFunctional
     jacobian: VoltageJacobian
     noise: np.ndarray
-    information: float
+    information: int
 
     @classmethod
     def of(cls, experiment: Experiment, background: float, radius: float) -> ShapeFitter:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from pdeopt.eit.electrodes import CompleteElectrodeModel, complete_electrode_model
 from pdeopt.eit.ktc import TankData, left_out_electrodes
 from pdeopt.eit.noise import shaped_noise
-from pdeopt.eit.phantom import Inclusion, ktc_patterns, labels, picture
+from pdeopt.eit.phantom import PhantomObject, ktc_patterns, labels, picture
 from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE
 from pdeopt.eit.tank import Tank, check_positive, electrode_names
 from pdeopt.eit.tank_disk import disk_mesh, with_electrodes
@@ -31,7 +31,7 @@ MOST_REFINEMENTS, RIM_EDGE = 5, 1 / 40
 
 def simulated_data(
     tank: Tank,
-    inclusions: Sequence[Inclusion],
+    inclusions: Sequence[PhantomObject],
     *,
     level: int = 1,
     background: float = 0.8,
@@ -57,7 +57,7 @@ def simulated_data(
         contrast: conductivity of labels 1 and 2 relative to that of the water around them.
         impedances: contact impedances, kΩ·m, a number or (L,).
         noise: rms of the errors of the difference due to the objects, relative to its rms, over what the level leaves:
-            independent Gaussian ones with standard deviations as in `difference_noise`.
+            independent Gaussian ones with standard deviations as of `shaped_noise`.
         offset: rms of errors that the reference and the voltages with objects share, relative to the reference's rms,
             of the same kind.
         seed: of the errors.
@@ -90,7 +90,7 @@ def simulated_data(
     return _spoiled(clean, noise, offset, np.random.default_rng(seed))
 
 
-def _mesh(tank: Tank, inclusions: Sequence[Inclusion], size: float | None) -> skfem.MeshTri:
+def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -> skfem.MeshTri:
     """Fine at the rims of the objects."""
     mesh = disk_mesh(tank, tank.radius * SIZE if size is None else size, growth=GROWTH)
     for _ in range(MOST_REFINEMENTS):
@@ -101,7 +101,7 @@ def _mesh(tank: Tank, inclusions: Sequence[Inclusion], size: float | None) -> sk
     return mesh
 
 
-def _coarse_rim(mesh: skfem.MeshTri, inclusions: Sequence[Inclusion]) -> np.ndarray:
+def _coarse_rim(mesh: skfem.MeshTri, inclusions: Sequence[PhantomObject]) -> np.ndarray:
     """Elements that the rim of an object cuts, and that are large for it."""
     corners = mesh.p[:, mesh.t]
     longest = np.hypot(*(corners - np.roll(corners, 1, axis=1))).max(0)

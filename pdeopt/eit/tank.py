@@ -16,7 +16,7 @@ class Tank:
     Attributes:
         radius: in meters, or in any unit of length that everything else uses, too.
         electrodes: number L of electrodes, all of the same width, evenly spaced.
-        coverage: the part of the circumference that the electrodes cover, between 0 and 1.
+        coverage: the part of the circumference that the electrodes cover, from 0.01 to 0.99.
         first_angle: of the center of electrode 1, radians from the x axis; the others follow counter-clockwise.
 
     Raises:
@@ -30,11 +30,11 @@ class Tank:
 
     def __post_init__(self) -> None:
         check_positive("radius of the tank", self.radius)
-        if self.electrodes != int(self.electrodes) or self.electrodes < 2:
+        if not isinstance(self.electrodes, (int, np.integer)) or self.electrodes < 2:
             raise InputError(f"electrodes = {self.electrodes}; a tank has a whole number of them, two or more")
-        if not 0 < self.coverage < 1:
+        if not 0.01 <= self.coverage <= 0.99:
             raise InputError(
-                f"coverage = {self.coverage}; it is the part of the circumference under electrodes, inside (0, 1): "
+                f"coverage = {self.coverage}; it is the part of the circumference under electrodes, 0.01 to 0.99: "
                 "0.5 where the gaps are as wide as the electrodes"
             )
         if not np.isfinite(self.first_angle):

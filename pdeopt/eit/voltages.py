@@ -19,7 +19,7 @@ class ElectrodeVoltages:
     """Linear combinations of the electrode voltages U of each pattern; made by `of`.
 
     Attributes:
-        differences: (L, q), a column for each voltage that is measured: 1 at one electrode and −1 at another.
+        differences: (L, q), a column for each voltage that is measured: the weights of U_l, mostly 1 and −1.
         combination: (r, K), how the patterns are made of the columns of the state.
         valid: (q, K), which voltages there are; None for all.
     """

@@ -13,7 +13,7 @@ from pdeopt.run.field_axes import symmetric_scale
 from pdeopt.run.fields import Fields
 from pdeopt.run.style import BLUE, ERROR_MAP, new_figure
 
-#: Values that were not measured.
+#: Values that were not measured, or are left out.
 MISSING = "0.88"
 
 
@@ -64,7 +64,7 @@ def _draw_map(figure: Figure, axes: Axes, residual: np.ndarray, unit: str) -> No
     drawing = axes.imshow(
         residual, ERROR_MAP, symmetric_scale(residual), aspect="auto", extent=extent, interpolation="nearest"
     )
-    missing = " (gray: not measured)" if np.isnan(residual).any() else ""
+    missing = " (gray: not used)" if np.isnan(residual).any() else ""
     axes.set(ylabel="difference", title=f"predicted − measured{missing}")
     figure.colorbar(drawing, ax=axes, label=f"predicted − measured{unit}", location="left", pad=0.02)
 

@@ -7,7 +7,7 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-from pdeopt.sparse.blocks import block_matrix
+from pdeopt.sparse.blocks import block_matrix, diagonal_matrix
 from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.matrix import CSRMatrix
@@ -25,6 +25,7 @@ __all__ = [
     "block_matrix",
     "clear_memo",
     "dense_solve_pullback",
+    "diagonal_matrix",
     "linear_solve",
     "resolve_solver",
     "solve_errors",

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.matrix import CSRMatrix
@@ -29,6 +30,13 @@ def block_matrix(blocks: Sequence[Sequence[CSRMatrix | None]]) -> CSRMatrix:
     pattern, order = _layout(layout)
     data = jnp.concatenate([block.data for row in blocks for block in row if block is not None])
     return CSRMatrix(data.at[order].get(mode="promise_in_bounds", unique_indices=True), pattern)
+
+
+def diagonal_matrix(values: ArrayLike) -> CSRMatrix:
+    """With ``values`` (n,) on the diagonal, differentiable in them."""
+    size = np.shape(values)[0]
+    indptr, indices = np.arange(size + 1, dtype=np.int32), np.arange(size, dtype=np.int32)
+    return CSRMatrix(jnp.asarray(values), SparsityPattern(indptr, indices, (size, size)))
 
 
 def _pattern(block: CSRMatrix | None) -> SparsityPattern | None:
