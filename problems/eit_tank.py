@@ -177,7 +177,7 @@ def build(
         functional,
         initial=np.zeros(V.n),
         parameter=Parameter(V, "sheet conductance σ (mS)"),
-        data_label="voltages (V)" if imaging == "absolute" else "voltages, corrected by the reference (V)",
+        data_label="voltages (V)" if imaging == "absolute" else "corrected voltages (V)",
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,
         regularization_strength="discrepancy",

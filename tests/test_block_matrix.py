@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from pdeopt.sparse import CSRMatrix, SolveError, block_matrix, linear_solve
+from pdeopt.sparse import CSRMatrix, SolveError, block_matrix, diagonal_matrix, linear_solve
 from pdeopt.sparse.blocks import _layout
 
 
@@ -101,3 +101,8 @@ def test_blocks_that_do_not_fit_are_refused(blocks, message):
 def test_another_kind_of_matrix_is_refused():
     with pytest.raises(SolveError, match="a block is a csr_matrix; expected a CSRMatrix or None"):
         block_matrix([[A]])
+
+
+def test_a_diagonal_matrix():
+    values = np.array([2.0, 0.0, -1.5])
+    np.testing.assert_array_equal(diagonal_matrix(values).to_scipy().toarray(), np.diag(values))
