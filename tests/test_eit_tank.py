@@ -57,6 +57,7 @@ def test_other_ways_of_imaging(tmp_path, words):
     assert coefficient.max() > 1.5 * summary["background_conductivity"], "the object of target 3 conducts"
 
 
+@pytest.mark.slow
 def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
     mesh = disk_mesh(Tank(radius=0.2, coverage=0.4), 0.2 / 7)
     mesh.save(tmp_path / "tank.msh")
@@ -69,6 +70,7 @@ def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
 
 
 @measured
+@pytest.mark.slow
 def test_the_table_of_scores_has_a_row_for_each_target(tmp_path):
     for name in ("ref.mat", "data3.mat", "true3.mat"):
         (tmp_path / name).write_bytes((KTC / name).read_bytes())

@@ -404,7 +404,7 @@ def test_reference_page():
     (image,) = page.images
     assert np.ma.filled(image.get_array(), np.nan) == pytest.approx(predicted - measured, nan_ok=True)
     assert image.norm.vmin == -image.norm.vmax
-    assert page.get_title() == "predicted − measured (gray: not measured)"
+    assert page.get_title() == "predicted − measured (gray: not used)"
     heights = [bar.get_height() for bar in below.patches]
     widths = [bar.get_width() for bar in beside.patches]
     assert heights[3] == 0

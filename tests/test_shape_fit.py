@@ -1,5 +1,6 @@
 """Objects of known contrast: their parameter, their conductivity, and what is found of them in simulated voltages."""
 
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -98,6 +99,7 @@ def measured(target, level):
 
 
 @pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
+@pytest.mark.slow
 def test_a_measured_target_is_found():
     data, fitter = measured(3, 1)
     fit = fitter.best()
@@ -105,6 +107,7 @@ def test_a_measured_target_is_found():
     assert segmentation_score(data.truth, labels_at(fit.inclusions, pixel_centers(1.0))) > 0.9
 
 
+@cache
 def simulated():
     """Two objects in a tank of 16 electrodes, and what fits them."""
     tank = Tank(electrodes=16)
@@ -121,6 +124,7 @@ def simulated():
     return data, ShapeFitter.of(experiment, water.conductivity, tank.radius)
 
 
+@pytest.mark.slow
 def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_dropped():
     data, fitter = simulated()
     fit = fitter.best()
