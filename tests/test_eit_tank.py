@@ -32,6 +32,7 @@ def refusal(capsys, *words):
 
 
 @measured
+@pytest.mark.slow
 def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
     summary, arrays = run(tmp_path / "run", "--data", KTC, "--target", 3, "--level", 7)
     assert summary["score"] > 0.7
