@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from pdeopt.fem.errors import FEMError
 from pdeopt.fem.space import Facets, FunctionSpace
-from pdeopt.sparse import CSRMatrix, SparsityPattern
+from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,36 +73,49 @@ class Dirichlet:
                 f"the system has a matrix of shape {A.shape} and a load of shape {b.shape}; the Dirichlet values belong"
                 f" to a space with {self.n} degrees of freedom"
             )
-        pattern, kept = _free_block(A.pattern, self.dofs.tobytes(), self.dofs.dtype.str)
-        reduced = CSRMatrix(A.data.at[kept].get(unique_indices=True, indices_are_sorted=True), pattern)
+        pattern, kept = _free_block(A.pattern, *self._key)
+        reduced = CSRMatrix(kept(A.data), pattern)
+        to_free = _free_values(self.n, *self._key)
         if self.values is None:
-            return reduced, b[self.free]
-        coupling, stored, order = _coupling_block(A.pattern, self.dofs.tobytes(), self.dofs.dtype.str)
-        lifted = CSRMatrix(A.data.at[stored].get(unique_indices=True), coupling) @ self.values[order]
+            return reduced, to_free(b)
+        coupling, stored, order = _coupling_block(A.pattern, *self._key)
+        lifted = CSRMatrix(stored(A.data), coupling) @ self.values[order]
         b = b[:, None] if b.ndim < lifted.ndim else b
         lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
-        return reduced, b[self.free] - lifted
+        return reduced, to_free(b) - lifted
 
     def extend(self, u_free: jax.Array) -> jax.Array:
         """The full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
-        u = jnp.zeros((self.n, *u_free.shape[1:]), u_free.dtype).at[self.free].set(u_free)
+        u = _free_values(self.n, *self._key).T(u_free)
         if self.values is None:
             return u
         values = self.values if self.values.ndim == u.ndim else self.values[:, None]
         return u.at[self.dofs].set(values)
 
+    @property
+    def _key(self) -> tuple[bytes, str]:
+        """The prescribed degrees of freedom, as something to look up."""
+        return self.dofs.tobytes(), self.dofs.dtype.str
+
 
 @lru_cache(maxsize=8)
-def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, np.ndarray]:
+def _free_values(n: int, dofs: bytes, dtype: str) -> LinearMap:
+    """Takes the values of the free degrees of freedom from those of all."""
+    return LinearMap.selection(np.setdiff1d(np.arange(n), np.frombuffer(dofs, dtype)), n)
+
+
+@lru_cache(maxsize=8)
+def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap]:
+    """The pattern of A_FF, and the map to its values from those of A."""
     free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
-    return pattern.submatrix(free, free)
+    block, kept = pattern.submatrix(free, free)
+    return block, LinearMap.selection(kept, pattern.nnz)
 
 
 @lru_cache(maxsize=8)
-def _coupling_block(
-    pattern: SparsityPattern, dofs: bytes, dtype: str
-) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
-    """The pattern of A_FD with its columns sorted, the places of its entries in A, and what sorts the columns."""
+def _coupling_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap, np.ndarray]:
+    """The pattern of A_FD with its columns sorted, the map to its values from those of A, and what sorts the columns."""
     prescribed = np.frombuffer(dofs, dtype)
     free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
-    return *pattern.submatrix(free, prescribed[order]), order
+    block, stored = pattern.submatrix(free, prescribed[order])
+    return block, LinearMap.selection(stored, pattern.nnz), order

@@ -8,12 +8,12 @@ from itertools import product
 from typing import Any
 
 import jax
-import numpy as np
 
 from pdeopt.fem.assembly import (
-    bilinear_values,
+    Blocks,
     functional_value,
     linear_values,
+    matrix_values,
     pattern_of,
     shapes_of,
 )
@@ -51,22 +51,17 @@ class BilinearForm:
         tests = trials if test is None else _sides(test)
         blocks = tuple((u, v) for u, v in product(trials, tests))
         _check_quadrature(self.name, blocks)
-        pattern, places = pattern_of(blocks)
-        sides = product(range(len(trials)), range(len(tests)))
-        data = sum(
-            self._block(u, v, place, pattern.nnz, index if len(blocks) > 1 else (), coefficients)
-            for (u, v), place, index in zip(blocks, places, sides, strict=True)
-        )
-        return CSRMatrix(data, pattern)  # type: ignore[arg-type]
+        sides = list(product(range(len(trials)), range(len(tests)))) if len(blocks) > 1 else [()]
+        data = [self._block(blocks, which, index, coefficients) for which, index in enumerate(sides)]
+        return CSRMatrix(sum(data[1:], data[0]), pattern_of(blocks)[0])
 
-    def _block(
-        self, trial: FunctionSpace, test: FunctionSpace, place: np.ndarray, nnz: int, index: tuple, given: dict
-    ) -> jax.Array:
+    def _block(self, blocks: Blocks, which: int, index: tuple, given: dict) -> jax.Array:
+        trial, test = blocks[which]
         w = coefficients_of(self.name, trial, given, index)
         form = traced_form(self.function, self.name)
         with form_errors(self.name):
             check_linear(form, (shapes_of(trial.tables), shapes_of(test.tables)), w)
-            return bilinear_values(form, trial.tables, test.tables, w, place, nnz)
+            return matrix_values(form, blocks, which, w)
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ class LinearForm:
         form = traced_form(self.function, self.name)
         with form_errors(self.name):
             check_linear(form, (shapes_of(test.tables),), w)
-            return linear_values(form, test.tables, w, test.n)
+            return linear_values(form, test.tables, w)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
 from pdeopt.fem.points import point_matrix
-from pdeopt.sparse import CSRMatrix
+from pdeopt.sparse import CSRMatrix, LinearMap
 
 #: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
@@ -32,17 +32,23 @@ class Tables:
     """What JAX needs of a space. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
 
     Attributes:
-        dofs: (i, c) int32, the global number of each local dof.
+        local: takes the values of the local dofs, (i · c,), from those of all, (n,); its transpose assembles vectors.
         components: for each component of a mixed element (one otherwise), part name → (tensor axes, i, c, q) of the
             basis functions; c or q is 1 where the table does not depend on it.
         dx: (c, q), quadrature weights times Jacobian determinants.
         geometry: ``x``, ``h`` and, on facets, ``n``, as fields.
     """
 
-    dofs: jax.Array
+    local: LinearMap
     components: tuple[dict[str, jax.Array], ...]
     dx: jax.Array
     geometry: dict[str, Field]
+
+    @property
+    def local_shape(self) -> tuple[int, int]:
+        """(i, c)."""
+        cells = self.dx.shape[0]
+        return self.local.shape[0] // cells, cells
 
 
 class FunctionSpace:
@@ -220,7 +226,7 @@ class FunctionSpace:
 
     @cached_property
     def patterns(self) -> dict[Any, Any]:
-        """Patterns of matrices with this trial space, kept here by `pattern_of`."""
+        """Patterns of matrices with this trial space and the maps that fill them, kept here by `assembly`."""
         return {}
 
     @cached_property
@@ -230,7 +236,7 @@ class FunctionSpace:
         fields = basis.default_parameters()
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
             return Tables(
-                dofs=jnp.asarray(basis.element_dofs, jnp.int32),
+                local=jax.tree.map(jnp.asarray, LinearMap.selection(basis.element_dofs, int(basis.N))),
                 components=tuple(_component_tables(basis, k) for k in range(len(basis.basis[0]))),
                 dx=jnp.asarray(basis.dx),
                 geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},
@@ -275,7 +281,7 @@ def _compressed(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
-    local = values.at[tables.dofs].get(mode="promise_in_bounds")  # (i, c)
+    local = tables.local(values).reshape(tables.local_shape)
     return tuple(
         Field({name: _combine(table, local) for name, table in component.items()}) for component in tables.components
     )

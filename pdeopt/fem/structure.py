@@ -1,18 +1,16 @@
-"""Which parts of its arguments a form uses, and which pairs of parts it couples: found once, by tracing.
+"""The slots of trial and test functions, the unit functions of each, and which slots a form asks for.
 
 A bilinear form is a(u, v) = Σ_st C_st u_s v_t at every quadrature point, where s and t run over the *slots* of u and
-v: an entry of the value, of the gradient, and so on. Assembly evaluates C on unit slots, and leaves out the pairs that
-are zero whatever the coefficients are: of ∇u·∇v in 2-D two of four stay, of linear elasticity in 3-D 21 of 81.
+v: an entry of the value, of the gradient, and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
 
 from pdeopt.fem.field import Field
 
@@ -88,42 +86,3 @@ def recording(shapes: Shapes, used: set[tuple[int, str]], rng: np.random.Generat
         Field(_Recorder({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()}, component, used))
         for component, parts in enumerate(shapes)
     )
-
-
-_LINEAR = frozenset({
-    "add", "add_any", "sub", "neg", "reduce_sum", "concatenate", "real", "imag", "conj", "convert_element_type",
-    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "copy",
-})  # fmt: skip
-
-
-def zero_outputs(closed: ClosedJaxpr, zero_inputs: Sequence[bool]) -> list[bool]:
-    """For each output of a traced function: is it zero whatever the inputs are (which are finite)?
-
-    Zeros enter as constants (the unit functions) and spread through products and sums; any operation that is not
-    listed counts as nonzero, so the answer errs on the side of keeping a term.
-    """
-    jaxpr = closed.jaxpr
-    zero = {var: not np.any(np.asarray(value)) for var, value in zip(jaxpr.constvars, closed.consts, strict=True)}
-    zero |= dict(zip(jaxpr.invars, zero_inputs, strict=True))
-
-    def is_zero(atom: Any) -> bool:
-        return not np.any(np.asarray(atom.val)) if isinstance(atom, Literal) else zero[atom]
-
-    for equation in jaxpr.eqns:
-        flags = _zero_results(equation, [is_zero(atom) for atom in equation.invars])
-        zero |= dict(zip(equation.outvars, flags, strict=True))
-    return [is_zero(atom) for atom in jaxpr.outvars]
-
-
-def _zero_results(equation: Any, zero_inputs: list[bool]) -> list[bool]:
-    name = equation.primitive.name
-    inner = equation.params.get("jaxpr")
-    if name in ("pjit", "jit", "closed_call") and isinstance(inner, ClosedJaxpr):
-        return zero_outputs(inner, zero_inputs)
-    if name in ("mul", "dot_general"):
-        return [any(zero_inputs)]
-    if name == "div":
-        return [zero_inputs[0]]
-    if name in _LINEAR:
-        return [all(zero_inputs)]
-    return [False] * len(equation.outvars)

@@ -10,6 +10,7 @@ jax.config.update("jax_enable_x64", True)
 from pdeopt.sparse.blocks import block_matrix, diagonal_matrix
 from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
+from pdeopt.sparse.linear_map import LinearMap, materialized
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solve import linear_solve
@@ -18,6 +19,7 @@ from pdeopt.sparse.solvers import DirectSolver, Solver, Work, clear_memo, resolv
 __all__ = [
     "CSRMatrix",
     "DirectSolver",
+    "LinearMap",
     "SolveError",
     "Solver",
     "SparsityPattern",
@@ -27,6 +29,7 @@ __all__ = [
     "dense_solve_pullback",
     "diagonal_matrix",
     "linear_solve",
+    "materialized",
     "resolve_solver",
     "solve_errors",
     "solver_names",

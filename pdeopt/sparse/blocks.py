@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.linear_map import LinearMap
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 
@@ -29,7 +30,7 @@ def block_matrix(blocks: Sequence[Sequence[CSRMatrix | None]]) -> CSRMatrix:
     layout = tuple(tuple(_pattern(block) for block in row) for row in blocks)
     pattern, order = _layout(layout)
     data = jnp.concatenate([block.data for row in blocks for block in row if block is not None])
-    return CSRMatrix(data.at[order].get(mode="promise_in_bounds", unique_indices=True), pattern)
+    return CSRMatrix(order(data), pattern)
 
 
 def diagonal_matrix(values: ArrayLike) -> CSRMatrix:
@@ -46,8 +47,8 @@ def _pattern(block: CSRMatrix | None) -> SparsityPattern | None:
 
 
 @lru_cache(maxsize=8)
-def _layout(layout: Layout) -> tuple[SparsityPattern, np.ndarray]:
-    """The pattern of the whole, and ``order`` with ``whole.data = concatenated data of the blocks[order]``."""
+def _layout(layout: Layout) -> tuple[SparsityPattern, LinearMap]:
+    """The pattern of the whole, and the map to its values from the concatenated ones of the blocks."""
     _check_rectangular(layout)
     top = np.concatenate([[0], np.cumsum([_extent(row, 0, f"row {i}") for i, row in enumerate(layout)])])
     columns = enumerate(zip(*layout, strict=True))
@@ -56,7 +57,7 @@ def _layout(layout: Layout) -> tuple[SparsityPattern, np.ndarray]:
     rows = np.concatenate([top[i] + block.rows for i, _, block in present])
     cols = np.concatenate([left[j] + block.indices for _, j, block in present])
     pattern, place = SparsityPattern.from_entries(rows, cols, (int(top[-1]), int(left[-1])))
-    return pattern, np.argsort(place).astype(np.int32)
+    return pattern, LinearMap.selection(np.argsort(place), len(place))
 
 
 def _check_rectangular(layout: Layout) -> None:

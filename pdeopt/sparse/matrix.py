@@ -49,8 +49,7 @@ class CSRMatrix:
 
     @property
     def T(self) -> CSRMatrix:
-        pattern, order = self.pattern.transpose()
-        return CSRMatrix(self.data[order], pattern)
+        return CSRMatrix(self.pattern.transposed_values(self.data), self.pattern.transpose()[0])
 
     def __matmul__(self, x: ArrayLike) -> jax.Array:
         x = jnp.asarray(x)
@@ -65,9 +64,7 @@ class CSRMatrix:
         if self.pattern == other.pattern:
             return CSRMatrix(self.data + other.data, self.pattern)
         pattern, here, there = self.pattern.union(other.pattern)
-        dtype = jnp.result_type(self.data, other.data)
-        data = jnp.zeros(pattern.nnz, dtype).at[here].add(self.data).at[there].add(other.data)
-        return CSRMatrix(data, pattern)
+        return CSRMatrix(here(self.data) + there(other.data), pattern)
 
     def __mul__(self, factor: ArrayLike) -> CSRMatrix:
         if jnp.ndim(factor) != 0:
@@ -89,6 +86,4 @@ class CSRMatrix:
 def matrix_product(pattern: SparsityPattern, data: jax.Array, x: jax.Array) -> jax.Array:
     """A x for x of shape (columns,) or (columns, k), in JAX."""
     scale = data if x.ndim == 1 else data[:, None]
-    terms = scale * x.at[pattern.indices].get(mode="promise_in_bounds")
-    rows = jnp.zeros((pattern.shape[0], *x.shape[1:]), terms.dtype)
-    return rows.at[pattern.rows].add(terms, indices_are_sorted=True, mode="promise_in_bounds")
+    return pattern.row_sums(scale * pattern.column_values(x))

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.linear_map import LinearMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,16 @@ class SparsityPattern:
         return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
     @cached_property
+    def column_values(self) -> LinearMap:
+        """x (columns, …) ↦ x[column of each stored entry], (nnz, …)."""
+        return LinearMap.selection(self.indices, self.shape[1])
+
+    @cached_property
+    def row_sums(self) -> LinearMap:
+        """Values of stored entries (nnz, …) ↦ their sums in each row, (rows, …)."""
+        return LinearMap.from_entries(self.rows, np.arange(self.nnz), (self.shape[0], self.nnz))
+
+    @cached_property
     def _transposition(self) -> tuple[SparsityPattern, np.ndarray]:
         order = np.lexsort((self.rows, self.indices)).astype(np.int32)
         counts = np.bincount(self.indices, minlength=self.shape[1])
@@ -76,8 +87,13 @@ class SparsityPattern:
         """The pattern of the transposed matrix, and ``order`` with ``A.T.data = A.data[order]``."""
         return self._transposition
 
-    def union(self, other: SparsityPattern) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
-        """The pattern that holds both, and the places of the entries of each in it."""
+    @cached_property
+    def transposed_values(self) -> LinearMap:
+        """Values of A ↦ values of Aᵀ, in the order of its pattern."""
+        return LinearMap.selection(self._transposition[1], self.nnz)
+
+    def union(self, other: SparsityPattern) -> tuple[SparsityPattern, LinearMap, LinearMap]:
+        """The pattern that holds both, and the maps that carry the values of each into it."""
         if self.shape != other.shape:
             raise SolveError(f"cannot add matrices of shapes {self.shape} and {other.shape}")
         return _union(self, other)
@@ -116,8 +132,9 @@ def _renumbering(kept: np.ndarray, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _union(first: SparsityPattern, second: SparsityPattern) -> tuple[SparsityPattern, np.ndarray, np.ndarray]:
+def _union(first: SparsityPattern, second: SparsityPattern) -> tuple[SparsityPattern, LinearMap, LinearMap]:
     rows = np.concatenate([first.rows, second.rows])
     cols = np.concatenate([first.indices, second.indices])
     pattern, place = SparsityPattern.from_entries(rows, cols, first.shape)
-    return pattern, place[: first.nnz], place[first.nnz :]
+    places = place[: first.nnz], place[first.nnz :]
+    return pattern, *(LinearMap.from_entries(p, np.arange(len(p)), (pattern.nnz, len(p))) for p in places)
