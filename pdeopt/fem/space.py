@@ -20,8 +20,10 @@ from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
 from pdeopt.fem.points import point_matrix
-from pdeopt.sparse import CSRMatrix, LinearMap
+from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
+#: Up to this number of basis functions and of quadrature points, sums over them are written out.
+WRITTEN_OUT = 4
 #: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
 
@@ -281,14 +283,21 @@ def _compressed(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
-    local = tables.local(values).reshape(tables.local_shape)
-    return tuple(
-        Field({name: _combine(table, local) for name, table in component.items()}) for component in tables.components
-    )
+    count, cells = tables.local_shape
+    local = jax.lax.split(tables.local(values), (cells,) * count)  # (c,) each
+
+    def part(table: jax.Array) -> jax.Array:
+        return with_stored_derivatives(_combine(table, local), tables.local.index)
+
+    return tuple(Field({name: part(table) for name, table in component.items()}) for component in tables.components)
 
 
-def _combine(table: jax.Array, local: jax.Array) -> jax.Array:
-    """Σ_i local[i, c] · table[…, i, c, q]; written out for few functions, which XLA then fuses into the form."""
-    if len(local) <= 4:
-        return sum(local[i][:, None] * table[..., i, :, :] for i in range(len(local)))  # type: ignore[return-value]
-    return (local[:, :, None] * table).sum(-3)
+def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
+    """(…, c, q), Σ_i local[i] · table[…, i, :, q]; of few functions at few points written out.
+
+    XLA then evaluates a form point by point in one loop, where a sum over an axis of three would end it.
+    """
+    if len(local) > WRITTEN_OUT or table.shape[-1] > WRITTEN_OUT:
+        return (jnp.stack(local)[:, :, None] * table).sum(-3)
+    points = [sum(local[i] * table[..., i, :, q] for i in range(len(local))) for q in range(table.shape[-1])]
+    return jnp.stack(points, axis=-1)

@@ -10,7 +10,7 @@ jax.config.update("jax_enable_x64", True)
 from pdeopt.sparse.blocks import block_matrix, diagonal_matrix
 from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
-from pdeopt.sparse.linear_map import LinearMap, materialized
+from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_derivatives
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solve import linear_solve
@@ -33,5 +33,6 @@ __all__ = [
     "resolve_solver",
     "solve_errors",
     "solver_names",
+    "with_stored_derivatives",
     "work",
 ]

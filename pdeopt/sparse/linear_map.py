@@ -136,13 +136,25 @@ class LinearMap:
         return _map_p.bind(x, *leaves, structure=structure)
 
 
-def materialized(x: jax.Array, index: jax.Array) -> jax.Array:
-    """x, computed once and stored, where XLA would evaluate it anew at each use inside a larger loop.
+def materialized(x: Any, index: jax.Array) -> Any:
+    """x, an array or several, computed once and stored, where XLA would evaluate it anew at each use inside a larger loop.
 
     ``index`` is an integer ≥ 0 that XLA does not know: a conditional on it ends a fusion. (An optimization barrier
     does not on the CPU: measured, and seen in the compiled program.)
     """
-    return jax.lax.cond(index >= 0, lambda x: x, lambda x: x + x, x)
+    return jax.lax.cond(index >= 0, lambda x: x, lambda x: jax.tree.map(lambda leaf: leaf + leaf, x), x)
+
+
+@jax.custom_jvp
+def with_stored_derivatives(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x; its tangents and cotangents are `materialized`."""
+    return x
+
+
+@with_stored_derivatives.defjvp
+def _stored(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    x, index = primals
+    return x, materialized(tangents[0], index)
 
 
 def _take(x: jax.Array, indices: jax.Array, in_bounds: bool) -> jax.Array:
