@@ -40,7 +40,7 @@ MATRICES = {
     "complex": C + 4 * np.eye(N),
 }
 every_matrix = pytest.mark.parametrize("dense", MATRICES.values(), ids=MATRICES.keys())
-every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu"])
+every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu", "cholmod", "pardiso"])
 NON_SYMMETRIC = MATRICES["non-symmetric"]
 
 
@@ -58,7 +58,7 @@ def random_like(dense, shape, seed):
     return real + 1j * rng.standard_normal(shape) if np.iscomplexobj(dense) else real
 
 
-@pytest.mark.parametrize("solver", ["rslab", "superlu", "auto"])
+@pytest.mark.parametrize("solver", ["rslab", "superlu", "auto", "cholmod", "pardiso"])
 @every_matrix
 @pytest.mark.parametrize("columns", [(), (3,)])
 @pytest.mark.parametrize("transform", [jax.jit, lambda f: f], ids=["jit", "eager"])

@@ -14,7 +14,7 @@ from skfem.models import elasticity, laplace, mass
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, resolve_solver, solve_errors, solver_names
 from pdeopt.sparse.solvers.direct import RSLAB
 
-every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu"])
+every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu", "cholmod", "pardiso"])
 
 
 def laplacian(n):
