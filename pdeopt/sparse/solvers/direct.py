@@ -166,6 +166,6 @@ RSLAB = DirectSolver("rslab", _RSLAB_SYMMETRIC, _RSLAB_GENERAL)
 CHOLMOD = DirectSolver("cholmod", (analyze_cholmod, *_RSLAB_SYMMETRIC), _RSLAB_GENERAL)
 PARDISO = DirectSolver(
     "pardiso",
-    (analyze_pardiso_symmetric, analyze_pardiso_general, *_SUPERLU_SYMMETRIC),
-    (analyze_pardiso_general, analyze_superlu),
+    (analyze_pardiso_symmetric, analyze_pardiso_general, *_RSLAB_SYMMETRIC),
+    (analyze_pardiso_general, *_RSLAB_GENERAL),
 )
