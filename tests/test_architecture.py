@@ -26,6 +26,8 @@ ROOMS = {
 LIBRARIES = {
     "skfem": ("fem/", "eit/tank", "run/"),
     "rslab": ("sparse/solvers/",),
+    "cvxopt": ("sparse/solvers/",),
+    "pypardiso": ("sparse/solvers/",),
     "scipy.sparse.linalg": ("sparse/solvers/",),
     "scipy.optimize": ("optimize/",),
     "matplotlib": ("run/",),

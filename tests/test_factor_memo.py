@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skfem
+from direct_solvers import every_solver
 from skfem.models import laplace, mass
 
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, work
@@ -20,7 +21,7 @@ def on_pattern_of_mass(matrix):
     return CSRMatrix(jnp.asarray(np.asarray(matrix[A.pattern.rows, A.pattern.indices]).ravel()), A.pattern)
 
 
-@pytest.mark.parametrize("solver", ["rslab", "superlu"])
+@every_solver
 @pytest.mark.parametrize("before", [False, True])
 def test_singular_matrix_is_refused_whatever_was_solved_before(solver, before):
     clear_memo()
@@ -31,7 +32,7 @@ def test_singular_matrix_is_refused_whatever_was_solved_before(solver, before):
         linear_solve(on_pattern_of_mass(K), jnp.asarray(consistent), solver)
 
 
-@pytest.mark.parametrize("solver", ["rslab", "superlu"])
+@every_solver
 @pytest.mark.parametrize(("contrast", "solvable"), [(1e8, True), (1e11, True), (1e17, False)])
 def test_contrast_that_exceeds_the_precision_is_refused(solver, contrast, solvable):
     inside = (np.abs(BASIS.mesh.p[:, BASIS.mesh.t].mean(1) - 0.5) < 0.2).all(0)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from direct_solvers import EVERY_SOLVER, every_solver
 
 from pdeopt.sparse import CSRMatrix, clear_memo, dense_solve_pullback, linear_solve, resolve_solver, work
 from pdeopt.sparse.solvers.direct import memo
@@ -40,7 +41,6 @@ MATRICES = {
     "complex": C + 4 * np.eye(N),
 }
 every_matrix = pytest.mark.parametrize("dense", MATRICES.values(), ids=MATRICES.keys())
-every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu"])
 NON_SYMMETRIC = MATRICES["non-symmetric"]
 
 
@@ -58,7 +58,7 @@ def random_like(dense, shape, seed):
     return real + 1j * rng.standard_normal(shape) if np.iscomplexobj(dense) else real
 
 
-@pytest.mark.parametrize("solver", ["rslab", "superlu", "auto"])
+@pytest.mark.parametrize("solver", [*EVERY_SOLVER, "auto"])
 @every_matrix
 @pytest.mark.parametrize("columns", [(), (3,)])
 @pytest.mark.parametrize("transform", [jax.jit, lambda f: f], ids=["jit", "eager"])

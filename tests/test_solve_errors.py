@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import skfem
+from direct_solvers import every_solver
 from skfem.models import elasticity, laplace, mass
 
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, resolve_solver, solve_errors, solver_names
+from pdeopt.sparse.solvers import mkl
 from pdeopt.sparse.solvers.direct import RSLAB
-
-every_solver = pytest.mark.parametrize("solver", ["rslab", "superlu"])
 
 
 def laplacian(n):
@@ -122,7 +122,7 @@ def test_wrong_input_is_refused_in_and_out_of_jit(matrix, b, solver, message):
 
 
 def test_solver_names_and_objects_resolve():
-    assert solver_names() == ["auto", "rslab", "superlu"]
+    assert solver_names() == ["auto", "rslab", "superlu", "cholmod", "pardiso"]
     assert [resolve_solver(name).name for name in ("rslab", "superlu")] == ["rslab", "superlu"]
     assert resolve_solver(RSLAB) is RSLAB
     assert resolve_solver("auto").name == "rslab"
@@ -133,6 +133,20 @@ def test_without_rslab_auto_is_superlu_and_the_name_is_refused(monkeypatch):
     assert resolve_solver("auto").name == "superlu"
     with pytest.raises(SolveError, match="pip install rslab"):
         resolve_solver("rslab")
+
+
+@pytest.mark.parametrize(
+    ("solver", "package", "library"),
+    [("cholmod", "cvxopt", "cvxopt.cholmod"), ("pardiso", "pypardiso", "pypardiso")],
+)
+def test_a_missing_optional_library_is_named_with_the_command(monkeypatch, solver, package, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    mkl._routine.cache_clear()
+    command = rf"'{solver}' is not installed; run: pip install \"pdeopt\[{solver}\]\" \(or: pip install {package}\)"
+    for solve in (linear_solve, jax.jit(linear_solve, static_argnums=2)):
+        with pytest.raises(SolveError, match=command):
+            solve(A, np.ones(4), solver)
+    assert solver in solver_names()
 
 
 # --- not refused -------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from pdeopt.run.strength_rule import NEED_NOISE, optimize
 from pdeopt.run.summary import Reached, summarize
 from pdeopt.sparse import resolve_solver
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab")
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1, "interrupted": 130}
 
 

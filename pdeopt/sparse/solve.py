@@ -21,7 +21,7 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
     Args:
         A: square, real or complex, `float64` or `complex128`.
         b: (n,), or (n, k) for k right-hand sides that share the factorization.
-        solver: a name ("auto", "rslab", "superlu") or a solver object.
+        solver: a name ("auto", "rslab", "superlu", "cholmod", "pardiso") or a solver object.
 
     Returns:
         x of the shape of b.

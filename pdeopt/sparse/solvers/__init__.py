@@ -8,13 +8,13 @@ import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import rslab_is_installed
 from pdeopt.sparse.solvers.counters import Work, work
-from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
+from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
+from pdeopt.sparse.solvers.installed import require_library, rslab_is_installed
 
 __all__ = ["DirectSolver", "Solver", "Work", "clear_memo", "resolve_solver", "solver_names", "work"]
 
-_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU}
+_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHOLMOD, "pardiso": PARDISO}
 
 
 class Solver(Protocol):
@@ -29,7 +29,7 @@ class Solver(Protocol):
 
 
 def solver_names() -> list[str]:
-    """The names that `resolve_solver` takes."""
+    """The names that `resolve_solver` takes, also those whose library is not installed."""
     return ["auto", *_BY_NAME]
 
 
@@ -41,8 +41,7 @@ def resolve_solver(solver: str | Solver) -> Solver:
         return RSLAB if rslab_is_installed() else SUPERLU
     if solver not in _BY_NAME:
         raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}")
-    if solver == "rslab" and not rslab_is_installed():
-        raise SolveError("solver 'rslab' is not installed; run: pip install rslab")
+    require_library(solver)
     return _BY_NAME[solver]
 
 

@@ -1,20 +1,17 @@
-"""The direct solver libraries, each behind the same three steps: analyze a pattern, factor values, solve."""
+"""What every direct solver library offers here: analyze a pattern, factor values, solve."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.pattern import SparsityPattern
 
 
 class Factor(Protocol):
-    """A numeric factorization."""
+    """A numeric factorization; it stays valid whatever is factored after it."""
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X of shape (n, k) with A X = rhs, or Aᵀ X = rhs."""
@@ -30,86 +27,35 @@ Factorize = Callable[[np.ndarray], Factor]
 """Takes the values (nnz,) in the pattern's order; raises RuntimeError where they are singular."""
 
 Analyze = Callable[[SparsityPattern, np.ndarray], Factorize]
-"""Takes a pattern and sample values (some analyses look at them); done once per pattern."""
+"""Takes a pattern and sample values (some analyses look at them); done once per pattern.
+
+Raises RuntimeError where the library is missing, so that the next one is tried.
+"""
 
 
-class _SuperLU:
-    def __init__(self, matrix: sp.csc_matrix) -> None:
-        self._lu = sla.splu(matrix)
+def upper_triangle(pattern: SparsityPattern) -> tuple[SparsityPattern, np.ndarray]:
+    """Its pattern with the diagonal, and ``kept`` with ``upper.data = data[kept]``.
 
-    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        return self._lu.solve(rhs, "T" if transposed else "N")
-
-    @property
-    def nbytes(self) -> int:
-        return 12 * self._lu.nnz  # a value and a 4-byte index an entry
-
-
-def analyze_superlu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """SuperLU through SciPy: LU with partial pivoting. Its analysis cannot be kept, only the reordering can."""
-    transposed, order = pattern.transpose()
-
-    def factorize(data: np.ndarray) -> Factor:
-        return _SuperLU(sp.csc_matrix((data[order], transposed.indices, transposed.indptr), pattern.shape))
-
-    return factorize
-
-
-class _Rslab:
-    def __init__(self, factor) -> None:
-        self._factor = factor
-
-    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        if transposed:  # the library has no transposed solve for a block
-            return np.stack([self._factor.solve_transpose(column) for column in np.ascontiguousarray(rhs.T)], axis=1)
-        if rhs.shape[1] == 1:
-            return self._factor.solve(rhs[:, 0])[:, None]
-        return self._factor.solve_many(rhs)
-
-    @property
-    def nbytes(self) -> int:
-        return 20 * self._factor.factor_nnz  # measured: 20 for LDLᵀ, 16 for LU
-
-
-class _SymmetricRslab(_Rslab):
-    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        return super().solve(rhs, transposed=False)
-
-
-def analyze_rslab_lu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """rslab's supernodal LU with threshold pivoting."""
-    rslab = _import_rslab()
-    transposed, order = pattern.transpose()
-    columns = sp.csc_matrix((sample[order], transposed.indices, transposed.indptr), pattern.shape)
-    symbolic = rslab.analyze(columns, path="lu")
-    return lambda data: _Rslab(symbolic.factor(data[order]))
-
-
-def analyze_rslab_ldlt(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """rslab's LDLᵀ with Bunch–Kaufman pivoting, for symmetric (also complex symmetric and indefinite) matrices.
-
-    The upper triangle by rows is the lower one by columns, which is what the library reads.
+    By rows; for symmetric values that is also the lower triangle by columns.
     """
-    rslab = _import_rslab()
-    upper = np.flatnonzero(pattern.indices >= pattern.rows)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(pattern.rows[upper], minlength=pattern.shape[0]))])
-    lower_columns = sp.csc_matrix((sample[upper], pattern.indices[upper], indptr), pattern.shape)
-    symbolic = rslab.analyze(lower_columns, path="ldlt")
-    return lambda data: _SymmetricRslab(symbolic.factor(data[upper]))
+    kept = np.flatnonzero(pattern.indices >= pattern.rows).astype(np.int32)
+    counts = np.bincount(pattern.rows[kept], minlength=pattern.shape[0])
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return SparsityPattern(indptr, pattern.indices[kept], pattern.shape), kept
 
 
-def _import_rslab():
-    import rslab
+class PositiveDiagonal:
+    """The cheap test that a matrix may be positive definite: it saves an attempt at every saddle point."""
 
-    rslab.set_log_level("error")  # it warns on stderr of what `SolveError` says better
-    return rslab
+    def __init__(self, pattern: SparsityPattern) -> None:
+        self._places = np.flatnonzero(pattern.indices == pattern.rows)
+        self._complete = len(self._places) == pattern.shape[0]
 
+    def __call__(self, data: np.ndarray) -> bool:
+        """Whether all diagonal entries of values (nnz,) are stored and have a positive real part."""
+        return self._complete and bool((data[self._places].real > 0).all())
 
-def rslab_is_installed() -> bool:
-    """Whether the rslab wheel can be imported on this machine."""
-    try:
-        _import_rslab()
-    except ImportError:
-        logging.getLogger(__name__).info("rslab is not installed; solver 'auto' uses SuperLU")
-        return False
-    return True
+    def require(self, data: np.ndarray) -> None:
+        """RuntimeError where the test fails."""
+        if not self(data):
+            raise RuntimeError("a diagonal entry is not positive")

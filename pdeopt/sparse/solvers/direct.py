@@ -9,15 +9,13 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import (
-    Analyze,
-    Factor,
-    analyze_rslab_ldlt,
-    analyze_rslab_lu,
-    analyze_superlu,
-)
+from pdeopt.sparse.solvers.backends import Analyze, Factor
+from pdeopt.sparse.solvers.cholmod import analyze_cholmod
 from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
+from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
+from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symmetric
 
 #: Backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives 1e-16).
 #: Row by row, so that equations in small units are held to it, too; the unknowns share one norm.
@@ -66,7 +64,7 @@ class DirectSolver:
                     _probe(entry, factor)
                 return _checked(entry, factor, rhs, transposed)
             except RuntimeError as error:
-                entry.factors[analyze] = error  # the adjoint solve does not try it again
+                entry.factors[analyze] = RuntimeError(str(error))  # the adjoint solve does not try it again
                 reasons.append(f"{analyze.__name__.removeprefix('analyze_')}: {error}")
         raise report(_unsolvable(entry, reasons))
 
@@ -159,9 +157,15 @@ def _unsolvable(entry: Factored, reasons: list[str]) -> SolveError:
     )
 
 
-SUPERLU = DirectSolver("superlu", (analyze_superlu,), (analyze_superlu,))
-RSLAB = DirectSolver(
-    "rslab",
-    (analyze_rslab_ldlt, analyze_rslab_lu, analyze_superlu),
-    (analyze_rslab_lu, analyze_superlu),
+_SUPERLU_SYMMETRIC = (analyze_superlu_symmetric, analyze_superlu)
+_RSLAB_SYMMETRIC = (analyze_rslab_ldlt, analyze_rslab_lu, *_SUPERLU_SYMMETRIC)
+_RSLAB_GENERAL = (analyze_rslab_lu, analyze_superlu)
+
+SUPERLU = DirectSolver("superlu", _SUPERLU_SYMMETRIC, (analyze_superlu,))
+RSLAB = DirectSolver("rslab", _RSLAB_SYMMETRIC, _RSLAB_GENERAL)
+CHOLMOD = DirectSolver("cholmod", (analyze_cholmod, *_RSLAB_SYMMETRIC), _RSLAB_GENERAL)
+PARDISO = DirectSolver(
+    "pardiso",
+    (analyze_pardiso_symmetric, analyze_pardiso_general, *_RSLAB_SYMMETRIC),
+    (analyze_pardiso_general, *_RSLAB_GENERAL),
 )

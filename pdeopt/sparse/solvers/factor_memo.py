@@ -92,10 +92,10 @@ class Memo:
             try:
                 entry.factors[analyze] = factorize(entry.data)
             except RuntimeError as error:
-                entry.factors[analyze] = error
+                entry.factors[analyze] = RuntimeError(str(error))
         factor = entry.factors[analyze]
         if isinstance(factor, RuntimeError):
-            raise factor
+            raise RuntimeError(str(factor))  # a kept one would keep the frames that it passed, and this entry in them
         return factor, is_new
 
     def _analysis(self, entry: Factored, analyze: Analyze) -> Factorize:

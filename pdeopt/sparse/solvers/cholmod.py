@@ -1,0 +1,95 @@
+"""CHOLMOD's supernodal Cholesky factorization, through cvxopt, whose wheels contain SuiteSparse.
+
+Optional: pip install "pdeopt[cholmod]". cvxopt is under the GPL.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.installed import cholmod_is_installed
+from pdeopt.sparse.solvers.ordering import cholesky_entries
+
+
+class _Cholmod:
+    def __init__(self, analysis: _Analysis, factor) -> None:
+        self._analysis, self._factor = analysis, factor
+        weakref.finalize(self, _give_back, weakref.ref(analysis), factor).atexit = False
+
+    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        from cvxopt import cholmod, matrix
+
+        x = matrix(rhs)
+        cholmod.solve(self._factor, x)
+        return np.ascontiguousarray(x)
+
+    @property
+    def nbytes(self) -> int:
+        return self._analysis.factor_nbytes
+
+
+class _Analysis:
+    """A pattern's symbolic factorizations. A numeric one is written into a symbolic one, so each factor needs its own.
+
+    One of a factor that is no longer used is kept for the next: ordering anew takes half as long as factoring, also
+    where the permutation is given. Only one analysis of all has a spare one.
+    """
+
+    _with_spare: weakref.ref[_Analysis] | None = None
+
+    def __init__(self, pattern: SparsityPattern) -> None:
+        from cvxopt import matrix, spmatrix
+
+        upper, self._kept = upper_triangle(pattern)
+        rows, cols = (matrix(index.astype(np.int64)) for index in (upper.indices, upper.rows))  # of the lower triangle
+        self._matrix = spmatrix(matrix(np.ones(upper.nnz)), rows, cols, pattern.shape)
+        self.factor_nbytes = 10 * cholesky_entries(pattern)  # measured, with the zeros in supernodes
+        self._spare = None
+
+    def factor(self, data: np.ndarray) -> _Cholmod:
+        from cvxopt import cholmod, matrix
+
+        self._matrix.V = matrix(data[self._kept])
+        target, self._spare = self._spare, None
+        factor = target or cholmod.symbolic(self._matrix)
+        try:
+            cholmod.numeric(self._matrix, factor)
+        except ArithmeticError:
+            self.keep(factor)
+            raise RuntimeError("the matrix is not positive definite") from None
+        return _Cholmod(self, factor)
+
+    def keep(self, factor) -> None:
+        """``factor`` as the spare one, in place of that of any other analysis."""
+        other = _Analysis._with_spare() if _Analysis._with_spare else None
+        if other is not None:
+            other._spare = None
+        self._spare, _Analysis._with_spare = factor, weakref.ref(self)
+
+
+def _give_back(analysis: weakref.ref[_Analysis], factor) -> None:
+    alive = analysis()
+    if alive is not None:
+        alive.keep(factor)
+
+
+def analyze_cholmod(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
+    """Cholesky factors of real symmetric positive definite matrices; refuses all others (Hermitian ones, too)."""
+    if not cholmod_is_installed():
+        raise RuntimeError("cvxopt is not installed")
+    may_be_definite = PositiveDiagonal(pattern)
+    analyses: list[_Analysis] = []
+
+    def factorize(data: np.ndarray) -> Factor:
+        if np.iscomplexobj(data):
+            raise RuntimeError("the values are complex")
+        may_be_definite.require(data)
+        if not analyses:
+            analyses.append(_Analysis(pattern))
+        return analyses[0].factor(data)
+
+    return factorize

@@ -1,0 +1,43 @@
+"""Which solver libraries this machine has, and how to get the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.solvers.mkl import pardiso_is_installed
+
+
+def rslab_is_installed() -> bool:
+    """Whether the rslab wheel can be imported; logs where it cannot."""
+    try:
+        import rslab  # noqa: F401
+    except ImportError:
+        logging.getLogger(__name__).info("rslab is not installed; solver 'auto' uses SuperLU")
+        return False
+    return True
+
+
+def cholmod_is_installed() -> bool:
+    """Whether cvxopt's CHOLMOD can be imported."""
+    try:
+        import cvxopt.cholmod  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+#: By the name of a solver: whether its library is there, and what to install.
+_LIBRARIES: dict[str, tuple[Callable[[], bool], str]] = {
+    "rslab": (rslab_is_installed, "pip install rslab"),
+    "cholmod": (cholmod_is_installed, 'pip install "pdeopt[cholmod]" (or: pip install cvxopt)'),
+    "pardiso": (pardiso_is_installed, 'pip install "pdeopt[pardiso]" (or: pip install pypardiso)'),
+}
+
+
+def require_library(solver: str) -> None:
+    """SolveError, with the command to run, where the library of a solver is missing."""
+    is_installed, command = _LIBRARIES.get(solver, (lambda: True, ""))
+    if not is_installed():
+        raise SolveError(f"solver {solver!r} is not installed; run: {command}")

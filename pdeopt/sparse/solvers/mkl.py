@@ -1,0 +1,163 @@
+"""MKL's PARDISO by ctypes: several factorizations of one pattern and matrix type, each freed by itself.
+
+Intel, "oneMKL Developer Reference for C", section "oneMKL PARDISO - Parallel Direct Sparse Solver Interface". The
+indices of ``iparm`` here are those of C, from 0.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from functools import cache
+
+import numpy as np
+
+from pdeopt.sparse.pattern import SparsityPattern
+
+#: Matrix types.
+REAL_DEFINITE, REAL_SYMMETRIC, COMPLEX_SYMMETRIC, REAL_GENERAL, COMPLEX_GENERAL = 2, -2, 6, 11, 13
+ANALYZE, FACTOR, SOLVE, FREE_FACTOR, FREE_ALL = 11, 22, 33, 0, -1
+#: Factors that one instance holds at most; a number, no memory (measured).
+SLOTS = 64
+NOT_DEFINITE = -4
+ERRORS = {
+    -1: "the input is inconsistent",
+    -2: "there is not enough memory",
+    -3: "the reordering failed",
+    NOT_DEFINITE: "a pivot is zero, or the matrix is not positive definite",
+    -7: "the diagonal is singular",
+    -8: "32-bit integers overflow",
+}
+
+
+class PardisoError(RuntimeError):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"PARDISO error {code}: {ERRORS.get(code, 'an internal error')}")
+        self.code = code
+
+
+@cache
+def _routine():
+    """``pardiso`` of the library that pypardiso finds. Raises ImportError or OSError."""
+    import pypardiso
+
+    routine = ctypes.CDLL(pypardiso.ps.libmkl._name).pardiso  # an object of its own: pypardiso types its arguments
+    routine.argtypes, routine.restype = [ctypes.c_void_p] * 16, None
+    return routine
+
+
+def pardiso_is_installed() -> bool:
+    """Whether pypardiso and the library can be loaded on this machine."""
+    try:
+        _routine()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _parameters(kind: int) -> np.ndarray:
+    """(64,) int32. Measured on saddle points of Stokes' equations and of optimality systems in different units: with
+    scaling and matching no pivot is perturbed, without them up to a sixth of all.
+    """
+    iparm = np.zeros(64, np.int32)
+    iparm[0] = 1  # the values are given
+    iparm[1] = 2  # nested dissection by METIS
+    iparm[9] = 13  # a pivot below 10^-13 of the matrix is perturbed
+    iparm[10] = iparm[12] = kind != REAL_DEFINITE  # scaling and weighted matching, for the values of the analysis
+    iparm[17] = -1  # report the number of entries of the factors
+    iparm[20] = 1  # Bunch–Kaufman pivots
+    iparm[34] = 1  # indices from zero
+    return iparm
+
+
+class _Instance:
+    """One ``pt``: the raw calls. ``data`` is an array (nnz,) float64 or complex128 in the order of the pattern."""
+
+    def __init__(self, kind: int, pattern: SparsityPattern) -> None:
+        self._call, self._kind, self._pattern = _routine(), kind, pattern
+        self._pt, self._iparm = np.zeros(64, np.int64), _parameters(kind)
+        self._lock = threading.RLock()  # a factor may be freed by any thread
+        self.free_slots = list(range(SLOTS, 0, -1))
+        self._is_open = True
+
+    def run(self, phase: int, data=None, slot: int = 1, rhs=None, x=None, transposed: bool = False) -> tuple[int, int]:
+        """One phase; the numbers of entries of the factors and of perturbed pivots. Raises PardisoError."""
+        columns = 1 if rhs is None else rhs.shape[1]
+        numbers = [SLOTS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
+        maxfct, mnum, kind, step, n, nrhs, silent, error = (ctypes.c_int32(number) for number in numbers)
+        ref, at = ctypes.byref, _address
+        with self._lock:
+            self._iparm[11] = 2 if transposed else 0
+            self._call(
+                *(at(self._pt), ref(maxfct), ref(mnum), ref(kind), ref(step), ref(n), at(data)),
+                *(at(self._pattern.indptr), at(self._pattern.indices), None, ref(nrhs), at(self._iparm), ref(silent)),
+                *(at(rhs), at(x), ref(error)),
+            )
+            counts = int(self._iparm[17]), int(self._iparm[13])
+        if error.value:
+            raise PardisoError(error.value)
+        return counts
+
+    def free_slot(self, slot: int) -> None:
+        with self._lock:
+            if self._is_open:
+                self.run(FREE_FACTOR, slot=slot)
+                self.free_slots.append(slot)
+
+    def close(self) -> None:
+        """Free everything. Garbage collection may call `free_slot` of a factor after it."""
+        with self._lock:
+            self.run(FREE_ALL)
+            self._is_open = False
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+class Analysis:
+    """A pattern (sorted, with all its diagonal entries) analyzed for one matrix type."""
+
+    def __init__(self, kind: int, pattern: SparsityPattern, sample: np.ndarray) -> None:
+        self._instance = _Instance(kind, pattern)
+        weakref.finalize(self, self._instance.close).atexit = False
+        self._instance.run(ANALYZE, sample)
+
+    @property
+    def is_full(self) -> bool:
+        return not self._instance.free_slots
+
+    def factor(self, data: np.ndarray) -> PardisoFactor:
+        """RuntimeError where it fails; the factors made before stay as they are.
+
+        Also where pivots were perturbed: the factors are then those of another matrix, which hides a singular one.
+        """
+        slot = self._instance.free_slots.pop()
+        try:
+            entries, perturbed = self._instance.run(FACTOR, data, slot)
+            if perturbed:
+                raise RuntimeError(f"{perturbed} pivots are too small")
+        except RuntimeError:
+            self._instance.free_slot(slot)
+            raise
+        return PardisoFactor(self, self._instance, slot, data, entries)
+
+
+class PardisoFactor:
+    """A numeric factorization in one slot, which is free again when this object is gone."""
+
+    def __init__(self, analysis: Analysis, instance: _Instance, slot: int, data: np.ndarray, entries: int) -> None:
+        self._analysis = analysis  # lives as long as its factors
+        self._instance, self._slot, self._data, self._entries = instance, slot, data, entries
+        weakref.finalize(self, instance.free_slot, slot).atexit = False
+
+    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        b = np.asfortranarray(rhs, self._data.dtype)
+        x = np.empty_like(b)
+        self._instance.run(SOLVE, self._data, self._slot, b, x, transposed)
+        return np.ascontiguousarray(x)
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes + self._data.itemsize * self._entries

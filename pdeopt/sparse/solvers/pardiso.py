@@ -1,0 +1,79 @@
+"""Intel MKL's PARDISO: supernodal LLᵀ, LDLᵀ and LU, real and complex.
+
+Optional: pip install "pdeopt[pardiso]". MKL is proprietary, free of charge, for x86-64 only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers import mkl
+from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, upper_triangle
+
+
+class _Analyses:
+    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken."""
+
+    def __init__(self, pattern: SparsityPattern) -> None:
+        self._pattern, self._with_diagonal = _with_diagonal(pattern)
+        self._by_kind: dict[int, list[mkl.Analysis]] = {}
+
+    def factor(self, kind: int, data: np.ndarray) -> mkl.PardisoFactor:
+        values = self._with_diagonal(data)
+        analyses = self._by_kind.setdefault(kind, [])
+        found = next((analysis for analysis in analyses if not analysis.is_full), None)
+        if found is None:
+            found = mkl.Analysis(kind, self._pattern, values)
+            analyses.append(found)
+        return found.factor(values)
+
+
+def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[[np.ndarray], np.ndarray]]:
+    """The pattern with zeros on the diagonal where no entry is stored, and the function that sorts values into it."""
+    n = pattern.shape[0]
+    if np.count_nonzero(pattern.indices == pattern.rows) == n:
+        return pattern, np.ascontiguousarray
+    diagonal = SparsityPattern(np.arange(n + 1, dtype=np.int32), np.arange(n, dtype=np.int32), (n, n))
+    union, place, _ = pattern.union(diagonal)
+
+    def sorted_in(data: np.ndarray) -> np.ndarray:
+        values = np.zeros(union.nnz, data.dtype)
+        values[place] = data
+        return values
+
+    return union, sorted_in
+
+
+def analyze_pardiso_symmetric(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
+    """LLᵀ where the matrix is real and positive definite, LDLᵀ with Bunch–Kaufman pivots of any other symmetric one."""
+    _require_library()
+    upper, kept = upper_triangle(pattern)
+    analyses, may_be_definite = _Analyses(upper), PositiveDiagonal(pattern)
+
+    def factorize(data: np.ndarray) -> Factor:
+        if np.iscomplexobj(data):
+            return analyses.factor(mkl.COMPLEX_SYMMETRIC, data[kept])
+        if may_be_definite(data):
+            try:
+                return analyses.factor(mkl.REAL_DEFINITE, data[kept])
+            except mkl.PardisoError as error:
+                if error.code != mkl.NOT_DEFINITE:
+                    raise
+        return analyses.factor(mkl.REAL_SYMMETRIC, data[kept])
+
+    return factorize
+
+
+def analyze_pardiso_general(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
+    """LU with pivots inside of supernodes, after a weighted matching for the first matrix of the pattern."""
+    _require_library()
+    analyses = _Analyses(pattern)
+    return lambda data: analyses.factor(mkl.COMPLEX_GENERAL if np.iscomplexobj(data) else mkl.REAL_GENERAL, data)
+
+
+def _require_library() -> None:
+    if not mkl.pardiso_is_installed():
+        raise RuntimeError("pypardiso is not installed")
