@@ -114,7 +114,7 @@ def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[Spar
 
 @lru_cache(maxsize=8)
 def _coupling_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap, np.ndarray]:
-    """The pattern of A_FD with its columns sorted, the map to its values from those of A, and what sorts the columns."""
+    """The pattern of A_FD, columns sorted, the map to its values from those of A, and what sorts the columns."""
     prescribed = np.frombuffer(dofs, dtype)
     free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
     block, stored = pattern.submatrix(free, prescribed[order])

@@ -137,7 +137,7 @@ class LinearMap:
 
 
 def materialized(x: Any, index: jax.Array) -> Any:
-    """x, an array or several, computed once and stored, where XLA would evaluate it anew at each use inside a larger loop.
+    """x, one array or several, computed once and stored, where XLA would compute it anew at each use in a larger loop.
 
     ``index`` is an integer ≥ 0 that XLA does not know: a conditional on it ends a fusion. (An optimization barrier
     does not on the CPU: measured, and seen in the compiled program.)
@@ -234,16 +234,12 @@ def _abstract(x: Any, *leaves: Any, structure: Any) -> Any:
 
 def _tangent(primals: Sequence[Any], tangents: Sequence[Any], *, structure: Any) -> tuple[Any, Any]:
     x, *leaves = primals
-    tangent = tangents[0]
-    y = _map_p.bind(x, *leaves, structure=structure)
-    if type(tangent) is ad.Zero:
-        return y, ad.Zero.from_primal_value(y)
-    return y, _map_p.bind(tangent, *leaves, structure=structure)
+    if not all(type(tangent) is ad.Zero for tangent in tangents[1:]):
+        raise NotImplementedError("the weights of a LinearMap are constants; to differentiate in them use a CSRMatrix")
+    return _map_p.bind(x, *leaves, structure=structure), _map_p.bind(tangents[0], *leaves, structure=structure)
 
 
-def _transpose(cotangent: Any, x: Any, *leaves: Any, structure: Any) -> list[Any]:
-    if type(cotangent) is ad.Zero:
-        return [ad.Zero(x.aval), *([None] * len(leaves))]
+def _transpose(cotangent: Any, _: Any, *leaves: Any, structure: Any) -> list[Any]:
     return [jax.tree.unflatten(structure, leaves).T(cotangent), *([None] * len(leaves))]
 
 

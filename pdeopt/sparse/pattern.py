@@ -137,4 +137,5 @@ def _union(first: SparsityPattern, second: SparsityPattern) -> tuple[SparsityPat
     cols = np.concatenate([first.indices, second.indices])
     pattern, place = SparsityPattern.from_entries(rows, cols, first.shape)
     places = place[: first.nnz], place[first.nnz :]
-    return pattern, *(LinearMap.from_entries(p, np.arange(len(p)), (pattern.nnz, len(p))) for p in places)
+    here, there = (LinearMap.from_entries(p, np.arange(len(p)), (pattern.nnz, len(p))) for p in places)
+    return pattern, here, there

@@ -22,6 +22,11 @@ class Factor(Protocol):
         """About how much memory it holds."""
         ...
 
+    @property
+    def smallest_pivot(self) -> float:
+        """The smallest diagonal entry of D in L D Lᵀ of a positive definite matrix; 0 where it is not known."""
+        ...
+
 
 Factorize = Callable[[np.ndarray], Factor]
 """Takes the values (nnz,) in the pattern's order; raises RuntimeError where they are singular."""

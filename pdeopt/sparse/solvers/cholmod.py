@@ -18,6 +18,7 @@ from pdeopt.sparse.solvers.ordering import cholesky_entries
 class _Cholmod:
     def __init__(self, analysis: _Analysis, factor) -> None:
         self._analysis, self._factor = analysis, factor
+        self.smallest_pivot = _smallest_pivot(factor)
         weakref.finalize(self, _give_back, weakref.ref(analysis), factor).atexit = False
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
@@ -69,6 +70,12 @@ class _Analysis:
         if other is not None:
             other._spare = None
         self._spare, _Analysis._with_spare = factor, weakref.ref(self)
+
+
+def _smallest_pivot(factor) -> float:
+    from cvxopt import cholmod
+
+    return float(np.min(cholmod.diag(factor), initial=np.inf)) ** 2
 
 
 def _give_back(analysis: weakref.ref[_Analysis], factor) -> None:

@@ -47,6 +47,16 @@ def _routine():
     return routine
 
 
+@cache
+def _diagonal_routine():
+    """``pardiso_getdiag`` of the same library."""
+    import pypardiso
+
+    routine = ctypes.CDLL(pypardiso.ps.libmkl._name).pardiso_getdiag
+    routine.argtypes, routine.restype = [ctypes.c_void_p] * 5, None
+    return routine
+
+
 def pardiso_is_installed() -> bool:
     """Whether pypardiso and the library can be loaded on this machine."""
     try:
@@ -68,6 +78,7 @@ def _parameters(kind: int) -> np.ndarray:
     iparm[17] = -1  # report the number of entries of the factors
     iparm[20] = 1  # Bunch–Kaufman pivots
     iparm[34] = 1  # indices from zero
+    iparm[55] = kind == REAL_DEFINITE  # the pivots can be asked for
     return iparm
 
 
@@ -99,6 +110,17 @@ class _Instance:
             raise PardisoError(error.value)
         return counts
 
+    def pivots(self, slot: int) -> np.ndarray:
+        """(n,), the diagonal of D in L D Lᵀ of a real positive definite matrix."""
+        pivots, diagonal = np.zeros((2, self._pattern.shape[0]))
+        which, error = ctypes.c_int32(slot), ctypes.c_int32(0)
+        with self._lock:
+            arrays = (_address(array) for array in (self._pt, pivots, diagonal))
+            _diagonal_routine()(*arrays, ctypes.byref(which), ctypes.byref(error))
+        if error.value:
+            raise PardisoError(error.value)
+        return pivots
+
     def free_slot(self, slot: int) -> None:
         with self._lock:
             if self._is_open:
@@ -120,7 +142,7 @@ class Analysis:
     """A pattern (sorted, with all its diagonal entries) analyzed for one matrix type."""
 
     def __init__(self, kind: int, pattern: SparsityPattern, sample: np.ndarray) -> None:
-        self._instance = _Instance(kind, pattern)
+        self._instance, self._kind = _Instance(kind, pattern), kind
         weakref.finalize(self, self._instance.close).atexit = False
         self._instance.run(ANALYZE, sample)
 
@@ -143,6 +165,10 @@ class Analysis:
             raise
         return PardisoFactor(self, self._instance, slot, data, entries)
 
+    def smallest_pivot(self, slot: int) -> float:
+        """0 where the matrix type does not tell."""
+        return float(self._instance.pivots(slot).min(initial=np.inf)) if self._kind == REAL_DEFINITE else 0.0
+
 
 class PardisoFactor:
     """A numeric factorization in one slot, which is free again when this object is gone."""
@@ -150,6 +176,7 @@ class PardisoFactor:
     def __init__(self, analysis: Analysis, instance: _Instance, slot: int, data: np.ndarray, entries: int) -> None:
         self._analysis = analysis  # lives as long as its factors
         self._instance, self._slot, self._data, self._entries = instance, slot, data, entries
+        self.smallest_pivot = analysis.smallest_pivot(slot)
         weakref.finalize(self, instance.free_slot, slot).atexit = False
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:

@@ -36,12 +36,12 @@ def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[
     n = pattern.shape[0]
     if np.count_nonzero(pattern.indices == pattern.rows) == n:
         return pattern, np.ascontiguousarray
-    diagonal = SparsityPattern(np.arange(n + 1, dtype=np.int32), np.arange(n, dtype=np.int32), (n, n))
-    union, place, _ = pattern.union(diagonal)
+    rows, cols = (np.append(entries, np.arange(n)) for entries in (pattern.rows, pattern.indices))
+    union, place = SparsityPattern.from_entries(rows, cols, pattern.shape)
 
     def sorted_in(data: np.ndarray) -> np.ndarray:
         values = np.zeros(union.nnz, data.dtype)
-        values[place] = data
+        values[place[: len(data)]] = data
         return values
 
     return union, sorted_in

@@ -10,6 +10,8 @@ from pdeopt.sparse.solvers.backends import Factorize, upper_triangle
 
 
 class _Rslab:
+    smallest_pivot = 0.0
+
     def __init__(self, factor) -> None:
         self._factor = factor
 

@@ -17,6 +17,8 @@ SYMMETRIC_PIVOT_THRESHOLD = 0.01
 
 
 class _SuperLU:
+    smallest_pivot = 0.0  # SciPy would copy the whole factor to tell
+
     def __init__(self, matrix: sp.csc_matrix, **options: Any) -> None:
         self._lu = sla.splu(matrix, **options)
 
