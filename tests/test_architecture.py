@@ -26,6 +26,7 @@ ROOMS = {
 LIBRARIES = {
     "skfem": ("fem/", "eit/tank", "run/"),
     "rslab": ("sparse/solvers/",),
+    "pyamg": ("sparse/solvers/",),
     "scipy.sparse.linalg": ("sparse/solvers/",),
     "scipy.optimize": ("optimize/",),
     "matplotlib": ("run/",),
@@ -149,7 +150,7 @@ HEAVY = ["matplotlib", "meshio", "rich"]
     ("module", "unwanted"),
     [
         ("pdeopt", [*HEAVY, "jax", "skfem", "scipy"]),
-        ("pdeopt.sparse", [*HEAVY, "skfem", "scipy.optimize"]),
+        ("pdeopt.sparse", [*HEAVY, "skfem", "scipy.optimize", "pyamg"]),
         ("pdeopt.inverse", [*HEAVY, "scipy.optimize"]),
         ("pdeopt.optimize", [*HEAVY, "jax", "skfem", "pdeopt.sparse"]),
         ("pdeopt.verify", [*HEAVY, "jax", "skfem", "pdeopt.sparse", "scipy"]),

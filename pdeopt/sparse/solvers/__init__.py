@@ -11,10 +11,31 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import rslab_is_installed
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
+from pdeopt.sparse.solvers.krylov import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
+from pdeopt.sparse.solvers.krylov_solver import set_up_memo
+from pdeopt.sparse.solvers.multigrid import AMG
+from pdeopt.sparse.solvers.preconditioners import ILU, Applied, Jacobi, Preconditioner
 
-__all__ = ["DirectSolver", "Solver", "Work", "clear_memo", "resolve_solver", "solver_names", "work"]
+__all__ = [
+    "AMG",
+    "CG",
+    "GMRES",
+    "ILU",
+    "MINRES",
+    "Applied",
+    "BiCGSTAB",
+    "DirectSolver",
+    "Jacobi",
+    "Preconditioner",
+    "Solver",
+    "Work",
+    "clear_memo",
+    "resolve_solver",
+    "solver_names",
+    "work",
+]
 
-_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU}
+_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, **KRYLOV_BY_NAME}
 
 
 class Solver(Protocol):
@@ -47,5 +68,9 @@ def resolve_solver(solver: str | Solver) -> Solver:
 
 
 def clear_memo() -> None:
-    """Forget all analyses and factorizations, and free their memory; no result changes."""
+    """Forget all analyses, factorizations and set-ups, and free their memory.
+
+    No result of a direct solver changes, and none of an iterative one by more than its tolerance.
+    """
     memo.clear()
+    set_up_memo.clear()

@@ -47,7 +47,7 @@ class DirectSolver:
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host. Raises SolveError."""
         with memo.lock:
-            _check_finite(data, rhs)
+            check_finite(data, rhs)
             if not rhs.size:
                 return rhs.copy()
             entry = memo.lookup(pattern, data)
@@ -137,7 +137,7 @@ def _largest_quotient(large: np.ndarray, small: np.ndarray) -> float:
     return float((large[small > 0] / small[small > 0]).max(initial=0))
 
 
-def _check_finite(data: np.ndarray, rhs: np.ndarray) -> None:
+def check_finite(data: np.ndarray, rhs: np.ndarray) -> None:
     for name, values in (("A", data), ("b", rhs)):
         if not np.isfinite(values).all():
             bad = np.flatnonzero(~np.isfinite(values))
