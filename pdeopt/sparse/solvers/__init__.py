@@ -12,7 +12,7 @@ from pdeopt.sparse.solvers.backends import rslab_is_installed
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.krylov import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
-from pdeopt.sparse.solvers.krylov_solver import set_up_memo
+from pdeopt.sparse.solvers.krylov_solver import memo as krylov_memo
 from pdeopt.sparse.solvers.multigrid import AMG
 from pdeopt.sparse.solvers.preconditioners import ILU, Applied, Jacobi, Preconditioner
 
@@ -73,4 +73,4 @@ def clear_memo() -> None:
     No result of a direct solver changes, and none of an iterative one by more than its tolerance.
     """
     memo.clear()
-    set_up_memo.clear()
+    krylov_memo.clear()

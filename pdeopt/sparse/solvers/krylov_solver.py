@@ -18,7 +18,7 @@ from pdeopt.sparse.solvers.krylov_progress import Progress
 from pdeopt.sparse.solvers.preconditioners import DIRECT, Jacobi, Preconditioner
 from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo, digest
 
-set_up_memo = SetUpMemo()
+memo = SetUpMemo()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class KrylovSolver:
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host, column by column. Raises SolveError."""
-        with set_up_memo.lock:
+        with memo.lock:
             check_finite(data, rhs)
             if not rhs.size:
                 return rhs.copy()
@@ -130,18 +130,23 @@ class _Use:
         self.key: Hashable = (pattern, solver, data.dtype.str)
         self.values = digest(data)
         self.most_iterations = 0  # of a column, with the present set-up
-        known = set_up_memo.serving(self.key, self.values)
-        if known is None:
-            solver.method.refuse(pattern, data)
-            latest = set_up_memo.latest(self.key)
-        self.limit = solver.max_iterations
+        self.set_up, self.limit = self._choose(pattern, data)
+
+    def _choose(self, pattern: SparsityPattern, data: np.ndarray) -> tuple[SetUp, int]:
+        """A set-up, and how many iterations it may take for a right-hand side."""
+        most = self.solver.max_iterations
+        known = memo.serving(self.key, self.values)
         if known is not None:
-            self.set_up = known
-        elif latest is not None:
-            self.set_up = latest
-            self.limit = latest.allowance(solver.max_iterations)
-        else:
-            self.renew()
+            return known, most
+        self.solver.method.refuse(pattern, data)
+        latest = memo.latest(self.key)
+        return (self._new(), most) if latest is None else (latest, latest.allowance(most))
+
+    def _new(self) -> SetUp:
+        work.set_ups += 1
+        set_up = SetUp(self.key, self.values, self.solver.preconditioner.set_up(self.matrix))
+        memo.add(set_up)
+        return set_up
 
     @property
     def is_old(self) -> bool:
@@ -149,10 +154,7 @@ class _Use:
         return self.set_up.values != self.values
 
     def renew(self) -> None:
-        work.set_ups += 1
-        self.set_up = SetUp(self.key, self.values, self.solver.preconditioner.set_up(self.matrix))
-        set_up_memo.add(self.set_up)
-        self.limit, self.most_iterations = self.solver.max_iterations, 0
+        self.set_up, self.limit, self.most_iterations = self._new(), self.solver.max_iterations, 0
 
     def advance(self, progress: Progress) -> None:
         iterations = progress.advance(self.solver.run, self._precondition, self.limit)

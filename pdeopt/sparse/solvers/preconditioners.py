@@ -11,7 +11,6 @@ import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError, report
 
-
 #: What always remains to be tried.
 DIRECT = "or a direct solver: --solver rslab or superlu"
 
