@@ -28,6 +28,7 @@ from pdeopt.sparse import (
 )
 from pdeopt.sparse.solvers import krylov_solver
 from pdeopt.sparse.solvers.krylov import KRYLOV_BY_NAME
+from pdeopt.sparse.solvers.krylov_progress import Progress
 from pdeopt.verify import adjoint_identity, taylor_test
 
 N = 7
@@ -284,6 +285,20 @@ def test_the_true_residual_is_below_the_tolerance_and_not_far_below(name, rtol):
     assert 1e-4 * rtol < np.linalg.norm(b - S @ x) / np.linalg.norm(b) <= 1.001 * rtol
 
 
+def test_a_method_that_stops_short_of_the_residual_starts_again_and_one_that_makes_it_worse_is_ignored():
+    progress = Progress(sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
+    corrections = iter([1 - 2e-3, 1.0])
+    spent = progress.advance(lambda equation, limit: (next(corrections) * equation.b, 4), lambda r: r, 100)
+    assert (spent, progress.iterations, progress.is_done) == (8, 8, True)
+    np.testing.assert_allclose(progress.x, [1, 0], atol=1e-15)
+    progress = Progress(sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
+    for wrong in (-1.0, np.nan, np.inf):
+        progress.advance(lambda equation, limit, wrong=wrong: (wrong * equation.b, 4), lambda r: r, 100)
+        np.testing.assert_array_equal(progress.x, 0)
+        assert progress.size == 1
+        assert progress.reason == "the residual stagnates"
+
+
 @pytest.mark.parametrize("size", [1e-300, 1e-150, 1e150, 1e300])
 @pytest.mark.parametrize("name", ["cg+jacobi", "minres+jacobi", "gmres+ilu", "bicgstab+ilu"])
 def test_tiny_and_huge_right_hand_sides_are_solved_as_well(name, size):
@@ -406,6 +421,22 @@ def test_the_adjoint_solve_takes_as_many_iterations_and_no_set_up(name, velocity
     assert abs(primal.iterations - adjoint.iterations) <= (1 if name.startswith("gmres") else 2)
 
 
+def test_the_adjoint_solve_of_a_symmetric_matrix_needs_no_transposed_hierarchy():
+    clear_memo()
+    for transposed in (False, True):
+        solve(advection(20, 0.0), resolve_solver("cg+amg"), transposed=transposed)
+    (set_up,) = krylov_solver.memo._set_ups
+    assert "_transposed" not in vars(set_up.applied)
+
+
+def test_the_adjoint_solve_of_a_hermitian_matrix_takes_the_conjugate_preconditioner():
+    skew = sp.kron(sp.eye(20), sp.diags([np.full(19, 0.9), np.full(19, -0.9)], [1, -1]))
+    S = (advection(20, 0.0) + 1j * skew + sp.eye(400)).tocsr()
+    clear_memo()
+    primal, adjoint = (counted(solve, S, CG(preconditioner=AMG()), 0, transposed) for transposed in (False, True))
+    assert abs(primal.iterations - adjoint.iterations) <= 1
+
+
 def test_value_gradient_and_hessian_product_share_one_set_up():
     A = CSRMatrix.from_scipy(advection(16))
     b = jnp.ones(A.shape[0])
@@ -465,6 +496,22 @@ def test_the_iterations_done_with_an_old_set_up_are_limited_by_the_rule():
     assert set_up.iterations == first
     assert set_up.allowance(1000) == int(1.5 * first) + 3
     assert set_up.allowance(5) == 5
+
+
+def test_values_that_an_old_set_up_served_once_are_not_judged_again():
+    """Neither an adjoint solve nor another right-hand side replaces it by needing more iterations."""
+    S = sp.csr_matrix(laplacian(50))
+    A, solver = CSRMatrix.from_scipy(S), CG(preconditioner=Jacobi())
+    eigenvector = np.sin(np.pi * np.arange(1, 51) / 51)[:, None]
+    hard = np.random.default_rng(0).standard_normal((50, 1))
+    clear_memo()
+    for factor in (1, 2):
+        solver.solve(A.pattern, factor * np.asarray(A.data), eigenvector, False)
+    (set_up,) = krylov_solver.memo._set_ups
+    for transposed in (True, False):
+        done = counted(solver.solve, A.pattern, 2 * np.asarray(A.data), hard, transposed)
+        assert done.iterations > set_up.allowance(1000)
+        assert done.set_ups == 0
 
 
 def test_a_solve_that_an_old_set_up_fails_is_not_given_up_before_a_new_one():
