@@ -29,6 +29,7 @@ from pdeopt.sparse import (
 from pdeopt.sparse.solvers import krylov_solver
 from pdeopt.sparse.solvers.krylov import KRYLOV_BY_NAME
 from pdeopt.sparse.solvers.krylov_progress import Progress
+from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo
 from pdeopt.verify import adjoint_identity, taylor_test
 
 N = 7
@@ -437,6 +438,12 @@ def test_the_adjoint_solve_of_a_hermitian_matrix_takes_the_conjugate_preconditio
     assert abs(primal.iterations - adjoint.iterations) <= 1
 
 
+def test_an_iteration_of_bicgstab_takes_two_products():
+    S = advection(32, 0.0)
+    stabilized, minimal = (counted(solve, S, resolve_solver(name)).iterations for name in ("bicgstab+ilu", "gmres+ilu"))
+    assert stabilized < minimal < 2 * stabilized
+
+
 def test_value_gradient_and_hessian_product_share_one_set_up():
     A = CSRMatrix.from_scipy(advection(16))
     b = jnp.ones(A.shape[0])
@@ -586,6 +593,21 @@ def test_the_memo_is_bounded_and_forgets_the_least_recently_used():
     assert counted(solve, patterns[3], GMRES(preconditioner=ILU())).set_ups == 1
     clear_memo()
     assert not krylov_solver.memo._set_ups
+
+
+def test_a_new_set_up_takes_the_place_of_the_one_that_served_its_values():
+    memo = SetUpMemo()
+    first, second = SetUp("key", b"a", Jacobi()), SetUp("key", b"b", Jacobi())
+    memo.add(first)
+    first.serve(b"a", 5)
+    first.serve(b"b", 5)
+    memo.add(second)
+    second.serve(b"b", 5)
+    assert memo.serving("key", b"a") is first  # and so the one that was used last
+    assert memo.latest("key") is first
+    assert memo.serving("key", b"b") is second
+    assert memo.serving("key", b"c") is None
+    assert memo.latest("other key") is None
 
 
 def test_forgetting_changes_results_within_the_tolerance_only():

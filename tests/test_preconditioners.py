@@ -118,6 +118,15 @@ def test_set_ups_do_not_depend_on_random_numbers(preconditioner):
     np.testing.assert_array_equal(preconditioner.set_up(matrix).apply(r), first)
 
 
+@pytest.mark.parametrize("preconditioner", REAL.values(), ids=REAL.keys())
+def test_set_ups_keep_no_reference_to_the_values(preconditioner):
+    matrix, r = advection(), random(advection(), 0)
+    applied = preconditioner.set_up(matrix)
+    first = applied.apply(r)
+    matrix.data *= 2
+    np.testing.assert_array_equal(applied.apply(r), first)
+
+
 def test_jacobi_takes_absolute_values_where_asked_and_ones_for_zeros():
     matrix = sp.csr_matrix(np.diag([2.0, -4.0, 0.0]))
     np.testing.assert_array_equal(Jacobi().set_up(matrix).apply(np.ones(3)), [0.5, -0.25, 1])
