@@ -27,6 +27,7 @@ LIBRARIES = {
     "skfem": ("fem/", "eit/tank", "run/"),
     "rslab": ("sparse/solvers/",),
     "cvxopt": ("sparse/solvers/",),
+    "pyamg": ("sparse/solvers/",),
     "pypardiso": ("sparse/solvers/",),
     "scipy.sparse.linalg": ("sparse/solvers/",),
     "scipy.optimize": ("optimize/",),
@@ -151,7 +152,7 @@ HEAVY = ["matplotlib", "meshio", "rich"]
     ("module", "unwanted"),
     [
         ("pdeopt", [*HEAVY, "jax", "skfem", "scipy"]),
-        ("pdeopt.sparse", [*HEAVY, "skfem", "scipy.optimize"]),
+        ("pdeopt.sparse", [*HEAVY, "skfem", "scipy.optimize", "pyamg"]),
         ("pdeopt.inverse", [*HEAVY, "scipy.optimize"]),
         ("pdeopt.optimize", [*HEAVY, "jax", "skfem", "pdeopt.sparse"]),
         ("pdeopt.verify", [*HEAVY, "jax", "skfem", "pdeopt.sparse", "scipy"]),

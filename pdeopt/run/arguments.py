@@ -141,8 +141,8 @@ def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Pa
 
 def _add_problem(parser: Parser) -> None:
     parser.add_argument("problem", metavar="PROBLEM", help="a name that 'pdeopt list' shows, or the path of a .py file")
-    names = "auto, rslab, superlu, cholmod, pardiso"
-    parser.add_argument("--solver", metavar="NAME", help=f"linear solver: {names} (default: the problem's)")
+    named = "linear solver: auto, rslab, superlu, cholmod, pardiso, cg+amg, gmres+ilu, … (default: the problem's)"
+    parser.add_argument("--solver", metavar="NAME", help=named)
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     parser.epilog = "'--help' after PROBLEM lists that problem's options."
 

@@ -14,12 +14,38 @@ from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_deriva
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solve import linear_solve
-from pdeopt.sparse.solvers import DirectSolver, Solver, Work, clear_memo, resolve_solver, solver_names, work
+from pdeopt.sparse.solvers import (
+    AMG,
+    CG,
+    GMRES,
+    ILU,
+    MINRES,
+    Applied,
+    BiCGSTAB,
+    DirectSolver,
+    Jacobi,
+    Preconditioner,
+    Solver,
+    Work,
+    clear_memo,
+    resolve_solver,
+    solver_names,
+    work,
+)
 
 __all__ = [
+    "AMG",
+    "CG",
+    "GMRES",
+    "ILU",
+    "MINRES",
+    "Applied",
+    "BiCGSTAB",
     "CSRMatrix",
     "DirectSolver",
+    "Jacobi",
     "LinearMap",
+    "Preconditioner",
     "SolveError",
     "Solver",
     "SparsityPattern",

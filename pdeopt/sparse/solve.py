@@ -21,7 +21,8 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
     Args:
         A: square, real or complex, `float64` or `complex128`.
         b: (n,), or (n, k) for k right-hand sides that share the factorization.
-        solver: a name ("auto", "rslab", "superlu", "cholmod", "pardiso") or a solver object.
+        solver: a name of `solver_names` ("auto", "rslab", "pardiso", "cg+amg", …) or a solver object, as
+            ``CG(rtol=1e-8, preconditioner=AMG())``.
 
     Returns:
         x of the shape of b.

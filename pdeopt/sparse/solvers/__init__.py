@@ -11,10 +11,32 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.installed import require_library, rslab_is_installed
+from pdeopt.sparse.solvers.krylov import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
+from pdeopt.sparse.solvers.krylov_solver import memo as krylov_memo
+from pdeopt.sparse.solvers.multigrid import AMG
+from pdeopt.sparse.solvers.preconditioners import ILU, Applied, Jacobi, Preconditioner
 
-__all__ = ["DirectSolver", "Solver", "Work", "clear_memo", "resolve_solver", "solver_names", "work"]
+__all__ = [
+    "AMG",
+    "CG",
+    "GMRES",
+    "ILU",
+    "MINRES",
+    "Applied",
+    "BiCGSTAB",
+    "DirectSolver",
+    "Jacobi",
+    "Preconditioner",
+    "Solver",
+    "Work",
+    "clear_memo",
+    "resolve_solver",
+    "solver_names",
+    "work",
+]
 
-_BY_NAME: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHOLMOD, "pardiso": PARDISO}
+_DIRECT: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHOLMOD, "pardiso": PARDISO}
+_BY_NAME: dict[str, Solver] = {**_DIRECT, **KRYLOV_BY_NAME}
 
 
 class Solver(Protocol):
@@ -46,5 +68,9 @@ def resolve_solver(solver: str | Solver) -> Solver:
 
 
 def clear_memo() -> None:
-    """Forget all analyses and factorizations, and free their memory; no result changes."""
+    """Forget all analyses, factorizations and set-ups, and free their memory.
+
+    No result of a direct solver changes, and none of an iterative one by more than its tolerance.
+    """
     memo.clear()
+    krylov_memo.clear()

@@ -13,12 +13,15 @@ class Work:
         analyses: symbolic analyses, one per pattern and backend.
         factorizations: numeric factorizations.
         solves: solves with A. adjoint_solves: solves with Aᵀ.
+        iterations: of Krylov methods, with A and Aᵀ. set_ups: of their preconditioners.
     """
 
     analyses: int = 0
     factorizations: int = 0
     solves: int = 0
     adjoint_solves: int = 0
+    iterations: int = 0
+    set_ups: int = 0
 
     def copy(self) -> Work:
         return Work(**asdict(self))

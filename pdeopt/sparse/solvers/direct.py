@@ -22,8 +22,8 @@ from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symme
 ACCEPTED_BACKWARD_ERROR = 1e-12
 #: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
 SINGULAR_GROWTH = 1e14
-#: A matrix whose pivots are all larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ its
-#: eigenvalue and k the last of its unknowns to be eliminated. The k-th pivot is at most λ ‖v‖² / v_k²: of a singular
+#: A matrix whose pivots are all larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ
+#: its eigenvalue and k the last of its unknowns to be eliminated. The k-th pivot is at most λ ‖v‖² / v_k²: of a singular
 #: matrix about 1e-16 n times the row sum where v is as large at k as elsewhere. Regular elliptic problems have 0.1.)
 LARGE_PIVOT = 1e-6
 #: Below this the cheap bound of that quotient is enough.
@@ -49,12 +49,12 @@ class DirectSolver:
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host. Raises SolveError."""
         with memo.lock:
-            _check_finite("b", rhs)
+            check_finite("b", rhs)
             if not rhs.size:
                 return rhs.copy()
             entry = memo.lookup(pattern, data)
             if not entry.is_finite:
-                _check_finite("A", data)
+                check_finite("A", data)
             if transposed:
                 work.adjoint_solves += 1
             else:
@@ -143,7 +143,8 @@ def _largest_quotient(large: np.ndarray, small: np.ndarray) -> float:
     return float((large[small > 0] / small[small > 0]).max(initial=0))
 
 
-def _check_finite(name: str, values: np.ndarray) -> None:
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Raises SolveError, which names the array, where a value is not finite."""
     if not np.isfinite(values).all():
         bad = np.count_nonzero(~np.isfinite(values))
         raise report(

@@ -31,7 +31,7 @@ class Factored:
     @cached_property
     def column_sums(self) -> np.ndarray:
         """(n,), the row sums of |Aᵀ|."""
-        return self.row_sums if self.is_symmetric else _row_sums(*_transposed(self.pattern, self.data))
+        return self.row_sums if self.is_symmetric else absolute_row_sums(*_transposed(self.pattern, self.data))
 
     @cached_property
     def is_finite(self) -> bool:
@@ -70,8 +70,8 @@ class Memo:
         found = next((entry for entry in reversed(self._factored) if _holds(entry, pattern, data)), None)
         if found is None:
             self._make_room()
-            row_sums = _row_sums(pattern, data)
-            found = Factored(pattern, data.copy(), row_sums, _is_symmetric(pattern, data, row_sums))
+            row_sums = absolute_row_sums(pattern, data)
+            found = Factored(pattern, data.copy(), row_sums, is_symmetric(pattern, data, row_sums))
         else:
             self._factored.remove(found)
         self._factored.append(found)
@@ -121,7 +121,7 @@ def _holds(entry: Factored, pattern: SparsityPattern, data: np.ndarray) -> bool:
     return np.array_equal(entry.data[sample], data[sample]) and np.array_equal(entry.data, data)
 
 
-def _row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
+def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
     magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
     return magnitude @ np.ones(pattern.shape[1])
 
@@ -131,16 +131,17 @@ def _transposed(pattern: SparsityPattern, data: np.ndarray) -> tuple[SparsityPat
     return transposed, data[order]
 
 
-def _is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray) -> bool:
-    """Equal to the transpose up to rounding of the assembly (the order of sums differs between a_ij and a_ji).
+def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray, hermitian: bool = False) -> bool:
+    """Equal to the transpose (``hermitian``: its conjugate) up to rounding of the assembly.
 
-    Each entry is compared with its own row and column, so that a block in small units is not overlooked. Of a large
-    matrix a sample is compared: this only chooses the factorization to try first, and where an asymmetry is missed
-    the residual shows it and LU follows. (1.8 M entries: 12 ms for all, 2 ms for the sample.)
+    The order of sums differs between a_ij and a_ji. Each entry is compared with its own row and column, so that a block
+    in small units is not overlooked. Of a large matrix a sample is compared: where an asymmetry is missed, the residual
+    shows that what was chosen by it does not fit. (1.8 M entries: 12 ms for all, 2 ms for the sample.)
     """
     transposed, order = pattern.transpose()
     if transposed != pattern or not len(data) or not np.isfinite(row_sums).all():
         return False
     sample = slice(None, None, 1 + len(data) // SYMMETRY_SAMPLE)
     size = np.minimum(row_sums[pattern.rows[sample]], row_sums[pattern.indices[sample]])
-    return bool((np.abs(data[sample] - data[order[sample]]) <= 16 * np.finfo(float).eps * size).all())
+    mirrored = data[order[sample]].conj() if hermitian else data[order[sample]]
+    return bool((np.abs(data[sample] - mirrored) <= 16 * np.finfo(float).eps * size).all())

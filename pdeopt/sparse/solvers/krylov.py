@@ -1,0 +1,150 @@
+"""The Krylov solvers by class and by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers import krylov_methods
+from pdeopt.sparse.solvers.factor_memo import absolute_row_sums, is_symmetric
+from pdeopt.sparse.solvers.krylov_methods import Run
+from pdeopt.sparse.solvers.krylov_solver import KrylovSolver, Method, check_count
+from pdeopt.sparse.solvers.multigrid import AMG
+from pdeopt.sparse.solvers.preconditioners import DIRECT, ILU, Jacobi, Preconditioner
+
+
+def _refuse_for_cg(pattern: SparsityPattern, data: np.ndarray) -> None:
+    _refuse_asymmetry("cg", pattern, data)
+    diagonal = sp.csr_matrix((data, pattern.indices, pattern.indptr), pattern.shape).diagonal().real
+    bad = np.flatnonzero(diagonal <= 0)
+    if len(bad):
+        raise report(
+            SolveError(
+                f"cg takes positive definite matrices only; the diagonal is {diagonal[bad[0]]:.1e} in row {bad[0]} "
+                f"({len(bad)} such rows). Take minres for an indefinite matrix, {DIRECT}"
+            )
+        )
+
+
+def _refuse_for_minres(pattern: SparsityPattern, data: np.ndarray) -> None:
+    if np.iscomplexobj(data):
+        raise report(SolveError(f"minres takes real matrices only, not complex ones; take gmres, bicgstab, {DIRECT}"))
+    _refuse_asymmetry("minres", pattern, data)
+
+
+def _refuse_asymmetry(method: str, pattern: SparsityPattern, data: np.ndarray) -> None:
+    if not is_symmetric(pattern, data, absolute_row_sums(pattern, data), hermitian=True):
+        kind = "Hermitian" if np.iscomplexobj(data) else "symmetric"
+        raise report(SolveError(f"{method} takes {kind} matrices only, A is not; take gmres, bicgstab, {DIRECT}"))
+
+
+def _refuse_nothing(pattern: SparsityPattern, data: np.ndarray) -> None:
+    """Any matrix may be tried."""
+
+
+def _refuse_ilu(method: str, preconditioner: Preconditioner) -> None:
+    if isinstance(preconditioner, ILU):
+        raise SolveError(f"{method} needs a symmetric preconditioner, ILU is not; take AMG, Jacobi, or GMRES with ILU")
+
+
+@dataclass(frozen=True)
+class CG(KrylovSolver):
+    """Conjugate gradients, for a symmetric (complex: Hermitian) positive definite A."""
+
+    method = Method(
+        "cg",
+        krylov_methods.cg,
+        _refuse_for_cg,
+        is_symmetric=True,
+        remedy="another preconditioner (cg+amg), minres where the matrix may be indefinite",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_ilu("CG", self.preconditioner)
+
+
+@dataclass(frozen=True)
+class MINRES(KrylovSolver):
+    """Minimal residuals, for a real symmetric A, definite or not; the preconditioner is positive definite."""
+
+    method = Method(
+        "minres",
+        krylov_methods.minres,
+        _refuse_for_minres,
+        is_symmetric=True,
+        remedy="another preconditioner (minres+jacobi), gmres+ilu",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_ilu("MINRES", self.preconditioner)
+        if isinstance(self.preconditioner, Jacobi):
+            object.__setattr__(self, "preconditioner", Jacobi(absolute=True))
+
+
+@dataclass(frozen=True)
+class GMRES(KrylovSolver):
+    """Restarted GMRES, for any A.
+
+    Attributes:
+        restart: directions kept, each of n numbers.
+    """
+
+    restart: int = 50
+
+    method = Method(
+        "gmres",
+        krylov_methods.gmres,
+        _refuse_nothing,
+        is_symmetric=False,
+        remedy="another preconditioner (gmres+ilu, gmres+amg), a larger restart",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("gmres", "restart", self.restart)
+
+    @property
+    def run(self) -> Run:
+        return partial(krylov_methods.gmres, restart=self.restart)
+
+
+@dataclass(frozen=True)
+class BiCGSTAB(KrylovSolver):
+    """BiCGSTAB, for any A: in less memory than GMRES, and less steadily."""
+
+    method = Method(
+        "bicgstab",
+        krylov_methods.bicgstab,
+        _refuse_nothing,
+        is_symmetric=False,
+        remedy="another preconditioner (bicgstab+ilu, bicgstab+amg), gmres",
+    )
+
+
+_MULTIGRID = (AMG(), AMG("ruge-stuben"))
+#: Each method, the preconditioner that its bare name stands for, and all that fit it.
+_COMBINATIONS: tuple[tuple[type[KrylovSolver], Preconditioner, tuple[Preconditioner, ...]], ...] = (
+    (CG, AMG(), (Jacobi(), *_MULTIGRID)),
+    (MINRES, Jacobi(), (Jacobi(), *_MULTIGRID)),
+    (GMRES, ILU(), (Jacobi(), ILU(), *_MULTIGRID)),
+    (BiCGSTAB, ILU(), (Jacobi(), ILU(), *_MULTIGRID)),
+)
+
+
+def _by_name() -> dict[str, KrylovSolver]:
+    """METHOD and METHOD+PRECONDITIONER."""
+    solvers = {}
+    for method, usual, all_that_fit in _COMBINATIONS:
+        solvers[method.method.name] = method(preconditioner=usual)
+        solvers |= {solver.name: solver for solver in (method(preconditioner=p) for p in all_that_fit)}
+    return solvers
+
+
+KRYLOV_BY_NAME = _by_name()

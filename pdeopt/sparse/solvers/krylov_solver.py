@@ -1,0 +1,182 @@
+"""What every Krylov solver does around its method: set-ups, columns, restarts, and an error in place of a wrong x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.counters import work
+from pdeopt.sparse.solvers.direct import check_finite
+from pdeopt.sparse.solvers.krylov_methods import Apply, Run
+from pdeopt.sparse.solvers.krylov_progress import Progress
+from pdeopt.sparse.solvers.preconditioners import DIRECT, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo, digest
+
+memo = SetUpMemo()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A Krylov method.
+
+    Attributes:
+        refuse: raises SolveError for a pattern and values that the method is not for.
+        is_symmetric: for symmetric (Hermitian) matrices and preconditioners only.
+        remedy: what to try where it does not converge.
+    """
+
+    name: str
+    run: Run
+    refuse: Callable[[SparsityPattern, np.ndarray], None]
+    is_symmetric: bool
+    remedy: str
+
+
+@dataclass(frozen=True)
+class KrylovSolver:
+    """A Krylov method with a preconditioner; immutable and hashable.
+
+    ‖b − A x‖₂ ≤ rtol ‖b‖₂ holds for every column, computed from x itself; a method that stops short of it starts again
+    on the remaining residual. Where that does not help either, SolveError says how far it came and what to try.
+
+    A preconditioner is set up once for a pattern. For other values of that pattern it is kept while a solve takes at
+    most 1.5 times + 3 the iterations of the first solve after the set-up; one that needs more goes on with a new set-up
+    for the present values. The adjoint solve uses the transpose of the preconditioner that the last solve with the same
+    values used. Hence results depend on what was solved before, but only within rtol.
+
+    Attributes:
+        rtol: of the residual, relative to the right-hand side.
+        max_iterations: for one right-hand side and one set-up.
+    """
+
+    rtol: float = 1e-10
+    max_iterations: int = 1000
+    preconditioner: Preconditioner = field(default_factory=Jacobi)
+
+    method: ClassVar[Method]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rtol < 1:
+            raise SolveError(f"{self.method.name}: rtol is {self.rtol}; expected a number between 0 and 1, as 1e-10")
+        check_count(self.method.name, "max_iterations", self.max_iterations)
+
+    @property
+    def name(self) -> str:
+        """Method and preconditioner, as for ``--solver``; it does not tell their options."""
+        return f"{self.method.name}+{self.preconditioner.name}"
+
+    @property
+    def run(self) -> Run:
+        return self.method.run
+
+    def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host, column by column. Raises SolveError."""
+        with memo.lock:
+            check_finite("A", data)
+            check_finite("b", rhs)
+            if not rhs.size:
+                return rhs.copy()
+            if transposed:
+                work.adjoint_solves += 1
+            else:
+                work.solves += 1
+            if np.iscomplexobj(data) and not data.imag.any():
+                parts = np.concatenate([rhs.real, rhs.imag], axis=1)
+                real, imaginary = np.split(_solve_block(self, pattern, data.real, parts, transposed), 2, axis=1)
+                return real + 1j * imaginary
+            return _solve_block(self, pattern, data, rhs, transposed)
+
+
+def check_count(method: str, name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise SolveError(f"{method}: {name} is {value!r}; expected a whole number of at least 1")
+
+
+def _solve_block(
+    solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool
+) -> np.ndarray:
+    use = _Use(solver, pattern, np.ascontiguousarray(data), transposed)
+    columns = [_solve_column(solver, use, np.ascontiguousarray(b)) for b in rhs.T]
+    use.set_up.serve(use.values, use.most_iterations)
+    return np.stack(columns, axis=1)
+
+
+def _solve_column(solver: KrylovSolver, use: _Use, b: np.ndarray) -> np.ndarray:
+    scale = np.abs(b).max()  # the squares of a tiny b would vanish
+    if scale == 0:
+        return np.zeros_like(b)
+    progress = Progress(use.operator, b / scale, solver.rtol)
+    use.advance(progress)
+    if not progress.is_done and use.is_old:
+        use.renew()
+        use.advance(progress)
+    if not progress.is_done:
+        raise report(_failure(solver, progress, use.transposed))
+    return progress.x * scale
+
+
+class _Use:
+    """One call's use of a set-up: an old one is on trial while its values were not solved with it before."""
+
+    def __init__(self, solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, transposed: bool) -> None:
+        self.solver, self.transposed = solver, transposed
+        self.matrix = sp.csr_matrix((data, pattern.indices, pattern.indptr), pattern.shape)
+        self.operator = self.matrix.T if transposed else self.matrix
+        self.key: Hashable = (pattern, solver, data.dtype.str)
+        self.values = digest(data)
+        self.most_iterations = 0  # of a column, with the present set-up
+        self.set_up, self.limit = self._choose(pattern, data)
+
+    def _choose(self, pattern: SparsityPattern, data: np.ndarray) -> tuple[SetUp, int]:
+        """A set-up, and how many iterations it may take for a right-hand side."""
+        most = self.solver.max_iterations
+        known = memo.serving(self.key, self.values)
+        if known is not None:
+            return known, most
+        self.solver.method.refuse(pattern, data)
+        latest = memo.latest(self.key)
+        return (self._new(), most) if latest is None else (latest, latest.allowance(most))
+
+    def _new(self) -> SetUp:
+        work.set_ups += 1
+        set_up = SetUp(self.key, self.values, self.solver.preconditioner.set_up(self.matrix))
+        memo.add(set_up)
+        return set_up
+
+    @property
+    def is_old(self) -> bool:
+        """The set-up was made from other values."""
+        return self.set_up.values != self.values
+
+    def renew(self) -> None:
+        self.set_up, self.limit, self.most_iterations = self._new(), self.solver.max_iterations, 0
+
+    def advance(self, progress: Progress) -> None:
+        iterations = progress.advance(self.solver.run, self._precondition, self.limit)
+        self.most_iterations = max(self.most_iterations, iterations)
+
+    @property
+    def _precondition(self) -> Apply:
+        """M, or Mᵀ; they are the same for a real symmetric M, and one of them is already there."""
+        is_symmetric = self.solver.method.is_symmetric and not np.iscomplexobj(self.matrix.data)
+        applied = self.set_up.applied
+        return applied.apply_transposed if self.transposed and not is_symmetric else applied.apply
+
+
+def _failure(solver: KrylovSolver, progress: Progress, transposed: bool) -> SolveError:
+    if progress.is_near_rounding:
+        reason = "rounding allows no smaller one for this matrix; ask for a larger rtol, or see whether A is singular"
+    else:
+        reason = progress.reason or f"max_iterations is {solver.max_iterations}; more may help"
+    n = len(progress.x)
+    return SolveError(
+        f"{solver.name} did not solve the {'transposed ' * transposed}{n} x {n} system: after {progress.iterations} "
+        f"iterations the residual is {progress.size / progress.size_of_b:.1e} of the right-hand side, "
+        f"{solver.rtol:.1e} was asked for ({reason}). Try {solver.method.remedy}, {DIRECT}"
+    )

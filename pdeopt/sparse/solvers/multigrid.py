@@ -1,0 +1,198 @@
+"""Algebraic multigrid: pyamg's hierarchies, and a V-cycle whose transpose is the same V-cycle on transposed levels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.solvers.preconditioners import DIRECT, Applied
+
+KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
+#: Up to this size a level is not coarsened further.
+MAX_COARSE = 100
+#: Up to this size the coarsest system is solved with its pseudo-inverse, beyond it (a stuck coarsening) with LU.
+MAX_DENSE = 500
+#: Of entries relative to the largest, up to which a matrix counts as symmetric in the choice of the restriction.
+SYMMETRIC = 1e-13
+
+CoarseSolve = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class AMG:
+    """One V-cycle of algebraic multigrid with a Gauss–Seidel sweep forward before and backward after each coarse
+    correction, from zero: symmetric (Hermitian) where A is.
+
+    Smoothed aggregation (Vaněk, Mandel and Brezina 1996) takes real and complex matrices, and for a non-symmetric one
+    a restriction of its own (Sala and Tuminaro 2008); Ruge–Stüben (1987) takes real ones only. Both are described in
+    Trottenberg, Oosterlee and Schüller 2001, "Multigrid", appendix A. They are made for elliptic problems; on
+    indefinite matrices they may fail. Equal by content.
+
+    Attributes:
+        kind: "smoothed-aggregation" or "ruge-stuben".
+        near_nullspace: (n, m), columns with A v ≈ 0, as the rigid motions in elasticity; constants where None. Only
+            smoothed aggregation takes it.
+    """
+
+    kind: str = "smoothed-aggregation"
+    near_nullspace: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SolveError(f"AMG: kind is {self.kind!r}; expected {' or '.join(map(repr, KINDS))}")
+        if self.near_nullspace is not None:
+            modes = _checked_modes(self.near_nullspace)
+            if self.kind == "ruge-stuben":
+                raise SolveError("AMG: ruge-stuben takes no near_nullspace; use kind='smoothed-aggregation'")
+            object.__setattr__(self, "near_nullspace", modes)
+
+    @property
+    def name(self) -> str:
+        return KINDS[self.kind]
+
+    @cached_property
+    def _content(self) -> tuple:
+        modes = self.near_nullspace
+        return (self.kind, None if modes is None else (modes.shape, modes.dtype.str, modes.tobytes()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AMG) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        """The hierarchy for ``matrix``; SolveError where there is none, and for a near_nullspace of a wrong size."""
+        self._check_fits(matrix)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # of pyamg, about what is checked here
+                return self._hierarchy(sp.csr_array(matrix, copy=True))
+        except Exception as error:  # the library fails in many ways on matrices that are not elliptic
+            raise report(_no_hierarchy(matrix, self.name, error)) from error
+
+    def _check_fits(self, matrix: sp.csr_matrix) -> None:
+        n, modes = matrix.shape[0], self.near_nullspace
+        if modes is not None and len(modes) != n:
+            raise report(SolveError(f"AMG: near_nullspace has {len(modes)} rows, but the matrix is {n} x {n}"))
+        if modes is not None and np.iscomplexobj(modes) and not np.iscomplexobj(matrix.data):
+            raise report(SolveError("AMG: near_nullspace is complex, but the matrix is real"))
+        if self.kind == "ruge-stuben" and np.iscomplexobj(matrix.data):
+            raise report(
+                SolveError("ruge-stuben takes real matrices only, this one is complex; use amg (smoothed aggregation)")
+            )
+
+    def _hierarchy(self, matrix: sp.csr_array) -> Applied:
+        levels = self._pyamg_levels(matrix)
+        coarsest = sp.csr_array(levels[-1].A)
+        if not all(np.isfinite(level.A.data).all() for level in levels):
+            raise ArithmeticError("its coarse matrices are not finite")
+        kept = tuple(Level(*map(sp.csr_array, (level.A, level.P, level.R))) for level in levels[:-1])
+        return Hierarchy(kept, *_coarse_solves(coarsest))
+
+    def _pyamg_levels(self, matrix: sp.csr_array) -> list:
+        import pyamg
+
+        none = {"presmoother": None, "postsmoother": None, "max_coarse": MAX_COARSE}
+        if self.kind == "ruge-stuben":
+            return pyamg.ruge_stuben_solver(matrix, **none).levels
+        return pyamg.smoothed_aggregation_solver(
+            matrix,
+            B=None if self.near_nullspace is None else self.near_nullspace.astype(matrix.dtype),
+            symmetry=_symmetry(matrix),
+            smooth=("jacobi", {"weighting": "local"}),  # the other weights use random numbers
+            **none,
+        ).levels
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A matrix (n, n), the prolongation (n, m) from the level below, and the restriction (m, n) to it."""
+
+    matrix: sp.csr_array
+    prolongation: sp.csr_array
+    restriction: sp.csr_array
+
+    def transposed(self) -> Level:
+        return Level(self.matrix.T.tocsr(), self.restriction.T.tocsr(), self.prolongation.T.tocsr())
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """Levels, finest first, and how the coarsest system and its transpose are solved."""
+
+    levels: tuple[Level, ...]
+    coarse: CoarseSolve
+    coarse_transposed: CoarseSolve
+
+    def apply(self, r: np.ndarray) -> np.ndarray:
+        return _cycle(self.levels, self.coarse, np.ascontiguousarray(r))
+
+    def apply_transposed(self, r: np.ndarray) -> np.ndarray:
+        """The transpose of the cycle, by the same code.
+
+        With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M,
+
+            I − M A = (I − Z A)(I − Y A)(I − X A),  hence  I − Mᵀ Aᵀ = (I − Xᵀ Aᵀ)(I − Yᵀ Aᵀ)(I − Zᵀ Aᵀ):
+
+        Zᵀ comes first and Xᵀ last. X = (D + L)⁻¹ is a sweep forward and Z = (D + U)⁻¹ one backward, so Zᵀ is a sweep
+        forward with Aᵀ, Xᵀ one backward, and Yᵀ = Rᵀ Cᵀ Pᵀ.
+        """
+        return self._transposed.apply(r)
+
+    @cached_property
+    def _transposed(self) -> Hierarchy:
+        return Hierarchy(tuple(level.transposed() for level in self.levels), self.coarse_transposed, self.coarse)
+
+
+def _cycle(levels: tuple[Level, ...], coarse: CoarseSolve, r: np.ndarray) -> np.ndarray:
+    from pyamg.relaxation.relaxation import gauss_seidel
+
+    if not levels:
+        return coarse(r)
+    level, x = levels[0], np.zeros_like(r)
+    gauss_seidel(level.matrix, x, r, sweep="forward")
+    x += level.prolongation @ _cycle(levels[1:], coarse, level.restriction @ (r - level.matrix @ x))
+    gauss_seidel(level.matrix, x, r, sweep="backward")
+    return x
+
+
+def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
+    if matrix.shape[0] <= MAX_DENSE:
+        inverse = scipy.linalg.pinv(matrix.toarray())
+        return inverse.__matmul__, inverse.T.__matmul__
+    factors = sla.splu(matrix.tocsc())
+    return factors.solve, lambda r: factors.solve(r, "T")
+
+
+def _symmetry(matrix: sp.csr_array) -> str:
+    """Which of pyamg's three kinds a matrix is."""
+    for name, mirrored in (("hermitian", matrix.conj().T), ("symmetric", matrix.T)):
+        if abs(matrix - mirrored).max() <= SYMMETRIC * abs(matrix).max():
+            return name
+    return "nonsymmetric"
+
+
+def _checked_modes(modes: np.ndarray) -> np.ndarray:
+    """A copy that cannot be written to."""
+    modes = np.array(modes)
+    if modes.ndim != 2 or not modes.size or modes.dtype.kind not in "iufc" or not np.isfinite(modes).all():
+        raise SolveError(f"AMG: near_nullspace has shape {modes.shape}; expected (n, m) finite numbers, m modes")
+    modes.flags.writeable = False
+    return modes
+
+
+def _no_hierarchy(matrix: sp.csr_matrix, name: str, error: Exception) -> SolveError:
+    return SolveError(
+        f"{name} finds no multigrid hierarchy for the {matrix.shape[0]} x {matrix.shape[1]} matrix "
+        f"({type(error).__name__}: {error}); multigrid is for elliptic problems. Take another preconditioner (jacobi, "
+        f"ilu), {DIRECT}"
+    )

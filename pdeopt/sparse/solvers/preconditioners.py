@@ -1,0 +1,116 @@
+"""Preconditioners: cheap approximations of A⁻¹, each with its exact transpose for the adjoint solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+
+from pdeopt.sparse.errors import SolveError, report
+
+#: What always remains to be tried.
+DIRECT = "or a direct solver: --solver rslab or superlu"
+
+
+class Applied(Protocol):
+    """A linear map M ≈ A⁻¹, made for the values of one matrix."""
+
+    def apply(self, r: np.ndarray) -> np.ndarray:
+        """M r for r (n,)."""
+        ...
+
+    def apply_transposed(self, r: np.ndarray) -> np.ndarray:
+        """Mᵀ r for r (n,), without conjugation."""
+        ...
+
+
+class Preconditioner(Protocol):
+    """Anything immutable and hashable that makes an approximate inverse."""
+
+    @property
+    def name(self) -> str: ...
+
+    def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        """For ``matrix`` (n, n), real or complex, whose arrays are not kept; raises SolveError where it cannot."""
+        ...
+
+
+@dataclass(frozen=True)
+class Jacobi:
+    """M = D⁻¹ with the diagonal D of A, and 1 in place of zeros (Saad 2003, "Iterative Methods for Sparse Linear
+    Systems", section 10.2).
+
+    Attributes:
+        absolute: take |D|, so that M is positive definite for every A; `MINRES` does this by itself.
+    """
+
+    absolute: bool = False
+
+    @property
+    def name(self) -> str:
+        return "jacobi"
+
+    def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        diagonal = matrix.diagonal()
+        diagonal = np.abs(diagonal) if self.absolute else diagonal
+        return _Diagonal(np.where(diagonal == 0, 1, diagonal))
+
+
+@dataclass(frozen=True, eq=False)
+class _Diagonal:
+    divisor: np.ndarray
+
+    def apply(self, r: np.ndarray) -> np.ndarray:
+        return r / self.divisor
+
+    apply_transposed = apply
+
+
+@dataclass(frozen=True)
+class ILU:
+    """Incomplete LU factors with threshold and pivoting: SuperLU's ILUTP (Li and Shao 2011, "A supernodal approach to
+    incomplete LU factorization with partial pivoting"). M is not symmetric, also where A is.
+
+    Attributes:
+        drop_tolerance: entries below this part of their column are dropped; 0 keeps all.
+        fill_factor: largest number of entries of the factors, relative to those of A.
+    """
+
+    drop_tolerance: float = 1e-4
+    fill_factor: float = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_tolerance < np.inf:
+            raise SolveError(f"ILU: drop_tolerance is {self.drop_tolerance}; expected a number of at least 0")
+        if not 1 <= self.fill_factor < np.inf:
+            raise SolveError(f"ILU: fill_factor is {self.fill_factor}; expected a number of at least 1")
+
+    @property
+    def name(self) -> str:
+        return "ilu"
+
+    def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        try:
+            return _Factors(sla.spilu(matrix.tocsc(), drop_tol=self.drop_tolerance, fill_factor=self.fill_factor))
+        except RuntimeError:
+            raise report(
+                SolveError(
+                    f"the incomplete LU factorization of the {matrix.shape[0]} x {matrix.shape[1]} matrix meets a zero "
+                    "pivot: the matrix is singular, or too much is dropped. Take a smaller drop_tolerance, a larger "
+                    f"fill_factor, another preconditioner (jacobi, amg), {DIRECT}"
+                )
+            ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    factors: sla.SuperLU
+
+    def apply(self, r: np.ndarray) -> np.ndarray:
+        return self.factors.solve(r)
+
+    def apply_transposed(self, r: np.ndarray) -> np.ndarray:
+        return self.factors.solve(r, "T")

@@ -1,0 +1,85 @@
+"""A bounded memory of preconditioners, which serve for other values than their own as long as they serve well."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pdeopt.sparse.solvers.preconditioners import Applied
+
+#: An old set-up may take so many times the iterations of its first solve, and so many more.
+ALLOWED_GROWTH, ALLOWED_MORE = 1.5, 3
+#: A set-up remembers the last so many values that were solved with it.
+REMEMBERED_VALUES = 64
+
+
+@dataclass(eq=False)
+class SetUp:
+    """A preconditioner, and what it was used for.
+
+    Attributes:
+        key: a pattern, a solver and a data type: what must not change.
+        values: digest of the matrix values that it was made from.
+        iterations: of the first solve with it, None before that.
+        served: digests of the values that were solved with it, the last ones last.
+    """
+
+    key: Hashable
+    values: bytes
+    applied: Applied
+    iterations: int | None = None
+    served: list[bytes] = field(default_factory=list)
+
+    def allowance(self, most: int) -> int:
+        """How many iterations it may take for values it was not made from."""
+        return most if self.iterations is None else min(most, int(ALLOWED_GROWTH * self.iterations) + ALLOWED_MORE)
+
+    def serve(self, values: bytes, iterations: int) -> None:
+        """Remember a solve; one of a zero right-hand side, without iterations, tells nothing."""
+        if self.iterations is None and iterations:
+            self.iterations = iterations
+        if values not in self.served:
+            self.served = [*self.served, values][-REMEMBERED_VALUES:]
+
+
+class SetUpMemo:
+    """Set-ups by key; the least recently used goes first."""
+
+    def __init__(self, max_set_ups: int = 4) -> None:
+        self.max_set_ups = max_set_ups
+        self.lock = threading.RLock()
+        self._set_ups: list[SetUp] = []  # most recent last
+
+    def clear(self) -> None:
+        with self.lock:
+            self._set_ups.clear()
+
+    def serving(self, key: Hashable, values: bytes) -> SetUp | None:
+        """The one that these values were solved with last."""
+        return self._use(s for s in reversed(self._set_ups) if s.key == key and values in s.served)
+
+    def latest(self, key: Hashable) -> SetUp | None:
+        """The one that was used last for any values."""
+        return self._use(s for s in reversed(self._set_ups) if s.key == key)
+
+    def add(self, set_up: SetUp) -> None:
+        """In place of those that served its values so far."""
+        for other in self._set_ups:
+            if other.key == set_up.key and set_up.values in other.served:
+                other.served.remove(set_up.values)
+        self._set_ups = [*self._set_ups, set_up][-self.max_set_ups :]
+
+    def _use(self, found) -> SetUp | None:
+        set_up = next(found, None)
+        if set_up is not None:
+            self._set_ups.remove(set_up)
+            self._set_ups.append(set_up)
+        return set_up
+
+
+def digest(values: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
