@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,8 +23,8 @@ from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symme
 ACCEPTED_BACKWARD_ERROR = 1e-12
 #: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
 SINGULAR_GROWTH = 1e14
-#: A matrix whose pivots are all larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ
-#: its eigenvalue and k the last of its unknowns to be eliminated. The k-th pivot is at most λ ‖v‖² / v_k²: of a singular
+#: A matrix with all pivots larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ
+#: its eigenvalue and k the last of its unknowns to be eliminated. The k-th pivot is ≤ λ ‖v‖² / v_k²: of a singular
 #: matrix about 1e-16 n times the row sum where v is as large at k as elsewhere. Regular elliptic problems have 0.1.)
 LARGE_PIVOT = 1e-6
 #: Below this the cheap bound of that quotient is enough.
@@ -93,9 +94,21 @@ def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool)
 
 
 def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
-    with np.errstate(over="ignore"):  # of a matrix with entries near the largest number
-        scale = np.outer(norms, np.abs(x).max(0, initial=0)) + np.abs(rhs)
+    """Or its upper bound max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖) where that is small enough."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # near the largest number; zero norms
+        size = _largest(x)
+        bound = (_largest(residual) / (norms.min() * size)).max(initial=0)
+        if bound <= ACCEPTED_BACKWARD_ERROR:
+            return float(bound)
+        scale = np.outer(norms, size) + np.abs(rhs)
     return float((np.abs(residual) / np.where(scale == 0, 1, scale)).max(initial=0))
+
+
+def _largest(columns: np.ndarray) -> np.ndarray:
+    """(k,), the largest magnitude in each column of (n, k)."""
+    if np.iscomplexobj(columns):
+        return np.abs(columns).max(0, initial=0)
+    return np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
 
 
 def _probe(entry: Factored, factor: Factor) -> None:
@@ -108,11 +121,16 @@ def _probe(entry: Factored, factor: Factor) -> None:
     if factor.smallest_pivot > LARGE_PIVOT * entry.row_sums.max(initial=0):
         return
     scale = entry.row_sums[:, None]
-    rhs = scale * np.random.default_rng(0).standard_normal((len(scale), 1)).astype(entry.data.dtype)
+    rhs = scale * _random_vector(len(scale)).astype(entry.data.dtype)
     x = factor.solve(rhs, False)
     if _growth(entry, x, rhs, False) > SUSPICIOUS_GROWTH:
         rhs = scale * (x / np.abs(x).max(initial=0))
         _refuse_growth(entry, factor.solve(rhs, False), rhs, False)
+
+
+@lru_cache(maxsize=4)
+def _random_vector(n: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, 1))
 
 
 def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> None:
@@ -130,8 +148,8 @@ def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -
     """
     norms = (entry.column_sums if transposed else entry.row_sums)[:, None]
     norms = np.where(norms == 0, 1, norms)
-    small = (np.abs(rhs) / norms).max(0, initial=0)
-    bound = _largest_quotient(np.abs(x).max(0, initial=0), small)
+    small = _largest(rhs / norms)
+    bound = _largest_quotient(_largest(x), small)
     if bound <= SUSPICIOUS_GROWTH:
         return bound
     magnitude = sp.csr_matrix((np.abs(entry.data), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
