@@ -96,17 +96,17 @@ def _coefficient_map(blocks: Blocks, which: int, groups: tuple[Group, ...]) -> L
         products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
         return np.broadcast_to(sum(products[1:], products[0]), shape)
 
-    columns = [np.broadcast_to(k * cells + np.arange(cells), shape) for k in range(len(groups))]
-    rows = np.concatenate([place.ravel()] * len(groups))
-    values = np.concatenate([weights(group).ravel() for group in groups])
-    return _on_device(rows, np.concatenate([c.ravel() for c in columns]), (pattern.nnz, len(groups) * cells), values)
+    cell = np.arange(len(groups) * cells, dtype=np.int32).reshape(len(groups), 1, 1, cells)
+    columns = np.broadcast_to(cell, (len(groups), *shape))
+    values = np.stack([weights(group) for group in groups])
+    return _on_device(np.broadcast_to(place, columns.shape), columns, (pattern.nnz, len(groups) * cells), values)
 
 
 def _element_map(blocks: Blocks, which: int) -> LinearMap:
     """Element matrices (i · j · c,) → values (nnz,)."""
     pattern, places = pattern_of(blocks)
     place = places[which].ravel()
-    return _on_device(place, np.arange(len(place)), (pattern.nnz, len(place)))
+    return _on_device(place, np.arange(len(place), dtype=np.int32), (pattern.nnz, len(place)))
 
 
 def _on_device(*entries: Any) -> LinearMap:

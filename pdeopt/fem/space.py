@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import jax
@@ -73,18 +74,20 @@ class FunctionSpace:
                 f"{mesh.refdom.__name__} cells: choose an element of the mesh's cell type"
             )
         self.order = 2 * element.maxdeg if order is None else order
-        self.basis: AbstractBasis = skfem.CellBasis(mesh, element, intorder=self.order)
+        self.basis: AbstractBasis = _shared(skfem.CellBasis(mesh, element, intorder=self.order))
         self._side = 0  # of interior facets
 
     @classmethod
     def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
         space = cls.__new__(cls)
-        space.basis, space.order, space._side = basis, order, side
+        space.basis, space.order, space._side = _shared(basis), order, side
         return space
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
-        """The space of another element on the same cells or facets, with the same quadrature."""
+        """The space of another element on the same cells or facets, with the same quadrature; itself for its own."""
         basis = self.basis
+        if type(element) is type(basis.elem) and not vars(element):
+            return self
         if isinstance(basis, skfem.FacetBasis):
             other = type(basis)(
                 basis.mesh,
@@ -267,6 +270,16 @@ class FunctionSpace:
     def __repr__(self) -> str:
         kind = type(self.basis).__name__
         return f"FunctionSpace({type(self.element).__name__} on {type(self.mesh).__name__}, n={self.n}, {kind})"
+
+
+def _shared(basis: AbstractBasis) -> AbstractBasis:
+    """With the derivatives that are the same at all points of a cell stored once: most of a basis' memory."""
+    fields = (field for local in basis.basis for field in local)
+    for field, name in product(fields, PARTS[1:]):
+        part = getattr(field, name)
+        if part is not None and part.shape[-1] > 1 and (part == part[..., :1]).all():
+            setattr(field, name, np.broadcast_to(part[..., :1].copy(), part.shape))
+    return basis
 
 
 def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Array]:

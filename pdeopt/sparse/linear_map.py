@@ -109,7 +109,7 @@ class LinearMap:
         cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights: np.ndarray | None = None
     ) -> LinearMap:
         """With ``weights[e]`` (default 1) at (rows[e], cols[e]); entries at the same place add up."""
-        rows, cols = np.ravel(rows).astype(np.int32), np.ravel(cols).astype(np.int32)
+        rows, cols = (np.ravel(indices).astype(np.int32, copy=False) for indices in (rows, cols))
         weights = None if weights is None else np.ravel(weights)
         return cls(_rows_of(rows, cols, shape, weights), _rows_of(cols, rows, shape[::-1], weights))
 
@@ -169,45 +169,47 @@ def _column(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 def _rows_of(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights: np.ndarray | None) -> Rows:
     """The entries sorted by rows and bundled by the rows' lengths."""
-    numbers = sp.csr_array((np.arange(len(rows), dtype=np.int32), (rows, np.arange(len(rows), dtype=np.int32))),
-                           (shape[0], max(len(rows), 1)))  # fmt: skip
-    lengths, starts, entries = np.diff(numbers.indptr), numbers.indptr, numbers.data
-    limits = np.asarray([*LENGTHS, np.inf])
-    kind = np.searchsorted(limits, lengths)
-    members = [np.flatnonzero(kind == k).astype(np.int32) for k in range(len(limits))]
-    sources = np.append(cols, np.int32(shape[1]))  # one more for the places that are filled up
-    values = None if weights is None else np.append(weights, 0)
-    parts: list[Bundle | LongRows] = []
-    for group in members[:-1]:
-        if len(group):
-            place = _places(starts[group], lengths[group], entries)
-            parts.append(
-                Bundle(
-                    sources[place],
-                    None if values is None else values[place],
-                    bool(lengths[group].min() == lengths[group].max()),
-                )
-            )
+    starts, entries = grouped(rows, shape[0])
+    cols = cols[entries]
+    weights = None if weights is None else weights[entries]
+    lengths = np.diff(starts)
+    kind = np.searchsorted(LENGTHS, lengths)
+    members = [np.flatnonzero(kind == k).astype(np.int32) for k in range(len(LENGTHS) + 1)]
+    parts: list[Bundle | LongRows] = [
+        _bundle(starts[group], lengths[group], cols, weights, shape[1]) for group in members[:-1] if len(group)
+    ]
     if len(members[-1]):
-        parts.append(_long_rows(members[-1], starts, lengths, entries, cols, weights))
-    order = np.concatenate(members) if rows.size or shape[0] else np.zeros(0, np.int32)
-    return Rows(tuple(parts), _inverse(order), (int(shape[0]), int(shape[1])), len(rows))
+        parts.append(_long_rows(starts[members[-1]], lengths[members[-1]], cols, weights))
+    return Rows(tuple(parts), _inverse(np.concatenate(members)), (int(shape[0]), int(shape[1])), len(rows))
 
 
-def _places(starts: np.ndarray, lengths: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    """(k, rows), the k-th entry of each row; the number of entries where there is none."""
-    k = np.arange(lengths.max())[:, None]
+def grouped(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, order): ``order[starts[k] : starts[k + 1]]`` are the places where ``keys`` (n,) is k, in order; int32.
+
+    A counting sort, by SciPy's conversion to compressed rows.
+    """
+    places = np.arange(len(keys), dtype=np.int32)
+    table = sp.csr_array((places, (keys, places)), (count, max(len(keys), 1)))
+    return table.indptr, table.data
+
+
+def _bundle(starts: np.ndarray, lengths: np.ndarray, cols: np.ndarray, weights: np.ndarray | None, size: int) -> Bundle:
+    k = np.arange(lengths.max(initial=0), dtype=np.int32)[:, None]
+    if lengths.min() == lengths.max():
+        return Bundle(cols[starts + k], None if weights is None else weights[starts + k], True)
     exists = k < lengths
-    return np.where(exists, np.append(entries, len(entries))[np.where(exists, starts + k, -1)], len(entries))
+    place = np.where(exists, starts + k, 0)
+    return Bundle(
+        np.where(exists, cols[place], np.int32(size)),
+        None if weights is None else np.where(exists, weights[place], 0),
+        False,
+    )
 
 
-def _long_rows(
-    group: np.ndarray, starts: np.ndarray, lengths: np.ndarray, entries: np.ndarray, cols: np.ndarray,
-    weights: np.ndarray | None,
-) -> LongRows:  # fmt: skip
-    chosen = np.concatenate([entries[starts[r] : starts[r] + lengths[r]] for r in group])
-    targets = np.repeat(np.arange(len(group), dtype=np.int32), lengths[group])
-    return LongRows(cols[chosen], targets, None if weights is None else weights[chosen], len(group))
+def _long_rows(starts: np.ndarray, lengths: np.ndarray, cols: np.ndarray, weights: np.ndarray | None) -> LongRows:
+    place = np.concatenate([np.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)])
+    targets = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    return LongRows(cols[place], targets, None if weights is None else weights[place], len(lengths))
 
 
 def _inverse(order: np.ndarray) -> np.ndarray | None:

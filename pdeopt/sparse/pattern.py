@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
-from pdeopt.sparse.linear_map import LinearMap
+from pdeopt.sparse.linear_map import LinearMap, grouped
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +35,17 @@ class SparsityPattern:
         cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]
     ) -> tuple[SparsityPattern, np.ndarray]:
         """The pattern that holds all entries (rows[k], cols[k]), and for each k its place z in the values, int32."""
-        keys = np.asarray(rows, np.int64) * shape[1] + np.asarray(cols, np.int64)
-        unique, place = np.unique(keys, return_inverse=True)
-        counts = np.bincount(unique // shape[1], minlength=shape[0])
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        pattern = cls(indptr, (unique % shape[1]).astype(np.int32), shape)
-        return pattern, place.reshape(np.shape(rows)).astype(np.int32)
+        by_column = grouped(np.ravel(cols), shape[1])[1]
+        starts, among = grouped(np.ravel(rows)[by_column], shape[0])
+        order = by_column[among]  # of the entries, by rows and then by columns
+        sorted_cols = np.ravel(cols)[order].astype(np.int32)
+        is_first = np.append(True, sorted_cols[1:] != sorted_cols[:-1])[: len(order)]
+        is_first[starts[:-1][np.diff(starts) > 0]] = True
+        number = np.cumsum(is_first, dtype=np.int32)
+        indptr = np.concatenate([[0], number])[starts].astype(np.int32)
+        place = np.empty(len(order), np.int32)
+        place[order] = number - 1
+        return cls(indptr, sorted_cols[is_first], shape), place.reshape(np.shape(rows))
 
     @classmethod
     def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> SparsityPattern:
