@@ -35,12 +35,19 @@ Blocks = tuple[tuple[FunctionSpace, FunctionSpace], ...]
 """(trial, test) pairs that fill one matrix; more than one for interior facets, which have two sides."""
 
 
-def pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
-    """The pattern that all blocks fill, and for each block the places (i, j, c) of its entries in it.
+def pattern_of(blocks: Blocks) -> SparsityPattern:
+    """The pattern that all blocks fill. Made once; kept by the first trial space, and forgotten with it."""
+    return _pattern_and_maps(blocks)[0]
 
-    Made once; kept by the first trial space, and forgotten with it.
-    """
-    return _kept(blocks, blocks, lambda: _pattern_of(blocks))
+
+def _pattern_and_maps(blocks: Blocks) -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
+    """Also, for each block, the map from its element matrices (i · j · c,) to the values (nnz,)."""
+
+    def make() -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
+        pattern, places = _pattern_of(blocks)
+        return pattern, tuple(_element_map(place, pattern.nnz) for place in places)
+
+    return _kept(blocks, blocks, make)
 
 
 def _kept(blocks: Blocks, key: Any, make: Callable[[], Any]) -> Any:
@@ -51,6 +58,7 @@ def _kept(blocks: Blocks, key: Any, make: Callable[[], Any]) -> Any:
 
 
 def _pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
+    """Also, for each block, the places (i, j, c) of its entries in the pattern."""
     rows, cols, shapes = [], [], []
     for trial, test in blocks:
         i, j = test.basis.element_dofs[:, None, :], trial.basis.element_dofs[None, :, :]
@@ -72,11 +80,11 @@ def matrix_values(form: TracedForm, blocks: Blocks, which: int, w: Coefficients)
     """(nnz,), what one of the blocks adds to the values of the matrix."""
     trial, test = (space.tables for space in blocks[which])
     groups = coupled_slots(form, shapes_of(trial), shapes_of(test), w)
-    if _is_mapped(groups, trial, test):
-        coefficients = _kept(blocks, (blocks, which, groups), lambda: _coefficient_map(blocks, which, groups))
-        return _mapped_values(form, groups, trial, test, w, coefficients)
-    elements = _kept(blocks, (blocks, which), lambda: _element_map(blocks, which))
-    return _summed_values(form, groups, trial, test, w, elements)
+    elements = _pattern_and_maps(blocks)[1][which]
+    if not _is_mapped(groups, trial, test):
+        return _summed_values(form, groups, trial, test, w, elements)
+    maps = [_kept(blocks, (blocks, which, g), partial(_coefficient_map, elements, trial, test, g)) for g in groups]
+    return _mapped_values(form, groups, trial, test, w, maps)
 
 
 def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
@@ -86,41 +94,31 @@ def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
     return 0 < size <= MAPPED and all(table.shape[-1] == 1 for table in tables)
 
 
-def _coefficient_map(blocks: Blocks, which: int, groups: tuple[Group, ...]) -> LinearMap:
-    """The coefficients, integrated over each cell, (groups · c,) → values (nnz,)."""
-    pattern, places = pattern_of(blocks)
-    place, (trial, test) = places[which], (space.tables for space in blocks[which])
-    shape, cells = place.shape, place.shape[2]
-
-    def weights(group: Group) -> np.ndarray:
-        products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
-        return np.broadcast_to(sum(products[1:], products[0]), shape)
-
-    cell = np.arange(len(groups) * cells, dtype=np.int32).reshape(len(groups), 1, 1, cells)
-    columns = np.broadcast_to(cell, (len(groups), *shape))
-    values = np.stack([weights(group) for group in groups])
-    return _on_device(np.broadcast_to(place, columns.shape), columns, (pattern.nnz, len(groups) * cells), values)
+def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Group) -> LinearMap:
+    """A coefficient, integrated over each cell, (c,) → values (nnz,)."""
+    products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
+    weights = np.broadcast_to(sum(products[1:], products[0]), (test.local_shape[0], *trial.local_shape))
+    return _on_device(elements.spread(weights.reshape(-1, weights.shape[-1])))
 
 
-def _element_map(blocks: Blocks, which: int) -> LinearMap:
-    """Element matrices (i · j · c,) → values (nnz,)."""
-    pattern, places = pattern_of(blocks)
-    place = places[which].ravel()
-    return _on_device(place, np.arange(len(place), dtype=np.int32), (pattern.nnz, len(place)))
+def _element_map(place: np.ndarray, nnz: int) -> LinearMap:
+    entries = np.arange(place.size, dtype=np.int32)
+    return _on_device(LinearMap.from_entries(place, entries, (nnz, place.size)))
 
 
-def _on_device(*entries: Any) -> LinearMap:
+def _on_device(linear_map: LinearMap) -> LinearMap:
     with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
-        return jax.tree.map(jnp.asarray, LinearMap.from_entries(*entries))
+        return jax.tree.map(jnp.asarray, linear_map)
 
 
 @partial(jax.jit, static_argnames=("form", "groups"))
 def _mapped_values(
-    form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, coefficients: LinearMap
+    form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, maps: list[LinearMap]
 ) -> jax.Array:
     points = [_densities(form, groups, trial, test, w_q, dx) for w_q, dx in _at_points(w, trial.dx)]
     cells = trial.dx.shape[0]
-    return coefficients(jnp.concatenate([_over(cells, [at[k] for at in points]) for k in range(len(groups))]))
+    values = [of_coefficient(_over(cells, [at[k] for at in points])) for k, of_coefficient in enumerate(maps)]
+    return sum(values[1:], values[0])
 
 
 def _over(cells: int, densities: list[jax.Array]) -> jax.Array:
@@ -195,7 +193,7 @@ def _slot_table(tables: Tables, slot: Slot) -> jax.Array:
 
 def _cell_table(tables: Tables, slot: Slot) -> np.ndarray:
     """(i, c) of a slot that is constant in each cell."""
-    return np.asarray(_slot_table(tables, slot))[..., 0]
+    return np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
 
 
 def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: Tables) -> jax.Array:

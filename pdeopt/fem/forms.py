@@ -53,7 +53,7 @@ class BilinearForm:
         _check_quadrature(self.name, blocks)
         sides = list(product(range(len(trials)), range(len(tests)))) if len(blocks) > 1 else [()]
         data = [self._block(blocks, which, index, coefficients) for which, index in enumerate(sides)]
-        return CSRMatrix(sum(data[1:], data[0]), pattern_of(blocks)[0])
+        return CSRMatrix(sum(data[1:], data[0]), pattern_of(blocks))
 
     def _block(self, blocks: Blocks, which: int, index: tuple, given: dict) -> jax.Array:
         trial, test = blocks[which]

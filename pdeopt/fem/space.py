@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -74,13 +75,13 @@ class FunctionSpace:
                 f"{mesh.refdom.__name__} cells: choose an element of the mesh's cell type"
             )
         self.order = 2 * element.maxdeg if order is None else order
-        self.basis: AbstractBasis = _shared(skfem.CellBasis(mesh, element, intorder=self.order))
+        self.basis: AbstractBasis = _lightened(skfem.CellBasis(mesh, element, intorder=self.order))
         self._side = 0  # of interior facets
 
     @classmethod
     def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
         space = cls.__new__(cls)
-        space.basis, space.order, space._side = _shared(basis), order, side
+        space.basis, space.order, space._side = _lightened(basis), order, side
         return space
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
@@ -238,7 +239,7 @@ class FunctionSpace:
     def tables(self) -> Tables:
         """The arrays of this space, made on first use."""
         basis = self.basis
-        fields = basis.default_parameters()
+        fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
             return Tables(
                 local=jax.tree.map(jnp.asarray, LinearMap.selection(basis.element_dofs, int(basis.N))),
@@ -272,14 +273,22 @@ class FunctionSpace:
         return f"FunctionSpace({type(self.element).__name__} on {type(self.mesh).__name__}, n={self.n}, {kind})"
 
 
-def _shared(basis: AbstractBasis) -> AbstractBasis:
-    """With the derivatives that are the same at all points of a cell stored once: most of a basis' memory."""
+def _lightened(basis: AbstractBasis) -> AbstractBasis:
+    """Without most of its memory: derivatives that are the same at all points of a cell are stored once."""
     fields = (field for local in basis.basis for field in local)
     for field, name in product(fields, PARTS[1:]):
         part = getattr(field, name)
         if part is not None and part.shape[-1] > 1 and (part == part[..., :1]).all():
             setattr(field, name, np.broadcast_to(part[..., :1].copy(), part.shape))
-    return basis
+    return _with_new_mapping(basis)
+
+
+def _with_new_mapping(basis: AbstractBasis) -> AbstractBasis:
+    """A copy without the matrices that an affine mapping keeps once it was used; it makes them again when asked."""
+    other = copy(basis)
+    if type(basis.mapping) is skfem.MappingAffine and basis.mapping.tind is None:
+        other.mapping = skfem.MappingAffine(basis.mesh)
+    return other
 
 
 def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Array]:

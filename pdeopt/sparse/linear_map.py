@@ -42,6 +42,12 @@ class Bundle:
         zeros = jnp.zeros((self.sources.shape[1], *x.shape[1:]), x.dtype)
         return sum((self._term(x, k) for k in range(len(self.sources))), zeros)
 
+    def spread(self, weights: np.ndarray, cells: int) -> Bundle:
+        """With weights and cells in place of entries; the last weight is for the places that are filled up."""
+        sources = np.asarray(self.sources)
+        inside = np.where(sources < len(weights) - 1, sources % np.int32(cells), np.int32(cells))
+        return Bundle(inside, weights[sources], self.is_full)
+
     def _term(self, x: jax.Array, k: int) -> jax.Array:
         taken = _take(x, self.sources[k], self.is_full)
         return taken if self.weights is None else _column(self.weights[k], x) * taken
@@ -56,6 +62,11 @@ class LongRows:
     targets: Any
     weights: Any
     count: int = field(metadata={"static": True})
+
+    def spread(self, weights: np.ndarray, cells: int) -> LongRows:
+        """As that of a bundle."""
+        sources = np.asarray(self.sources)
+        return LongRows(sources % np.int32(cells), self.targets, weights[sources], self.count)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         taken = _take(x, self.sources, True)
@@ -117,6 +128,18 @@ class LinearMap:
     def selection(cls, indices: np.ndarray, size: int) -> LinearMap:
         """x ↦ x[indices] for x of ``size``."""
         return cls.from_entries(np.arange(np.size(indices)), indices, (np.size(indices), size))
+
+    def spread(self, weights: np.ndarray) -> LinearMap:
+        """S W, where W (n, cells) takes the entry of x for each cell to several of S: ``weights`` (n / cells, cells).
+
+        The column of S for weights[e, c] is e · cells + c, and its rows are single entries, as of element matrices.
+        """
+        cells = weights.shape[1]
+        parts = tuple(part.spread(np.append(weights, 0.0), cells) for part in self.rows.parts)
+        rows = Rows(parts, self.rows.order, (self.shape[0], cells), self.rows.entries)
+        (column,) = self.columns.parts
+        bundle = Bundle(np.asarray(column.sources).reshape(weights.shape), weights, True)
+        return LinearMap(rows, Rows((bundle,), None, (cells, self.shape[0]), self.rows.entries))
 
     @property
     def shape(self) -> tuple[int, int]:
