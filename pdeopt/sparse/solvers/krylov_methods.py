@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
 Apply = Callable[[np.ndarray], np.ndarray]
+
+
+class Product(Protocol):
+    """A matrix (n, n) that multiplies vectors."""
+
+    shape: tuple[int, int]
+
+    def __matmul__(self, x: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Equation:
     """A x = b for b (n,), solved where ‖b − A x‖₂ ≤ goal, with M ≈ A⁻¹ given as a function."""
 
-    matrix: sp.csr_matrix
+    matrix: Product
     precondition: Apply
     b: np.ndarray
     goal: float
+
+    @property
+    def product(self) -> sla.LinearOperator:
+        return self.operator(self.matrix.__matmul__)
 
     @property
     def preconditioner(self) -> sla.LinearOperator:
@@ -38,7 +50,7 @@ def cg(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
     """Conjugate gradients (Hestenes and Stiefel 1952; Saad 2003, algorithm 9.1)."""
     count = _Count()
     options = {"M": equation.preconditioner, "rtol": 0, "atol": equation.goal, "maxiter": limit}
-    return _stoppable(sla.cg, equation.matrix, equation.b, count, **options), count.iterations
+    return _stoppable(sla.cg, equation.product, equation.b, count, **options), count.iterations
 
 
 def minres(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
@@ -48,7 +60,9 @@ def minres(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
     """
     count = _Count(lambda x: float(np.linalg.norm(equation.b - equation.matrix @ x)) <= equation.goal)
     try:
-        x = _stoppable(sla.minres, equation.matrix, equation.b, count, M=equation.preconditioner, rtol=0, maxiter=limit)
+        x = _stoppable(
+            sla.minres, equation.product, equation.b, count, M=equation.preconditioner, rtol=0, maxiter=limit
+        )
     except ValueError as error:  # "indefinite preconditioner", "non-symmetric matrix": both from ⟨r, M r⟩ < 0
         raise ArithmeticError(f"the preconditioner is not positive definite ({error})") from None
     return x, count.iterations
@@ -75,7 +89,7 @@ def bicgstab(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
         return equation.precondition(r)
 
     options = {"M": equation.operator(precondition), "rtol": 0, "atol": equation.goal, "maxiter": limit}
-    x = _stoppable(sla.bicgstab, equation.matrix, equation.b, count, **options)
+    x = _stoppable(sla.bicgstab, equation.product, equation.b, count, **options)
     return x, (products[0] + 1) // 2
 
 

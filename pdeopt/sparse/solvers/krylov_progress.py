@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.solvers.counters import work
-from pdeopt.sparse.solvers.krylov_methods import Apply, Equation, Run
+from pdeopt.sparse.solvers.krylov_methods import Apply, Equation, Product, Run
 
 #: A run that leaves more than this part of the residual is not followed by another one.
 WORTHWHILE = 0.5
@@ -17,8 +17,9 @@ NEAR_ROUNDING = 100
 class Progress:
     """The best x so far of one equation A x = b, with its true residual."""
 
-    def __init__(self, operator: sp.csr_matrix, b: np.ndarray, rtol: float) -> None:
-        self.operator, self.b = operator, b
+    def __init__(self, operator: sp.csr_matrix, product: Product, b: np.ndarray, rtol: float) -> None:
+        """``product`` multiplies like ``operator``, which has the last word about the residual."""
+        self.operator, self.product, self.b = operator, product, b
         self.x, self.residual = np.zeros_like(b), b
         self.size = self.size_of_b = float(np.linalg.norm(b))
         self.goal = rtol * self.size_of_b
@@ -33,7 +34,7 @@ class Progress:
         """Run the method on the remaining residual, again while that is worthwhile; the iterations it took."""
         spent, quotient = 0, 0.0
         while not self.is_done and spent < limit and quotient <= WORTHWHILE:
-            equation = Equation(self.operator, precondition, self.residual / self.size, self.goal / self.size)
+            equation = Equation(self.product, precondition, self.residual / self.size, self.goal / self.size)
             before = self.size
             try:
                 with np.errstate(all="ignore"):  # of breakdowns; what comes out is checked

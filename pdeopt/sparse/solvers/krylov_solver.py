@@ -16,6 +16,7 @@ from pdeopt.sparse.solvers.direct import check_finite
 from pdeopt.sparse.solvers.krylov_methods import Apply, Run
 from pdeopt.sparse.solvers.krylov_progress import Progress
 from pdeopt.sparse.solvers.preconditioners import DIRECT, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.row_blocks import RowBlocks
 from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo, digest
 
 memo = SetUpMemo()
@@ -111,7 +112,7 @@ def _solve_column(solver: KrylovSolver, use: _Use, b: np.ndarray) -> np.ndarray:
     scale = np.abs(b).max()  # the squares of a tiny b would vanish
     if scale == 0:
         return np.zeros_like(b)
-    progress = Progress(use.operator, b / scale, solver.rtol)
+    progress = Progress(use.operator, use.product, b / scale, solver.rtol)
     use.advance(progress)
     if not progress.is_done and use.is_old:
         use.renew()
@@ -128,6 +129,8 @@ class _Use:
         self.solver, self.transposed = solver, transposed
         self.matrix = sp.csr_matrix((data, pattern.indices, pattern.indptr), pattern.shape)
         self.operator = self.matrix.T if transposed else self.matrix
+        is_symmetric = solver.method.is_symmetric and not np.iscomplexobj(data)
+        self.product = self.operator if transposed and not is_symmetric else RowBlocks(self.matrix)
         self.key: Hashable = (pattern, solver, data.dtype.str)
         self.values = digest(data)
         self.most_iterations = 0  # of a column, with the present set-up

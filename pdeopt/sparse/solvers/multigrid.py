@@ -14,6 +14,7 @@ import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.solvers.preconditioners import DIRECT, Applied
+from pdeopt.sparse.solvers.row_blocks import RowBlocks
 
 KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
 #: Up to this size a level is not coarsened further.
@@ -95,7 +96,7 @@ class AMG:
         coarsest = sp.csr_array(levels[-1].A)
         if not all(np.isfinite(level.A.data).all() for level in levels):
             raise ArithmeticError("its coarse matrices are not finite")
-        kept = tuple(Level(*map(sp.csr_array, (level.A, level.P, level.R))) for level in levels[:-1])
+        kept = tuple(Level.of(level.A, level.P, level.R) for level in levels[:-1])
         return Hierarchy(kept, *_coarse_solves(coarsest))
 
     def _pyamg_levels(self, matrix: sp.csr_array) -> list:
@@ -115,14 +116,42 @@ class AMG:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A matrix (n, n), the prolongation (n, m) from the level below, and the restriction (m, n) to it."""
+    """A matrix L + D + U (n, n), the prolongation (n, m) from the level below, and the restriction (m, n) to it.
 
-    matrix: sp.csr_array
+    Attributes:
+        lower, upper: L + D and D + U. A sweep then reads each entry once, and what is left after one from zero is −U x.
+    """
+
+    lower: sp.csr_array
+    upper: sp.csr_array
     prolongation: sp.csr_array
     restriction: sp.csr_array
 
+    @classmethod
+    def of(cls, matrix: sp.csr_array, prolongation: sp.csr_array, restriction: sp.csr_array) -> Level:
+        parts = (sp.tril(matrix, format="csr"), sp.triu(matrix, format="csr"), prolongation, restriction)
+        return cls(*map(sp.csr_array, parts))
+
     def transposed(self) -> Level:
-        return Level(self.matrix.T.tocsr(), self.restriction.T.tocsr(), self.prolongation.T.tocsr())
+        parts = (self.upper, self.lower, self.restriction, self.prolongation)
+        return Level(*(part.T.tocsr() for part in parts))
+
+    @cached_property
+    def diagonal(self) -> np.ndarray:
+        return self.lower.diagonal()
+
+    @cached_property
+    def left_out(self) -> np.ndarray:
+        """Rows with a zero on the diagonal, which a sweep leaves as they are."""
+        return np.flatnonzero(self.diagonal == 0)
+
+    @cached_property
+    def products(self) -> tuple[RowBlocks, RowBlocks, RowBlocks, RowBlocks]:
+        """The four matrices, on several cores."""
+        lower, upper, prolongation, restriction = map(
+            RowBlocks, (self.lower, self.upper, self.prolongation, self.restriction)
+        )
+        return lower, upper, prolongation, restriction
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +188,16 @@ def _cycle(levels: tuple[Level, ...], coarse: CoarseSolve, r: np.ndarray) -> np.
     if not levels:
         return coarse(r)
     level, x = levels[0], np.zeros_like(r)
-    gauss_seidel(level.matrix, x, r, sweep="forward")
-    x += level.prolongation @ _cycle(levels[1:], coarse, level.restriction @ (r - level.matrix @ x))
-    gauss_seidel(level.matrix, x, r, sweep="backward")
+    lower, upper, prolongation, restriction = level.products
+    gauss_seidel(level.lower, x, r, sweep="forward")
+    excess = upper @ x  # A x − r
+    excess -= level.diagonal * x
+    if len(level.left_out):
+        excess[level.left_out] += (lower @ x - r)[level.left_out]
+    x -= prolongation @ _cycle(levels[1:], coarse, restriction @ excess)
+    remaining = lower @ x
+    remaining -= level.diagonal * x
+    gauss_seidel(level.upper, x, np.subtract(r, remaining, out=remaining), sweep="backward")
     return x
 
 

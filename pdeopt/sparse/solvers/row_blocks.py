@@ -1,0 +1,47 @@
+"""Products with large sparse matrices on several cores: SciPy computes on one, and releases Python's lock meanwhile."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import scipy.sparse as sp
+
+#: Below this number of entries one core is as fast.
+MIN_ENTRIES = 200_000
+#: More than these do not help, because memory is the limit.
+MAX_CORES = 4
+
+
+class RowBlocks:
+    """``A @ x`` for x (m,), of a CSR matrix A (n, m) whose rows are shared out; its arrays are not copied."""
+
+    def __init__(self, matrix: sp.csr_array | sp.csr_matrix) -> None:
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+        count = cores() if matrix.nnz >= MIN_ENTRIES else 1
+        ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, count + 1)[1:-1])
+        self._ends = np.concatenate([[0], ends, [self.shape[0]]])
+        self._blocks = [_rows(matrix, *ends) for ends in zip(self._ends[:-1], self._ends[1:], strict=True)]
+
+    def __matmul__(self, x: np.ndarray) -> np.ndarray:
+        if len(self._blocks) == 1:
+            return self._blocks[0] @ x
+        return np.concatenate(list(_pool().map(lambda block: block @ x, self._blocks)))
+
+
+def _rows(matrix: sp.csr_array | sp.csr_matrix, begin: int, end: int) -> sp.csr_array:
+    first, last = matrix.indptr[begin], matrix.indptr[end]
+    arrays = matrix.data[first:last], matrix.indices[first:last], matrix.indptr[begin : end + 1] - first
+    return sp.csr_array(arrays, (end - begin, matrix.shape[1]))
+
+
+def cores() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MAX_CORES)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores())
