@@ -287,12 +287,12 @@ def test_the_true_residual_is_below_the_tolerance_and_not_far_below(name, rtol):
 
 
 def test_a_method_that_stops_short_of_the_residual_starts_again_and_one_that_makes_it_worse_is_ignored():
-    progress = Progress(sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
+    progress = Progress(sp.eye(2).tocsr(), sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
     corrections = iter([1 - 2e-3, 1.0])
     spent = progress.advance(lambda equation, limit: (next(corrections) * equation.b, 4), lambda r: r, 100)
     assert (spent, progress.iterations, progress.is_done) == (8, 8, True)
     np.testing.assert_allclose(progress.x, [1, 0], atol=1e-15)
-    progress = Progress(sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
+    progress = Progress(sp.eye(2).tocsr(), sp.eye(2).tocsr(), np.array([1.0, 0.0]), 1e-3)
     for wrong in (-1.0, np.nan, np.inf):
         progress.advance(lambda equation, limit, wrong=wrong: (wrong * equation.b, 4), lambda r: r, 100)
         np.testing.assert_array_equal(progress.x, 0)

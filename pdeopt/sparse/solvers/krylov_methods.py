@@ -16,6 +16,7 @@ class Product(Protocol):
     """A matrix (n, n) that multiplies vectors."""
 
     shape: tuple[int, int]
+    dtype: np.dtype
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray: ...
 
@@ -38,7 +39,7 @@ class Equation:
         return self.operator(self.precondition)
 
     def operator(self, product: Apply) -> sla.LinearOperator:
-        return sla.LinearOperator(self.matrix.shape, matvec=product, dtype=self.b.dtype)
+        return sla.LinearOperator(self.matrix.shape, matvec=product, dtype=np.result_type(self.matrix.dtype, self.b))
 
 
 Run = Callable[[Equation, int], tuple[np.ndarray, int]]
