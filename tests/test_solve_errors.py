@@ -13,6 +13,7 @@ from direct_solvers import every_solver
 from skfem.models import elasticity, laplace, mass
 
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, resolve_solver, solve_errors, solver_names
+from pdeopt.sparse.solvers.auto import fastest_direct
 from pdeopt.sparse.solvers import mkl
 from pdeopt.sparse.solvers.direct import RSLAB
 
@@ -125,12 +126,14 @@ def test_solver_names_and_objects_resolve():
     assert solver_names()[:5] == ["auto", "rslab", "superlu", "cholmod", "pardiso"]
     assert [resolve_solver(name).name for name in ("rslab", "superlu")] == ["rslab", "superlu"]
     assert resolve_solver(RSLAB) is RSLAB
-    assert resolve_solver("auto").name == "rslab"
 
 
-def test_without_rslab_auto_is_superlu_and_the_name_is_refused(monkeypatch):
+def test_without_rslab_and_pardiso_auto_is_superlu_and_the_name_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pypardiso", None)
+    mkl._routine.cache_clear()
+    assert fastest_direct().name == "rslab"
     monkeypatch.setitem(sys.modules, "rslab", None)
-    assert resolve_solver("auto").name == "superlu"
+    assert fastest_direct().name == "superlu"
     with pytest.raises(SolveError, match="pip install rslab"):
         resolve_solver("rslab")
 

@@ -19,6 +19,7 @@ import numpy as np
 from pdeopt.fem.coefficients import Coefficients
 from pdeopt.fem.coupling import Group, coupled_slots, used_slots
 from pdeopt.fem.errors import FormError
+from pdeopt.fem.reference import Reference
 from pdeopt.fem.space import WRITTEN_OUT, FunctionSpace, Tables
 from pdeopt.fem.structure import Shapes, Slot, unit
 from pdeopt.fem.tracing import TracedForm
@@ -130,8 +131,10 @@ def _over(cells: int, densities: list[jax.Array]) -> jax.Array:
 def _summed_values(
     form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, elements: LinearMap
 ) -> jax.Array:
-    values = materialized(_densities(form, groups, trial, test, w, trial.dx), trial.local.index)
-    density = {pair: value for group, value in zip(groups, values, strict=True) for pair in group}
+    densities = materialized(_densities(form, groups, trial, test, w, trial.dx), trial.local.index)
+    if _have_references(groups, trial, test):
+        return elements(_by_references(groups, densities, trial, test).ravel())
+    density = {pair: values for group, values in zip(groups, densities, strict=True) for pair in group}
     return elements(_contract(density, trial, test).ravel())
 
 
@@ -207,6 +210,48 @@ def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: 
         density = {pair: values.sum(-1, keepdims=True) for pair, values in density.items()}
     contract = _written_out if shape[0] * shape[1] <= WRITTEN_OUT_ENTRIES else _batched
     return contract(density, trial_tables, test_tables, shape)
+
+
+def _have_references(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
+    references = [(_reference(trial, s), _reference(test, t)) for group in groups for s, t in group]
+    return bool(references) and all(one is not None and other is not None for one, other in references)
+
+
+def _reference(tables: Tables, slot: Slot) -> Reference:
+    return tables.references[slot.component][slot.part]  # type: ignore[return-value]
+
+
+def _parts(pair: tuple[Slot, Slot]) -> tuple[Any, ...]:
+    """Which components and parts of the trial and the test function a pair couples."""
+    return tuple((slot.component, slot.part) for slot in pair)
+
+
+def _by_references(groups: tuple[Group, ...], densities: list[jax.Array], trial: Tables, test: Tables) -> jax.Array:
+    """(i · j, c), a product with a constant matrix for each pair of parts that is coupled."""
+    terms = []
+    for parts, (s, t) in {_parts(pair): pair for group in groups for pair in group}.items():
+        left, right = _reference(test, t), _reference(trial, s)
+        constant = jnp.einsum("aiq,bjq->ijabq", left.functions, right.functions)
+        coupled = [[pair for pair in group if _parts(pair) == parts] for group in groups]
+        weights = _reference_weights(coupled, densities, left.coefficients, right.coefficients)
+        terms.append(constant.reshape(-1, len(weights)) @ weights)
+    return sum(terms[1:], terms[0])
+
+
+def _reference_weights(
+    groups: list[list[tuple[Slot, Slot]]], densities: list[jax.Array], left: jax.Array, right: jax.Array
+) -> jax.Array:
+    """(a · b · q, c), Σ_st left[t, a] · right[s, b] · density[s, t] for reference functions a and b."""
+
+    def row(a: int, b: int) -> jax.Array:
+        terms = [
+            sum(left[(*t.index, a)] * right[(*s.index, b)] for s, t in group) * density.T
+            for group, density in zip(groups, densities, strict=True)
+            if group
+        ]
+        return sum(terms[1:], terms[0])
+
+    return jnp.concatenate([row(a, b) for a in range(left.shape[-2]) for b in range(right.shape[-2])])
 
 
 def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:

@@ -22,6 +22,7 @@ from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
 from pdeopt.fem.points import point_matrix
+from pdeopt.fem.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
 #: Up to this number of basis functions and of quadrature points, sums over them are written out.
@@ -41,12 +42,14 @@ class Tables:
             basis functions; c or q is 1 where the table does not depend on it.
         dx: (c, q), quadrature weights times Jacobian determinants.
         geometry: ``x``, ``h`` and, on facets, ``n``, as fields.
+        references: of the components, where they depend on the point.
     """
 
     local: LinearMap
     components: tuple[dict[str, jax.Array], ...]
     dx: jax.Array
     geometry: dict[str, Field]
+    references: tuple[dict[str, Reference | None], ...]
 
     @property
     def local_shape(self) -> tuple[int, int]:
@@ -241,11 +244,13 @@ class FunctionSpace:
         basis = self.basis
         fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
+            components = tuple(_component_tables(basis, k) for k in range(len(basis.basis[0])))
             return Tables(
                 local=jax.tree.map(jnp.asarray, LinearMap.selection(basis.element_dofs, int(basis.N))),
-                components=tuple(_component_tables(basis, k) for k in range(len(basis.basis[0]))),
+                components=components,
                 dx=jnp.asarray(basis.dx),
                 geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},
+                references=tuple(_references(parts) for parts in components),
             )
 
     def _facets(self, facets: Facets) -> np.ndarray:
@@ -297,6 +302,14 @@ def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Arr
     return {name: jnp.asarray(_compressed([f[name] for f in functions])) for name in present}
 
 
+def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
+    """Of elements with many functions, whose element matrices are made by products."""
+    return {
+        name: reference_of(np.asarray(table)) if table.shape[-3] > WRITTEN_OUT and table.shape[-1] > 1 else None
+        for name, table in parts.items()
+    }
+
+
 def _compressed(parts: list[np.ndarray]) -> np.ndarray:
     """(tensor axes, i, c, q) from the (tensor axes, c, q) of each basis function; c and q cut to 1 where constant."""
     by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
@@ -319,7 +332,11 @@ def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
 
     XLA then evaluates a form point by point in one loop, where a sum over an axis of three would end it.
     """
-    if len(local) > WRITTEN_OUT or table.shape[-1] > WRITTEN_OUT:
+    if len(local) > WRITTEN_OUT:
+        if table.shape[-2] == 1:  # the same in all cells
+            return jnp.einsum("ic,...iq->...cq", jnp.stack(local), table[..., 0, :])
         return (jnp.stack(local)[:, :, None] * table).sum(-3)
+    if table.shape[-1] > WRITTEN_OUT:
+        return sum(local[i][:, None] * table[..., i, :, :] for i in range(len(local)))  # type: ignore[return-value]
     points = [sum(local[i] * table[..., i, :, q] for i in range(len(local))) for q in range(table.shape[-1])]
     return jnp.stack(points, axis=-1)

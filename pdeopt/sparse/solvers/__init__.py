@@ -8,9 +8,10 @@ import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.auto import Auto
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
-from pdeopt.sparse.solvers.installed import require_library, rslab_is_installed
+from pdeopt.sparse.solvers.installed import require_library
 from pdeopt.sparse.solvers.krylov import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
 from pdeopt.sparse.solvers.krylov_solver import memo as krylov_memo
 from pdeopt.sparse.solvers.multigrid import AMG
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _DIRECT: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHOLMOD, "pardiso": PARDISO}
-_BY_NAME: dict[str, Solver] = {**_DIRECT, **KRYLOV_BY_NAME}
+_BY_NAME: dict[str, Solver] = {"auto": Auto(), **_DIRECT, **KRYLOV_BY_NAME}
 
 
 class Solver(Protocol):
@@ -52,15 +53,13 @@ class Solver(Protocol):
 
 def solver_names() -> list[str]:
     """The names that `resolve_solver` takes, also those whose library is not installed."""
-    return ["auto", *_BY_NAME]
+    return list(_BY_NAME)
 
 
 def resolve_solver(solver: str | Solver) -> Solver:
-    """A solver by its name; "auto" is rslab where its wheel is installed, SuperLU otherwise. Raises SolveError."""
+    """A solver by its name. Raises SolveError for an unknown name and for one whose library is not installed."""
     if not isinstance(solver, str):
         return solver
-    if solver == "auto":
-        return RSLAB if rslab_is_installed() else SUPERLU
     if solver not in _BY_NAME:
         raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}")
     require_library(solver)
