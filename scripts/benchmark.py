@@ -1,10 +1,15 @@
-"""What a value, a gradient and a Hessian product cost, against the linear algebra that cannot be avoided.
+"""What a value, a gradient and a Hessian product cost, by stage, against the linear algebra that cannot be avoided.
 
-The problem: unit square, n × n × 2 triangles, P1, u = 0 on the boundary, −∇·(exp(m)∇u) = 1, nodal m,
-J = ½∫(u − d)² + ½·1e-8 ∫|∇m|². All times are medians of repeated, warm evaluations at different m, in one process; the
-floor is one numeric factorization and two triangular solves by the same library, called directly on the same matrix.
+The problem: unit square, n × n × 2 triangles, or unit cube, n³ nodes, u = 0 on the boundary, −∇·(exp(m)∇u) = 1, state
+P1 or P2, m nodal P1, J = ½∫(u − d)² + ½·1e-8 ∫|∇m|². All times are medians of repeated, warm evaluations at different
+m, in a process for each column. The floor is one numeric factorization and two solves, primal and adjoint, by the same
+library, called directly on the same matrices; of an iterative solver the two solves. The loop is the same in scikit-fem
+and SciPy as one would write it first: assemble, condense, splu, solve twice, assemble the gradient.
 
-    python scripts/benchmark.py [--sizes 64 128 256 512] [--repeats 7] [--solver auto]
+    python scripts/benchmark.py [--dim 2] [--degree 1] [--sizes 128 256 512] [--solver auto rslab …] [--repeats 7]
+                                [--loop]
+    python scripts/benchmark.py --peer-form 256        ours as one JSON line, as other codes print the same problem
+    python scripts/benchmark.py --growth 1000          memory before and after that many evaluations
 """
 
 import argparse
@@ -17,6 +22,8 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
+import scipy.sparse.linalg
 import skfem
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +33,16 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import Quadratic, ReducedFunctional, h1, mass
 from pdeopt.inverse.compiled import Compiled
 from pdeopt.pde import LinearStateEquation
-from pdeopt.sparse import resolve_solver
+from pdeopt.sparse import DirectSolver, resolve_solver
+from pdeopt.sparse.solvers.auto import fastest_direct
+
+ALPHA = 1e-8
+ELEMENTS = {
+    (2, 1): skfem.ElementTriP1,
+    (2, 2): skfem.ElementTriP2,
+    (3, 1): skfem.ElementTetP1,
+    (3, 2): skfem.ElementTetP2,
+}
 
 
 @bilinear_form
@@ -44,20 +60,43 @@ def skfem_conduction(u, v, w):
     return np.exp(w["m"]) * skfem_dot(u.grad, v.grad)
 
 
+@skfem.LinearForm
+def skfem_load(v, _):
+    return v
+
+
+@skfem.LinearForm
+def skfem_sensitivity(v, w):
+    return -v * np.exp(w["m"]) * skfem_dot(w["u"].grad, w["adjoint"].grad)
+
+
 def true_parameter(x):
     return 0.5 * np.exp(-40 * ((x[0] - 0.3) ** 2 + (x[1] - 0.6) ** 2)) - 0.4 * np.exp(
         -30 * ((x[0] - 0.7) ** 2 + (x[1] - 0.35) ** 2)
     )
 
 
-def problem(n, solver):
-    """The space, the boundary condition and the reduced functional."""
-    ticks = np.linspace(0, 1, n + 1)
-    V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP1(), order=2)
+def mesh_of(n, dim):
+    if dim == 2:
+        ticks = np.linspace(0, 1, n + 1)
+        return skfem.MeshTri.init_tensor(ticks, ticks)
+    ticks = np.linspace(0, 1, n)
+    return skfem.MeshTet.init_tensor(ticks, ticks, ticks)
+
+
+def spaces(n, dim=2, degree=1):
+    """Of the state and of the parameter."""
+    V = FunctionSpace(mesh_of(n, dim), ELEMENTS[dim, degree](), order=2 * degree)
+    return V, V.with_element(ELEMENTS[dim, 1]())
+
+
+def problem(n, solver, dim=2, degree=1):
+    """The state's space, the boundary condition and the reduced functional."""
+    V, M = spaces(n, dim, degree)
     dirichlet, load = Dirichlet.on(V), unit_load.assemble(V)
-    state = LinearStateEquation(lambda m: (conduction.assemble(V, m=V.interpolate(m)), load), dirichlet, solver)
-    misfit = Quadratic(1.0, mass.assemble(V), state(jnp.asarray(true_parameter(V.locations))))
-    return V, dirichlet, ReducedFunctional(state, lambda u, _: misfit(u), h1(V, 1e-8))
+    state = LinearStateEquation(lambda m: (conduction.assemble(V, m=M.interpolate(m)), load), dirichlet, solver)
+    misfit = Quadratic(1.0, mass.assemble(V), state(jnp.asarray(true_parameter(M.locations))))
+    return V, dirichlet, ReducedFunctional(state, lambda u, _: misfit(u), h1(M, ALPHA))
 
 
 def median_seconds(stages, repeats):
@@ -71,9 +110,15 @@ def median_seconds(stages, repeats):
     return {name: float(np.median(seconds[1:])) for name, seconds in times.items()}  # the first call compiles
 
 
+def backend(solver):
+    """The library that a direct solver prefers for symmetric matrices."""
+    chosen = resolve_solver(solver)
+    return (chosen if isinstance(chosen, DirectSolver) else fastest_direct()).symmetric[0]
+
+
 def floor(solver, pattern, sample, rhs):
-    """One numeric factorization and two solves by the backend that the solver prefers for symmetric matrices."""
-    factorize = solver.symmetric[0](pattern, sample)
+    """One numeric factorization and two solves by that library."""
+    factorize = backend(solver)(pattern, sample)
 
     def factor_and_solve(data):
         factor = factorize(data)
@@ -83,84 +128,209 @@ def floor(solver, pattern, sample, rhs):
     return factor_and_solve
 
 
-def solve_pair(solver, pattern, data, rhs):
-    """The two triangular solves that a product with the Hessian cannot avoid, with a factor at hand."""
-    factor = solver.symmetric[0](pattern, data)(data)
+def direct_stages(solver, pattern, values, rhs):
+    """Factorization, solve and adjoint solve of a direct library, alone and together."""
+    factorize = backend(solver)(pattern, values[0])
+    factor = factorize(values[0])
+    return {
+        "floor": (floor(solver, pattern, values[0], rhs), values),
+        "factorization": (lambda data: factorize(data) and None, values),
+        "solve": (lambda b: factor.solve(b, False), [rhs] * len(values)),
+        "adjoint solve": (lambda b: factor.solve(b, True), [rhs] * len(values)),
+    }
 
-    def solve(rhs):
-        factor.solve(rhs, False)
-        factor.solve(rhs, True)
 
-    return solve, [rhs] * 100
+def iterative_stages(solver, pattern, values, rhs):
+    """The same of an iterative solver, whose set-up is kept."""
+    krylov = resolve_solver(solver)
+
+    def both(data):
+        krylov.solve(pattern, data, rhs, False)
+        krylov.solve(pattern, data, rhs, True)
+
+    return {
+        "floor": (both, values),
+        "solve": (lambda data: krylov.solve(pattern, data, rhs, False), [1.001 * data for data in values]),
+        "adjoint solve": (lambda data: krylov.solve(pattern, data, rhs, True), [1.002 * data for data in values]),
+    }
 
 
-def measure(n, repeats, solver):
-    V, dirichlet, functional = problem(n, solver)
-    x = V.locations
-    objective, derivative = functional.value_and_derivative(np.zeros(V.n))
+def straightforward(n, dim, degree, target):
+    """m ↦ (J, dJ/dm) by scikit-fem and SciPy."""
+    V, M = (space.basis for space in spaces(n, dim, degree))
+    mass_matrix = skfem.BilinearForm(lambda u, v, _: u * v).assemble(V)
+    laplacian = skfem.BilinearForm(lambda u, v, _: skfem_dot(u.grad, v.grad)).assemble(M)
+    load, boundary = skfem_load.assemble(V), V.get_dofs().flatten()
+
+    def value_and_derivative(m):
+        field = M.interpolate(m)
+        A, b, u, inner = skfem.condense(skfem_conduction.assemble(V, m=field), load, D=boundary)
+        lu = scipy.sparse.linalg.splu(A.tocsc())
+        u[inner] = lu.solve(b)
+        residual, adjoint = mass_matrix @ (u - target), np.zeros_like(u)
+        adjoint[inner] = lu.solve(residual[inner], "T")
+        sensitivity = skfem_sensitivity.assemble(M, m=field, u=V.interpolate(u), adjoint=V.interpolate(adjoint))
+        value = 0.5 * (u - target) @ residual + 0.5 * ALPHA * m @ (laplacian @ m)
+        return value, sensitivity + ALPHA * (laplacian @ m)
+
+    return value_and_derivative
+
+
+def measure(n, options):
+    solver, repeats = options.solver[0], options.repeats
+    _, M = spaces(n, options.dim, options.degree)
+    V, dirichlet, functional = problem(n, solver, options.dim, options.degree)
+    x = M.locations
+    start = time.perf_counter()
+    objective, derivative = functional.value_and_derivative(np.zeros(M.n))
+    first = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def parameters(scale):
         return [scale * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, repeats + 2)]
 
-    def matrix(m):
-        return conduction.assemble(V, m=V.interpolate(m))
+    M = V.with_element(ELEMENTS[options.dim, 1]())
+    assembly = Compiled(lambda m: conduction.assemble(V, m=M.interpolate(m)).data)
+    adjoint = Compiled(lambda m, c: jax.vjp(lambda m: conduction.assemble(V, m=M.interpolate(m)).data, m)[1](c)[0])
+    cotangent = np.ones(len(assembly(np.zeros(M.n))))
+    free = [
+        dirichlet.condense(conduction.assemble(V, m=M.interpolate(m)), jnp.zeros(V.n))[0] for m in parameters(0.012)
+    ]
+    values, rhs = [np.asarray(A.data) for A in free], np.ones((free[0].shape[0], 1))
+    iterative = hasattr(resolve_solver(solver), "preconditioner")
+    stages = (iterative_stages if iterative else direct_stages)(solver, free[0].pattern, values, rhs)
+    stages |= {
+        "value": (functional.terms, parameters(0.010)),
+        "value+gradient": (functional.value_and_derivative, parameters(0.011)),
+        "Hessian product": (functional.hessian(parameters(0.013)[0]), parameters(0.01)),
+        "assembly": (assembly, parameters(0.01)),
+        "assembly adjoint": (lambda m: adjoint(m, cotangent), parameters(0.01)),
+    }
+    seconds = median_seconds(stages, repeats)
+    if options.loop:
+        loop = straightforward(n, options.dim, options.degree, functional.solution(true_parameter(x)))
+        check = np.linalg.norm(loop(parameters(0.011)[0])[1] - functional.derivative(parameters(0.011)[0]))
+        seconds |= median_seconds({"loop": (loop, parameters(0.011))}, min(repeats, 5))
+        seconds["loop disagrees by"] = float(check / np.linalg.norm(derivative))
+    row = {"n": n, "solver": solver, "unknowns": V.n, "J(0)": objective, "|dJ(0)|": float(np.linalg.norm(derivative))}
+    return row | {"first": first, "peak MB": peak} | seconds
 
-    assembly = Compiled(lambda m: matrix(m).data)
-    adjoint = Compiled(lambda m, cotangent: jax.vjp(lambda m: matrix(m).data, m)[1](cotangent)[0])
-    cotangent = jnp.ones(matrix(np.zeros(V.n)).pattern.nnz)
-    free = [dirichlet.condense(matrix(m), jnp.zeros(V.n))[0] for m in parameters(0.012)]
-    values = [np.asarray(A.data) for A in free]
-    rhs = np.ones((free[0].shape[0], 1))
-    direct = floor(resolve_solver(solver), free[0].pattern, values[0], rhs)
-    hessian = functional.hessian(parameters(0.013)[0])
-    seconds = median_seconds(
-        {
-            "floor": (direct, values),
-            "value": (functional.terms, parameters(0.010)),
-            "value+gradient": (functional.value_and_derivative, parameters(0.011)),
-            "Hessian product": (hessian, parameters(0.01)),
-            "2 solves": solve_pair(resolve_solver(solver), free[0].pattern, values[0], rhs),
-            "assembly": (assembly, parameters(0.01)),
-            "assembly adjoint": (lambda m: adjoint(m, cotangent), parameters(0.01)),
-            "scikit-fem assembly": (lambda m: skfem_conduction.assemble(V.basis, m=m), parameters(0.01)),
-        },
-        repeats,
-    )
-    return {"n": n, "J(0)": objective, "|dJ(0)|": float(np.linalg.norm(derivative)), "peak MB": peak, **seconds}
+
+STAGES = ["factorization", "solve", "adjoint solve", "assembly", "assembly adjoint"]
+TOGETHER = ["floor", "value", "value+gradient", "Hessian product", "loop"]
 
 
-def report(rows):
-    table = Table(title="seconds (medians); floor = numeric factorization + 2 solves of the same library")
-    keys = ["floor", "value", "value+gradient", "assembly", "assembly adjoint", "scikit-fem assembly"]
-    keys += ["2 solves", "Hessian product"]
-    for name in ("n", *keys, "v+g / floor", "v+g / value", "(Hv - assembly) / 2 solves", "peak MB"):
-        table.add_column(name, justify="right")
+def ratios(row):
+    """What the bounds are stated for."""
+    result = {"v+g / floor": row["value+gradient"] / row["floor"]}
+    if "factorization" in row:
+        both = row["assembly"] + row["assembly adjoint"]
+        solves = row["solve"] + row["adjoint solve"]
+        result["assembly + adjoint / factorization"] = both / row["factorization"]
+        result["(Hv - assembly) / 2 solves"] = (row["Hessian product"] - both) / solves
+    if "loop" in row:
+        result["loop / v+g"] = row["loop"] / row["value+gradient"]
+    return result
+
+
+def report(rows, title):
+    table = Table(title=title)
+    table.add_column("")
     for row in rows:
-        beyond = row["Hessian product"] - row["assembly"] - row["assembly adjoint"]
-        ratios = (row["value+gradient"] / row["floor"], row["value+gradient"] / row["value"], beyond / row["2 solves"])
-        cells = [f"{row[key]:.4f}" for key in keys] + [f"{ratio:.2f}" for ratio in ratios]
-        table.add_row(str(row["n"]), *cells, f"{row['peak MB']:.0f}")
-    Console(width=190).print(table)
+        table.add_column(f"{row['n']} {row['solver']}", justify="right")
+    table.add_row("unknowns", *(str(row["unknowns"]) for row in rows))
+    for name in [*STAGES, *TOGETHER, "first", "peak MB"]:
+        if any(name in row for row in rows):
+            digits = 0 if name == "peak MB" else 4
+            table.add_row(name, *(f"{row[name]:.{digits}f}" if name in row else "" for row in rows))
+    for name in dict.fromkeys(key for row in rows for key in ratios(row)):
+        table.add_row(name, *(f"{ratios(row)[name]:.2f}" if name in ratios(row) else "" for row in rows))
+    Console(width=60 + 16 * len(rows)).print(table)
+
+
+def peer_form(n, solver):
+    """The same problem and the same measurements as other codes' scripts of it, one JSON line."""
+    V, _, functional = problem(n, solver)
+    x, out = V.locations, {"peer": "pdeopt", "n": n, "dofs": V.n, "solver": solver}
+    objective, derivative = functional.value_and_derivative(np.zeros(V.n))
+    out |= {"J0": objective, "gnorm0": float(np.linalg.norm(derivative)), "solver": resolve_solver(solver).name}
+    probe = [0.01 * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, 6)]
+    stages = {"forward": (1.0, functional.solution), "valgrad": (1.001, functional.value_and_derivative)}
+    for name, (scale, function) in stages.items():  # at other m, because factorizations are kept
+        function(0.5 * scale * probe[0])
+        wall, cpu = zip(*(timed(function, scale * m) for m in probe), strict=True)
+        out |= {f"t_{name}": float(np.median(wall)), f"cpu_{name}": float(np.median(cpu))}
+    settings = {"maxiter": 50, "ftol": 0, "gtol": 0, "maxcor": 10, "maxfun": 200}
+    start, start_cpu = time.perf_counter(), time.process_time()
+    found = scipy.optimize.minimize(
+        functional.value_and_derivative, np.zeros(V.n), jac=True, method="L-BFGS-B", options=settings
+    )
+    out |= {"t_lbfgs50": time.perf_counter() - start, "cpu_lbfgs50": time.process_time() - start_cpu}
+    truth = true_parameter(x)
+    error = float(np.linalg.norm(found.x - truth) / np.linalg.norm(truth))
+    out |= {"nit": int(found.nit), "nfev": int(found.nfev), "J50": float(found.fun), "m_relerr": error}
+    out["peak_rss_MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(json.dumps(out), flush=True)
+
+
+def timed(function, argument):
+    """Wall and CPU seconds of one call."""
+    start, start_cpu = time.perf_counter(), time.process_time()
+    function(argument)
+    return time.perf_counter() - start, time.process_time() - start_cpu
+
+
+def growth(count, solver):
+    """Resident memory after a tenth of ``count`` evaluations, and after all."""
+    V, _, functional = problem(64, solver)
+    rng = np.random.default_rng(0)
+    sizes = []
+    for k in range(count + 1):
+        functional.value_and_derivative(0.1 * rng.standard_normal(V.n))
+        if k in (count // 10, count):
+            sizes.append(resident())
+    print(f"{sizes[0]:.0f} MB after {count // 10} evaluations, {sizes[1]:.0f} MB after {count}")
+
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512], help="squares along a side")
+    parser.add_argument("--dim", type=int, choices=(2, 3), default=2)
+    parser.add_argument("--degree", type=int, choices=(1, 2), default=1, help="of the state's element")
+    parser.add_argument("--sizes", type=int, nargs="+", help="squares along a side, nodes along a side in 3-D")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--solver", default="auto")
+    parser.add_argument("--solver", nargs="+", default=["auto"])
+    parser.add_argument("--loop", action="store_true", help="also the loop in scikit-fem and SciPy (slow)")
+    parser.add_argument("--peer-form", type=int, nargs="+", metavar="N")
+    parser.add_argument("--growth", type=int, metavar="COUNT")
     parser.add_argument("--json", action="store_true", help="one JSON line a size instead of the table")
     options = parser.parse_args()
-    if options.json:
-        for n in options.sizes:
-            print(json.dumps(measure(n, options.repeats, options.solver)), flush=True)
-        return
-    rows = []
-    for n in options.sizes:  # a process each, so that the peak memory is that size's own
-        command = [sys.executable, __file__, "--json", "--sizes", str(n)]
-        command += ["--repeats", str(options.repeats), "--solver", options.solver]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    report(rows)
+    sizes = options.sizes or ([64, 128, 256, 512] if options.dim == 2 else [20, 30])
+    if options.peer_form:
+        for n in options.peer_form:
+            peer_form(n, options.solver[0])
+    elif options.growth:
+        growth(options.growth, options.solver[0])
+    elif options.json:
+        for n in sizes:
+            print(json.dumps(measure(n, options)), flush=True)
+    else:
+        report([in_own_process(n, solver, options) for n in sizes for solver in options.solver], title(options))
+
+
+def title(options):
+    return f"{options.dim}-D P{options.degree}: seconds (medians of {options.repeats})"
+
+
+def in_own_process(n, solver, options):
+    """So that the peak memory is that size's own."""
+    command = [sys.executable, __file__, "--json", "--sizes", str(n), "--solver", solver, "--dim", str(options.dim)]
+    command += ["--degree", str(options.degree), "--repeats", str(options.repeats), *["--loop"] * options.loop]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from pdeopt.eit import ElectrodeVoltages, Tank, VoltageJacobian, complete_electr
 from pdeopt.eit.phantom import ktc_patterns
 from pdeopt.fem import Dirichlet, FunctionSpace
 from pdeopt.inverse import L2Misfit, Log, ReducedFunctional
-from pdeopt.sparse import resolve_solver
 
 
 def tank_problem(cells, solver):
@@ -41,7 +40,7 @@ def floor_stage(model, parameters, solver):
     matrices = [ground.condense(model.matrix(jnp.exp(m)), jnp.zeros(size))[0] for m in parameters]
     load = np.vstack([np.zeros((model.space.n, model.currents.shape[1])), model.currents])[:-1]
     values = [np.asarray(A.data) for A in matrices]
-    return floor(resolve_solver(solver), matrices[0].pattern, values[0], np.ascontiguousarray(load)), values
+    return floor(solver, matrices[0].pattern, values[0], np.ascontiguousarray(load)), values
 
 
 def main():

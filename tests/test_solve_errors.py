@@ -13,8 +13,8 @@ from direct_solvers import every_solver
 from skfem.models import elasticity, laplace, mass
 
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, resolve_solver, solve_errors, solver_names
-from pdeopt.sparse.solvers.auto import fastest_direct
 from pdeopt.sparse.solvers import mkl
+from pdeopt.sparse.solvers.auto import fastest_direct
 from pdeopt.sparse.solvers.direct import RSLAB
 
 
