@@ -10,6 +10,8 @@ import ctypes
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -22,6 +24,8 @@ ANALYZE, FACTOR, SOLVE, FREE_FACTOR, FREE_ALL = 11, 22, 33, 0, -1
 #: Factors that one instance holds at most; a number, no memory (measured).
 SLOTS = 64
 NOT_DEFINITE = -4
+#: Below this number of entries one thread is used.
+MANY_ENTRIES = 150_000
 ERRORS = {
     -1: "the input is inconsistent",
     -2: "there is not enough memory",
@@ -56,6 +60,29 @@ def _diagonal_routine():
 
     routine = ctypes.CDLL(pypardiso.ps.libmkl._name).pardiso_getdiag
     routine.argtypes, routine.restype = [ctypes.c_void_p] * 5, None
+    return routine
+
+
+@contextmanager
+def _threads_for(entries: int) -> Iterator[None]:
+    """One thread for a small matrix, which several would only wait for."""
+    if entries >= MANY_ENTRIES:
+        yield
+        return
+    set_threads = _local_threads()
+    before = set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
+@cache
+def _local_threads():
+    import pypardiso
+
+    routine = ctypes.CDLL(pypardiso.ps.libmkl._name).MKL_Set_Num_Threads_Local
+    routine.argtypes, routine.restype = [ctypes.c_int], ctypes.c_int
     return routine
 
 
@@ -102,7 +129,7 @@ class _Instance:
         numbers = [SLOTS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
         maxfct, mnum, kind, step, n, nrhs, silent, error = (ctypes.c_int32(number) for number in numbers)
         ref, at = ctypes.byref, _address
-        with self._lock:
+        with self._lock, _threads_for(self._pattern.nnz):
             self._iparm[11] = 2 if transposed else 0
             self._call(
                 *(at(self._pt), ref(maxfct), ref(mnum), ref(kind), ref(step), ref(n), at(data)),
