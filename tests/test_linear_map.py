@@ -243,7 +243,7 @@ def test_spread_is_the_product_with_the_matrix_of_weights(case):
 
 def has_scatter(f, x):
     """Whether the compiled gradient does: an instruction or the origin of one, and not a function's name."""
-    return re.search(r'scatter(-add)?["(]', jax.jit(jax.grad(f)).lower(x).compile().as_text()) is not None
+    return re.search(r'\bscatter(-add)?["(]', jax.jit(jax.grad(f)).lower(x).compile().as_text()) is not None
 
 
 def test_no_scatter_is_left_in_a_compiled_gradient_of_ordinary_rows():
