@@ -234,6 +234,7 @@ def test_spread_is_the_product_with_the_matrix_of_weights(case):
     assert T.shape == D.shape
     assert_close(T(x), D @ x)
     assert_close(T.T(y), D.T @ y)
+    assert np.isnan(T(np.append(np.nan, np.ones(cells - 1)))).tolist() == (D[:, 0] != 0).tolist()
     assert_close(jax.jacfwd(T)(x[:, 0]), D)
     assert_close(jax.jacrev(T)(x[:, 0]), D)
     assert_close(
