@@ -315,7 +315,6 @@ def test_a_function_with_its_own_reverse_derivative_may_be_applied_to_a_coeffici
     checked_groups(lambda u, v, w: tripled(w["m"].value) * gradients(u, v), V, m=nodal(V))
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a custom_vjp call of known values is bound without its rules")
 def test_a_function_with_its_own_reverse_derivative_may_be_applied_to_trial_functions():
     V = SPACES["2-D"]
     checked_groups(lambda u, v, w: w["m"] * tripled(gradients(u, v)), V, m=nodal(V))

@@ -331,7 +331,6 @@ def test_nan_and_infinity_stay_in_the_rows_that_read_them():
         np.testing.assert_array_equal(~np.isfinite(S(x)), D[:, 3] > 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the rule for vmap ignores that tables may be batched: a batched lax.cond does")
 @pytest.mark.parametrize("as_argument", [False, True])
 def test_vmap_of_a_conditional_with_a_map_in_its_branches(as_argument):
     case = CASES["a few"]
@@ -347,7 +346,6 @@ def test_vmap_of_a_conditional_with_a_map_in_its_branches(as_argument):
     assert_close(either_of_all(*args), np.where(which, 1, 2)[:, None] * (X @ D.T))
 
 
-@pytest.mark.xfail(strict=True, reason="the transposed map is applied without going back to the type of x")
 @pytest.mark.parametrize(("kind", "weight"), [(float, 1.0 + 2.0j), (np.float32, 1.0)])
 def test_a_gradient_has_the_type_of_its_argument(kind, weight):
     case = CASES["a few"]

@@ -1,8 +1,9 @@
 """Which pairs of slots a bilinear form couples, and which of them by the same coefficient: found once, by tracing.
 
 The form is evaluated on unit slots, as a traced program. Products with zeros and ones are carried out, and what is left
-is compared term by term: of ∇u·∇v in 2-D two of four pairs stay, and both have the same coefficient; of linear
-elasticity in 3-D 21 of 81 with few different ones. Nothing here depends on values of coefficients.
+is compared term by term: of κ ∇u·∇v in 2-D two of four pairs stay, and both have the same coefficient; of linear
+elasticity in 3-D, 2μ ε:ε + λ div div, 21 of 81 with three different ones. (A coefficient inside, as in (κ ∇u)·∇v, is
+not seen through: all pairs stay, some of them zero.) Nothing here depends on values of coefficients.
 """
 
 from __future__ import annotations
@@ -119,19 +120,24 @@ class Expressions:
     def _results(self, equation: Any, inputs: list[Term]) -> list[Term]:
         inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
         name = equation.primitive.name
-        if name in ("pjit", "jit", "closed_call", "custom_jvp_call") and isinstance(inner, ClosedJaxpr):
+        if name in _CALLS and isinstance(inner, ClosedJaxpr):
             return self.outputs(inner, inputs)
+        try:
+            parameters = tuple(sorted((k, _text(v)) for k, v in equation.params.items()))
+        except _Opaque:
+            return [self.unknown() for _ in equation.outvars]
         if inputs and all(isinstance(term, np.ndarray) for term in inputs):
             return _evaluated(equation, inputs)
         if len(equation.outvars) == 1:
             simple = _simplified(equation, inputs)
             if simple is not None:
                 return [simple]
-        try:
-            key = (name, tuple(sorted((k, _text(v)) for k, v in equation.params.items())), *map(self.key_of, inputs))
-        except _Opaque:
-            return [self.unknown() for _ in equation.outvars]
+        key = (name, parameters, *map(self.key_of, inputs))
         return [self.number((key, position)) for position in range(len(equation.outvars))]
+
+
+#: Operations that stand for a traced function.
+_CALLS = ("pjit", "jit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
 class _Opaque(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from pdeopt.sparse.errors import SolveError
 
 #: Rows up to these lengths are filled up to equal length and summed entry by entry; longer ones are scattered.
 LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -101,7 +104,8 @@ class Rows:
     @property
     def index(self) -> jax.Array:
         """One of the indices, for `materialized`."""
-        return next(part.sources for part in self.parts if part.sources.size).ravel()[0]
+        tables = (part.sources for part in self.parts if part.sources.size)
+        return jnp.asarray(next(tables, np.zeros(1, np.int32))).ravel()[0]
 
 
 @jax.tree_util.register_dataclass
@@ -130,9 +134,10 @@ class LinearMap:
         return cls.from_entries(np.arange(np.size(indices)), indices, (np.size(indices), size))
 
     def spread(self, weights: np.ndarray) -> LinearMap:
-        """S W, where W (n, cells) takes the entry of x for each cell to several of S: ``weights`` (n / cells, cells).
+        """S W for an S without weights, whose rows are single entries as of element matrices.
 
-        The column of S for weights[e, c] is e · cells + c, and its rows are single entries, as of element matrices.
+        W (n, cells) takes the entry of x for each cell to several of S: ``weights`` (n / cells, cells), where column
+        e · cells + c of S belongs to weights[e, c].
         """
         cells = weights.shape[1]
         parts = tuple(part.spread(np.append(weights, 0.0), cells) for part in self.rows.parts)
@@ -155,8 +160,11 @@ class LinearMap:
         return self.rows.index
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        if x.shape[:1] != self.shape[1:]:
+            raise SolveError(f"a linear map of shape {self.shape} is applied to an array of shape {x.shape}")
         leaves, structure = jax.tree.flatten(self)
-        return _map_p.bind(x, *leaves, structure=structure)
+        kinds = (leaf.dtype for leaf in leaves if leaf.dtype.kind in "fc")
+        return _map_p.bind(jnp.asarray(x).astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
 
 
 def materialized(x: Any, index: jax.Array) -> Any:
@@ -213,7 +221,7 @@ def grouped(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     places = np.arange(len(keys), dtype=np.int32)
     table = sp.csr_array((places, (keys, places)), (count, max(len(keys), 1)))
-    return table.indptr, table.data
+    return table.indptr.astype(np.int32, copy=False), table.data
 
 
 def _bundle(starts: np.ndarray, lengths: np.ndarray, cols: np.ndarray, weights: np.ndarray | None, size: int) -> Bundle:
@@ -254,7 +262,7 @@ def _apply(x: jax.Array, *leaves: Any, structure: Any) -> jax.Array:
 def _abstract(x: Any, *leaves: Any, structure: Any) -> Any:
     mapping = jax.tree.unflatten(structure, leaves)
     shape = (mapping.shape[0], *x.shape[1:])
-    return jax.core.ShapedArray(shape, jnp.result_type(x.dtype, *(a.dtype for a in leaves if a.dtype.kind in "fc")))
+    return jax.core.ShapedArray(shape, x.dtype)
 
 
 def _tangent(primals: Sequence[Any], tangents: Sequence[Any], *, structure: Any) -> tuple[Any, Any]:
@@ -270,6 +278,8 @@ def _transpose(cotangent: Any, _: Any, *leaves: Any, structure: Any) -> list[Any
 
 def _batched(args: Sequence[Any], axes: Sequence[Any], *, structure: Any) -> tuple[jax.Array, int]:
     x, *leaves = args
+    if any(axis is not None for axis in axes[1:]):  # a batched `cond` batches all that its branches use
+        return jax.vmap(partial(_apply, structure=structure), in_axes=tuple(axes))(*args), 0
     y = _map_p.bind(jnp.moveaxis(x, axes[0], -1), *leaves, structure=structure)
     return y, y.ndim - 1
 

@@ -33,8 +33,10 @@ class RowBlocks:
 
 def _rows(matrix: sp.csr_array | sp.csr_matrix, begin: int, end: int) -> sp.csr_array:
     first, last = matrix.indptr[begin], matrix.indptr[end]
-    arrays = matrix.data[first:last], matrix.indices[first:last], matrix.indptr[begin : end + 1] - first
-    return sp.csr_array(arrays, (end - begin, matrix.shape[1]))
+    rows = sp.csr_array((end - begin, matrix.shape[1]), dtype=matrix.dtype)
+    rows.data, rows.indices = matrix.data[first:last], matrix.indices[first:last]  # the constructor may copy them
+    rows.indptr = matrix.indptr[begin : end + 1] - first
+    return rows
 
 
 def cores() -> int:
