@@ -99,17 +99,12 @@ def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Gr
     """A coefficient, integrated over each cell, (c,) → values (nnz,)."""
     products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
     weights = np.broadcast_to(sum(products[1:], products[0]), (test.local_shape[0], *trial.local_shape))
-    return _on_device(elements.spread(weights.reshape(-1, weights.shape[-1])))
+    return elements.spread(weights.reshape(-1, weights.shape[-1]))
 
 
 def _element_map(place: np.ndarray, nnz: int) -> LinearMap:
     entries = np.arange(place.size, dtype=np.int32)
-    return _on_device(LinearMap.from_entries(place, entries, (nnz, place.size)))
-
-
-def _on_device(linear_map: LinearMap) -> LinearMap:
-    with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
-        return jax.tree.map(jnp.asarray, linear_map)
+    return LinearMap.from_entries(place, entries, (nnz, place.size))
 
 
 @partial(jax.jit, static_argnames=("form", "groups"))

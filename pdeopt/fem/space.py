@@ -246,7 +246,7 @@ class FunctionSpace:
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
             components = tuple(_component_tables(basis, k) for k in range(len(basis.basis[0])))
             return Tables(
-                local=jax.tree.map(jnp.asarray, LinearMap.selection(basis.element_dofs, int(basis.N))),
+                local=LinearMap.selection(basis.element_dofs, int(basis.N)),
                 components=components,
                 dx=jnp.asarray(basis.dx),
                 geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},

@@ -126,7 +126,7 @@ class LinearMap:
         """With ``weights[e]`` (default 1) at (rows[e], cols[e]); entries at the same place add up."""
         rows, cols = (np.ravel(indices).astype(np.int32, copy=False) for indices in (rows, cols))
         weights = None if weights is None else np.ravel(weights)
-        return cls(_rows_of(rows, cols, shape, weights), _rows_of(cols, rows, shape[::-1], weights))
+        return _on_device(cls(_rows_of(rows, cols, shape, weights), _rows_of(cols, rows, shape[::-1], weights)))
 
     @classmethod
     def selection(cls, indices: np.ndarray, size: int) -> LinearMap:
@@ -144,7 +144,7 @@ class LinearMap:
         rows = Rows(parts, self.rows.order, (self.shape[0], cells), self.rows.entries)
         (column,) = self.columns.parts
         bundle = Bundle(np.asarray(column.sources).reshape(weights.shape), weights, True)
-        return LinearMap(rows, Rows((bundle,), None, (cells, self.shape[0]), self.rows.entries))
+        return _on_device(LinearMap(rows, Rows((bundle,), None, (cells, self.shape[0]), self.rows.entries)))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -165,6 +165,12 @@ class LinearMap:
         leaves, structure = jax.tree.flatten(self)
         kinds = (leaf.dtype for leaf in leaves if leaf.dtype.kind in "fc")
         return _map_p.bind(jnp.asarray(x).astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
+
+
+def _on_device(linear_map: LinearMap) -> LinearMap:
+    """With JAX arrays, so that all compiled functions share them; the first use may be inside of one."""
+    with jax.ensure_compile_time_eval():
+        return jax.tree.map(jnp.asarray, linear_map)
 
 
 def materialized(x: Any, index: jax.Array) -> Any:
