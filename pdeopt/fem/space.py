@@ -245,6 +245,7 @@ class FunctionSpace:
         fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
             components = tuple(_component_tables(basis, k) for k in range(len(basis.basis[0])))
+            _share_memory(basis, components)
             return Tables(
                 local=LinearMap.selection(basis.element_dofs, int(basis.N)),
                 components=components,
@@ -300,6 +301,16 @@ def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Arr
     functions = [dict(zip(PARTS, local[component].astuple, strict=True)) for local in basis.basis]
     present = [name for name in PARTS if functions[0][name] is not None]
     return {name: jnp.asarray(_compressed([f[name] for f in functions])) for name in present}
+
+
+def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], ...]) -> None:
+    """Let scikit-fem's basis functions look into the tables, in place of arrays of their own."""
+    for i, local in enumerate(basis.basis):
+        for field, parts in zip(local, components, strict=True):
+            for name in PARTS[1:]:
+                if name in parts:
+                    shared = np.asarray(parts[name])[..., i, :, :]
+                    setattr(field, name, np.broadcast_to(shared, getattr(field, name).shape))
 
 
 def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
