@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from pdeopt.sparse import (
     CSRMatrix,
+    SolveError,
     SparsityPattern,
     clear_memo,
     dense_solve_pullback,
@@ -31,12 +32,9 @@ def laplacian(shape):
 def eager(monkeypatch):
     """Multigrid for small matrices, too."""
     monkeypatch.setattr(auto, "WIDE", 20)
-    widest_level.cache_clear()
     clear_memo()
     yield
-    widest_level.cache_clear()
-    auto._unsuited.clear()
-    auto._last.clear()
+    clear_memo()
 
 
 def solved(S, b, transposed=False):
@@ -85,6 +83,19 @@ def test_a_direct_solver_takes_over_where_multigrid_fails(eager, monkeypatch):
         np.testing.assert_allclose(S @ solved(sp.csr_matrix(S), np.ones((512, 1))), np.ones((512, 1)), atol=1e-9)
     assert work.since(before).set_ups == 1  # not tried again for this pattern
     assert resolve_solver("auto").name == fastest_direct().name
+
+
+def test_data_that_are_not_finite_are_no_reason_to_give_up_multigrid(eager):
+    S, b = laplacian((8, 8, 8)), np.ones((512, 1))
+    with pytest.raises(SolveError, match="b is not finite"):
+        solved(S, np.where(np.arange(512)[:, None] == 3, np.nan, b))
+    solved(S, b)
+    assert resolve_solver("auto").name == "cg+ruge-stuben"
+
+
+def test_an_unknown_that_stands_alone_does_not_hide_the_others(eager):
+    S = sp.block_diag([sp.eye(1), laplacian((8, 8, 8))]).tocsr()
+    assert widest_level(SparsityPattern.from_scipy(S)) == widest_level(SparsityPattern.from_scipy(laplacian((8, 8, 8))))
 
 
 def test_derivatives_through_multigrid_equal_the_dense_rule(eager):

@@ -108,6 +108,9 @@ def test_field_of_an_equal_space_made_apart_is_accepted():
         (lambda u, v, w: u * u * v * jnp.sqrt(w["k"] - 2), "not linear in its trial"),
         (lambda u, v, w: v * v * jnp.log(w["k"] - 10) * u, "not linear in its test"),
         (lambda u, v, w: u.value.mean(-1, keepdims=True) * v, "mixes cells or quadrature points"),
+        (lambda u, v, w: w["k"].value[..., :1] * u * v, "mixes cells or quadrature points"),
+        (lambda u, v, w: jnp.max(w["k"].value, -1, keepdims=True) * u * v, "mixes cells or quadrature points"),
+        (lambda u, v, w: jnp.cumsum(w["k"].value, -1) * u * v, "mixes cells or quadrature points"),
     ],
 )
 def test_forms_that_only_look_bilinear_are_refused(function, message):

@@ -12,7 +12,17 @@ import skfem
 from direct_solvers import every_solver
 from skfem.models import elasticity, laplace, mass
 
-from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, resolve_solver, solve_errors, solver_names
+from pdeopt.sparse import (
+    AMG,
+    CG,
+    CSRMatrix,
+    SolveError,
+    clear_memo,
+    linear_solve,
+    resolve_solver,
+    solve_errors,
+    solver_names,
+)
 from pdeopt.sparse.solvers import mkl
 from pdeopt.sparse.solvers.auto import fastest_direct
 from pdeopt.sparse.solvers.direct import RSLAB
@@ -281,3 +291,19 @@ def test_python_exits_cleanly_and_silently_after_a_failed_solve():
     assert done.stdout.count("refused: the 2 x 2 matrix is singular") == 3
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: resolve_solver("CG"), "did you mean 'cg'"),
+        (lambda: resolve_solver(CG), "got the class CG"),
+        (lambda: resolve_solver(None), "got a NoneType"),
+        (lambda: CG(preconditioner="amg"), r"preconditioner is 'amg'; expected Jacobi\(\)"),
+        (lambda: CG(preconditioner=AMG), "preconditioner is <class"),
+        (lambda: CG(rtol="1e-8"), "rtol is '1e-8'"),
+    ],
+)
+def test_a_solver_that_is_none_is_refused_when_it_is_given(make, message):
+    with pytest.raises(SolveError, match=message):
+        make()

@@ -147,8 +147,12 @@ class _Opaque(Exception):
 def _text(parameter: Any) -> str:
     if callable(parameter) and not isinstance(parameter, type):
         raise _Opaque
-    if isinstance(parameter, ClosedJaxpr) or "jaxpr" in type(parameter).__name__.lower():
+    if "jaxpr" in type(parameter).__name__.lower():
         raise _Opaque
+    if isinstance(parameter, (tuple, list)) and not hasattr(parameter, "_fields"):
+        return f"({', '.join(map(_text, parameter))})"
+    if isinstance(parameter, (np.ndarray, jax.Array)):
+        return f"{parameter.shape} {np.asarray(parameter).tobytes().hex()}"
     return repr(parameter)
 
 

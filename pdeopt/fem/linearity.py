@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import jax
@@ -90,12 +91,26 @@ def _check_argument(
             f"form '{form.name}' is not linear in its {which} function: check for a product of two, or a term without "
             "it"
         )
-    here, w_here = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[..., :1, :1], (arguments, w))
-    if not np.allclose(_density(form, here, w_here), values[0][:1, :1], rtol=1e-8, atol=1e-8 * scale):
+    if not all(_is_local(form, arguments, w, point, values[0], 1e-8 * scale) for point in product(*map(range, SAMPLE))):
         raise FormError(
             f"form '{form.name}' mixes cells or quadrature points (a sum, a mean or an index over the last two axes): "
             "a form is evaluated point by point"
         )
+
+
+def _is_local(
+    form: TracedForm,
+    arguments: list[Function],
+    w: Coefficients,
+    point: tuple[int, ...],
+    values: np.ndarray,
+    atol: float,
+) -> bool:
+    """Whether the form has the same value where only this point is given."""
+    cell, q = point
+    here = (..., slice(cell, cell + 1), slice(q, q + 1))
+    at_point, w_here = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[here], (arguments, w))
+    return np.allclose(_density(form, at_point, w_here), values[here], rtol=1e-8, atol=atol)
 
 
 def _random(shapes: Shapes, rng: np.random.Generator) -> Function:

@@ -19,7 +19,7 @@ import numpy as np
 SAMPLE = 32
 #: Largest number of reference functions.
 LARGEST_RANK = 4
-#: Of the remainder, relative.
+#: Of the remainder, relative to the largest entry of the same cell.
 ROUNDING = 1e-13
 
 
@@ -35,16 +35,20 @@ class Reference:
 def reference_of(table: np.ndarray) -> Reference | None:
     """None where more than a few reference functions would be needed, as on curved cells."""
     *axes, count, cells, points = table.shape
-    tensor = len(axes)
-    flat = np.moveaxis(table, -2, tensor).reshape(-1, count * points)  # (tensor axes · c, i · q)
-    step = max(1, len(flat) // (SAMPLE * max(1, int(np.prod(axes)))))
-    _, sizes, functions = np.linalg.svd(flat[::step], full_matrices=False)
-    rank = int((sizes > ROUNDING * sizes[0]).sum()) if len(sizes) and sizes[0] > 0 else 0
-    if not 0 < rank <= LARGEST_RANK:
+    by_cell = np.moveaxis(table, -2, 0).reshape(cells, -1, count * points)  # (c, tensor axes, i · q)
+    sizes = np.abs(by_cell).max((1, 2), initial=0)
+    if not sizes.all():
         return None
-    functions = functions[:rank]
-    coefficients = flat @ functions.T
-    if np.abs(flat - coefficients @ functions).max() > 10 * ROUNDING * np.abs(flat).max():
+    scaled = by_cell / sizes[:, None, None]
+    functions = _row_space(scaled[:: max(1, cells // SAMPLE)].reshape(-1, count * points))
+    coefficients = scaled @ functions.T  # (c, tensor axes, r)
+    if len(functions) > LARGEST_RANK or np.abs(scaled - coefficients @ functions).max() > 10 * ROUNDING:
         return None
-    by_cell = np.moveaxis(coefficients.reshape(*axes, cells, rank), -1, -2)
-    return Reference(jnp.asarray(np.ascontiguousarray(by_cell)), jnp.asarray(functions.reshape(rank, count, points)))
+    coefficients = np.moveaxis(coefficients * sizes[:, None, None], 0, -1).reshape(*axes, len(functions), cells)
+    return Reference(jnp.asarray(coefficients), jnp.asarray(functions.reshape(-1, count, points)))
+
+
+def _row_space(rows: np.ndarray) -> np.ndarray:
+    """(r, …), an orthonormal basis."""
+    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+    return basis[: int((sizes > ROUNDING * sizes[0]).sum())]

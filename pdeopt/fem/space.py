@@ -90,7 +90,7 @@ class FunctionSpace:
     def with_element(self, element: skfem.Element) -> FunctionSpace:
         """The space of another element on the same cells or facets, with the same quadrature; itself for its own."""
         basis = self.basis
-        if type(element) is type(basis.elem) and not vars(element):
+        if type(element) is type(basis.elem) and not vars(element) and not vars(basis.elem):
             return self
         if isinstance(basis, skfem.FacetBasis):
             other = type(basis)(

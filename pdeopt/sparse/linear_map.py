@@ -160,11 +160,12 @@ class LinearMap:
         return self.rows.index
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.asarray(x)
         if x.shape[:1] != self.shape[1:]:
             raise SolveError(f"a linear map of shape {self.shape} is applied to an array of shape {x.shape}")
         leaves, structure = jax.tree.flatten(self)
         kinds = (leaf.dtype for leaf in leaves if leaf.dtype.kind in "fc")
-        return _map_p.bind(jnp.asarray(x).astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
+        return _map_p.bind(x.astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
 
 
 def _on_device(linear_map: LinearMap) -> LinearMap:

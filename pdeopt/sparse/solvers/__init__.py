@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Protocol
 
 import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers import auto
 from pdeopt.sparse.solvers.auto import Auto
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
@@ -59,11 +61,20 @@ def solver_names() -> list[str]:
 def resolve_solver(solver: str | Solver) -> Solver:
     """A solver by its name. Raises SolveError for an unknown name and for one whose library is not installed."""
     if not isinstance(solver, str):
-        return solver
+        return _checked(solver)
     if solver not in _BY_NAME:
-        raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}")
+        close = difflib.get_close_matches(solver.lower(), solver_names(), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}{hint}")
     require_library(solver)
     return _BY_NAME[solver]
+
+
+def _checked(solver: Solver) -> Solver:
+    if isinstance(solver, type) or not callable(getattr(solver, "solve", None)):
+        what = f"the class {solver.__name__}" if isinstance(solver, type) else f"a {type(solver).__name__}"
+        raise SolveError(f"a solver is given by its name or as an object, as CG(preconditioner=AMG()); got {what}")
+    return solver
 
 
 def clear_memo() -> None:
@@ -73,3 +84,4 @@ def clear_memo() -> None:
     """
     memo.clear()
     krylov_memo.clear()
+    auto.forget()

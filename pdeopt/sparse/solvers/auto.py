@@ -7,12 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import breadth_first_order
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import PositiveDiagonal
-from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver
+from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver, check_finite
 from pdeopt.sparse.solvers.factor_memo import absolute_row_sums, is_symmetric
 from pdeopt.sparse.solvers.installed import pardiso_is_installed, rslab_is_installed
 from pdeopt.sparse.solvers.krylov import CG
@@ -31,7 +31,7 @@ PATIENCE = 200
 MULTIGRID = CG(rtol=1e-10, max_iterations=PATIENCE, preconditioner=AMG("ruge-stuben"))
 
 _unsuited: list[SparsityPattern] = []  # where multigrid failed, the last few
-_last: list[DirectSolver | KrylovSolver] = []  # what was used last, for reports
+_largest: list[tuple[int, DirectSolver | KrylovSolver]] = []  # the largest system so far and its solver, for reports
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,28 @@ class Auto:
 
     @property
     def name(self) -> str:
-        """Of the solver that was used last."""
+        """Of the solver that was used for the largest system so far."""
         return self._used.name
 
     @property
     def rtol(self) -> float | None:
-        """Of the solver that was used last; None for a direct one."""
+        """Of the solver that was used for the largest system so far; None for a direct one."""
         return getattr(self._used, "rtol", None)
 
     @property
     def _used(self) -> DirectSolver | KrylovSolver:
-        return _last[0] if _last else fastest_direct()
+        return _largest[0][1] if _largest else fastest_direct()
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs. Raises SolveError."""
         if _is_for_multigrid(pattern, data, rhs):
+            check_finite("A", data)
+            check_finite("b", rhs)
             try:
-                return _use(MULTIGRID).solve(pattern, data, rhs, transposed)
+                return _noted(pattern, MULTIGRID).solve(pattern, data, rhs, transposed)
             except SolveError:
                 _unsuited[:] = [*_unsuited, pattern][-8:]
-        return _use(fastest_direct()).solve(pattern, data, rhs, transposed)
+        return _noted(pattern, fastest_direct()).solve(pattern, data, rhs, transposed)
 
 
 def fastest_direct() -> DirectSolver:
@@ -71,8 +73,17 @@ def fastest_direct() -> DirectSolver:
     return RSLAB if rslab_is_installed() else SUPERLU
 
 
-def _use(solver: DirectSolver | KrylovSolver) -> DirectSolver | KrylovSolver:
-    _last[:] = [solver]
+def forget() -> None:
+    """What was noted, and where multigrid failed."""
+    _unsuited.clear()
+    _largest.clear()
+    widest_level.cache_clear()
+
+
+def _noted(pattern: SparsityPattern, solver: DirectSolver | KrylovSolver) -> DirectSolver | KrylovSolver:
+    n = pattern.shape[0]
+    if not _largest or n >= _largest[0][0]:
+        _largest[:] = [(n, solver)]
     return solver
 
 
@@ -84,11 +95,13 @@ def _is_for_multigrid(pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarra
 
 @lru_cache(maxsize=16)
 def widest_level(pattern: SparsityPattern) -> int:
-    """The largest number of unknowns at one distance from an outermost one, in the graph of the matrix."""
+    """The largest number of unknowns at one distance from an outermost one, in the largest part of the graph."""
     if pattern.shape[0] <= WIDE:
         return 0
     graph = sp.csr_array((np.ones(pattern.nnz, np.int8), pattern.indices, pattern.indptr), pattern.shape)
-    outermost = breadth_first_order(graph, 0, return_predecessors=False)[-1]
+    labels = connected_components(graph, directed=False)[1]
+    start = int(np.argmax(labels == np.bincount(labels).argmax()))
+    outermost = breadth_first_order(graph, start, return_predecessors=False)[-1]
     order, predecessors = breadth_first_order(graph, outermost)
     place = np.empty(pattern.shape[0], np.int64)
     place[order] = np.arange(len(order))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -63,8 +64,12 @@ class KrylovSolver:
     method: ClassVar[Method]
 
     def __post_init__(self) -> None:
-        if not 0 < self.rtol < 1:
-            raise SolveError(f"{self.method.name}: rtol is {self.rtol}; expected a number between 0 and 1, as 1e-10")
+        if not (isinstance(self.rtol, Real) and 0 < self.rtol < 1):
+            raise SolveError(f"{self.method.name}: rtol is {self.rtol!r}; expected a number between 0 and 1, as 1e-10")
+        if isinstance(self.preconditioner, type) or not callable(getattr(self.preconditioner, "set_up", None)):
+            raise SolveError(
+                f"{self.method.name}: preconditioner is {self.preconditioner!r}; expected Jacobi(), ILU() or AMG()"
+            )
         check_count(self.method.name, "max_iterations", self.max_iterations)
 
     @property

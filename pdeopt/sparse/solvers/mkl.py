@@ -36,6 +36,9 @@ ERRORS = {
 }
 
 
+_lock = threading.RLock()  # of all instances: a factor may be freed by any thread
+
+
 class PardisoError(RuntimeError):
     def __init__(self, code: int) -> None:
         super().__init__(f"PARDISO error {code}: {ERRORS.get(code, 'an internal error')}")
@@ -119,7 +122,6 @@ class _Instance:
     def __init__(self, kind: int, pattern: SparsityPattern) -> None:
         self._call, self._kind, self._pattern = _routine(), kind, pattern
         self._pt, self._iparm = np.zeros(64, np.int64), _parameters(kind)
-        self._lock = threading.RLock()  # a factor may be freed by any thread
         self.free_slots = list(range(SLOTS, 0, -1))
         self._is_open = True
 
@@ -129,14 +131,15 @@ class _Instance:
         numbers = [SLOTS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
         maxfct, mnum, kind, step, n, nrhs, silent, error = (ctypes.c_int32(number) for number in numbers)
         ref, at = ctypes.byref, _address
-        with self._lock, _threads_for(self._pattern.nnz):
-            self._iparm[11] = 2 if transposed else 0
+        with _lock, _threads_for(self._pattern.nnz):
+            iparm = self._iparm.copy()  # of this call: garbage collection may free a factor within it
+            iparm[11] = 2 if transposed else 0
             self._call(
                 *(at(self._pt), ref(maxfct), ref(mnum), ref(kind), ref(step), ref(n), at(data)),
-                *(at(self._pattern.indptr), at(self._pattern.indices), None, ref(nrhs), at(self._iparm), ref(silent)),
+                *(at(self._pattern.indptr), at(self._pattern.indices), None, ref(nrhs), at(iparm), ref(silent)),
                 *(at(rhs), at(x), ref(error)),
             )
-            counts = int(self._iparm[17]), int(self._iparm[13])
+            counts = int(iparm[17]), int(iparm[13])
         if error.value:
             raise PardisoError(error.value)
         return counts
@@ -145,7 +148,7 @@ class _Instance:
         """(n,), the diagonal of D in L D Lᵀ of a real positive definite matrix."""
         pivots, diagonal = np.zeros((2, self._pattern.shape[0]))
         which, error = ctypes.c_int32(slot), ctypes.c_int32(0)
-        with self._lock:
+        with _lock:
             arrays = (_address(array) for array in (self._pt, pivots, diagonal))
             _diagonal_routine()(*arrays, ctypes.byref(which), ctypes.byref(error))
         if error.value:
@@ -157,7 +160,7 @@ class _Instance:
 
         Only one instance of all has such a slot.
         """
-        with self._lock:
+        with _lock:
             if self._is_open:
                 other = _Instance._with_memory() if _Instance._with_memory else None
                 if other is not None:
@@ -166,19 +169,19 @@ class _Instance:
                 _Instance._with_memory = weakref.ref(self)
 
     def take_slot(self) -> int:
-        with self._lock:
+        with _lock:
             if _Instance._with_memory is not None and _Instance._with_memory() is self:
                 _Instance._with_memory = None
             return self.free_slots.pop()
 
     def _free(self, slot: int) -> None:
-        with self._lock:
+        with _lock:
             if self._is_open:
                 self.run(FREE_FACTOR, slot=slot)
 
     def close(self) -> None:
         """Free everything. Garbage collection may call `free_slot` of a factor after it."""
-        with self._lock:
+        with _lock:
             self.run(FREE_ALL)
             self._is_open = False
 
