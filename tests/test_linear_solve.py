@@ -1,6 +1,9 @@
 """x = A⁻¹ b: its derivatives against the dense rule, under every transformation, and the work they cost."""
 
+import os
 import resource
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -271,6 +274,27 @@ def test_a_real_matrix_takes_a_complex_right_hand_side():
 def test_edge_sizes(n, columns):
     A = CSRMatrix.from_scipy(sp.csr_matrix(2 * np.eye(n)))
     np.testing.assert_allclose(linear_solve(A, np.ones((n, *columns))), np.full((n, *columns), 0.5), rtol=1e-15)
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import numpy as np
+import scipy.sparse as sp
+from pdeopt.sparse import CSRMatrix, linear_solve
+n = 300_000  # beyond what JAX hands to a callback at once
+A = CSRMatrix.from_scipy(sp.diags_array([-1.0, 3.0, -1.0], offsets=[-1, 0, 1], shape=(n, n)).tocsr())
+import jax
+print(float(jax.jit(lambda b: linear_solve(A, b).sum())(np.ones(n))))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot pin a process to a core")
+def test_a_large_solve_ends_on_a_single_core():
+    environment = {key: value for key, value in os.environ.items() if key != "NPROC"}
+    command = [sys.executable, "-c", ONE_CORE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    assert float(done.stdout) == pytest.approx(300_000, rel=1e-4)
 
 
 # --- what it costs -----------------------------------------------------------------------------------------------
