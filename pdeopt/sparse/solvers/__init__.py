@@ -9,8 +9,7 @@ import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers import auto
-from pdeopt.sparse.solvers.auto import Auto
+from pdeopt.sparse.solvers.auto import Auto, forget
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.installed import require_library
@@ -84,4 +83,4 @@ def clear_memo() -> None:
     """
     memo.clear()
     krylov_memo.clear()
-    auto.forget()
+    forget()
