@@ -117,12 +117,12 @@ def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -
         return keywords
     if "solver" not in keywords:
         raise UsageError(f"--solver: build(...) in {path} takes no solver")
-    from pdeopt.sparse import SolveError, resolve_solver, solver_names
+    from pdeopt.sparse import SolveError, resolve_solver
 
     try:
         resolve_solver(given.solver)
     except SolveError as error:
-        raise UsageError(f"{error}{did_you_mean(given.solver, solver_names())}") from error
+        raise UsageError(str(error)) from error
     return {**keywords, "solver": given.solver}
 
 
