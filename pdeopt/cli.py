@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
-from pdeopt.run.errors import UsageError
+from pdeopt.run.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from pdeopt.inverse import Problem
+    from pdeopt.run.execute import Outcome
 
 # Everything that imports JAX or matplotlib is imported where it is used: `pdeopt list` answers at once.
 
@@ -32,14 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COMMANDS[arguments.command](arguments)
     except UsageError as error:
         return _refuse(error, words)
+    except RunError as error:
+        _complain(str(error))
+        return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `pdeopt list | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 1
-    except KeyboardInterrupt:
-        _complain("interrupted")
+    except KeyboardInterrupt as interrupt:
+        _complain(str(interrupt) or "interrupted")
         return 130
 
 
@@ -56,7 +60,6 @@ def _list(arguments: Arguments) -> int:
 def _run(arguments: Arguments) -> int:
     from pdeopt.run.execute import RunRequest, run_problem
     from pdeopt.run.progress import Progress
-    from pdeopt.run.report import print_summary
     from pdeopt.run.strength_option import parse_strength
 
     given = arguments.given
@@ -78,12 +81,35 @@ def _run(arguments: Arguments) -> int:
     console = _console()
     with Progress(console, given.quiet) as progress:
         outcome = run_problem(request, progress)
+    return _report(outcome, console, given.quiet)
+
+
+def _resume(arguments: Arguments) -> int:
+    from pdeopt.run.progress import Progress
+    from pdeopt.run.resume import has_converged, resume_run
+
+    given = arguments.given
+    if has_converged(given.directory):
+        print(f"{given.directory}: the run has converged; there is nothing to go on with")
+        return 0
+    console = _console()
+    with Progress(console, given.quiet) as progress:
+        outcome = resume_run(given.directory, given.max_iterations, arguments.words, progress)
+    return _report(outcome, console, given.quiet)
+
+
+def _report(outcome: Outcome, console: Console, quiet: bool) -> int:
+    """Say how a run ended, and how to go on; returns the exit status."""
+    from pdeopt.run.report import print_summary
+
     for warning in outcome.warnings:
         print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
-    elif not given.quiet:
+    elif not quiet:
         print_summary(console, outcome.summary, outcome.directory)
+        if outcome.next_step is not None:
+            print(f"go on with: {outcome.next_step}")
     return outcome.exit_status
 
 
@@ -118,7 +144,14 @@ def _new(arguments: Arguments) -> int:
     return 0
 
 
-COMMANDS: dict[str, Any] = {"list": _list, "run": _run, "check": _check, "plot": _plot, "new": _new}
+COMMANDS: dict[str, Any] = {
+    "list": _list,
+    "run": _run,
+    "resume": _resume,
+    "check": _check,
+    "plot": _plot,
+    "new": _new,
+}
 
 
 def _console() -> Console:

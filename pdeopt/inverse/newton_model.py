@@ -53,6 +53,10 @@ class NewtonModel:
             return _restricted_solver(mass, free)
         return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
 
+    def follow(self, m: np.ndarray) -> None:
+        """Go on to the next iterate m without a model there: what is remembered changes as if one had been made."""
+        self._operator(m)
+
     def _with_regularization(self, misfit: Action, m: np.ndarray) -> Action:
         operator, plain = self._operator(m), self.functional.plain_regularization_hessian(m)
         return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)

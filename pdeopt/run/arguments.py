@@ -18,6 +18,7 @@ from pdeopt.run.strength_option import RULES
 COMMANDS = {
     "list": "the problems, one line each",
     "run": "solve an inverse problem and write a run directory",
+    "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
     "check": "verify the derivatives of a problem; exit status 1 when a check fails",
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
     "new": "write a commented problem file to start from",
@@ -131,7 +132,7 @@ def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Pa
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
     group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name, add in (("run", _add_run), ("check", _add_check), ("plot", _add_plot), ("new", _add_new)):
+    for name, add in ADDED.items():
         add(commands[name])
     if options is not None:
         for name in ("run", "check"):
@@ -183,7 +184,18 @@ def _add_run(parser: Parser) -> None:
         help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
         "mostly 1)",
     )
+    _add_watching(parser)
+
+
+def _add_watching(parser: Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+
+
+def _add_resume(parser: Parser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("--max-iterations", type=_count, metavar="N", help="(default: the limit of the run)")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    _add_watching(parser)
 
 
 def _add_check(parser: Parser) -> None:
@@ -197,6 +209,10 @@ def _add_plot(parser: Parser) -> None:
 
 def _add_new(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="NAME.py is written into the current folder")
+
+
+#: What adds the arguments of a command that has some.
+ADDED = {"run": _add_run, "resume": _add_resume, "check": _add_check, "plot": _add_plot, "new": _add_new}
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ from pdeopt.run.errors import UsageError
 
 #: What a run writes; a folder that holds one of them holds a run.
 FILES = (
-    *("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu"),
+    *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz", "fields.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
 )
+#: What is being written has such a name.
+LEFTOVER = re.compile(r"\.\d+-.+")
 
 
 class RunDirectory:
@@ -41,41 +44,71 @@ class RunDirectory:
             raise UsageError(f"{self.path} already holds a run ({held[0]}); choose another --out, or move it away")
         _probe(self.path)
 
-    def make(self) -> Path:
-        """Make it and claim it, also against runs that were started at the same time.
+    def make(self, config: Mapping[str, Any]) -> Path:
+        """Make it and claim it with its config.json, also against runs that were started at the same time.
 
         A default name that was taken meanwhile gives way to the next one; a given folder that was raises UsageError.
         """
-        while not _claimed(self.path, self._expected):
+        while not _claimed(self.path, self._expected, config):
             if self._default is None:
                 raise UsageError(f"{self.path} was taken by another run meanwhile; choose another --out")
             self.path = _unused(self._default)
         return self.path
 
 
-def _claimed(path: Path, expected: bool) -> bool:
+def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
     """Whether this run is the one that made config.json in the folder; one that was not expected must be empty."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
         if not expected and (not path.is_dir() or any(path.iterdir())):
             return False
+    return _created(path / FILES[0], json_text(config))
+
+
+def _created(path: Path, text: str) -> bool:
+    """Write a new file, whole from the first moment on; False where it exists."""
+    temporary = _beside(path)
+    temporary.write_text(text, encoding="utf-8")
     try:
-        (path / FILES[0]).touch(exist_ok=False)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _created_empty(path) and bool(temporary.replace(path))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _created_empty(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
     except FileExistsError:
         return False
     return True
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Temporary files of a process that was killed while it wrote."""
+    for path in directory.iterdir():
+        if LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block succeeds, and vanishes when it does not."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{os.getpid()}-{path.name}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,8 +117,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json_text(values))
+
+
+def json_text(values: Mapping[str, Any]) -> str:
     """Strict JSON: NaN and infinity become null."""
-    write_text(path, json.dumps(_json_ready(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return json.dumps(_json_ready(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -19,12 +19,13 @@ from pdeopt.run.errors import UsageError, attempt, bad_input, describe
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interpretation import interpreted
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.keeping import Keeper, command, resumable
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
-from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.run.recorder import Interrupted, Recorder, Row
 from pdeopt.run.strength_option import parse_strength
 from pdeopt.run.strength_rule import NEED_NOISE, optimize
 from pdeopt.run.summary import Reached, summarize
@@ -92,30 +93,61 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its directory, what stands in summary.json, the exit status, and what could not be drawn."""
+    """A finished run.
+
+    Attributes:
+        directory, summary: where it is, and what stands in summary.json.
+        exit_status: of the command. warnings: what could not be drawn.
+        next_step: the command that goes on where it stopped; None where it came to its end.
+    """
 
     directory: Path
     summary: dict[str, Any]
     exit_status: int
     warnings: list[str]
+    next_step: str | None
 
 
 def run_problem(request: RunRequest, progress: Progress) -> Outcome:
-    """Run and write everything. Raises UsageError, and leaves nothing behind, for bad input."""
+    """Run and write everything.
+
+    Raises UsageError, and leaves nothing behind, for bad input; RunError where the run can be gone on with.
+    """
     directory = RunDirectory(request.name, request.out)
     progress.status(f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
     settings = request.settings(problem)
-    with stop_on_interrupt(progress.status) as stop:
-        recorder = _recorder(request, problem, settings, directory, progress, stop)
-        ending = _optimize(request, problem, settings, recorder, progress)
-        recorder.finish()
-    reached, ending = _evaluate(request, problem, recorder, ending, progress)
-    progress.status("writing results and pictures …")
-    solver = _solver_name(request, problem)
-    summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
-    warnings = _write(directory.path, recorder, summary, reached.fields)
-    return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
+    keeper = Keeper(lambda: directory.make(config_of(request, problem, settings)), request.path)
+    return carry_out(request, problem, settings, keeper, progress)
+
+
+def carry_out(
+    request: RunRequest, problem: Problem, settings: Settings, keeper: Keeper, progress: Progress
+) -> Outcome:
+    """Optimize, from the answers that are kept on, and write what came of it."""
+    with resumable(keeper):
+        with stop_on_interrupt(progress.status) as stop:
+            recorder = _recorder(problem, keeper, progress, stop)
+            ending = _optimize(request, problem, settings, recorder, progress)
+            recorder.finish()
+            keeper.finish(recorder)
+        reached, ending = _evaluate(request, problem, recorder, ending, progress)
+        progress.status("writing results and pictures …")
+        solver = _solver_name(request, problem)
+        summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
+        warnings = _write(keeper.directory, recorder, summary, reached.fields)
+        keeper.close(ending.status == "converged")
+    next_step = _next_step(ending, settings, keeper.directory)
+    return Outcome(keeper.directory, summary, EXIT_STATUS[ending.status], warnings, next_step)
+
+
+def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | None:
+    """How to go on with a run that has not come to its end."""
+    if ending.status == "interrupted":
+        return command(directory)
+    if ending.status == "stopped":
+        return command(directory, f" --max-iterations {2 * max(settings.max_iterations, 1)}")
+    return None
 
 
 def _evaluate(
@@ -155,31 +187,23 @@ def _interpret(
 
 
 def _write(directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None) -> list[str]:
-    """The numbers first; returns a warning for each picture or mesh that could not be written."""
+    """summary.json last: a run that has it is complete. Returns a warning for each picture that could not be drawn."""
+    warnings: list[str] = []
+    if fields is not None:
+        write_fields(directory / "result.npz", fields)
+        warnings += attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
+        warnings += draw_run(directory, fields, recorder.rows, summary)
     write_json(directory / "summary.json", summary)
-    if fields is None:
-        return []
-    write_fields(directory / "result.npz", fields)
-    mesh_warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
-    return mesh_warnings + draw_run(directory, fields, recorder.rows, summary)
+    return warnings
 
 
-def _recorder(
-    request: RunRequest,
-    problem: Problem,
-    settings: Settings,
-    directory: RunDirectory,
-    progress: Progress,
-    stop: StopFlag,
-) -> Recorder:
+def _recorder(problem: Problem, keeper: Keeper, progress: Progress, stop: StopFlag) -> Recorder:
     def on_row(row: Row) -> None:
-        if row.iteration == 0:  # the input was good: from here on there is something to keep
-            write_json(directory.make() / "config.json", _config(request, problem, settings))
-        write_history(directory.path / "history.csv", recorder.rows)
-        progress.row(row)
+        keeper.row(recorder)
+        progress.row(row, shown=not keeper.answers.replaying)
 
     progress.status("compiling and evaluating the initial guess …")
-    recorder = Recorder(NewtonModel(problem.functional, problem.parameter), on_row, stop)
+    recorder = Recorder(NewtonModel(problem.functional, problem.parameter), on_row, stop, keeper.answers)
     return recorder
 
 
@@ -187,7 +211,7 @@ def _optimize(
     request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder, progress: Progress
 ) -> Ending:
     try:
-        return optimize(problem, settings, recorder, progress.note)
+        return optimize(problem, settings, recorder, lambda text: _note_once(recorder, progress, text))
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None
@@ -198,6 +222,12 @@ def _optimize(
         return _failure(request, recorder, error)
 
 
+def _note_once(recorder: Recorder, progress: Progress, text: str) -> None:
+    """What a former run said is not said again."""
+    if not recorder.answers.replaying:
+        progress.note(text)
+
+
 def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Ending:
     """Bad input where even the initial guess cannot be evaluated, a failed run afterwards."""
     if not recorder.rows:
@@ -206,10 +236,11 @@ def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Endin
     return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
 
 
-def _config(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
+def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
+    """What config.json says: all that it takes to run the problem again."""
     return {
         "problem": request.name,
-        "path": str(request.path),
+        "path": str(request.path.resolve()),
         "options": request.options,
         "seed": request.options.get("seed"),
         "solver": _solver_name(request, problem),

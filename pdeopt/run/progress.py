@@ -62,9 +62,11 @@ class Progress:
         if not self._quiet:
             self._console.print(text, highlight=False, soft_wrap=True)
 
-    def row(self, row: Row) -> None:
-        """A new iterate."""
+    def row(self, row: Row, shown: bool = True) -> None:
+        """A new iterate; one that is not shown by itself is one of a former run."""
         self._rows.append(row)
+        if not shown:
+            return
         if self._live is not None:
             self._live.update(_table(self._rows))
         elif not self._quiet and (row.iteration <= PRINTED or row.iteration % 10 == 0):

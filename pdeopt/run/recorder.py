@@ -9,16 +9,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
 from pdeopt.optimize import Iterate
 from pdeopt.optimize.objective import Action
+from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.directory import write_text
-from pdeopt.sparse import Work, work
+from pdeopt.sparse import SolveError, Work, work
 
 #: A line search evaluates at most about 20 points before one is accepted.
 REMEMBERED = 64
@@ -66,23 +68,32 @@ class Spent:
     products: int = 0
     evaluations: int = 0
 
+    @classmethod
+    def of(cls, words: dict[str, Any]) -> Spent:
+        """What `dataclasses.asdict` made words of."""
+        return cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
+
 
 class Recorder:
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
     Attributes:
         model: what is evaluated; another of the same parameter may take its place between two minimizations.
+        answers: where its answers are kept; those that are kept already are given instead of being computed.
         rows: one for each iterate so far.
         m: the last iterate, None before the first.
     """
 
-    def __init__(self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool], answers: Answers
+    ) -> None:
         self.model = model
+        self.answers = answers
         self.rows: list[Row] = []
         self.m: np.ndarray | None = None
         self._on_row = on_row
         self._stop = stop
-        self._terms: OrderedDict[bytes, Terms] = OrderedDict()
+        self._terms: OrderedDict[str, Terms] = OrderedDict()
         self._spent = Spent()
         self._cg_iterations = 0  # of the minimizations before this one
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
@@ -91,17 +102,29 @@ class Recorder:
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
-        if self._stop():
-            raise Interrupted
-        with _counted(self._spent.first):
-            terms, derivative = self.model.functional.terms_and_derivative(m)
+        question = _digest(m)
+        answer = self._recalled("value", question) or self._evaluated(m, question)
+        if answer.array is None:
+            raise SolveError(answer.error)
+        self._terms[question] = terms = Terms(*answer.numbers)
+        if len(self._terms) > REMEMBERED:
+            self._terms.popitem(last=False)
+        return terms.objective, answer.array
+
+    def _evaluated(self, m: np.ndarray, question: str) -> Answer:
+        """A failed solve is an answer, too."""
+        self._check_stop()
+        try:
+            with _counted(self._spent.first):
+                terms, derivative = self.model.functional.terms_and_derivative(m)
+        except ArithmeticError as error:
+            if not self.rows:
+                raise
+            return self._kept("value", question, (), None, str(error))
         self._spent.evaluations += 1
         if not self.rows and not np.isfinite(terms.objective):
             raise InputError(f"the objective is {terms.objective} at the initial guess")
-        self._terms[_digest(m)] = terms
-        if len(self._terms) > REMEMBERED:
-            self._terms.popitem(last=False)
-        return terms.objective, derivative
+        return self._kept("value", question, terms, derivative)
 
     def hessian(self, m: np.ndarray) -> Action:
         """v ↦ the exact Hessian at m times v."""
@@ -156,17 +179,52 @@ class Recorder:
         self._on_row(self.rows[-1])
 
     def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
-        with _counted(self._spent.first):
-            action = linearize(m)
+        """Where products are kept, the linearization waits until one is to be computed."""
+        made: list[Action] = []
+        if self.answers.replaying:
+            self.model.follow(m)
+        else:
+            with _counted(self._spent.first):
+                made.append(linearize(m))
+
+        def image(direction: np.ndarray) -> np.ndarray:
+            if not made:
+                made.append(linearize(m))
+            return made[0](direction)
 
         def product(direction: np.ndarray) -> np.ndarray:
-            if self._stop():
-                raise Interrupted
+            question = _digest(m, direction)
+            recalled = self._recalled("product", question)
+            if recalled is not None:
+                return image(direction) if recalled.array is None else recalled.array
+            self._check_stop()
             self._spent.products += 1
             with _counted(self._spent.second):
-                return action(direction)
+                found = image(direction)
+            self._kept("product", question, (), found if found.ndim == 1 else None)  # blocks are large
+            return found
 
         return product
+
+    def _check_stop(self) -> None:
+        if self._stop():
+            raise Interrupted
+
+    def _recalled(self, kind: str, question: str) -> Answer | None:
+        """An answer that is kept; counters and clock are then those of the time when it was given."""
+        answer = self.answers.recall(kind, question)
+        if answer is not None:
+            self._spent = Spent.of(answer.spent)
+            self._start = time.perf_counter() - answer.seconds
+        return answer
+
+    def _kept(
+        self, kind: str, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
+    ) -> Answer:
+        seconds = time.perf_counter() - self._start
+        answer = Answer(kind, question, tuple(numbers), array, error, asdict(self._spent), seconds)
+        self.answers.keep(answer)
+        return answer
 
 
 @contextmanager
@@ -202,6 +260,6 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array([float(line[name] or "nan") for line in lines]) for name in COLUMNS}
 
 
-def _digest(m: np.ndarray) -> bytes:
-    """The same for equal m: −0 becomes 0."""
-    return hashlib.blake2b((m + 0.0).tobytes(), digest_size=16).digest()
+def _digest(*arrays: np.ndarray) -> str:
+    """The same for equal arrays: −0 becomes 0."""
+    return hashlib.blake2b(b"".join((array + 0.0).tobytes() for array in arrays), digest_size=16).hexdigest()

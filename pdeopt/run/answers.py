@@ -1,0 +1,174 @@
+"""What a functional answered, in the order in which an optimizer asked: what a stopped run goes on from.
+
+All that an optimizer remembers (pairs of L-BFGS, a trust radius, damping, the level of a rule) follows from the answers
+that it was given. Given them again, it comes back to where it was, whatever optimizer it is and to the last bit, at
+the cost of its own arithmetic. Answers are looked at as a memo: where a question is another one than the one kept,
+nothing kept is used from there on, so that no wrong number can come of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pdeopt.run.errors import UsageError
+
+#: The file of a run directory that holds them.
+EVALUATIONS = "evaluations.bin"
+#: Of a record: a mark, the sizes of its two parts (words in JSON, an array of 64-bit numbers), and their checksum.
+HEAD = struct.Struct("<4sIQI")
+MARK = b"pde1"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """
+    Attributes:
+        kind: "value" or "product". question: what was asked, as a digest in hexadecimal digits.
+        numbers: objective, misfit and regularization of a value.
+        array: the derivative (p,) or the product (p,); None where it is computed again instead of being kept.
+        error: why there is no answer; empty where there is one.
+        spent: what the run has spent so far. seconds: since its start.
+    """
+
+    kind: str
+    question: str
+    numbers: tuple[float, ...]
+    array: np.ndarray | None
+    error: str
+    spent: dict[str, Any]
+    seconds: float
+
+
+class Answers:
+    """Keeps answers in memory until there is a file, and then in the file; gives those of the file back first.
+
+    A record is written at once and at the end of the file, with a checksum: what a killed process left unfinished is
+    told from what is whole, and cut off.
+    """
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._reader: BinaryIO | None = None
+        self._waiting: list[Answer] = []
+        self._next: Answer | None = None
+        self._end = 0  # of what was given back
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there is an answer of the file to be given back."""
+        return self._next is not None
+
+    def open(self, path: Path) -> None:
+        """Keep in this file from now on, and give back first what it holds.
+
+        Raises UsageError where another process writes it.
+        """
+        path.touch()
+        self._file = path.open("r+b", buffering=0)
+        _lock(self._file, path)
+        self._reader = path.open("rb")
+        self._advance()
+        for answer in self._waiting:
+            self._write(answer)
+        self._waiting.clear()
+
+    def recall(self, kind: str, question: str) -> Answer | None:
+        """The next answer of the file where it is one to this question; None otherwise, and from then on."""
+        answer = self._next
+        if answer is None:
+            return None
+        if (answer.kind, answer.question) != (kind, question):
+            self._next = None
+            self._cut()
+            return None
+        self._end = self._reader.tell() if self._reader else 0
+        self._advance()
+        return answer
+
+    def keep(self, answer: Answer) -> None:
+        """Raises OSError where it cannot be written; what was kept before is whole then."""
+        if self._file is None:
+            self._waiting.append(answer)
+        else:
+            self._write(answer)
+
+    def close(self) -> None:
+        for file in (self._file, self._reader):
+            if file is not None:
+                file.close()
+
+    def _advance(self) -> None:
+        assert self._reader is not None
+        self._next = _read(self._reader)
+        if self._next is None:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Nothing stays behind what was given back."""
+        assert self._file is not None
+        self._file.truncate(self._end)
+
+    def _write(self, answer: Answer) -> None:
+        assert self._file is not None
+        start = self._file.seek(0, os.SEEK_END)
+        left = memoryview(_record(answer))
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(start)
+            raise
+
+
+def _record(answer: Answer) -> bytes:
+    words = asdict(answer)
+    data = b"" if answer.array is None else np.ascontiguousarray(answer.array, "<f8").tobytes()
+    words["array"] = None if answer.array is None else answer.array.shape
+    text = json.dumps(words).encode()
+    return HEAD.pack(MARK, len(text), len(data), zlib.crc32(text + data)) + text + data
+
+
+def _read(file: BinaryIO) -> Answer | None:
+    """The next record; None at the end, and where it is not whole."""
+    head = file.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    mark, words, data, checksum = HEAD.unpack(head)
+    if mark != MARK:
+        return None
+    content = file.read(words + data)
+    if len(content) < words + data or zlib.crc32(content) != checksum:
+        return None
+    given = json.loads(content[:words])
+    shape = given.pop("array")
+    array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
+    return Answer(**{**given, "array": array, "numbers": tuple(given["numbers"])})
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Until the file is closed, or the process ends; nothing where the system has no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{path.parent} is being written by another process; wait until it has ended") from None
+    except OSError:
+        return

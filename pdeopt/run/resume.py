@@ -1,0 +1,140 @@
+"""Go on with a run that was stopped, from the files in its directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem
+from pdeopt.optimize import full_bounds
+from pdeopt.run.answers import EVALUATIONS
+from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
+from pdeopt.run.directory import remove_leftovers, write_json
+from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.execute import Outcome, RunRequest, carry_out, config_of
+from pdeopt.run.keeping import Keeper
+from pdeopt.run.loading import build_problem, load_build, problem_files
+from pdeopt.run.optimization import Settings
+from pdeopt.run.progress import Progress
+
+
+def resume_run(directory: Path, max_iterations: int | None, argv: list[str], progress: Progress) -> Outcome:
+    """Go on to where the run would have come by itself; ``max_iterations`` replaces its own limit.
+
+    Raises:
+        UsageError: where there is nothing to go on from, or what there is belongs to another problem or version.
+    """
+    config = read_config(directory)
+    former = _settings(config, directory)
+    settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
+    path = _problem_file(config, directory)
+    checkpoint = _checkpoint(directory, path)
+    request = _request(config, path, settings, argv)
+    progress.status(f"building {request.name} …")
+    problem = build_problem(request.build, request.options, request.path)
+    if checkpoint is not None:
+        _refuse_other_values(checkpoint, problem, path)
+    keeper = Keeper(lambda: directory, path)
+    keeper.open()
+    _prepare(directory, _resumed(config_of(request, problem, settings), config))
+    if checkpoint is not None:
+        progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
+    return carry_out(request, problem, settings, keeper, progress)
+
+
+def has_converged(directory: Path) -> bool:
+    """Whether the run is complete, so that there is nothing to go on with."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and summary.get("status") == "converged"
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json. Raises UsageError where there is none."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{directory} is not a run directory: it has no config.json") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"cannot read {path}: expected a JSON object")
+    return config
+
+
+def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
+    """None for a run that was stopped before its first one. Raises UsageError for one that cannot be gone on from."""
+    checkpoint = read_checkpoint(directory / CHECKPOINT)
+    if checkpoint is None:
+        return None
+    checkpoint.refuse_other(path)
+    if not (directory / EVALUATIONS).is_file():
+        raise UsageError(f"{directory} has no {EVALUATIONS}, from which a run goes on; start a new one")
+    return checkpoint
+
+
+def _prepare(directory: Path, config: dict[str, Any]) -> None:
+    """What was written at the end is of an earlier end now."""
+    remove_leftovers(directory)
+    (directory / "summary.json").unlink(missing_ok=True)
+    write_json(directory / "config.json", config)
+
+
+def _settings(config: dict[str, Any], directory: Path) -> Settings:
+    missing = {"options", *(part.name for part in fields(Settings))} - set(config)
+    if missing:
+        raise UsageError(f"{directory / 'config.json'} has no {min(missing)!r}; it is of another version of pdeopt")
+    return Settings(**{part.name: config[part.name] for part in fields(Settings)})
+
+
+def _limit(former: int, given: int | None) -> int:
+    if given is not None and given < former:
+        raise UsageError(f"--max-iterations is {given}; the run was started with {former}: give at least that")
+    return former if given is None else given
+
+
+def _problem_file(config: dict[str, Any], directory: Path) -> Path:
+    """Where it was; for a problem that comes with pdeopt, where it is now."""
+    path, name = Path(str(config.get("path"))), config.get("problem")
+    known = problem_files().get(str(name))
+    if path.is_file():
+        return path
+    if known is not None:
+        return known
+    raise UsageError(f"the run in {directory} is of the problem file {path}, which is not there; put it back")
+
+
+def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
+    return RunRequest(
+        path=path,
+        build=load_build(path),
+        options=config["options"],
+        optimizer=settings.optimizer,
+        inner_product=settings.inner_product,
+        gradient_tolerance=settings.gradient_tolerance,
+        regularization_strength=settings.regularization_strength,
+        discrepancy_factor=settings.discrepancy_factor,
+        solver=config["options"].get("solver"),
+        max_iterations=settings.max_iterations,
+        out=None,
+        argv=argv,
+    )
+
+
+def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
+    """The command line stays that of the start; those that went on with the run are added."""
+    return {**config, "argv": former.get("argv"), "resumed": [*former.get("resumed", []), config["argv"]]}
+
+
+def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
+    lower, upper = full_bounds(problem.bounds, problem.parameter.size)
+    with bad_input(path):
+        terms, _ = problem.functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
+    checkpoint.refuse_other_values(terms.misfit, problem.parameter.size)
