@@ -136,7 +136,8 @@ def carry_out(
         solver = _solver_name(request, problem)
         summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
         warnings = _write(keeper.directory, recorder, summary, reached.fields)
-        keeper.close(ending.status == "converged")
+        if ending.status == "converged":
+            keeper.discard()
     next_step = _next_step(ending, settings, keeper.directory)
     return Outcome(keeper.directory, summary, EXIT_STATUS[ending.status], warnings, next_step)
 

@@ -73,16 +73,17 @@ class Keeper:
         write_history(self.directory / "history.csv", recorder.rows)
         self.checkpoint(recorder)
 
-    def close(self, converged: bool) -> None:
-        """When all is written; nothing goes on from a run that has converged."""
-        self.answers.close()
-        if converged:
-            (self.directory / EVALUATIONS).unlink(missing_ok=True)
+    def discard(self) -> None:
+        """What a run goes on from: when it has come to its end, and all is written."""
+        (self.directory / EVALUATIONS).unlink(missing_ok=True)
 
 
 @contextmanager
 def resumable(keeper: Keeper) -> Iterator[None]:
-    """Say how to go on where the run directory can no longer be written (RunError), and after Ctrl-C."""
+    """Say how to go on where the run directory can no longer be written (RunError), and after Ctrl-C.
+
+    The keeper's files are closed at the end of the block.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -98,6 +99,8 @@ def resumable(keeper: Keeper) -> Iterator[None]:
         if not keeper.answers.is_open:
             raise
         raise KeyboardInterrupt(f"interrupted; go on with: {command(keeper.directory)}") from None
+    finally:
+        keeper.answers.close()
 
 
 def command(directory: Path, more: str = "") -> str:

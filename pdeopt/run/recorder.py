@@ -74,6 +74,24 @@ class Spent:
         return cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
 
 
+class Clock:
+    """Seconds since the start of a run; stands still while answers of a former process are given back."""
+
+    def __init__(self) -> None:
+        self._start: float | None = time.perf_counter()
+        self._stands_at = 0.0
+
+    def seconds(self) -> float:
+        return self._stands_at if self._start is None else time.perf_counter() - self._start
+
+    def stand(self, seconds: float) -> None:
+        self._start, self._stands_at = None, seconds
+
+    def go_on(self) -> None:
+        if self._start is None:
+            self._start = time.perf_counter() - self._stands_at
+
+
 class Recorder:
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
@@ -98,7 +116,7 @@ class Recorder:
         self._cg_iterations = 0  # of the minimizations before this one
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
         self._last_terms: Terms | None = None  # of the last row
-        self._start = time.perf_counter()
+        self._clock = Clock()
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
@@ -113,7 +131,7 @@ class Recorder:
 
     def _evaluated(self, m: np.ndarray, question: str) -> Answer:
         """A failed solve is an answer, too."""
-        self._check_stop()
+        self._begin()
         try:
             with _counted(self._spent.first):
                 terms, derivative = self.model.functional.terms_and_derivative(m)
@@ -167,7 +185,7 @@ class Recorder:
                 cg_iterations=self._cg_iterations + iterate.cg_iterations,
                 factorizations=first.factorizations + second.factorizations,
                 solves=sum(counts),
-                seconds=round(time.perf_counter() - self._start, 6),
+                seconds=round(self._clock.seconds(), 6),
                 strength=self.model.functional.strength,
                 forward_solves=counts[0],
                 adjoint_solves=counts[1],
@@ -187,42 +205,45 @@ class Recorder:
             with _counted(self._spent.first):
                 made.append(linearize(m))
 
-        def image(direction: np.ndarray) -> np.ndarray:
+        def action() -> Action:
             if not made:
                 made.append(linearize(m))
-            return made[0](direction)
+            return made[0]
 
         def product(direction: np.ndarray) -> np.ndarray:
             question = _digest(m, direction)
             recalled = self._recalled("product", question)
             if recalled is not None:
-                return image(direction) if recalled.array is None else recalled.array
-            self._check_stop()
+                return action()(direction) if recalled.array is None else recalled.array
+            self._begin()
+            at_m = action()
             self._spent.products += 1
             with _counted(self._spent.second):
-                found = image(direction)
-            self._kept("product", question, (), found if found.ndim == 1 else None)  # blocks are large
-            return found
+                image = at_m(direction)
+            self._kept("product", question, (), image if image.ndim == 1 else None)  # blocks are large
+            return image
 
         return product
 
-    def _check_stop(self) -> None:
+    def _begin(self) -> None:
+        """Of a computation."""
         if self._stop():
             raise Interrupted
+        self._clock.go_on()
 
     def _recalled(self, kind: str, question: str) -> Answer | None:
         """An answer that is kept; counters and clock are then those of the time when it was given."""
         answer = self.answers.recall(kind, question)
         if answer is not None:
             self._spent = Spent.of(answer.spent)
-            self._start = time.perf_counter() - answer.seconds
+            self._clock.stand(answer.seconds)
         return answer
 
     def _kept(
         self, kind: str, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
     ) -> Answer:
-        seconds = time.perf_counter() - self._start
-        answer = Answer(kind, question, tuple(numbers), array, error, asdict(self._spent), seconds)
+        spent, seconds = asdict(self._spent), self._clock.seconds()
+        answer = Answer(kind, question, tuple(numbers), array, error, spent, seconds)
         self.answers.keep(answer)
         return answer
 
