@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.optimize import Iterate, full_bounds
-from pdeopt.run import checking, execute, pictures, recorder
+from pdeopt.run import checking, execute, keeping, pictures, recorder
 from pdeopt.run.directory import FILES, RunDirectory, atomic, write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.progress import Progress
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_history(finished, tmp_path):
 
 def test_no_run_is_overwritten(finished, tmp_path, capsys):
     for name in ("small", "small-2"):
-        assert RunDirectory("small", None).make().samefile(tmp_path / "runs" / name)
+        assert RunDirectory("small", None).make({}).samefile(tmp_path / "runs" / name)
     assert main(["run", small_problem(tmp_path), "--out", str(finished)]) == 2
     assert "already holds a run" in capsys.readouterr().err
 
@@ -144,7 +144,7 @@ def test_an_empty_folder_may_be_given(tmp_path):
     assert [directory.path for directory in given] == [tmp_path / "empty", tmp_path / "a" / "b"]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"], "choosing leaves nothing behind"
     (tmp_path / "empty" / "notes.txt").touch()
-    assert RunDirectory("x", tmp_path / "empty").make() == tmp_path / "empty"
+    assert RunDirectory("x", tmp_path / "empty").make({}) == tmp_path / "empty"
     with pytest.raises(UsageError, match="already holds a run"):
         RunDirectory("x", tmp_path / "empty")
 
@@ -159,7 +159,7 @@ def test_runs_started_together_never_share_a_folder(tmp_path, out):
     def make(directory):
         barrier.wait()
         with suppress(UsageError):
-            return directory.make()
+            return directory.make({})
 
     with ThreadPoolExecutor(len(directories)) as pool:
         made = [path for path in pool.map(make, directories) if path is not None]
@@ -172,7 +172,7 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
     with pytest.raises(UsageError, match="taken by another run meanwhile"):
-        directory.make()
+        directory.make({})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
@@ -267,9 +267,9 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, mo
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "history.csv")
 
-    monkeypatch.setattr(execute, "write_history", full)
+    monkeypatch.setattr(keeping, "write_history", full)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 1
-    assert capsys.readouterr().err == "pdeopt: error: No space left on device: history.csv\n"
+    assert capsys.readouterr().err.startswith("pdeopt: error: cannot write to runs/small: No space left on device;")
 
 
 def test_ctrl_c_keeps_what_was_reached(tmp_path, capsys, monkeypatch):
