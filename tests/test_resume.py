@@ -29,7 +29,7 @@ SMALL = (
     .replace("diffusion.assemble(V, k=k)", "diffusion.assemble(V, k=V.interpolate(k * (1 + 0.5 * source**2)))")
 )
 #: The same without a simulation, which takes longer than all else, and with many iterations.
-QUICK = SMALL.replace("simulated(n, k, points)", "0.05 * true_source(points)").replace("] = 200.0", "] = 0.01")
+QUICK = SMALL.replace("(simulated(n, k, points)", "(0.05 * true_source(points)").replace("] = 200.0", "] = 2.0")
 RUNS = (
     [],
     ["--optimizer", "newton-cg"],
