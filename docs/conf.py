@@ -25,9 +25,9 @@ default_role = "py:obj"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:obj", r".*"),  # single backticks in docstrings: code, and a link where it names something public
-    (r"py:class", r"(np|numpy|sp|scipy|jax|skfem|collections|pathlib|optional|float|int|str|ArrayLike|Action)\b.*"),
+    (r"py:class", r"(np|numpy|sp|scipy|jax|skfem|collections|pathlib|optional|float|int|str)\b.*"),
     # types that are made and taken by public functions, and are nothing to build on
-    (r"py:class", r"pdeopt\..*\.(Factor|FactoredProduct|Inclusion|MassProduct|MaternProduct|PhantomObject|Rows|Tables)"),
+    (r"py:class", r"pdeopt\..*\.(Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),
 ]
 smartquotes_action = "D"  # dashes only
 
@@ -37,7 +37,6 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Action": "Action"}
 add_module_names = False
 napoleon_use_param = False  # "gamma, delta: …" stays one item
 napoleon_custom_sections = [("Attributes", "params_style")]

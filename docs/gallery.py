@@ -1,31 +1,24 @@
-"""Sphinx extension: a page for every problem that `pdeopt list` shows, made by running it.
+"""Sphinx extension: a page for every problem that `pdeopt list` shows, made by running it; and the pictures of pages.
 
-The runs are kept in docs/_build/gallery, and made again when the problem file, its options here, or pdeopt's version
-changes. A run that fails fails the build.
+The runs are kept in docs/_build, and made again when the problem file, its options here, or pdeopt's version changes. A
+run that fails fails the build.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import page_pictures
+from kept_runs import Job, run_all
 from PIL import Image
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
-from sphinx.util import logging
 
-import pdeopt
 from pdeopt.run.loading import first_line, problem_files
 
 #: Options of the command, where the defaults take long.
@@ -69,65 +62,47 @@ MARKUP = re.compile(r"([*_<>\[\]|\\])")
 
 @dataclass(frozen=True)
 class Entry:
-    """A problem of the gallery: its name, its file, and where its run lies."""
+    """A problem of the gallery: its name, its file, and the folder for what is made of it."""
 
     name: str
     file: Path
-    run: Path
+    folder: Path
 
     @property
-    def command(self) -> list[str]:
-        return ["run", self.name, *OPTIONS.get(self.name, ())]
+    def run(self) -> Path:
+        return self.folder / "run"
 
     @property
-    def key(self) -> str:
-        """Changes with whatever the run depends on."""
-        inputs = [self.file.read_text(encoding="utf-8"), *self.command, pdeopt.__version__]
-        return hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+    def command(self) -> tuple[str, ...]:
+        return ("run", self.name, *OPTIONS.get(self.name, ()))
+
+    @property
+    def job(self) -> Job:
+        words = ("-c", PROGRAM, *self.command, "--quiet", "--out", "run")
+        return Job(f"pdeopt {' '.join(self.command)}", self.folder, words, (self.file.read_text(encoding="utf-8"),))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _make)
+    app.connect("source-read", page_pictures.place)
     return {"parallel_read_safe": True}
 
 
 def _make(app: Sphinx) -> None:
-    runs, pages = Path(app.srcdir) / "_build" / "gallery", Path(app.srcdir) / "gallery"
-    entries = [Entry(name, file, runs / name) for name, file in problem_files().items()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(_run_once, entries))
+    docs = Path(app.srcdir)
+    made, pages = docs / "_build" / "gallery", docs / "gallery"
+    entries = [Entry(name, file, made / name) for name, file in problem_files().items()]
+    run_all([*(entry.job for entry in entries), *page_pictures.jobs(docs)])
+    for entry in entries:
+        _thumbnail(entry.run)
     texts = {f"{entry.name}.md": _page(entry, pages) for entry in entries}
     _write({**texts, "index.md": _index(entries, pages)}, pages)
 
 
-def _run_once(entry: Entry) -> None:
-    made_of = entry.run / "made_of"
-    if made_of.is_file() and made_of.read_text() == entry.key:
-        return
-    shutil.rmtree(entry.run, ignore_errors=True)
-    start = time.perf_counter()
-    _run(entry)
-    logging.getLogger(__name__).info("ran pdeopt %s: %.0f s", " ".join(entry.command), time.perf_counter() - start)
-    _thumbnail(entry.run)
-    made_of.write_text(entry.key)
-
-
-def _run(entry: Entry) -> None:
-    paths = [str(Path(pdeopt.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *entry.command, "--quiet", "--out", str(entry.run)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise ExtensionError(f"gallery: pdeopt {' '.join(entry.command)} exited with {done.returncode}\n{done.stderr}")
-
-
 def _thumbnail(run: Path) -> None:
-    """The upper row of the result."""
+    """The upper row of the result, once."""
+    if (run / "thumbnail.png").is_file():
+        return
     with Image.open(run / "result.png") as picture:
         width, height = picture.size
         row = picture.convert("RGB").crop((0, int(0.045 * height), width, int(0.52 * height)))

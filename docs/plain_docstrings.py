@@ -12,14 +12,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import numpy.typing
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.typing import stringify_annotation
 
 ROOMS = ("sparse", "fem", "pde", "inverse", "optimize", "optimize.strength", "eit", "verify")
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Example:")
 CODE = re.compile(r"(``.+?``|`[^`]+`)")
+#: What ArrayLike of JAX and NumPy stand for.
+ARRAY_LIKES = [stringify_annotation(kind, "smart") for kind in (jax.typing.ArrayLike, numpy.typing.ArrayLike)]
 MARKUP = re.compile(r"([|*_\\])")
 
 
@@ -38,7 +43,9 @@ def public_names(room: str) -> list[str]:
 
 
 def _readable(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None):
-    """Defaults that are made anew for each object are no Python."""
+    """Without what is no Python (defaults made anew for each object), and with ArrayLike by its name."""
+    for long in (ARRAY_LIKES if signature else ()):
+        signature = signature.replace(long, "~numpy.typing.ArrayLike")
     return signature and signature.replace("<factory>", "..."), returns
 
 
