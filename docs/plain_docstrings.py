@@ -35,13 +35,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"parallel_read_safe": True}
 
 
-def public_names(room: str) -> list[str]:
-    """The public names of a room of pdeopt: its `__all__`, or what the module itself defines."""
-    module = importlib.import_module(f"pdeopt.{room}")
-    defined = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
-    return list(getattr(module, "__all__", [name for name in defined if not name.startswith("_")]))
-
-
 def _readable(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None):
     """Without what is no Python (defaults made anew for each object), and with ArrayLike by its name."""
     for long in (ARRAY_LIKES if signature else ()):
@@ -108,7 +101,7 @@ def _find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, content
     if "." not in target and len(name) < 3:  # letters of formulas
         return None
     for room in ROOMS:
-        if name in public_names(room) and (target == name or target.startswith("pdeopt.")):
+        if name in importlib.import_module(f"pdeopt.{room}").__all__ and (target == name or target.startswith("pdeopt.")):
             return env.domains["py"].resolve_xref(
                 env, node["refdoc"], app.builder, "obj", f"pdeopt.{room}.{name}", node, content
             )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["TaylorTest", "adjoint_identity", "taylor_test"]
+
 #: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
 ACCURACY = 1e-12
 #: A remainder is measured where it is so many times larger than what rounding explains.
