@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +21,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import stringify_annotation
 
-ROOMS = ("sparse", "fem", "pde", "inverse", "optimize", "optimize.strength", "eit", "verify")
+#: The rooms of pdeopt that have a page.
+ROOMS = sorted(page.stem for page in (Path(__file__).parent / "api").glob("*.rst"))
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Example:")
 CODE = re.compile(r"(``.+?``|`[^`]+`)")
 #: What ArrayLike of JAX and NumPy stand for.
@@ -95,14 +97,12 @@ def _formulas(lines: Iterator[str]) -> list[str]:
 
 def _find_public(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
     """Links to public names from wherever they are mentioned, and by whichever module they are defined in."""
-    if node.get("refdomain") != "py":
+    target = node["reftarget"]
+    name = target.split(".")[-1]
+    if node.get("refdomain") != "py" or len(target) < 3:  # letters of formulas
         return None
-    *_, name = (target := node["reftarget"]).split(".")
-    if "." not in target and len(name) < 3:  # letters of formulas
+    rooms = [room for room in ROOMS if target == name or target.startswith(f"pdeopt.{room}.")]
+    public = [f"pdeopt.{room}.{name}" for room in rooms if name in importlib.import_module(f"pdeopt.{room}").__all__]
+    if len(public) != 1:
         return None
-    for room in ROOMS:
-        if name in importlib.import_module(f"pdeopt.{room}").__all__ and (target == name or target.startswith("pdeopt.")):
-            return env.domains["py"].resolve_xref(
-                env, node["refdoc"], app.builder, "obj", f"pdeopt.{room}.{name}", node, content
-            )
-    return None
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public[0], node, content)
