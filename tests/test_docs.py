@@ -1,8 +1,11 @@
 """The documentation is run, as a reader would; docs/code_blocks.py says how."""
 
+import functools
 import importlib
+import inspect
 import re
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +125,20 @@ def test_every_room_with_public_names_has_a_page():
     rooms = {module_name(file) for file in files if "\n__all__ = " in file.read_text(encoding="utf-8")}
     inner = {"sparse.solvers", "inverse.regularization"}  # parts of what the room around them shows
     assert rooms - inner == {page.stem for page in (ROOT / "docs" / "api").glob("*.rst")}
+
+
+def members_of(value):
+    """What a class of pdeopt defines for others to use: methods and properties."""
+    inner = vars(value) if inspect.isclass(value) and value.__module__.startswith("pdeopt.") else {}
+    public = {name: getattr(member, "__func__", member) for name, member in inner.items() if not name.startswith("_")}
+    kinds = (types.FunctionType, property, functools.cached_property)
+    return {name: member for name, member in public.items() if isinstance(member, kinds)}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.rst")), ids=lambda path: path.stem)
+def test_everything_public_is_documented(page):
+    room = importlib.import_module(f"pdeopt.{page.stem}")
+    public = {name: getattr(room, name) for name in room.__all__}
+    inner = {f"{name}.{key}": member for name, value in public.items() for key, member in members_of(value).items()}
+    code = {name: value for name, value in public.items() if inspect.isclass(value) or inspect.isroutine(value)}
+    assert not [name for name, value in {**code, **inner}.items() if not inspect.getdoc(value)]
