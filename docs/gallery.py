@@ -184,7 +184,8 @@ def _index(entries: list[Entry], pages: Path) -> str:
     names = "\n".join(entry.name for entry in entries)
     return f"""# Gallery
 
-The problems that come with pdeopt. Each page was made by running its command.
+The problems that come with pdeopt. Each page was made by running its command, on {os.cpu_count()} cores that were
+shared with other runs: times are upper limits.
 
 ::::{{container}} gallery
 {cards}
