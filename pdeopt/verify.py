@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["TaylorTest", "adjoint_identity", "taylor_test"]
+
 #: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
 ACCURACY = 1e-12
 #: A remainder is measured where it is so many times larger than what rounding explains.
@@ -64,6 +66,7 @@ def taylor_test(
     Args:
         value: J, called at m + h·direction, for the steps h and for some very small ones that tell its rounding.
         derivative: ∂J/∂m at m, (p,). hessian_action: H·direction at m, (p,).
+        m, direction: (p,).
         first_step: the largest h; it is halved ``halvings`` times.
 
     Example:
@@ -132,7 +135,7 @@ def adjoint_identity(
     """|⟨J v, w⟩ − ⟨v, Jᵀ w⟩| relative to ‖J v‖‖w‖: rounding (below 1e-10) where the two belong together.
 
     Args:
-        tangent: v ↦ J v. adjoint: w ↦ Jᵀ w. direction: v. cotangent: w.
+        tangent: v (p,) ↦ J v (k,). adjoint: w (k,) ↦ Jᵀ w (p,). direction: v. cotangent: w.
     """
     image, preimage = tangent(direction), adjoint(cotangent)
     scale = np.linalg.norm(image) * np.linalg.norm(cotangent)

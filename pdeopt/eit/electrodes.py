@@ -115,6 +115,7 @@ def complete_electrode_model(
         conductivity: coefficient ↦ σ as a form takes it: ``V.interpolate``, ``V.per_element``, or a function that
             takes a part of the coefficient. It must be positive, which is not checked.
         impedances: contact impedances z > 0 (Ω·m²), fixed: a number or (L,); or a function coefficient ↦ (L,).
+        solver: as in `pdeopt.sparse.linear_solve`.
 
     Raises:
         MeshError: for electrodes that the mesh does not have, that overlap, or that do not lie on the boundary.

@@ -102,5 +102,8 @@ class VoltageJacobian:
 def voltage_jacobian(
     model: CompleteElectrodeModel, observation: ElectrodeVoltages, parametrization: Parametrization, m: ArrayLike
 ) -> np.ndarray:
-    """The Jacobian at one m, see `VoltageJacobian`, which is quicker for several: it compiles once."""
+    """The Jacobian at one m (p,), with p as its last axis, before it those of the observed voltages.
+
+    `VoltageJacobian` is quicker for several m: it compiles once.
+    """
     return VoltageJacobian(model, observation, parametrization)(m)

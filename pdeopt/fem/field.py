@@ -56,14 +56,17 @@ class Field:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the value, (…, c, q)."""
         return self.value.shape
 
     @property
     def ndim(self) -> int:
+        """Of the value: 2 for a scalar function, 3 for a vector-valued one."""
         return self.value.ndim
 
     @property
     def dtype(self) -> Any:
+        """Of the value."""
         return self.value.dtype
 
     def __repr__(self) -> str:
@@ -97,11 +100,13 @@ class Field:
         return (self.value[k] for k in range(len(self)))
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bytes | None]]:
+        """For JAX: the arrays, and what they are called."""
         names = tuple(self.parts)
         return tuple(self.parts[name] for name in names), (names, self.cells)
 
     @classmethod
     def tree_unflatten(cls, structure: tuple[tuple[str, ...], bytes | None], parts: tuple[Any, ...]) -> Field:
+        """For JAX: the inverse of `tree_flatten`."""
         names, cells = structure
         return cls(dict(zip(names, parts, strict=True)), cells)
 

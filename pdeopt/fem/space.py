@@ -130,10 +130,12 @@ class FunctionSpace:
 
     @property
     def mesh(self) -> skfem.Mesh:
+        """The mesh, whole."""
         return self.basis.mesh
 
     @property
     def element(self) -> skfem.Element:
+        """The element."""
         return self.basis.elem
 
     @property

@@ -142,6 +142,7 @@ class FieldMisfit:
 
     @property
     def observation(self) -> Observation:
+        """The whole state."""
         return FullField()
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:

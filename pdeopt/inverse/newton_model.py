@@ -18,7 +18,10 @@ class NewtonModel:
 
     It differs from the functional itself in total variation: its dual is carried from iterate to iterate, so that
     Newton's method converges in tens of steps (`TotalVariation.next_dual`). Make a new one for every minimization; what
-    it remembers changes the path to the minimum, and not the minimum.
+    it remembers changes the path to the minimum, and not the minimum. All m are (p,).
+
+    Args:
+        functional: J. parameter: whose mass matrix makes the preconditioner definite.
     """
 
     def __init__(self, functional: ReducedFunctional, parameter: Parameter) -> None:

@@ -21,12 +21,17 @@ from pdeopt.sparse import CSRMatrix
 
 
 class Observation(Protocol):
+    """Maps the state u, (n,) or (n, r) for r experiments, and the physical coefficient to the predicted data.
+
+    It is differentiated by JAX; any function of these two will do.
+    """
+
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
 
 
 @dataclass(frozen=True)
 class FullField:
-    """Every degree of freedom."""
+    """Every degree of freedom: data of the state's shape, (n,) or (n, r)."""
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         return u
@@ -34,7 +39,11 @@ class FullField:
 
 @dataclass(frozen=True, eq=False)
 class AtDofs:
-    """Some degrees of freedom: on a boundary, or in a subdomain."""
+    """Some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
+
+    Attributes:
+        dofs: (k,), their numbers; InputError where the state has fewer.
+    """
 
     dofs: np.ndarray
 
@@ -56,7 +65,11 @@ class AtDofs:
 
 @dataclass(frozen=True, eq=False)
 class AtPoints:
-    """Point values u(x_k), interpolated by the finite-element functions."""
+    """Point values u(x_k), interpolated by the finite-element functions. Data (k,) or (k, r); made by `of`.
+
+    Attributes:
+        matrix: (k, n), as of `FunctionSpace.point_evaluation`.
+    """
 
     matrix: CSRMatrix
 
@@ -76,7 +89,7 @@ def _outward_flux(w):
 
 @dataclass(frozen=True, eq=False)
 class BoundaryFlux:
-    """Total fluxes −∫ k ∂u/∂n through parts of the boundary, one number a part, for a scalar state.
+    """Total fluxes −∫ k ∂u/∂n through parts of the boundary, for a scalar state. Data (parts,) or (parts, r).
 
     The normal derivative of the finite-element solution is integrated directly, which is one order less accurate than
     the state.

@@ -14,11 +14,13 @@ from pdeopt.inverse.errors import InputError
 
 
 class Parametrization(Protocol):
-    """A smooth pointwise map m ↦ coefficient with an inverse."""
+    """A smooth pointwise map m (p,) ↦ coefficient (p,), which JAX differentiates, with an inverse."""
 
     def __call__(self, m: jax.Array) -> Any: ...
 
-    def inverse(self, coefficient: ArrayLike) -> np.ndarray: ...
+    def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+        """m of a coefficient; raises InputError where there is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,17 @@ class Identity:
         return m
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+        """The coefficient."""
         return np.asarray(coefficient, float)
 
 
 @dataclass(frozen=True)
 class Log:
-    """coefficient = reference · exp(m): positive for every m."""
+    """coefficient = reference · exp(m): positive for every m.
+
+    Attributes:
+        reference: in the coefficient's unit, so that m has none; InputError where it is not positive.
+    """
 
     reference: float = 1.0
 
@@ -56,7 +63,11 @@ class Log:
 
 @dataclass(frozen=True)
 class Bounded:
-    """coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds for every m."""
+    """coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds for every m.
+
+    Attributes:
+        lower, upper: in the coefficient's unit; InputError where they are not in this order.
+    """
 
     lower: float
     upper: float

@@ -44,6 +44,7 @@ class Parameter:
 
     @property
     def size(self) -> int:
+        """p, the number of parameters."""
         return self.space.n if self.dofs is None else len(self.dofs)
 
     def field(self, values: ArrayLike) -> Any:

@@ -14,7 +14,10 @@ def add_noise(clean: np.ndarray, level: float, seed: int) -> tuple[np.ndarray, f
         clean: simulated data. level: e.g. 0.01 for 1 %. seed: of NumPy's default generator.
 
     Returns:
-        (noisy data, σ).
+        (noisy data, of the shape of the clean ones, σ), in their unit.
+
+    Raises:
+        InputError: for a level that is not positive.
     """
     if not level > 0:
         raise InputError(f"the noise level is {level}; expected a number > 0, e.g. 0.01 for 1 %")

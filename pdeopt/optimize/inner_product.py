@@ -25,10 +25,14 @@ class InnerProduct(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As in ``--inner-product``."""
+        ...
 
     @property
-    def weights(self) -> np.ndarray | None: ...
+    def weights(self) -> np.ndarray | None:
+        """(p,), the diagonal of a diagonal G; None elsewhere."""
+        ...
 
     def primal(self, z: np.ndarray) -> np.ndarray:
         """S z (p,): the parameter of coordinates z (q,) in which the product is Euclidean; linear."""

@@ -19,7 +19,9 @@ class OptimizerError(ValueError):
 class Differentiable(Protocol):
     """The least that `minimize` needs; a `ReducedFunctional` and an `Objective` have it."""
 
-    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]: ...
+    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
+        ...
 
 
 @dataclass(frozen=True)

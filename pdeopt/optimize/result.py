@@ -31,7 +31,10 @@ class Result:
     """The end of a minimization.
 
     Attributes:
-        m: the last iterate. status: "converged", "stopped" or "failed". message: the reason in words.
+        m: the last iterate, (p,). objective: J(m).
+        gradient_norm: see `Iterate`.
+        status: "converged", "stopped" or "failed". message: the reason in words.
+        iterations, evaluations, cg_iterations: in all.
     """
 
     m: np.ndarray

@@ -15,7 +15,9 @@ from pdeopt.sparse import CSRMatrix, SolveError, Solver, linear_solve
 
 @dataclass(frozen=True)
 class LinearStateEquation:
-    """The map from a coefficient κ to the state u of A(κ) u = b(κ).
+    """The map from a coefficient κ to the state u of A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
+
+    Raises SolveError where the system cannot be solved, FEMError where its parts do not fit, when it is called.
 
     Attributes:
         system: κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.

@@ -148,10 +148,12 @@ class LinearMap:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(m, n)."""
         return self.rows.shape
 
     @property
     def T(self) -> LinearMap:
+        """x ↦ Sᵀ x; the same tables."""
         return LinearMap(self.columns, self.rows)
 
     @property

@@ -45,10 +45,12 @@ class CSRMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
         return self.pattern.shape
 
     @property
     def T(self) -> CSRMatrix:
+        """The transposed matrix, without conjugation."""
         return CSRMatrix(self.pattern.transposed_values(self.data), self.pattern.transpose()[0])
 
     def __matmul__(self, x: ArrayLike) -> jax.Array:

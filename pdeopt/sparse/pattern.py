@@ -64,6 +64,7 @@ class SparsityPattern:
 
     @property
     def is_square(self) -> bool:
+        """As many rows as columns."""
         return self.shape[0] == self.shape[1]
 
     @cached_property

@@ -210,6 +210,7 @@ def matern_from_length(
     correlation is 0.14.
 
     Args:
+        space: the parameter's, as for `matern`.
         deviation: σ, in the unit of m. length: ρ, in that of the mesh; resolve it with several cells.
         anisotropy, robin, reference, weight, dofs: as for `matern`; the length along an eigenvector of Θ is ρ √θ.
     """

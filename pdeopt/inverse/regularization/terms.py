@@ -63,7 +63,10 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Sum(Term):
-    """weight · Σ terms. Its inner product is the sum of theirs, its null space what all of them have in common."""
+    """weight · Σ terms. Its inner product is the sum of theirs, its null space what all of them have in common.
+
+    Made by adding terms up.
+    """
 
     terms: tuple[Term, ...]
     weight: float = 1.0
@@ -72,15 +75,18 @@ class Sum(Term):
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
+        """weight · Σ of the operators of the terms at m, (p, p)."""
         first, *others = (term.operator(m) for term in self.terms)
         return (self.weight * sum(others, first)).tocsr()
 
     @property
     def inner_product(self) -> str:  # type: ignore[override]
+        """Those of the terms, in words."""
         return " + ".join(dict.fromkeys(term.inner_product for term in self.terms))
 
     @property
     def null_space(self) -> str:  # type: ignore[override]
+        """What no term sees, in words."""
         spaces = dict.fromkeys(term.null_space for term in self.terms)
         return DEFINITE if DEFINITE in spaces else " ∩ ".join(spaces)
 

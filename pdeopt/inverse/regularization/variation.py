@@ -110,6 +110,7 @@ class TotalVariation(Term):
 
     @cached_property
     def null_space(self) -> str:  # type: ignore[override]
+        """What the term does not see, in words."""
         return null_space(stiffness.assemble(self.space).to_scipy(), self.dofs, constants=True)
 
     def _slope(self, m: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ def curvature_ratio(misfit: Product, regularization: Product, size: int, *, prod
 
     Args:
         misfit: v (p,) ↦ F″ v, or its Gauss–Newton approximation. regularization: v ↦ R″ v.
-        size: p. products: with F″, one more at the end.
+        size: p. products: with F″, one more at the end. seed: of the direction to start with.
 
     Raises:
         ValueError: where the regularization does not see v (its null space), or the data see nothing.

@@ -37,9 +37,9 @@ def lcurve(
     A corner can lie where nothing but noise is left to fit; then the misfit is far below what the noise explains.
 
     Args:
-        initial: (p,), the start at the largest strength.
+        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start at the largest strength.
         strengths: the grid; None: one a decade from 1e3 to 1e-5.
-        resolution: decades to which the corner is located.
+        resolution: decades to which the corner is located. max_solves: at most so many minimizations.
         on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
 
     Raises:

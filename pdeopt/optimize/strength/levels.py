@@ -33,12 +33,13 @@ def cooling(
     last two levels, and corrected as by `discrepancy` until the misfit is within ``tolerance`` of the target.
 
     Args:
-        initial: (p,), the start at the first level.
+        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start at the first level.
         target: τ × the misfit that noise alone gives.
         start_strength: of the first level, or a function that makes it of ``initial``, such as one that calls
             `curvature_ratio`.
         factor: between levels, > 1.
         landing: solves exactly where ``solve`` does not; used once the target was passed. None: ``solve``.
+        tolerance: of the landing, a part of the target. max_solves: at most so many minimizations.
         span: the weakest level is start_strength / span.
         on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
 

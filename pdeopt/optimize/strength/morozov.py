@@ -31,10 +31,11 @@ def discrepancy(
     starts at the solution of the next larger strength.
 
     Args:
-        initial: (p,), the start of the first minimization.
+        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start of the first minimization.
         target: τ × the misfit that noise alone gives, τ ≥ 1 (Engl, Hanke, Neubauer 1996, section 4.3).
         start_strength: the first one tried.
         tolerance: accepted where misfit and target differ by this part of the target.
+        max_solves: at most so many minimizations.
         span: strengths between start_strength / span and start_strength × span are tried.
         on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
 

@@ -62,10 +62,12 @@ class Choice:
 
     @property
     def strength(self) -> float:
+        """That of the solution."""
         return self.solution.strength
 
     @property
     def m(self) -> np.ndarray:
+        """(p,), that of the solution."""
         return self.solution.m
 
     def report(self) -> dict[str, Any]:

@@ -45,7 +45,9 @@ class Solver(Protocol):
     """Anything immutable and hashable that solves with a matrix and with its transpose."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As in ``--solver`` and summary.json."""
+        ...
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs (or Aᵀ X = rhs); raises SolveError rather than return a wrong X."""

@@ -24,6 +24,7 @@ class Work:
     set_ups: int = 0
 
     def copy(self) -> Work:
+        """The counts as they are now."""
         return Work(**asdict(self))
 
     def since(self, before: Work) -> Work:
@@ -31,6 +32,7 @@ class Work:
         return Work(**{key: value - getattr(before, key) for key, value in asdict(self).items()})
 
     def add(self, other: Work) -> None:
+        """Count what another counted, too."""
         for key, value in asdict(other).items():
             setattr(self, key, getattr(self, key) + value)
 

@@ -54,7 +54,16 @@ def _refuse_ilu(method: str, preconditioner: Preconditioner) -> None:
 
 @dataclass(frozen=True)
 class CG(KrylovSolver):
-    """Conjugate gradients, for a symmetric (complex: Hermitian) positive definite A."""
+    """Conjugate gradients, for a symmetric (complex: Hermitian) positive definite A.
+
+    Attributes:
+        rtol: ‖b − A x‖₂ ≤ rtol ‖b‖₂ for every right-hand side, or there is a SolveError.
+        max_iterations: for one right-hand side and one set-up of the preconditioner.
+        preconditioner: symmetric, `AMG` or `Jacobi`.
+
+    Raises:
+        SolveError: for an rtol that is not between 0 and 1, and for a preconditioner that is not symmetric.
+    """
 
     method = Method(
         "cg",
@@ -71,7 +80,10 @@ class CG(KrylovSolver):
 
 @dataclass(frozen=True)
 class MINRES(KrylovSolver):
-    """Minimal residuals, for a real symmetric A, definite or not; the preconditioner is positive definite."""
+    """Minimal residuals, for a real symmetric A, definite or not; the preconditioner is positive definite.
+
+    Attributes and errors as of `CG`.
+    """
 
     method = Method(
         "minres",
@@ -90,9 +102,10 @@ class MINRES(KrylovSolver):
 
 @dataclass(frozen=True)
 class GMRES(KrylovSolver):
-    """Restarted GMRES, for any A.
+    """Restarted GMRES, for any A; any preconditioner.
 
     Attributes:
+        rtol, max_iterations, preconditioner: as of `CG`.
         restart: directions kept, each of n numbers.
     """
 
@@ -112,12 +125,13 @@ class GMRES(KrylovSolver):
 
     @property
     def run(self) -> Run:
+        """The method with its ``restart``."""
         return partial(krylov_methods.gmres, restart=self.restart)
 
 
 @dataclass(frozen=True)
 class BiCGSTAB(KrylovSolver):
-    """BiCGSTAB, for any A: in less memory than GMRES, and less steadily."""
+    """BiCGSTAB, for any A: in less memory than GMRES, and less steadily. Attributes as of `CG`; any preconditioner."""
 
     method = Method(
         "bicgstab",

@@ -57,6 +57,7 @@ class AMG:
 
     @property
     def name(self) -> str:
+        """As of `Preconditioner`."""
         return KINDS[self.kind]
 
     @cached_property

@@ -31,7 +31,9 @@ class Preconditioner(Protocol):
     """Anything immutable and hashable that makes an approximate inverse."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As after the + of a solver's name, "cg+amg"."""
+        ...
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
         """For ``matrix`` (n, n), real or complex, whose arrays are not kept; raises SolveError where it cannot."""
@@ -51,9 +53,11 @@ class Jacobi:
 
     @property
     def name(self) -> str:
+        """As of `Preconditioner`."""
         return "jacobi"
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        """The inverse diagonal of ``matrix`` (n, n)."""
         diagonal = matrix.diagonal()
         diagonal = np.abs(diagonal) if self.absolute else diagonal
         return _Diagonal(np.where(diagonal == 0, 1, diagonal))
@@ -90,9 +94,11 @@ class ILU:
 
     @property
     def name(self) -> str:
+        """As of `Preconditioner`."""
         return "ilu"
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
+        """The factors of ``matrix`` (n, n); SolveError where a pivot vanishes."""
         try:
             return _Factors(sla.spilu(matrix.tocsc(), drop_tol=self.drop_tolerance, fill_factor=self.fill_factor))
         except RuntimeError:

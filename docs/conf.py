@@ -1,0 +1,55 @@
+"""Sphinx: the documentation site. `uv run --group docs sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+
+import pdeopt  # noqa: E402
+
+project = "pdeopt"
+copyright = "the authors of pdeopt, MIT licence"
+version = release = pdeopt.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "plain_docstrings",
+    "gallery",
+]
+exclude_patterns = ["_build"]
+default_role = "py:obj"
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:obj", r".*"),  # single backticks in docstrings: code, and a link where it names something public
+    (r"py:class", r"(np|numpy|sp|scipy|jax|skfem|collections|pathlib|optional|float|int|str)\b.*"),
+    # types that are made and taken by public functions, and are nothing to build on
+    (r"py:class", r"pdeopt\..*\.(Equation|Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),
+]
+smartquotes_action = "D"  # dashes only
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+add_module_names = False
+napoleon_use_param = False  # "gamma, delta: …" stays one item
+napoleon_custom_sections = [("Attributes", "params_style")]
+napoleon_use_rtype = False
+maximum_signature_line_length = 90
+
+html_theme = "furo"
+html_title = f"pdeopt {version}"
+html_static_path = ["_static"]
+html_css_files = ["pdeopt.css"]
+html_theme_options = {"navigation_with_keys": True}
+html_copy_source = False
+html_show_sourcelink = False
+copybutton_prompt_text = ">>> |\\.\\.\\. |\\$ "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
