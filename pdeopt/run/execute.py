@@ -17,6 +17,7 @@ from pdeopt.inverse import NewtonModel, Problem
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, attempt, bad_input, describe
 from pdeopt.run.fields import Fields, fields_of, write_fields
+from pdeopt.run.former_runs import with_former_runs
 from pdeopt.run.interpretation import interpreted
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.loading import build_problem
@@ -43,6 +44,7 @@ class RunRequest:
         optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
         regularization_strength, discrepancy_factor: see `Settings`; None where the problem chooses.
         max_iterations: of every minimization.
+        initial_guess, truth: directories of former runs, see `with_former_runs`; None for what the problem has.
         out: the run directory, None for a new one. argv: the command line, for the record.
     """
 
@@ -56,6 +58,8 @@ class RunRequest:
     discrepancy_factor: float | None
     solver: str | None
     max_iterations: int
+    initial_guess: Path | None
+    truth: Path | None
     out: Path | None
     argv: list[str]
 
@@ -105,6 +109,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     directory = RunDirectory(request.name, request.out)
     progress.status(f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
+    problem = with_former_runs(problem, request.name, request.initial_guess, request.truth)
     settings = request.settings(problem)
     with stop_on_interrupt(progress.status) as stop:
         recorder = _recorder(request, problem, settings, directory, progress, stop)
@@ -214,6 +219,8 @@ def _config(request: RunRequest, problem: Problem, settings: Settings) -> dict[s
         "seed": request.options.get("seed"),
         "solver": _solver_name(request, problem),
         **asdict(settings),
+        "initial_guess": request.initial_guess,
+        "truth": request.truth,
         "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **_versions()},
         "argv": request.argv,
     }
