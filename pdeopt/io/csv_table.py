@@ -96,7 +96,7 @@ def _units(path: Path, line: int, titles: list[str]) -> dict[str, str]:
 
 def _numbers(path: Path, line: int, cells: list[str], titles: list[str]) -> list[float]:
     if len(cells) != len(titles):
-        hint = " (a decimal comma? write a point)" if len(cells) > len(titles) else ""
+        hint = ": a title is missing, or decimal points are commas" if len(cells) > len(titles) else ""
         raise FileError(f"{path}, line {line}: {len(cells)} cells; the header has {len(titles)} columns{hint}")
     return [_number(path, line, cell, title) for cell, title in zip(cells, titles, strict=True)]
 

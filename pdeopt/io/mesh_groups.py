@@ -8,7 +8,7 @@ import numpy as np
 
 #: An array with more different whole numbers than this counts cells and does not group them.
 MOST_TAGS = 256
-PHYSICAL, GEOMETRICAL = "gmsh:physical", "gmsh:geometrical"
+PHYSICAL, GEOMETRICAL, FAMILIES = "gmsh:physical", "gmsh:geometrical", "cell_tags"
 
 #: For each block of cells of a meshio mesh, the indices of those that belong to a group.
 Group = list[np.ndarray]
@@ -17,8 +17,8 @@ Group = list[np.ndarray]
 def groups_of(raw: Any) -> dict[str, Group]:
     """Name → group, of a meshio mesh, whatever the format calls them.
 
-    A physical group, or a set, goes by its name. Without names, cells that are tagged with a whole number k in an array
-    "material" are the group "material k"; Gmsh's physical groups are "physical k".
+    A physical group, or a set, goes by its name, also where meshio has made an array of sets. Without names, cells that
+    are tagged with a whole number k in an array "material" are the group "material k"; Gmsh's groups are "physical k".
     """
     groups = {name: _indices(raw, sets) for name, sets in raw.cell_sets.items() if not name.startswith("gmsh:")}
     for name, (number, dimension) in _physical_names(raw).items():
@@ -44,18 +44,47 @@ def _tagged(raw: Any, number: int, dimension: int) -> Group:
 
 
 def _tag_groups(raw: Any) -> dict[str, Group]:
-    named, groups = set(_physical_names(raw).values()), {}
+    groups: dict[str, Group] = {}
     for array, data in raw.cell_data.items():
         if array == GEOMETRICAL or array.startswith("skfem:") or not _is_tag(data):
             continue
-        for number in np.unique(np.concatenate(data)):
-            ours = [
-                array != PHYSICAL or (number != 0 and (abs(int(number)), block.dim) not in named) for block in raw.cells
-            ]
-            group = [np.flatnonzero((tag == number) & mine) for tag, mine in zip(data, ours, strict=True)]
-            if any(map(len, group)):
-                groups[f"{array.split(':')[-1]} {number}"] = group
+        numbers = np.unique(np.concatenate(data)).tolist()
+        if array == PHYSICAL:
+            groups |= _unnamed(raw, data, numbers)
+        elif array == FAMILIES and hasattr(raw, FAMILIES):
+            groups |= _family_groups(raw.cell_tags, data)
+        else:
+            names = _joined_names(array, numbers)
+            groups |= {name: [np.flatnonzero(tag == number) for tag in data] for number, name in names.items()}
     return groups
+
+
+def _unnamed(raw: Any, data: list[np.ndarray], numbers: list[int]) -> dict[str, Group]:
+    """Physical groups that are numbered only; 0 stands for none."""
+    named, groups = set(_physical_names(raw).values()), {}
+    for number in numbers:
+        group = [
+            np.flatnonzero((tag == number) & (number != 0 and (abs(number), block.dim) not in named))
+            for block, tag in zip(raw.cells, data, strict=True)
+        ]
+        if any(map(len, group)):
+            groups[f"physical {number}"] = group
+    return groups
+
+
+def _family_groups(families: dict[int, list[str]], data: list[np.ndarray]) -> dict[str, Group]:
+    """A cell of a MED file has the number of a family, and a family belongs to groups."""
+    names = {name for members in families.values() for name in members}
+    numbers = {name: [number for number, members in families.items() if name in members] for name in names}
+    return {name: [np.flatnonzero(np.isin(tag, numbers[name])) for tag in data] for name in sorted(names)}
+
+
+def _joined_names(array: str, numbers: list[int]) -> dict[int, str]:
+    """Number → name. meshio makes of the sets "hot" and "cold" an array "hot-cold" of 0 and 1, and −1 for neither."""
+    names = array.split("-")
+    if len(names) > 1 and [number for number in numbers if number != -1] == list(range(len(names))):
+        return dict(enumerate(names))
+    return {number: f"{array.split(':')[-1]} {number}" for number in numbers}
 
 
 def _is_tag(data: list[np.ndarray]) -> bool:

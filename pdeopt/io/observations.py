@@ -72,7 +72,7 @@ def check_repetition(path: Path, found: Observations) -> None:
     again = np.flatnonzero(original != np.arange(len(original))).tolist()
     if len(again):
         raise FileError(
-            f"{path}, {found.places[again[0]]}: the same point {_coordinates(found, again[0])} as in "
+            f"{path}, {found.places[again[0]]}: the same point {_shown(found.points[:, again[0]])} as in "
             f"{found.places[original[again[0]]]}; take the mean of the two, or read_observations(..., repeated=True) "
             "where it was measured more than once"
         )
@@ -84,12 +84,12 @@ def check_inside(path: Path, found: Observations, mesh: skfem.Mesh) -> None:
         raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
     outside = np.flatnonzero(cells_at(mesh, found.points) < 0).tolist()
     if len(outside):
-        low, high = (tuple(round(float(x), 6) for x in corner) for corner in (mesh.p.min(1), mesh.p.max(1)))
         raise FileError(
-            f"{path}: {len(outside)} of {len(found.values)} points lie outside the mesh, which reaches from {low} to "
-            f"{high}: {listed([f'{found.places[k]}: {_coordinates(found, k)}' for k in outside])}"
+            f"{path}: {len(outside)} of {len(found.values)} points lie outside the mesh, which reaches from "
+            f"{_shown(mesh.p.min(1))} to {_shown(mesh.p.max(1))}: "
+            f"{listed([f'{found.places[k]}: {_shown(found.points[:, k])}' for k in outside])}"
         )
 
 
-def _coordinates(found: Observations, k: int) -> str:
-    return f"({', '.join(f'{x:g}' for x in found.points[:, k])})"
+def _shown(point: np.ndarray) -> str:
+    return f"({', '.join(f'{x:g}' for x in point)})"
