@@ -21,7 +21,7 @@ def check_sections(path: Path) -> None:
     lines = path.read_bytes().splitlines()
     _check_end(path, lines)
     _check_names(path, lines)
-    if _version(lines)[0] == b"2" and not _is_binary(lines):
+    if _version(lines)[0].startswith(b"2") and not _is_binary(lines):
         _check_counts(path, lines)
 
 
@@ -40,7 +40,8 @@ def place_of_nonsense(path: Path) -> str:
 def _check_end(path: Path, lines: list[bytes]) -> None:
     last = max((k for k, line in enumerate(lines) if line.strip()), default=-1)
     if _is_binary(lines):
-        if last < 0 or b"$End" not in lines[last]:
+        name = lines[last].rpartition(b"$End")[2].strip()
+        if b"$End" not in lines[last] or b"$" + name not in lines:
             raise FileError(f"{path}: the binary file is cut short: it does not end with $EndElements; write it anew")
         return
     for name, start, end in _sections(lines):

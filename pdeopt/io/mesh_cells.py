@@ -129,7 +129,8 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
     if coincident not in ("refuse", "merge", "keep"):
         raise MeshError(f"coincident is {coincident!r}; expected 'refuse', 'merge' or 'keep'")
     own = np.arange(len(points))
-    used = np.unique(np.concatenate([block.data.ravel() for block in raw.cells if block.type == kind]))
+    lowest = MESHES[kind].elem.refdom.dim() - 1
+    used = np.unique(np.concatenate([block.data.ravel() for block in raw.cells if block.dim >= lowest]))
     if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh speaks of these
         return own
     pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE * np.ptp(points[used]), output_type="ndarray")]

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import skfem
 
@@ -15,6 +16,8 @@ from pdeopt.io.errors import FileError, did_you_mean, existing_file
 from pdeopt.io.gmsh_sections import check_sections, is_gmsh, place_of_nonsense
 from pdeopt.io.mesh_cells import Coincident, mesh_of
 from pdeopt.io.mesh_groups import groups_of
+
+XML = {".vtu", ".xdmf", ".xmf", ".xml"}
 
 
 def read_mesh(
@@ -88,11 +91,21 @@ def _unreadable(path: Path, gmsh: bool, error: BaseException, said: str) -> str:
             f"{path}: some elements belong to no physical group, and others do: give all a group, or save only those "
             "that have one (in Gmsh: Mesh.SaveAll = 0)"
         )
-    place = place_of_nonsense(path) if gmsh else path
+    place = place_of_nonsense(path) if gmsh else _place_in_xml(path)
     return (
         f"{place}: not readable as a mesh ({' '.join(cause.split())}); the file may be cut short, or of another format "
         "than its ending says: write it anew, as Gmsh's .msh for example (Mesh.MshFileVersion = 4.1 or 2.2)"
     )
+
+
+def _place_in_xml(path: Path) -> str:
+    """Where an XML file breaks off, as the beginning of a message."""
+    if path.suffix.lower() in XML:
+        try:
+            ElementTree.parse(path)
+        except ElementTree.ParseError as error:
+            return f"{path}, line {error.position[0]}: {error.msg.split(':')[0]}"
+    return f"{path}"
 
 
 def _check_name(path: Path, mesh: skfem.Mesh, name: str, is_group: bool) -> None:
