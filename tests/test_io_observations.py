@@ -156,7 +156,7 @@ BAD_ARRAYS = {
     "no unit": ({"unit": None}, "there is no array 'unit'"),
     "unit": ({"unit": np.array("mV")}, "array 'unit': the unit is 'mV'; expected 'V'"),
     "length": ({"length_unit": np.array("mm")}, "array 'length_unit': the unit is 'mm'; expected 'm'"),
-    "transposed": ({"points": np.ones((3, 2)), "values": np.ones(3)}, r"array 'points': its shape is \(3, 2\); .*transpose"),
+    "transposed": ({"points": np.ones((3, 2)), "values": np.ones(3)}, r"shape is \(3, 2\); expected .*transpose"),
     "matrix": ({"values": np.ones((2, 2))}, r"array 'values': its shape is \(2, 2\); expected \(k,\)"),
     "σ": ({"uncertainty": np.ones(3)}, r"array 'uncertainty': its shape is \(3,\); expected \(\) or \(2,\)"),
     "complex": ({"values": np.array([1j, 2])}, "array 'values': its type is complex128; expected real numbers"),
