@@ -16,7 +16,7 @@ from pdeopt.io.npz import read_arrays
 
 NEEDED = ("parameter", "coefficient", "p", "t", "cell", "label", "at_kind", "at_gather", "at_x")
 #: A point outside takes the value beside it where that is nearer than this part of the diagonal of a cell there.
-BESIDE = 0.6
+BESIDE = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,9 @@ class FormerRun:
     def _beside(self, mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
         """(k,), the indices of the vertices or cells nearest to points outside."""
         corners = mesh.p[:, mesh.t]
+        diagonal = np.linalg.norm(np.ptp(corners, axis=1), axis=0)
         size = np.zeros(mesh.p.shape[1])
-        np.maximum.at(size, mesh.t, np.linalg.norm(np.ptp(corners, axis=1), axis=0))
+        np.maximum.at(size, mesh.t.ravel(), np.broadcast_to(diagonal, mesh.t.shape).ravel())
         distance, vertex = cKDTree(mesh.p.T).query(points.T)
         far = np.flatnonzero(distance > BESIDE * size[vertex])
         if len(far):
