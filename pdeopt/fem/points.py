@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,8 @@ from pdeopt.fem.errors import FEMError
 CHUNK = 64
 #: A point on the boundary may lie outside by rounding: by so much of its distance to the center of a cell near it.
 ROUNDING = 1e-9
+
+Finder = Callable[..., np.ndarray]
 
 
 def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
@@ -39,25 +42,25 @@ def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
     """(k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
     if not points.shape[1]:
         return np.empty(0, int)
-    find, centers = mesh.element_finder(), mesh.p[:, mesh.t].mean(1)
-    near = cKDTree(centers.T)
+    find = mesh.element_finder()
+    centers = cache(lambda: cKDTree(mesh.p[:, mesh.t].mean(1).T))  # seldom needed
     chunks = np.array_split(points, range(CHUNK, points.shape[1], CHUNK), axis=1)
-    return np.concatenate([_found(find, chunk, centers, near) for chunk in chunks])
+    return np.concatenate([_found(find, chunk, centers) for chunk in chunks])
 
 
-def _found(find: Callable[..., np.ndarray], points: np.ndarray, centers: np.ndarray, near: cKDTree) -> np.ndarray:
+def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> np.ndarray:
     try:
         return find(*points)
     except ValueError:
-        return np.array([_cell_of(find, point, centers, near) for point in points.T])
+        return np.array([_cell_of(find, point, centers()) for point in points.T])
 
 
-def _cell_of(find: Callable[..., np.ndarray], point: np.ndarray, centers: np.ndarray, near: cKDTree) -> int:
+def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     """Where the point is in no cell, it is moved a little toward the nearest ones."""
     if not np.isfinite(point).all():
         return -1
-    _, nearest = near.query(point, min(4, centers.shape[1]))
-    for place in (point, *(point + ROUNDING * (centers[:, c] - point) for c in np.atleast_1d(nearest))):
+    _, nearest = centers.query(point, range(1, min(4, centers.n) + 1))
+    for place in (point, *(point + ROUNDING * (centers.data[nearest] - point))):
         try:
             return int(find(*place[:, np.newaxis])[0])
         except ValueError:
