@@ -75,6 +75,8 @@ def _run(arguments: Arguments) -> int:
         discrepancy_factor=given.discrepancy_factor,
         solver=arguments.options.get("solver"),
         max_iterations=given.max_iterations,
+        initial_guess=given.initial_guess,
+        truth=given.truth,
         out=given.out,
         argv=arguments.words,
     )

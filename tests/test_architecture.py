@@ -16,15 +16,16 @@ ROOMS = {
     "fem": {"sparse"},
     "pde": {"sparse", "fem"},
     "inverse": {"sparse", "fem", "pde"},
-    "eit": {"sparse", "fem", "pde", "inverse", "optimize"},
+    "io": {"sparse", "fem"},
+    "eit": {"sparse", "fem", "pde", "inverse", "optimize", "io"},
     "optimize": set(),
     "verify": set(),
-    "run": {"sparse", "fem", "pde", "inverse", "eit", "optimize", "verify", "run", "pdeopt"},
-    "cli": {"sparse", "fem", "pde", "inverse", "eit", "optimize", "verify", "run", "pdeopt"},
+    "run": {"sparse", "fem", "pde", "inverse", "io", "eit", "optimize", "verify", "run", "pdeopt"},
+    "cli": {"sparse", "fem", "pde", "inverse", "io", "eit", "optimize", "verify", "run", "pdeopt"},
 }
 #: Where each library may be imported, as beginnings of paths inside pdeopt/.
 LIBRARIES = {
-    "skfem": ("fem/", "eit/tank", "run/"),
+    "skfem": ("fem/", "io/", "eit/tank", "run/"),
     "rslab": ("sparse/solvers/",),
     "cvxopt": ("sparse/solvers/",),
     "pyamg": ("sparse/solvers/",),
@@ -33,7 +34,7 @@ LIBRARIES = {
     "scipy.optimize": ("optimize/",),
     "matplotlib": ("run/",),
     "mpl_toolkits": ("run/",),
-    "meshio": ("run/",),
+    "meshio": ("run/", "io/"),
     "rich": ("run/", "cli.py"),
     "argparse": ("run/", "cli.py"),
 }

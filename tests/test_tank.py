@@ -1,7 +1,5 @@
 """Tanks and their meshes: electrodes where they belong, triangles of good shape, and meshes of the user's own."""
 
-import sys
-
 import meshio
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from pdeopt.eit.tank_file import electrode_names_of, read_tank_mesh
 from pdeopt.eit.tank_mesher import smallest_angles
 from pdeopt.fem import FunctionSpace, MeshError, check_mesh
 from pdeopt.inverse import InputError
+from pdeopt.io import FileError
 
 TANK = Tank()
 MESH = disk_mesh(TANK)
@@ -227,7 +226,7 @@ def test_electrodes_come_in_numerical_order():
 @pytest.mark.parametrize(
     ("mesh", "message"),
     [
-        (named(), "no named boundaries at all"),
+        (named(), "it has no names at all"),
         (named(wall=FIRST), "it has boundaries 'wall'"),
         (named(electrode_1=FIRST), "one electrode only"),
         (named(electrode_1=FIRST, electrode_4=SECOND), r"without \[2, 3\]"),
@@ -287,13 +286,6 @@ def test_files_of_scikit_fem_keep_their_electrodes(tmp_path, ending):
     same_electrodes(read_tank_mesh(tmp_path / f"tank.{ending}"), COARSE)
 
 
-def test_a_format_that_needs_another_package_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    (tmp_path / "tank.med").write_text("no mesh")
-    with pytest.raises(InputError, match="needs the package 'h5py'"):
-        read_tank_mesh(tmp_path / "tank.med")
-
-
 def test_vertices_without_elements_are_left_out(tmp_path):
     gmsh_file(tmp_path / "tank.msh", COARSE, "gmsh22", orphan=True)
     read = read_tank_mesh(tmp_path / "tank.msh")
@@ -302,16 +294,8 @@ def test_vertices_without_elements_are_left_out(tmp_path):
 
 
 def test_bad_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         read_tank_mesh(tmp_path / "none.msh")
-    gmsh_file(tmp_path / "whole.msh", COARSE, "gmsh22")
-    content = (tmp_path / "whole.msh").read_text()
-    texts = {f"cut{k}.msh": content[: len(content) * k // 10] for k in range(10)}
-    texts |= {"words.msh": "no mesh\n", "words.vtu": "no mesh\n", "words.txt": "no mesh\n", "words.xyz": "no mesh\n"}
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-        with pytest.raises(InputError, match=f"{name}: not readable as a mesh"):
-            read_tank_mesh(tmp_path / name)
 
 
 def test_a_file_without_electrodes_is_refused(tmp_path):
@@ -320,9 +304,9 @@ def test_a_file_without_electrodes_is_refused(tmp_path):
         read_tank_mesh(tmp_path / "tank.vtu")
 
 
-def test_a_second_order_file_is_told_from_one_without_electrodes(tmp_path):
+def test_a_second_order_file_is_refused(tmp_path):
     triangle = np.array([[0, 1, 2, 3, 4, 5]])
     points = np.array([[0, 0], [1, 0], [0, 1], [0.5, 0], [0.5, 0.5], [0, 0.5]])
     meshio.Mesh(points, [("triangle6", triangle), ("line3", [[0, 1, 3]])]).write(tmp_path / "tank.vtu")
-    with pytest.raises(MeshError, match="second-order"):
+    with pytest.raises(FileError, match="second order"):
         read_tank_mesh(tmp_path / "tank.vtu")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import skfem
 
-from pdeopt.fem import MeshError, check_mesh
-from pdeopt.inverse import InputError
+from pdeopt.fem import MeshError
+from pdeopt.io import FileError, read_mesh
+from pdeopt.io.mesh_file import names_of
 
 #: "electrode 1", and also "Electrode_1" or "electrode01".
 ELECTRODE = re.compile(r"electrode[\s_-]*0*([1-9]\d*)", re.IGNORECASE)
@@ -28,8 +26,8 @@ def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
     found = [(int(match[1]), name) for name in mesh.boundaries or () if (match := ELECTRODE.fullmatch(name.strip()))]
     if not found:
         raise MeshError(
-            f"the mesh has no boundary named 'electrode 1', 'electrode 2', …; {_list_of(mesh)}. Name the facets "
-            "under electrodes so: mesh.with_boundaries({...}), or Physical Curve (in 3D: Surface) in Gmsh"
+            f"the mesh has no boundary named 'electrode 1', 'electrode 2', …; it has {names_of(mesh)}. Name the "
+            "facets under electrodes so: mesh.with_boundaries({...}), or Physical Curve (in 3D: Surface) in Gmsh"
         )
     numbers, names = zip(*sorted(found), strict=True)
     _check_numbers(numbers, names)
@@ -40,76 +38,20 @@ def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
 
 
 def read_tank_mesh(path: str | Path) -> skfem.Mesh:
-    """The mesh in a file of any format that meshio reads (such as Gmsh's .msh), with its electrodes.
-
-    Boundaries are named by physical groups; see `electrode_names_of`. Vertices that no element has are left out.
+    """The mesh in a file, with its electrodes: `pdeopt.io.read_mesh`, checked by `electrode_names_of`.
 
     Raises:
-        InputError: for a file that is missing, damaged or of an unknown format.
-        MeshError: for a mesh without proper electrodes, or with degenerate elements.
+        FileError: for a file that is missing, damaged or of an unknown format, and for second-order cells.
+        MeshError: for a mesh without proper electrodes.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; expected a mesh file, such as Gmsh's .msh")
-    mesh = _loaded(path)
+    mesh = read_mesh(path)
+    if mesh.p.shape[1] > mesh.nvertices:
+        raise FileError(f"{path}: its cells are of second order; save a first-order mesh (Mesh.ElementOrder = 1)")
     try:
-        check_mesh(mesh)
         electrode_names_of(mesh)
     except MeshError as error:
-        lost = _curved(mesh) and not mesh.boundaries
-        hint = "; boundaries of second-order meshes are not read: save a first-order mesh" if lost else ""
-        raise MeshError(f"{path}: {error}{hint}") from None
+        raise MeshError(f"{path}: {error}") from None
     return mesh
-
-
-def _loaded(path: Path) -> skfem.Mesh:
-    said = io.StringIO()
-    out = ["field_data"]
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            mesh = _without_orphans(skfem.Mesh.load(str(path), out=out))
-    except ImportError as error:
-        raise InputError(
-            f"{path}: to read this format, meshio needs the package {error.name!r}: install it, or take another format"
-        ) from error
-    except (Exception, SystemExit) as error:  # meshio exits on files that it cannot read
-        cause = said.getvalue() if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path}: not readable as a mesh ({' '.join(cause.split())}); the file may be cut short, or of another "
-            "format than its ending says: write it anew, as Gmsh's .msh (format 4.1) for example"
-        ) from error
-    return _with_own_names(mesh, out[0] if isinstance(out[0], dict) else {})
-
-
-def _without_orphans(mesh: skfem.Mesh) -> skfem.Mesh:
-    """Without vertices that no element has, such as the centers of arcs: they would make every matrix singular."""
-    return mesh if _curved(mesh) else mesh.remove_unused_nodes()
-
-
-def _curved(mesh: skfem.Mesh) -> bool:
-    """Whether elements have nodes besides their vertices."""
-    return bool(mesh.elem.facet_dofs or mesh.elem.edge_dofs or mesh.elem.interior_dofs)
-
-
-def _with_own_names(mesh: skfem.Mesh, groups: dict[str, np.ndarray]) -> skfem.Mesh:
-    """Undo a confusion of scikit-fem: in old .msh formats it ignores that each dimension numbers its groups anew.
-
-    ``groups``: name → (number, dimension), as in the file.
-    """
-
-    def renamed(parts: dict[str, np.ndarray] | None, dimension: int) -> dict[str, np.ndarray] | None:
-        own = {int(number): name for name, (number, dim) in groups.items() if dim == dimension}
-        true = {name: own.get(int(groups[name][0])) if name in groups else name for name in parts or ()}
-        return {new: parts[name] for name, new in true.items() if new} if parts else None
-
-    boundaries, subdomains = renamed(mesh.boundaries, mesh.dim() - 1), renamed(mesh.subdomains, mesh.dim())
-    return replace(mesh, _boundaries=boundaries, _subdomains=subdomains)
-
-
-def _list_of(mesh: skfem.Mesh) -> str:
-    kinds = {"boundaries": mesh.boundaries, "subdomains": mesh.subdomains}
-    listed = [f"{kind} {', '.join(map(repr, parts))}" for kind, parts in kinds.items() if parts]
-    return f"it has {' and '.join(listed)}" if listed else "it has no named boundaries at all"
 
 
 def _check_numbers(numbers: tuple[int, ...], names: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ from pdeopt.fem.helpers import (
     transpose,
 )
 from pdeopt.fem.mesh_check import check_mesh
+from pdeopt.fem.points import cells_at
 from pdeopt.fem.space import FunctionSpace
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "LinearForm",
     "MeshError",
     "bilinear_form",
+    "cells_at",
     "check_mesh",
     "cross",
     "curl",

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import scipy.sparse as sp
 import skfem
+from scipy.spatial import cKDTree
 
 from pdeopt.fem.errors import FEMError
 
 #: scikit-fem's finder tests each point against the candidate cells of all points: 4 k points at once take 6 s.
 CHUNK = 64
+#: A point on the boundary may lie outside by rounding: by so much of its distance to the center of a cell near it.
+ROUNDING = 1e-9
+
+Finder = Callable[..., np.ndarray]
 
 
 def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
@@ -17,7 +25,9 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
 
     Raises FEMError that lists the points outside the mesh.
     """
-    cells = _locate(basis, points)
+    cells = cells_at(basis.mesh, points)
+    if (cells < 0).any():
+        raise FEMError(_points_outside(np.flatnonzero(cells < 0), points))
     local = basis.mapping.invF(points[:, :, np.newaxis], tind=cells)
     functions = [basis.elem.gbasis(basis.mapping, local, i, tind=cells)[0] for i in range(basis.Nbfun)]
     values = np.array([np.asarray(function).reshape(-1, len(cells)) for function in functions])  # (i, component, k)
@@ -28,24 +38,36 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
     return matrix
 
 
-def _locate(basis: skfem.CellBasis, points: np.ndarray) -> np.ndarray:
-    """(k,), the cell that holds each point."""
-    find = basis.mesh.element_finder(mapping=basis.mapping)
+def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
+    """(k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
+    if not points.shape[1]:
+        return np.empty(0, int)
+    find = mesh.element_finder()
+    centers = cache(lambda: cKDTree(mesh.p[:, mesh.t].mean(1).T))  # seldom needed
     chunks = np.array_split(points, range(CHUNK, points.shape[1], CHUNK), axis=1)
+    return np.concatenate([_found(find, chunk, centers) for chunk in chunks])
+
+
+def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> np.ndarray:
     try:
-        return np.concatenate([find(*chunk) for chunk in chunks])
-    except ValueError as error:
-        raise FEMError(_points_outside(find, points)) from error
+        return find(*points)
+    except ValueError:
+        return np.array([_cell_of(find, point, centers()) for point in points.T])
 
 
-def _points_outside(find, points: np.ndarray) -> str:
-    def is_outside(point: np.ndarray) -> bool:
+def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
+    """Where the point is in no cell, it is moved a little toward the nearest ones."""
+    if not np.isfinite(point).all():
+        return -1
+    _, nearest = centers.query(point, range(1, min(4, centers.n) + 1))
+    for place in (point, *(point + ROUNDING * (centers.data[nearest] - point))):
         try:
-            find(*point[:, np.newaxis])
+            return int(find(*place[:, np.newaxis])[0])
         except ValueError:
-            return True
-        return False
+            continue
+    return -1
 
-    outside = [k for k in range(points.shape[1]) if is_outside(points[:, k])]
+
+def _points_outside(outside: np.ndarray, points: np.ndarray) -> str:
     listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
     return f"{len(outside)} of {points.shape[1]} points lie outside the mesh ({listed}{' …' * (len(outside) > 5)})"

@@ -184,6 +184,9 @@ def _add_run(parser: Parser) -> None:
         help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
         "mostly 1)",
     )
+    former = {"initial-guess": "start at this run's parameter", "truth": "compare with this run's coefficient"}
+    for name, text in former.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{text}, on another mesh, too")
     _add_watching(parser)
 
 

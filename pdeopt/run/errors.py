@@ -44,10 +44,11 @@ def describe(error: Exception) -> str:
     """The message alone for errors that pdeopt words itself, with the type for all others."""
     from pdeopt.fem import FEMError
     from pdeopt.inverse import InputError
+    from pdeopt.io import FileError
     from pdeopt.optimize import OptimizerError
     from pdeopt.sparse import SolveError
 
-    if isinstance(error, (FEMError, InputError, OptimizerError, SolveError)):
+    if isinstance(error, (FEMError, FileError, InputError, OptimizerError, SolveError)):
         return str(error)
     return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
 

@@ -17,6 +17,7 @@ from pdeopt.inverse import NewtonModel, Problem
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, attempt, bad_input, describe
 from pdeopt.run.fields import Fields, fields_of, write_fields
+from pdeopt.run.former_runs import with_former_runs
 from pdeopt.run.interpretation import interpreted
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.keeping import Keeper, command, resumable
@@ -44,6 +45,7 @@ class RunRequest:
         optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
         regularization_strength, discrepancy_factor: see `Settings`; None where the problem chooses.
         max_iterations: of every minimization.
+        initial_guess, truth: directories of former runs, see `with_former_runs`; None for what the problem has.
         out: the run directory, None for a new one. argv: the command line, for the record.
     """
 
@@ -57,6 +59,8 @@ class RunRequest:
     discrepancy_factor: float | None
     solver: str | None
     max_iterations: int
+    initial_guess: Path | None
+    truth: Path | None
     out: Path | None
     argv: list[str]
 
@@ -114,11 +118,17 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     Raises UsageError, and leaves nothing behind, for bad input; RunError where the run can be gone on with.
     """
     directory = RunDirectory(request.name, request.out)
-    progress.status(f"building {request.name} …")
-    problem = build_problem(request.build, request.options, request.path)
+    problem = build_requested(request, progress)
     settings = request.settings(problem)
     keeper = Keeper(lambda: directory.make(config_of(request, problem, settings)), request.path)
     return carry_out(request, problem, settings, keeper, progress)
+
+
+def build_requested(request: RunRequest, progress: Progress) -> Problem:
+    """The problem, with the fields of former runs that were asked for."""
+    progress.status(f"building {request.name} …")
+    problem = build_problem(request.build, request.options, request.path)
+    return with_former_runs(problem, request.name, request.initial_guess, request.truth)
 
 
 def carry_out(
@@ -246,6 +256,8 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "seed": request.options.get("seed"),
         "solver": _solver_name(request, problem),
         **asdict(settings),
+        "initial_guess": request.initial_guess and request.initial_guess.resolve(),
+        "truth": request.truth and request.truth.resolve(),
         "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **_versions()},
         "argv": request.argv,
     }

@@ -15,9 +15,9 @@ from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from pdeopt.run.directory import remove_leftovers, write_json
 from pdeopt.run.errors import UsageError, bad_input
-from pdeopt.run.execute import Outcome, RunRequest, carry_out, config_of
+from pdeopt.run.execute import Outcome, RunRequest, build_requested, carry_out, config_of
 from pdeopt.run.keeping import Keeper
-from pdeopt.run.loading import build_problem, load_build, problem_files
+from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
 
@@ -34,8 +34,7 @@ def resume_run(directory: Path, max_iterations: int | None, argv: list[str], pro
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
     request = _request(config, path, settings, argv)
-    progress.status(f"building {request.name} …")
-    problem = build_problem(request.build, request.options, request.path)
+    problem = build_requested(request, progress)
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
     keeper = Keeper(lambda: directory, path)
@@ -123,9 +122,15 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         discrepancy_factor=settings.discrepancy_factor,
         solver=config["options"].get("solver"),
         max_iterations=settings.max_iterations,
+        initial_guess=_former_run(config.get("initial_guess")),
+        truth=_former_run(config.get("truth")),
         out=None,
         argv=argv,
     )
+
+
+def _former_run(given: str | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def state_equation(V, k, solver="auto"):
     return LinearStateEquation(system, Dirichlet.on(V), solver)
 
 
-# 3. Data. Replace this by your measurements: np.loadtxt(...) in place of `simulated`. Simulated data come from a finer
-#    mesh than the one that inverts them, or the reconstruction would look better than it is.
+# 3. Data. Replace this by your measurements: pdeopt.io.read_observations("data.csv", unit="K"). Simulated data come
+#    from a finer mesh than the one that inverts them, or the reconstruction would look better than it is.
 
 
 def true_source(x):

@@ -1,0 +1,9 @@
+"""Meshes, data and former runs of the user's own, from files; errors name the file and the place in it."""
+
+from pdeopt.io.errors import FileError
+from pdeopt.io.former_run import FormerRun, read_run
+from pdeopt.io.mesh_file import read_mesh
+from pdeopt.io.observation_file import read_observations, write_observations
+from pdeopt.io.observations import Observations
+
+__all__ = ["FileError", "FormerRun", "Observations", "read_mesh", "read_observations", "read_run", "write_observations"]

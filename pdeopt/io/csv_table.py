@@ -1,0 +1,119 @@
+"""Tables of numbers from CSV files, with a unit for each column in the header: ``x (m),y (m),potential (V)``."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.io.errors import FileError
+
+HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>[^()]*)\)")
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length.
+
+    Attributes:
+        columns: name → values (k,). units: name → unit. lines: (k,), the line of each row in the file.
+        header: the line of the header.
+    """
+
+    columns: dict[str, np.ndarray]
+    units: dict[str, str]
+    lines: np.ndarray
+    header: int
+
+    def title(self, name: str) -> str:
+        return f"{name} ({self.units[name]})"
+
+    @property
+    def titles(self) -> str:
+        return ", ".join(repr(self.title(name)) for name in self.columns)
+
+
+def read_table(path: Path) -> Table:
+    """Commas separate columns, ``#`` begins a comment line, blank lines are skipped.
+
+    Raises FileError for another separator, a header without units, and cells that are no finite numbers; it names line
+    and column.
+    """
+    rows = _rows(path)
+    header, titles = rows[0]
+    units = _units(path, header, titles)
+    if len(rows) == 1:
+        raise FileError(f"{path}: there are no rows under the header in line {header}; expected one for each value")
+    names = list(units)
+    numbers = np.array([_numbers(path, line, cells, titles) for line, cells in rows[1:]])
+    lines = np.array([line for line, _ in rows[1:]])
+    return Table(dict(zip(names, numbers.T, strict=True)), units, lines, header)
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line, cells) of each row, the header first."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}, byte {error.start}: no text in UTF-8; save it as CSV in UTF-8") from error
+    numbered = [
+        (k, line) for k, line in enumerate(text.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not numbered:
+        raise FileError(f"{path} is empty; expected a header such as 'x (m),y (m),potential (V)' and rows of numbers")
+    _check_separator(path, *numbered[0])
+    return [(k, [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]) for k, line in numbered]
+
+
+def _check_separator(path: Path, line: int, header: str) -> None:
+    for separator, name in SEPARATORS.items():
+        if separator in header:
+            raise FileError(
+                f"{path}, line {line}: columns are separated by {name}; expected commas, and points in decimal numbers:"
+                " save it as CSV with these"
+            )
+
+
+def _units(path: Path, line: int, titles: list[str]) -> dict[str, str]:
+    units: dict[str, str] = {}
+    for title in titles:
+        match = HEADER_CELL.fullmatch(title)
+        if match is None:
+            what = "a number" if _is_number(title) else "no unit"
+            raise FileError(
+                f"{path}, line {line}: the header has {what} in {title!r}; expected names with units, such as "
+                "'x (m),y (m),potential (V)'; (1) stands for none"
+            )
+        if match["name"] in units:
+            raise FileError(f"{path}, line {line}: there are two columns named {match['name']!r}; rename one")
+        units[match["name"]] = match["unit"].strip()
+    return units
+
+
+def _numbers(path: Path, line: int, cells: list[str], titles: list[str]) -> list[float]:
+    if len(cells) != len(titles):
+        hint = ": a title is missing, or decimal points are commas" if len(cells) > len(titles) else ""
+        raise FileError(f"{path}, line {line}: {len(cells)} cells; the header has {len(titles)} columns{hint}")
+    return [_number(path, line, cell, title) for cell, title in zip(cells, titles, strict=True)]
+
+
+def _number(path: Path, line: int, cell: str, title: str) -> float:
+    place = f"{path}, line {line}, column {title!r}"
+    if not _is_number(cell):
+        hint = ": write a decimal point" if _is_number(cell.replace(",", ".")) else ""
+        raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty")
+    if not np.isfinite(float(cell)):
+        raise FileError(f"{place}: {cell}; expected a finite number: leave out rows where nothing was measured")
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell

@@ -1,0 +1,109 @@
+"""What a former run found, at any points: to start from, or to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skfem
+from scipy.spatial import cKDTree
+
+from pdeopt.fem import FunctionSpace, cells_at
+from pdeopt.io.errors import FileError
+from pdeopt.io.mesh_cells import MESHES
+from pdeopt.io.npz import read_arrays
+
+NEEDED = ("parameter", "coefficient", "p", "t", "cell", "label", "at_kind", "at_gather", "at_x")
+#: A point outside takes the value beside it where that is nearer than this part of the diagonal of a cell there.
+BESIDE = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class FormerRun:
+    """The parameter of a run, with its place in the mesh.
+
+    Attributes:
+        directory: of the run. label: the coefficient in words, with its unit.
+        parameter: m (p,). coefficient: physical, (p,).
+        p: (d, vertices). t: (vertices of a cell, cells). cell: their kind, "triangle"; "" for kinds without a picture.
+        kind: where the values sit: "vertices", "cells" or "boundary".
+        gather: (j, k), indices into the values, −1 where there is none; the mean over j belongs to the place x (d, k).
+    """
+
+    directory: Path
+    label: str
+    parameter: np.ndarray
+    coefficient: np.ndarray
+    p: np.ndarray
+    t: np.ndarray
+    cell: str
+    kind: str
+    gather: np.ndarray
+    x: np.ndarray
+
+    def coefficient_at(self, points: np.ndarray) -> np.ndarray:
+        """(k,), the coefficient at points (d, k), between vertices linear (of higher elements, too).
+
+        A point a little outside the mesh takes the value of the nearest vertex or cell. Raises FileError for points
+        further away, and where the coefficient lives on a boundary only.
+        """
+        self._check(points)
+        values = np.where(self.gather >= 0, self.coefficient[self.gather], np.nan).mean(0)
+        mesh = MESHES[self.cell](np.ascontiguousarray(self.p[:, : self.t.max() + 1]), self.t)
+        cells = cells_at(mesh, points)
+        found, inside = np.empty(points.shape[1]), cells >= 0
+        if self.kind == "cells":
+            found[inside] = values[cells[inside]]
+        elif inside.any():
+            found[inside] = _interpolated(mesh, values, points[:, inside])
+        found[~inside] = values[self._beside(mesh, points[:, ~inside])]
+        if np.isnan(found).any():
+            raise FileError(f"{self.directory}: the coefficient has no value at {np.isnan(found).sum()} of the points")
+        return found
+
+    def _check(self, points: np.ndarray) -> None:
+        if self.kind == "boundary" or self.cell not in MESHES:
+            where = "lives on a boundary" if self.kind == "boundary" else "has cells of another kind than are known"
+            raise FileError(f"{self.directory}: its parameter {where}, and cannot be evaluated elsewhere")
+        if len(points) != len(self.p):
+            raise FileError(f"{self.directory}: its mesh has {len(self.p)} dimensions; the points have {len(points)}")
+
+    def _beside(self, mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
+        """(k,), the indices of the vertices or cells nearest to points outside."""
+        corners = mesh.p[:, mesh.t]
+        diagonal = np.linalg.norm(np.ptp(corners, axis=1), axis=0)
+        size = np.zeros(mesh.p.shape[1])
+        np.maximum.at(size, mesh.t.ravel(), np.broadcast_to(diagonal, mesh.t.shape).ravel())
+        distance, vertex = cKDTree(mesh.p.T).query(points.T)
+        far = np.flatnonzero(distance > BESIDE * size[vertex])
+        if len(far):
+            raise FileError(
+                f"{self.directory}: {len(far)} points lie outside its mesh, up to {distance[far].max():.3g} from the "
+                f"nearest vertex, the first at {np.round(points[:, far[0]], 6).tolist()}; both meshes must cover the "
+                "same domain, in the same unit"
+            )
+        return cKDTree(corners.mean(1).T).query(points.T)[1] if self.kind == "cells" else vertex
+
+
+def read_run(directory: str | Path) -> FormerRun:
+    """The result of a former run. Raises FileError for a folder that holds none."""
+    directory = Path(directory)
+    path = directory / "result.npz"
+    if not path.is_file():
+        what = "it has no result.npz" if directory.is_dir() else "there is no such folder"
+        raise FileError(f"{directory} holds no run with a result: {what}; expected the directory of a run that ended")
+    arrays = read_arrays(path, "the result of a run")
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        raise FileError(f"{path}: there is no array {missing[0]!r}; expected the result of a run")
+    label, cell, kind = (str(arrays[name]) for name in ("label", "cell", "at_kind"))
+    parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
+    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, arrays["at_gather"], arrays["at_x"])
+
+
+def _interpolated(mesh: skfem.Mesh, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """NaN where a value is needed that is missing."""
+    weights = FunctionSpace(mesh, mesh.elem()).point_evaluation(points).to_scipy()
+    missing = abs(weights) @ np.isnan(values).astype(float) > 1e-9
+    return np.where(missing, np.nan, weights @ np.nan_to_num(values))

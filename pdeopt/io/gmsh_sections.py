@@ -1,0 +1,118 @@
+"""What a Gmsh file lacks, found in its text: the reader takes a file that is cut short for a whole one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pdeopt.io.errors import FileError
+
+PHYSICAL_NAME = re.compile(rb'\s*(\d)\s+(-?\d+)\s+"(.*)"\s*')
+NUMBERS = {b"Entities", b"Nodes", b"Elements"}
+
+
+def is_gmsh(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(20).lstrip().startswith((b"$MeshFormat", b"$Comments"))
+
+
+def check_sections(path: Path) -> None:
+    """Raise FileError for a .msh file that is cut short, or that gives one name to two groups."""
+    lines = path.read_bytes().splitlines()
+    _check_end(path, lines)
+    _check_names(path, lines)
+    if _version(lines)[0].startswith(b"2") and not _is_binary(lines):
+        _check_counts(path, lines)
+
+
+def place_of_nonsense(path: Path) -> str:
+    """The first line of an ASCII file that should hold numbers and does not, as the beginning of a message."""
+    lines = path.read_bytes().splitlines()
+    if _is_binary(lines):
+        return f"{path}"
+    for name, start, end in _sections(lines):
+        for k in range(start + 1, end) if name in NUMBERS else ():
+            if not _are_numbers(lines[k]):
+                return f"{path}, line {k + 1}: {_shown(lines[k])} in section ${name.decode()} is no row of numbers"
+    return f"{path}"
+
+
+def _check_end(path: Path, lines: list[bytes]) -> None:
+    last = max((k for k, line in enumerate(lines) if line.strip()), default=-1)
+    if _is_binary(lines):
+        name = lines[last].rpartition(b"$End")[2].strip()
+        if b"$End" not in lines[last] or b"$" + name not in lines:
+            raise FileError(f"{path}: the binary file is cut short: it does not end with $EndElements; write it anew")
+        return
+    for name, start, end in _sections(lines):
+        if end > last:
+            raise FileError(
+                f"{path}, line {last + 1}: the file is cut short: section ${name.decode(errors='replace')}, begun in "
+                f"line {start + 1}, has no $End{name.decode(errors='replace')}; it ends with {_shown(lines[last])}"
+            )
+
+
+def _check_names(path: Path, lines: list[bytes]) -> None:
+    """The reader keeps groups by name: of two with the same one it would forget the first."""
+    seen: dict[bytes, tuple[int, bytes]] = {}
+    for name, start, end in _sections(lines[:10_000]):  # names come first
+        for k in range(start + 1, end) if name == b"PhysicalNames" else ():
+            match = PHYSICAL_NAME.fullmatch(lines[k])
+            if match and match[3] in seen:
+                line, dimension = seen[match[3]]
+                raise FileError(
+                    f"{path}, line {k + 1}: the name {match[3].decode(errors='replace')!r} is given to a physical group"
+                    f" of dimension {match[1].decode()}, and in line {line} to one of dimension {dimension.decode()}; "
+                    "give each group a name of its own"
+                )
+            if match:
+                seen[match[3]] = k + 1, match[1]
+
+
+def _check_counts(path: Path, lines: list[bytes]) -> None:
+    for name, start, end in _sections(lines):
+        if name in NUMBERS and start + 1 < end and lines[start + 1].strip().isdigit():
+            announced, found = int(lines[start + 1]), sum(bool(line.strip()) for line in lines[start + 2 : end])
+            if announced != found:
+                raise FileError(
+                    f"{path}, line {start + 2}: section ${name.decode()} announces {announced} rows and has {found}"
+                )
+
+
+def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:
+    """(name, first line, last line) of each section; the last line is len(lines) where it is missing."""
+    found: list[tuple[bytes, int, int]] = []
+    name, start = b"", 0
+    for k, line in enumerate(lines):
+        if not line.startswith(b"$"):
+            continue
+        if not name:
+            name, start = line[1:].strip(), k
+        elif line.strip() == b"$End" + name:
+            found.append((name, start, k))
+            name = b""
+    return [*found, (name, start, len(lines))] if name else found
+
+
+def _version(lines: list[bytes]) -> list[bytes]:
+    """Version, 0 for ASCII or 1 for binary, size of numbers."""
+    at = next((k for k, line in enumerate(lines) if line.strip() == b"$MeshFormat"), len(lines))
+    words = lines[at + 1].split() if at + 1 < len(lines) else []
+    return words if len(words) == 3 else [b"4", b"0", b"8"]
+
+
+def _is_binary(lines: list[bytes]) -> bool:
+    return _version(lines)[1] == b"1"
+
+
+def _are_numbers(line: bytes) -> bool:
+    try:
+        [float(word) for word in line.split()]
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode(errors="replace").strip()
+    return repr(text if len(text) <= 40 else text[:40] + "…")

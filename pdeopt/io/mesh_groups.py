@@ -1,0 +1,93 @@
+"""The named groups of a mesh as meshio reads it: physical groups, sets, and numbers that cells are tagged with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: An array with more different whole numbers than this counts cells and does not group them.
+MOST_TAGS = 256
+PHYSICAL, GEOMETRICAL, FAMILIES = "gmsh:physical", "gmsh:geometrical", "cell_tags"
+
+#: For each block of cells of a meshio mesh, the indices of those that belong to a group.
+Group = list[np.ndarray]
+
+
+def groups_of(raw: Any) -> dict[str, Group]:
+    """Name → group, of a meshio mesh, whatever the format calls them.
+
+    A physical group, or a set, goes by its name, also where meshio has made an array of sets. Without names, cells that
+    are tagged with a whole number k in an array "material" are the group "material k"; Gmsh's groups are "physical k".
+    """
+    groups = {name: _indices(raw, sets) for name, sets in raw.cell_sets.items() if not name.startswith("gmsh:")}
+    for name, (number, dimension) in _physical_names(raw).items():
+        tagged = _tagged(raw, number, dimension)
+        groups[name] = [np.union1d(*both) for both in zip(groups.get(name, tagged), tagged, strict=True)]
+    return _tag_groups(raw) | groups
+
+
+def _indices(raw: Any, sets: list) -> Group:
+    return [np.empty(0, int) if members is None else np.asarray(members, int) for members in sets]
+
+
+def _physical_names(raw: Any) -> dict[str, tuple[int, int]]:
+    """Name → (number, dimension)."""
+    entries = {name: np.asarray(value) for name, value in raw.field_data.items()} if PHYSICAL in raw.cell_data else {}
+    return {name: (int(value[0]), int(value[1])) for name, value in entries.items() if value.shape == (2,)}
+
+
+def _tagged(raw: Any, number: int, dimension: int) -> Group:
+    """Each dimension numbers its groups anew; a negative number stands for a reversed curve."""
+    tags = zip(raw.cells, raw.cell_data[PHYSICAL], strict=True)
+    return [np.flatnonzero((np.abs(tag) == number) & (block.dim == dimension)) for block, tag in tags]
+
+
+def _tag_groups(raw: Any) -> dict[str, Group]:
+    groups: dict[str, Group] = {}
+    for array, data in raw.cell_data.items():
+        if array == GEOMETRICAL or array.startswith("skfem:") or not _is_tag(data):
+            continue
+        numbers = np.unique(np.concatenate(data)).tolist()
+        if array == PHYSICAL:
+            groups |= _unnamed(raw, data, numbers)
+        elif array == FAMILIES and hasattr(raw, FAMILIES):
+            groups |= _family_groups(raw.cell_tags, data)
+        else:
+            names = _joined_names(array, numbers)
+            groups |= {name: [np.flatnonzero(tag == number) for tag in data] for number, name in names.items()}
+    return groups
+
+
+def _unnamed(raw: Any, data: list[np.ndarray], numbers: list[int]) -> dict[str, Group]:
+    """Physical groups that are numbered only; 0 stands for none."""
+    named, groups = set(_physical_names(raw).values()), {}
+    for number in numbers:
+        group = [
+            np.flatnonzero((tag == number) & (number != 0 and (abs(number), block.dim) not in named))
+            for block, tag in zip(raw.cells, data, strict=True)
+        ]
+        if any(map(len, group)):
+            groups[f"physical {number}"] = group
+    return groups
+
+
+def _family_groups(families: dict[int, list[str]], data: list[np.ndarray]) -> dict[str, Group]:
+    """A cell of a MED file has the number of a family, and a family belongs to groups."""
+    names = {name for members in families.values() for name in members}
+    numbers = {name: [number for number, members in families.items() if name in members] for name in names}
+    return {name: [np.flatnonzero(np.isin(tag, numbers[name])) for tag in data] for name in sorted(names)}
+
+
+def _joined_names(array: str, numbers: list[int]) -> dict[int, str]:
+    """Number → name. meshio makes of the sets "hot" and "cold" an array "hot-cold" of 0 and 1, and −1 for neither."""
+    names = array.split("-")
+    if len(names) > 1 and [number for number in numbers if number != -1] == list(range(len(names))):
+        return dict(enumerate(names))
+    return {number: f"{array.split(':')[-1]} {number}" for number in numbers}
+
+
+def _is_tag(data: list[np.ndarray]) -> bool:
+    return all(tag.dtype.kind in "iu" and tag.ndim == 1 for tag in data) and (
+        len(np.unique(np.concatenate(data))) <= MOST_TAGS
+    )

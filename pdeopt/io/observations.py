@@ -1,0 +1,95 @@
+"""Values that were measured at points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import skfem
+
+from pdeopt.fem import cells_at
+from pdeopt.io.errors import FileError, listed
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Values that were measured at points.
+
+    Attributes:
+        points: (d, k), one column each. values: (k,).
+        uncertainty: (k,), standard deviations of the values; a number where all are the same.
+        label: what was measured. unit, length_unit: of the values and their uncertainty, and of the points.
+        places: for each value where it stands in its file, "line 7"; empty where they are from none.
+    """
+
+    points: np.ndarray
+    values: np.ndarray
+    uncertainty: np.ndarray
+    label: str
+    unit: str
+    length_unit: str = "m"
+    places: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def data_label(self) -> str:
+        """With the unit, as a `Problem` takes it: "potential (V)"."""
+        return f"{self.label} ({self.unit})"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must hold: see `read_observations`; ``dimension`` is that of the mesh."""
+
+    unit: str
+    length_unit: str
+    label: str | None
+    uncertainty: float | None
+    dimension: int | None
+
+
+def check_values(path: Path, found: Observations) -> None:
+    """Raise FileError for numbers that are not finite, and for uncertainties that are not positive."""
+    arrays = {"points": found.points, "values": found.values, "uncertainty": found.uncertainty}
+    for name, array in arrays.items():
+        bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(0))
+        if len(bad):
+            raise FileError(
+                f"{path}, array {name!r}, {found.places[bad[0]]}: NaN or infinite; leave out what was not measured"
+            )
+    flat = np.flatnonzero(found.uncertainty <= 0)
+    if len(flat):
+        raise FileError(
+            f"{path}, {found.places[flat[0]]}: the uncertainty is {found.uncertainty[flat[0]]:g}; expected a standard "
+            "deviation > 0"
+        )
+
+
+def check_repetition(path: Path, found: Observations) -> None:
+    """Raise FileError for a point that is there more than once."""
+    _, first, which = np.unique(found.points, axis=1, return_index=True, return_inverse=True)
+    original = first[which.ravel()]
+    again = np.flatnonzero(original != np.arange(len(original))).tolist()
+    if len(again):
+        raise FileError(
+            f"{path}, {found.places[again[0]]}: the same point {_shown(found.points[:, again[0]])} as in "
+            f"{found.places[original[again[0]]]}; take the mean of the two, or read_observations(..., repeated=True) "
+            "where it was measured more than once"
+        )
+
+
+def check_inside(path: Path, found: Observations, mesh: skfem.Mesh) -> None:
+    """Raise FileError that lists the points outside the mesh."""
+    if len(found.points) != mesh.dim():
+        raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
+    outside = np.flatnonzero(cells_at(mesh, found.points) < 0).tolist()
+    if len(outside):
+        raise FileError(
+            f"{path}: {len(outside)} of {len(found.values)} points lie outside the mesh, which reaches from "
+            f"{_shown(mesh.p.min(1))} to {_shown(mesh.p.max(1))}: "
+            f"{listed([f'{found.places[k]}: {_shown(found.points[:, k])}' for k in outside])}"
+        )
+
+
+def _shown(point: np.ndarray) -> str:
+    return f"({', '.join(f'{x:g}' for x in point)})"

@@ -1,0 +1,397 @@
+"""Meshes from files: the same cells, names and sizes in every format, and one clear message for each bad file."""
+
+import sys
+
+import meshio
+import numpy as np
+import pytest
+import skfem
+
+from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.io import FileError, read_mesh
+
+TICKS = np.linspace(0, 2, 5), np.linspace(0, 1, 4)
+
+
+def named(mesh):
+    """With sides, an interface at x = 1 and two materials."""
+    sides = {"left": lambda x: x[0] == 0, "rest": lambda x: x[0] > 0, "middle": lambda x: x[0] == 1}
+    facets = {name: mesh.facets_satisfying(side, name != "middle") for name, side in sides.items()}
+    return mesh.with_boundaries(facets).with_subdomains({"steel": lambda x: x[0] < 1, "copper": lambda x: x[0] > 1})
+
+
+MESHES = {
+    "tri": named(skfem.MeshTri.init_tensor(*TICKS)),
+    "quad": named(skfem.MeshQuad.init_tensor(*TICKS)),
+    "tet": named(skfem.MeshTet.init_tensor(*TICKS, np.linspace(0, 1, 3))),
+    "hex": named(skfem.MeshHex.init_tensor(*TICKS, np.linspace(0, 1, 3))),
+}
+CELLS = {
+    "tri": ("line", "triangle"),
+    "quad": ("line", "quad"),
+    "tet": ("triangle", "tetra"),
+    "hex": ("quad", "hexahedron"),
+}
+HEX_ORDER = [0, 3, 6, 2, 1, 5, 7, 4]
+
+
+def raw_mesh(kind):
+    """As meshio has it from Gmsh: groups are numbered anew in each dimension, one block of cells a group."""
+    mesh, (small, large) = MESHES[kind], CELLS[kind]
+    corners = mesh.t[HEX_ORDER] if kind == "hex" else mesh.t
+    blocks = [(small, mesh.facets[:, np.asarray(facets)].T) for facets in mesh.boundaries.values()]
+    blocks += [(large, corners[:, cells].T) for cells in mesh.subdomains.values()]
+    tags = [np.full(len(blocks[k][1]), number) for k, number in enumerate((1, 2, 3, 1, 2))]
+    groups = {name: np.array([k, mesh.dim() - 1]) for k, name in enumerate(mesh.boundaries, 1)}
+    groups |= {name: np.array([k, mesh.dim()]) for k, name in enumerate(mesh.subdomains, 1)}
+    points = np.zeros((mesh.nvertices, 3))
+    points[:, : mesh.dim()] = mesh.p.T
+    return meshio.Mesh(points, blocks, cell_data={"gmsh:physical": tags, "gmsh:geometrical": tags}, field_data=groups)
+
+
+def write_gmsh(path, raw, version="gmsh22", binary=False):
+    if version == "gmsh":
+        owner = np.zeros((len(raw.points), 2), int)
+        for block, tags in reversed(list(zip(raw.cells, raw.cell_data["gmsh:geometrical"], strict=True))):
+            owner[block.data.ravel()] = block.dim, tags[0]
+        raw.point_data["gmsh:dim_tags"] = owner
+    raw.write(path, file_format=version, binary=binary)
+
+
+def size(space):
+    return float(space.basis.dx.sum())
+
+
+def assert_same(mesh, kind, boundaries=None, subdomains=None):
+    """The same cells, and the same sizes of all named parts; by default under the same names."""
+    own = MESHES[kind]
+    assert type(mesh) is type(own)
+    np.testing.assert_allclose(_sorted_centers(mesh), _sorted_centers(own), atol=1e-12)
+    there, here = FunctionSpace(mesh, mesh.elem()), FunctionSpace(own, own.elem())
+    assert size(there) == pytest.approx(size(here))
+    boundaries = {name: name for name in own.boundaries} if boundaries is None else boundaries
+    subdomains = {name: name for name in own.subdomains} if subdomains is None else subdomains
+    for name, theirs in boundaries.items():
+        assert size(there.boundary(theirs)) == pytest.approx(size(here.boundary(name)))
+        np.testing.assert_allclose(_center(mesh, theirs), _center(own, name), atol=1e-12)
+    for name, theirs in subdomains.items():
+        assert size(there.subdomain(theirs)) == pytest.approx(size(here.subdomain(name)))
+        x = mesh.p[:, mesh.t[:, mesh.subdomains[theirs]]].mean((1, 2))
+        assert (x[0] < 1) == (name == "steel")
+
+
+def _center(mesh, name):
+    return mesh.p[:, mesh.facets[:, np.asarray(mesh.boundaries[name])]].mean((1, 2))
+
+
+def _sorted_centers(mesh):
+    centers = mesh.p[:, mesh.t].mean(1).round(9)
+    return centers[:, np.lexsort(centers)]
+
+
+@pytest.mark.parametrize("kind", MESHES)
+@pytest.mark.parametrize(("version", "binary"), [("gmsh22", False), ("gmsh22", True), ("gmsh", False), ("gmsh", True)])
+def test_gmsh_files_keep_cells_and_names(tmp_path, kind, version, binary):
+    write_gmsh(tmp_path / "m.msh", raw_mesh(kind), version, binary)
+    mesh = read_mesh(tmp_path / "m.msh", require=("left", "middle", "steel"))
+    assert_same(mesh, kind)
+    assert set(mesh.boundaries) == {"left", "rest", "middle"}
+    assert set(mesh.subdomains) == {"steel", "copper"}
+
+
+NUMBERED = {"left": "physical 1", "rest": "physical 2", "middle": "physical 3"}, {
+    "steel": "physical 1",
+    "copper": "physical 2",
+}
+
+
+@pytest.mark.parametrize("kind", MESHES)
+@pytest.mark.parametrize("ending", ["vtu", "vtk", "xdmf"])
+def test_other_formats_name_groups_by_their_numbers(tmp_path, kind, ending):
+    options = {"data_format": "XML"} if ending == "xdmf" else {}
+    raw_mesh(kind).write(tmp_path / f"m.{ending}", **options)
+    assert_same(read_mesh(tmp_path / f"m.{ending}"), kind, *NUMBERED)
+
+
+def test_xdmf_with_its_data_in_hdf5(tmp_path):
+    pytest.importorskip("h5py")
+    raw_mesh("tet").write(tmp_path / "m.xdmf")
+    assert_same(read_mesh(tmp_path / "m.xdmf"), "tet", *NUMBERED)
+
+
+def test_med_files_keep_the_names_of_their_groups(tmp_path):
+    pytest.importorskip("h5py")
+    mesh = MESHES["tri"]
+    family = np.where(np.isin(np.arange(mesh.nelements), mesh.subdomains["steel"]), -6, -7)
+    cells = [("triangle", mesh.t.T), ("line", mesh.facets[:, mesh.boundaries["left"]].T)]
+    raw = meshio.Mesh(mesh.p.T, cells, cell_data={"cell_tags": [family, np.full(len(cells[1][1]), -8)]})
+    raw.cell_tags = {-6: ["steel", "plate"], -7: ["plate"], -8: ["left"]}
+    raw.write(tmp_path / "m.med")
+    read = read_mesh(tmp_path / "m.med")
+    assert_same(read, "tri", {"left": "left"}, {"steel": "steel"})
+    assert len(read.subdomains["plate"]) == mesh.nelements
+
+
+def test_sets_of_abaqus_are_subdomains(tmp_path):
+    mesh = MESHES["tri"]
+    sets = {name: [np.asarray(cells)] for name, cells in mesh.subdomains.items()}
+    meshio.Mesh(mesh.p.T, [("triangle", mesh.t.T)], cell_sets=sets).write(tmp_path / "m.inp")
+    text = (tmp_path / "m.inp").read_text()
+    assert "elset=steel" in text.lower()
+    names = {name.lower(): name for name in read_mesh(tmp_path / "m.inp").subdomains}
+    assert_same(read_mesh(tmp_path / "m.inp"), "tri", {}, {name: names[name] for name in mesh.subdomains})
+
+
+def test_names_survive_a_conversion_by_meshio(tmp_path):
+    raw = raw_mesh("tri")
+    raw.cell_sets = {
+        name: [np.arange(len(block.data)) if k == own else np.empty(0, int) for k, block in enumerate(raw.cells)]
+        for own, name in enumerate(raw.field_data)
+    }
+    raw.cell_data = {}
+    raw.cell_sets_to_data()
+    raw.write(tmp_path / "m.vtu")
+    assert_same(read_mesh(tmp_path / "m.vtu"), "tri")
+
+
+@pytest.mark.parametrize("ending", ["msh", "vtu"])
+@pytest.mark.parametrize("kind", MESHES)
+def test_files_of_scikit_fem(tmp_path, kind, ending):
+    MESHES[kind].save(tmp_path / f"m.{ending}")
+    assert_same(read_mesh(tmp_path / f"m.{ending}"), kind)
+
+
+def test_a_line_with_named_ends(tmp_path):
+    cells = [("line", [[0, 1], [1, 2]]), ("vertex", [[0]])]
+    tags = [np.array([4, 5]), np.array([1])]
+    raw = meshio.Mesh(np.diag([1.0, 0, 0])[[1, 0, 0]] * [[1], [1], [3]], cells, cell_data={"gmsh:physical": tags})
+    raw.write(tmp_path / "m.vtu")
+    mesh = read_mesh(tmp_path / "m.vtu")
+    assert isinstance(mesh, skfem.MeshLine1)
+    np.testing.assert_array_equal(mesh.p, [[0, 1, 3]])
+    assert mesh.boundaries["physical 1"].tolist() == [0]
+
+
+def quarter_disk(kind):
+    """One curved cell between the axes and the unit circle, with the arc as a line of second order."""
+    a = np.sqrt(0.5)
+    if kind == "triangle6":
+        return meshio.Mesh(
+            [[0, 0], [1, 0], [0, 1], [0.5, 0], [a, a], [0, 0.5]], [(kind, [[0, 1, 2, 3, 4, 5]]), ("line3", [[1, 2, 4]])]
+        )
+    corners = [[0.5, 0], [1, 0], [0, 1], [0, 0.5]]
+    middles = [[0.75, 0], [a, a], [0, 0.75], [a / 2, a / 2], [0.75 * a, 0.75 * a]]
+    return meshio.Mesh(corners + middles, [(kind, [list(range(9))]), ("line3", [[1, 2, 5]])])
+
+
+@pytest.mark.parametrize(("kind", "area"), [("triangle6", np.pi / 4), ("quad9", 3 * np.pi / 16)])
+def test_second_order_cells_keep_their_curves_and_names(tmp_path, kind, area):
+    raw = quarter_disk(kind)
+    raw.cell_data = {"part": [np.array([0]), np.array([1])]}
+    raw.write(tmp_path / "m.vtu")
+    element = {"triangle6": skfem.ElementTriP2, "quad9": skfem.ElementQuad2}[kind]
+    V = FunctionSpace(read_mesh(tmp_path / "m.vtu"), element())
+    assert size(V) == pytest.approx(area, rel=0.03)
+    assert size(V.boundary("part 1")) == pytest.approx(np.pi / 2, rel=0.01)
+    assert len(V.dofs("part 1")) == 3
+
+
+def test_an_interface_is_oriented_as_in_the_file(tmp_path):
+    for upward, normal in ((True, 1.0), (False, -1.0)):
+        raw = raw_mesh("tri")
+        ends = raw.cells[2].data
+        rises = raw.points[ends[:, 1], 1] > raw.points[ends[:, 0], 1]
+        raw.cells[2].data = np.where((rises == upward)[:, None], ends, ends[:, ::-1])
+        write_gmsh(tmp_path / "m.msh", raw)
+        mesh = read_mesh(tmp_path / "m.msh")
+        middle = FunctionSpace(mesh, mesh.elem()).boundary("middle")
+        np.testing.assert_allclose(middle.basis.normals[0], normal, atol=1e-12)
+
+
+def test_an_interface_in_space_is_oriented_as_in_the_file(tmp_path):
+    for turned, normal in ((False, 1.0), (True, -1.0)):
+        raw = raw_mesh("tet")
+        a, b, c = (raw.points[raw.cells[2].data[:, k]] for k in range(3))
+        forward = np.cross(b - a, c - a)[:, 0] > 0
+        raw.cells[2].data = np.where((forward != turned)[:, None], raw.cells[2].data, raw.cells[2].data[:, ::-1])
+        write_gmsh(tmp_path / "m.msh", raw)
+        mesh = read_mesh(tmp_path / "m.msh")
+        middle = FunctionSpace(mesh, mesh.elem()).boundary("middle")
+        np.testing.assert_allclose(middle.basis.normals[0], normal, atol=1e-12)
+
+
+def test_conditions_go_by_the_names_of_the_file(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    V = FunctionSpace(read_mesh(tmp_path / "m.msh"), skfem.ElementTriP1())
+    for name, x in (("left", 0), ("middle", 1)):
+        np.testing.assert_allclose(V.locations[0, Dirichlet.on(V, name).dofs], x)
+    assert size(V.subdomain("steel")) == pytest.approx(1.0)
+
+
+def test_a_cell_of_two_groups_that_is_there_twice(tmp_path):
+    raw = raw_mesh("tri")
+    both = np.concatenate([block.data for block in raw.cells[3:]])
+    tags = [*raw.cell_data["gmsh:physical"], np.full(len(both), 3)]
+    cells = [*((block.type, block.data) for block in raw.cells), ("triangle", both)]
+    groups = raw.field_data | {"plate": np.array([3, 2])}
+    data = {"gmsh:physical": tags, "gmsh:geometrical": tags}
+    write_gmsh(tmp_path / "m.msh", meshio.Mesh(raw.points, cells, cell_data=data, field_data=groups))
+    mesh = read_mesh(tmp_path / "m.msh")
+    assert_same(mesh, "tri")
+    assert len(mesh.subdomains["plate"]) == mesh.nelements
+
+
+def test_reversed_curves_belong_to_their_group(tmp_path):
+    raw = raw_mesh("tri")
+    raw.cell_data["gmsh:physical"][0][1:] *= -1
+    write_gmsh(tmp_path / "m.msh", raw)
+    assert_same(read_mesh(tmp_path / "m.msh"), "tri")
+
+
+def test_unused_vertices_are_left_out_and_coordinates_scaled(tmp_path):
+    raw = raw_mesh("tri")
+    raw.points = np.vstack([raw.points, [[7.0, 7.0, 0.0]]])
+    write_gmsh(tmp_path / "m.msh", raw)
+    mesh = read_mesh(tmp_path / "m.msh", scale=1e-3)
+    assert mesh.nvertices == MESHES["tri"].nvertices
+    np.testing.assert_allclose(mesh.p.max(1), [2e-3, 1e-3])
+
+
+def torn():
+    """Both halves with vertices of their own along the interface."""
+    raw = raw_mesh("tri")
+    raw.cells[4].data = raw.cells[4].data + len(raw.points)
+    raw.points = np.vstack([raw.points, raw.points])
+    return raw
+
+
+def test_vertices_at_the_same_place_are_refused_or_merged(tmp_path):
+    write_gmsh(tmp_path / "torn.msh", torn())
+    with pytest.raises(FileError, match=r"torn\.msh: \d+ vertices share their place.*'merge'"):
+        read_mesh(tmp_path / "torn.msh")
+    assert_same(read_mesh(tmp_path / "torn.msh", coincident="merge"), "tri")
+
+
+def test_vertices_at_the_same_place_are_kept_as_a_crack(tmp_path):
+    raw = torn()
+    meshio.Mesh(raw.points, [("triangle", block.data) for block in raw.cells[3:]]).write(tmp_path / "torn.vtu")
+    mesh = read_mesh(tmp_path / "torn.vtu", coincident="keep")
+    assert mesh.nvertices == MESHES["tri"].nvertices + 4
+    assert len(mesh.boundary_facets()) == len(MESHES["tri"].boundary_facets()) + 2 * 3
+
+
+# --- bad files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["gmsh22", "gmsh"])
+def test_a_file_that_is_cut_short_is_refused_wherever_it_is_cut(tmp_path, version):
+    for binary in (False, True):
+        write_gmsh(tmp_path / "m.msh", raw_mesh("tri"), version, binary)
+        content = (tmp_path / "m.msh").read_bytes()
+        end = content.rindex(b"$EndElements") + len(b"$EndElements")
+        for cut in [*range(0, end - 1, 37), end - 3, end - 14, end - 16]:
+            (tmp_path / "cut.msh").write_bytes(content[:cut])
+            with pytest.raises(FileError, match=r"cut\.msh"):
+                read_mesh(tmp_path / "cut.msh")
+
+
+def test_where_a_file_is_cut_short_is_said(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    lines = (tmp_path / "m.msh").read_text().splitlines()
+    begun = lines.index("$Elements") + 1
+    (tmp_path / "cut.msh").write_text("\n".join(lines[: begun + 5])[:-2])
+    with pytest.raises(FileError, match=rf"line {begun + 5}: .* cut short: .*begun in line {begun}, has no \$End"):
+        read_mesh(tmp_path / "cut.msh")
+
+
+def test_a_row_that_is_missing_or_no_row_of_numbers_is_named(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    lines = (tmp_path / "m.msh").read_text().splitlines()
+    at = lines.index("$Elements")
+    (tmp_path / "less.msh").write_text("\n".join(lines[: at + 3] + lines[at + 4 :]))
+    with pytest.raises(FileError, match=rf"line {at + 2}: section \$Elements announces 41 rows and has 40"):
+        read_mesh(tmp_path / "less.msh")
+    (tmp_path / "word.msh").write_text("\n".join([*lines[: at + 3], "2 a " + lines[at + 3][4:], *lines[at + 4 :]]))
+    with pytest.raises(FileError, match=rf"word\.msh, line {at + 4}: .* is no row of numbers"):
+        read_mesh(tmp_path / "word.msh")
+
+
+def test_a_cut_vtu_file_is_refused_with_its_line(tmp_path):
+    raw_mesh("tri").write(tmp_path / "m.vtu", binary=False)
+    content = (tmp_path / "m.vtu").read_bytes()
+    (tmp_path / "cut.vtu").write_bytes(content[: len(content) // 2])
+    line = content[: len(content) // 2].count(b"\n") + 1
+    with pytest.raises(FileError, match=rf"cut\.vtu, line {line}: no element found: not readable as a mesh"):
+        read_mesh(tmp_path / "cut.vtu")
+
+
+def test_files_that_are_none_of_a_known_format(tmp_path):
+    (tmp_path / "plate.msh").write_text("no mesh\n")
+    with pytest.raises(FileError, match=r"plate\.msh: not readable as a mesh"):
+        read_mesh(tmp_path / "plate.msh")
+    with pytest.raises(FileError, match=r"no such file; expected a mesh file.*did you mean 'plate\.msh'\?"):
+        read_mesh(tmp_path / "plates.msh")
+    with pytest.raises(FileError, match="is a folder"):
+        read_mesh(tmp_path)
+    (tmp_path / "plate.dwg").write_text("no mesh\n")
+    with pytest.raises(FileError, match=r"the ending '\.dwg' is of no format.* \.msh .*\.vtu"):
+        read_mesh(tmp_path / "plate.dwg")
+
+
+def test_a_format_that_needs_another_package_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "m.med").write_text("no mesh")
+    with pytest.raises(FileError, match=r"needs the package 'h5py': install it \(pip install h5py\)"):
+        read_mesh(tmp_path / "m.med")
+
+
+def test_names_that_are_required(tmp_path):
+    raw = raw_mesh("tri")
+    raw.field_data["empty"] = np.array([9, 1])
+    write_gmsh(tmp_path / "m.msh", raw)
+    with pytest.raises(FileError, match=r"no boundary or subdomain named 'lefft'; it has .*did you mean 'left'\?"):
+        read_mesh(tmp_path / "m.msh", require=("steel", "lefft"))
+    with pytest.raises(FileError, match="the group 'empty' is empty"):
+        read_mesh(tmp_path / "m.msh", require="empty")
+
+
+def test_one_name_for_groups_of_two_dimensions_is_refused(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    text = (tmp_path / "m.msh").read_text().replace('"copper"', '"left"')
+    (tmp_path / "m.msh").write_text(text)
+    with pytest.raises(FileError, match="the name 'left' is given to a physical group of dimension 2, and in line 6"):
+        read_mesh(tmp_path / "m.msh")
+
+
+SQUARE = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0.5, 0]]
+TWO = [[0, 1, 2], [0, 2, 3]]
+BAD_MESHES = {
+    "two kinds": (SQUARE, [("quad", [[0, 1, 2, 3]]), ("triangle", [[1, 4, 2]])], "kinds, 1 quad and 1 triangle"),
+    "pyramid": ([*SQUARE[:4], [0, 0, 1]], [("pyramid", [[0, 1, 2, 3, 4]])], "the kind 'pyramid'; expected one of"),
+    "quad8": ([*SQUARE[:4], *SQUARE[:4]], [("quad8", [list(range(8))])], "SecondOrderIncomplete"),
+    "no cells": (SQUARE, [("vertex", [[0]])], "there are no cells"),
+    "surface": ([*SQUARE[:3], [0, 1, 1]], [("triangle", TWO)], "tilted in space: z reaches from 0 to 1"),
+    "flat cell": ([[0, 0], [1, 0], [2, 0], [0, 1]], [("triangle", TWO)], "inverted or degenerate"),
+    "folded": ([[0, 0], [1, 0], [1, 1], [1.5, 0.5]], [("triangle", TWO)], "overlapping a neighbor"),
+    "nan": ([[0, 0], [1, 0], [np.nan, 1], [0, 1]], [("triangle", TWO)], "NaN or infinite coordinates"),
+    "loose facet": (SQUARE, [("triangle", TWO), ("line", [[0, 4]])], "'tag 1' has 1 of 1 facets that bound no cell"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_MESHES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_meshes_without_a_meaning_are_refused(tmp_path, bad):
+    points, cells, message = BAD_MESHES[bad]
+    points = np.hstack([points, np.zeros((len(points), 3 - len(points[0])))])
+    tags = {"tag": [np.full(len(nodes), k) for k, (_, nodes) in enumerate(cells)]}
+    meshio.Mesh(points, cells, cell_data=tags).write(tmp_path / "bad.vtu")
+    with pytest.raises(FileError, match=f"bad.vtu: .*{message}"):
+        read_mesh(tmp_path / "bad.vtu")
+
+
+def test_impossible_arguments(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    with pytest.raises(FileError, match=r"the scale is 0\.0"):
+        read_mesh(tmp_path / "m.msh", scale=0.0)
+    with pytest.raises(FileError, match="coincident is 'join'"):
+        read_mesh(tmp_path / "m.msh", coincident="join")
