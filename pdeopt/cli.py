@@ -105,7 +105,7 @@ def _check(arguments: Arguments) -> int:
 def _plot(arguments: Arguments) -> int:
     from pdeopt.run.pictures import redraw
 
-    for picture in redraw(arguments.given.directories, arguments.given.out):
+    for picture in redraw(arguments.given.directories, arguments.given.out, arguments.given.against):
         print(picture)
     return 0
 

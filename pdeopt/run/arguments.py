@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "solve an inverse problem and write a run directory",
     "check": "verify the derivatives of a problem; exit status 1 when a check fails",
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
+    "report": "write one HTML page about a run, or about several that are compared",
     "new": "write a commented problem file to start from",
 }
 #: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.inner_product_names` hold; those import JAX and SciPy.
@@ -28,6 +29,8 @@ OPTIMIZERS = (
     *("trust-constr", "trust-exact", "dogleg"),
 )
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
+#: What `pdeopt.run.history_figure.AXES` holds, which imports matplotlib.
+AXES = ("iterations", "evaluations", "seconds")
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -131,8 +134,9 @@ def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Pa
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
     group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name, add in (("run", _add_run), ("check", _add_check), ("plot", _add_plot), ("new", _add_new)):
-        add(commands[name])
+    add = {"run": _add_run, "check": _add_check, "plot": _add_plot, "report": _add_report, "new": _add_new}
+    for name, add_arguments in add.items():
+        add_arguments(commands[name])
     if options is not None:
         for name in ("run", "check"):
             add_options(commands[name], options, f"options of {problem}")
@@ -192,7 +196,16 @@ def _add_check(parser: Parser) -> None:
 
 def _add_plot(parser: Parser) -> None:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the picture (default: in DIR; comparison.png)")
+    where = "the picture, .png, .pdf or .svg (default: those in DIR; of several runs comparison.png)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
+    over = "what histories are drawn over: %(choices)s (default: %(default)s)"
+    parser.add_argument("--against", choices=AXES, default=AXES[0], metavar="NAME", help=over)
+
+
+def _add_report(parser: Parser) -> None:
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
+    where = "the page (default: report.html in DIR; of several runs in the current folder)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
 
 
 def _add_new(parser: Parser) -> None:

@@ -19,6 +19,7 @@ from pdeopt.run.errors import UsageError
 FILES = (
     *("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
+    *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
 )
 
 
