@@ -110,6 +110,13 @@ def _plot(arguments: Arguments) -> int:
     return 0
 
 
+def _report(arguments: Arguments) -> int:
+    from pdeopt.run.html_report import write_report
+
+    print(write_report(arguments.given.directories, arguments.given.out))
+    return 0
+
+
 def _new(arguments: Arguments) -> int:
     from pdeopt.run.template import write_template
 
@@ -118,7 +125,9 @@ def _new(arguments: Arguments) -> int:
     return 0
 
 
-COMMANDS: dict[str, Any] = {"list": _list, "run": _run, "check": _check, "plot": _plot, "new": _new}
+COMMANDS: dict[str, Any] = {
+    **{"list": _list, "run": _run, "check": _check, "plot": _plot, "report": _report, "new": _new},
+}
 
 
 def _console() -> Console:

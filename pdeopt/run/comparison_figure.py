@@ -98,7 +98,7 @@ def _titled(name: str, run: StoredRun, number: str) -> str:
     value, below = run.summary.get(number, ""), ""
     if is_number(value):
         below = f"score {value:.3f}" if number == "score" else f"error {100 * float(value):.3g} %"
-    return "\n".join([*textwrap.wrap(_label(name, run), LETTERS), below]).rstrip()
+    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), LETTERS), below]).rstrip()
 
 
 def _rows(panels: int) -> int:
@@ -155,8 +155,8 @@ def _segmentations(runs: Runs) -> list[Part]:
 
 def _draw_segmentations(figure: SubFigure, given: Mapping[str, Segmentation]) -> None:
     first = next(iter(given.values()))
-    truths = [one.truth for one in given.values()]
-    same = all(truth is not None and np.array_equal(truths[0], truth) for truth in truths)
+    truths = [np.zeros(0) if one.truth is None else one.truth for one in given.values()]
+    same = bool(truths[0].size) and all(np.array_equal(truths[0], truth) for truth in truths)
     grid = _grid(figure, len(given) + same)
     if same:
         draw_truth(grid[0], first)

@@ -22,8 +22,8 @@ AXES = {
     "evaluations": ("evaluations", "evaluations of the objective"),
     "seconds": ("seconds", "time (s)"),
 }
-#: Part of the axis that the label of a strength needs.
-ROOM = 0.06
+#: Part of the axis that the label of a strength needs, in a panel of one run's figure and in one of a comparison.
+ROOM, NARROW_ROOM = 0.06, 0.1
 #: Lines of such labels above a panel at most, and their height in points.
 LINES, LINE_HEIGHT = 4, 9
 #: Letters beside each other in a legend.
@@ -44,7 +44,7 @@ def draw_history(history: History, summary: Mapping[str, Any], against: str = "i
         left.plot(*_broken(history, name, against), color=color, linestyle=line, label=name, **_marker(history))
     _expected_misfit(left, summary)
     for axes in (left, right):
-        _mark_strengths(axes, history, against)
+        _mark_strengths(axes, history, against, ROOM * np.ptp(history[AXES[against][0]]))
     _finish(left, [history[name] for name, _, _ in TERMS], "value (dimensionless)", against)
     by_rule = bool(len(_changes(history)))
     left.set_title("objective and its terms", pad=14 if by_rule else None)
@@ -68,22 +68,24 @@ def draw_histories_into(
     """Draw several histories, by label, into a figure: objective, misfit and gradient norm, one color a run."""
     panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
     expected = {summary["expected_misfit"] for summary in summaries if summary.get("expected_misfit")}
+    room = NARROW_ROOM * max(history[AXES[against][0]].max() for history in histories.values())
     for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
         changing = 0
         for k, (name, history) in enumerate(histories.items()):
             line = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
             axes.plot(*_broken(history, column, against), label=name, **line, **_marker(history))
-            _mark_strengths(axes, history, against, line["color"], changing)
+            _mark_strengths(axes, history, against, room, line["color"], changing)
             changing += bool(len(_changes(history)))
         if column == "misfit" and len(expected) == 1:
             _expected_misfit(axes, {"expected_misfit": expected.pop()})
         _finish(axes, [history[column] for history in histories.values()], label, against)
-    _legend(figure, figure.axes[1])
+    _legend(figure, figure.axes[1], list(histories))
 
 
-def _legend(figure: Panel, axes: Axes) -> None:
-    """Each label once, in as many columns as fit."""
-    entries = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+def _legend(figure: Panel, axes: Axes, first: list[str]) -> None:
+    """Each label once, these first, in as many columns as fit."""
+    found = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    entries = {label: found[label] for label in dict.fromkeys([*first, *found])}
     columns = max(1, min(4, LEGEND_WIDTH // (6 + max(map(len, entries)))))
     figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
 
@@ -105,10 +107,13 @@ def _broken(history: History, column: str, against: str) -> tuple[np.ndarray, np
     return np.insert(x, rows, np.nan), np.insert(history[column].astype(float), rows, np.nan)
 
 
-def _mark_strengths(axes: Axes, history: History, against: str, color: str = BLACK, line: int = 0) -> None:
+def _mark_strengths(
+    axes: Axes, history: History, against: str, room: float, color: str = BLACK, line: int = 0
+) -> None:
     """A line where the strength changes, and each strength above its part of the panel where there is room.
 
     Args:
+        room: along the axis, that a strength needs.
         line: on which line above the panel the strengths are written, from 0.
     """
     changes, x = _changes(history), history[AXES[against][0]]
@@ -119,12 +124,17 @@ def _mark_strengths(axes: Axes, history: History, against: str, color: str = BLA
         if k:
             label = "change of strength (above)" if k == 1 else None
             axes.axvline(start, color=color, linewidth=0.6, linestyle=":", label=label)
-        if ends[k + 1] - start >= ROOM * np.ptp(x) and line < LINES:
+        if ends[k + 1] - start >= room and line < LINES:
             strength = history["strength"][changes[k - 1] if k else 0]
             place = (0.5 * (start + ends[k + 1]), 1.0)
             style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": color, "alpha": 0.8}
             offset = (0, 1 + LINE_HEIGHT * line)
-            axes.annotate(f"{strength:.3g}", place, offset, axes.get_xaxis_transform(), "offset points", **style)
+            axes.annotate(_three_digits(strength), place, offset, axes.get_xaxis_transform(), "offset points", **style)
+
+
+def _three_digits(number: float) -> str:
+    """Without an exponent where that is short: "1000"."""
+    return f"{float(f'{number:.3g}'):g}"
 
 
 def _expected_misfit(axes: Axes, summary: Mapping[str, Any]) -> None:
@@ -150,4 +160,6 @@ def _finish(axes: Axes, columns: list[np.ndarray], label: str, against: str) -> 
         axes.set_yscale("log", nonpositive="mask")
     axes.set(xlabel=AXES[against][1], ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=against != "seconds"))
+    if against == "seconds":
+        axes.set_xlim(left=0)
     axes.grid(True, which="major", alpha=0.25)

@@ -63,7 +63,8 @@ def headline(summary: dict[str, Any]) -> str:
     """The outcome in one line."""
     if not summary:
         return "unfinished run"
-    parts = [f"{summary['problem']}: {summary['status']} after {summary['iterations']} iterations"]
+    count = summary["iterations"]
+    parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
     if is_number(summary.get("score")):
         parts.append(f"score {summary['score']:.3f}")
     if summary.get("relative_error") is not None:
