@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
+from pdeopt.run.common_truth import shared_truth
 from pdeopt.run.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
 from pdeopt.run.fields import Fields
 from pdeopt.run.history_figure import draw_histories_into
@@ -21,7 +22,6 @@ from pdeopt.run.segmentation_figure import (
     legend_handles,
     segmentation_of,
 )
-from pdeopt.run.shared_truth import shared_truth
 from pdeopt.run.stored_run import UNFINISHED, StoredRun
 from pdeopt.run.style import CYCLE, DASHES, new_figure
 from pdeopt.run.surface import surface_of
