@@ -91,7 +91,7 @@ def test_runs_that_did_not_end_are_drawn_and_named(tmp_path):
     failed = {"fields": fields_on("P1"), "summary": {"status": "failed", "relative_error": None}}
     figure = comparison(tmp_path, {"fields": fields_on("P1")}, {}, failed, {"fields": other})
     assert legend_of(figure)[:4] == ["run 0", "run 1 (unfinished)", "run 2 (failed)", "run 3"]
-    assert figure.get_supxlabel() == "no reconstruction here: run 1 (unfinished), run 3 (source (1/s))"
+    assert figure.get_supxlabel() == "no reconstruction here: run 1 (unfinished), run 3 (source (1/s), 2-D)"
     assert titles(figure) == ["truth", "run 0\nerror 50 %", "run 2 (failed)"]
     assert len(figure.axes[0].lines) == 4, "a history each"
 
@@ -152,5 +152,5 @@ def test_a_title_tells_the_options_that_were_given(tmp_path):
     options = {"n": 4, "noise": 0.01, "continuation": False, "data": "/a/long/path/to/some/folder/measured"}
     argv = ["run", "tank", "--data", options["data"], "--noise=0.01", "--no-continuation", "--optimizer", "cg"]
     run = read_run(write_run(tmp_path / "tank", config={"options": options, "argv": argv}))
-    assert run.title == "tank (noise 0.01, continuation False, data …measured)"
+    assert run.title == "tank (noise 0.01, no continuation, data …measured)"
     assert run.titled_summary == {}, "unfinished"

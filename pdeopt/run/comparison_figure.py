@@ -74,8 +74,12 @@ def _manner(fields: Fields) -> tuple[str, bool, int]:
 
 def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
     """Of which runs there is no reconstruction in the picture, and why."""
-    why = {name: run.status if run.fields is None else run.fields.label for name, run in runs.items()}
-    return "no reconstruction here: " + ", ".join(f"{name} ({why[name]})" for name in runs if name not in shown)
+    names = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
+    return f"no reconstruction here: {names}"
+
+
+def _kind(run: StoredRun) -> str:
+    return run.status if run.fields is None else f"{run.fields.label}, {len(run.fields.p)}-D"
 
 
 def _canvas(fields: Fields) -> Canvas:

@@ -28,7 +28,7 @@ SUFFIXES = (".png", ".pdf")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """The pictures that `figure_of` knows, of a run that has just ended.
+    """All `PICTURES` of a run that has just ended, as PNG and as PDF.
 
     Returns a warning for each that could not be drawn: the numbers are safe by then.
     """
@@ -102,5 +102,6 @@ def _save(figure: Figure, paths: list[Path]) -> list[Path]:
     try:
         save(figure, *paths)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write the picture {' and '.join(map(str, paths))}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot write the picture {' and '.join(map(str, paths))}: {why}") from error
     return paths

@@ -45,7 +45,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
     surface = surface_of(fields.p, fields.t, fields.cell)
     figure = new_figure(12.5, 7.4)
-    figure.suptitle(headline(summary))
+    figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
     canvas = Canvas(fields.at, surface, electrodes_of(fields))
     if canvas.is_curve:

@@ -57,7 +57,7 @@ class StoredRun:
     def title(self) -> str:
         """The problem with the options that were given: "eit_tank (target 1, level 4)"."""
         name = str(self.summary.get("problem") or self.config.get("problem") or self.path.resolve().name)
-        options = ", ".join(f"{option} {_short(value)}" for option, value in self.given_options.items())
+        options = ", ".join(_said(option, value) for option, value in self.given_options.items())
         return f"{name} ({options})" if options else name
 
     @property
@@ -129,6 +129,9 @@ def _instead(path: Path) -> str:
     return f"; it holds runs: {path / runs[0]}" if runs else ""
 
 
-def _short(value: Any) -> str:
+def _said(option: str, value: Any) -> str:
+    name = option.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
     text = str(value)
-    return text if len(text) <= LONG else f"…{Path(text).name[-LONG:]}"
+    return f"{name} {text}" if len(text) <= LONG else f"{name} …{Path(text).name[-LONG:]}"
