@@ -28,6 +28,7 @@ SETTINGS = {
     "lines.linewidth": 1.6,
     "figure.titlesize": 11.5,
     "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # journals do not take Type 3
 }
 
 
