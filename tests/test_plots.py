@@ -88,10 +88,11 @@ def test_triangles_cover_the_square_and_carry_vertex_values(name):
     assert np.abs(centers - surface.x[:, surface.triangles].mean(2)).max() < 0.25, "each triangle lies in its cell"
 
 
-def test_a_slice_in_general_position_is_whole():
-    mesh = MESHES["tetrahedra"].translated((0, 0, 0.03)).refined(1)
-    mesh = type(mesh)(mesh.p * np.array([[1], [1], [0.97]]) + np.array([[0], [0], [0.013]]) * mesh.p[:1], mesh.t)
-    surface = surface_of(mesh.p, mesh.t, "tetra")
+@pytest.mark.parametrize("name", ["tetrahedra", "hexahedra", "wedges"])
+def test_a_slice_in_general_position_is_whole(name):
+    mesh = MESHES[name]
+    p = mesh.p * np.array([[1], [1], [0.97]]) + np.array([[0], [0], [0.013]]) * (1 + mesh.p[:1])
+    surface = surface_of(p, mesh.t, CELLS[3, len(mesh.t)])
     a, b, c = (surface.x[:, surface.triangles[:, k]] for k in range(3))
     areas = 0.5 * np.abs((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])
     assert areas.sum() == pytest.approx(1)
