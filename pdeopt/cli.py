@@ -83,7 +83,7 @@ def _run(arguments: Arguments) -> int:
     console = _console()
     with Progress(console, given.quiet) as progress:
         outcome = run_problem(request, progress)
-    return _report(outcome, console, given.quiet)
+    return _tell(outcome, console, given.quiet)
 
 
 def _resume(arguments: Arguments) -> int:
@@ -97,10 +97,10 @@ def _resume(arguments: Arguments) -> int:
     console = _console()
     with Progress(console, given.quiet) as progress:
         outcome = resume_run(given.directory, given.max_iterations, arguments.words, progress)
-    return _report(outcome, console, given.quiet)
+    return _tell(outcome, console, given.quiet)
 
 
-def _report(outcome: Outcome, console: Console, quiet: bool) -> int:
+def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
     """Say how a run ended, and how to go on; returns the exit status."""
     from pdeopt.run.report import print_summary
 
@@ -133,8 +133,15 @@ def _check(arguments: Arguments) -> int:
 def _plot(arguments: Arguments) -> int:
     from pdeopt.run.pictures import redraw
 
-    for picture in redraw(arguments.given.directories, arguments.given.out):
+    for picture in redraw(arguments.given.directories, arguments.given.out, arguments.given.against):
         print(picture)
+    return 0
+
+
+def _report(arguments: Arguments) -> int:
+    from pdeopt.run.html_report import write_report
+
+    print(write_report(arguments.given.directories, arguments.given.out))
     return 0
 
 
@@ -152,6 +159,7 @@ COMMANDS: dict[str, Any] = {
     "resume": _resume,
     "check": _check,
     "plot": _plot,
+    "report": _report,
     "new": _new,
 }
 

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pdeopt.run.arguments import AXES
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures import draw_histories
 
@@ -15,9 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
     parser.add_argument("--out", type=Path, default=Path("histories.png"), help="(default: %(default)s)")
+    parser.add_argument("--against", choices=AXES, default=AXES[0], help="(default: %(default)s)")
     given = parser.parse_args(argv)
     try:
-        draw_histories(given.directories, given.out)
+        draw_histories(given.directories, given.out, given.against)
     except UsageError as error:
         print(f"plot_history: error: {error}", file=sys.stderr)
         return 2

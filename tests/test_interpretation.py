@@ -96,7 +96,7 @@ def test_its_pictures_are_drawn_and_drawn_again(capsys):
         picture.unlink()
     assert main(["plot", "out"]) == 0
     names = ("result", "history", "segmentation", "reference")
-    assert capsys.readouterr().out.split() == [f"out/{name}.png" for name in names]
+    assert capsys.readouterr().out.split() == [f"out/{name}.{kind}" for name in names for kind in ("png", "pdf")]
     assert all(picture.exists() for picture in pictures)
     assert main(["plot", "out", "--out", "page.png"]) == 0
     assert Path("page-segmentation.png").exists()
@@ -131,7 +131,7 @@ def test_ctrl_c_during_the_interpretation_loses_nothing_else():
 def test_a_picture_that_fails_is_a_warning(capsys):
     body = 'return {"segmentation": np.full((3, 3), "water"), "reference_measured": np.ones((2, 2))}'
     assert summary_of(body=body)["status"] == "converged"
-    assert "segmentation.png could not be written" in capsys.readouterr().err
+    assert "segmentation.png and segmentation.pdf could not be written" in capsys.readouterr().err
     assert Path("out/result.npz").exists()
 
 
@@ -189,7 +189,8 @@ def test_a_problem_refuses_what_it_can_check(given):
 
 def test_stored_names_are_those_that_are_written(tmp_path):
     problem = tank_problem(truth=np.ones(MESH.nvertices))
-    write_fields(tmp_path / "result.npz", replace(fields_of(problem, problem.initial), points=np.zeros((2, 1))))
+    fields = replace(fields_of(problem, problem.initial), points=np.zeros((2, 1)), adjoint=np.zeros(1))
+    write_fields(tmp_path / "result.npz", fields)
     with np.load(tmp_path / "result.npz") as arrays:
         assert set(arrays) == STORED
 

@@ -1,70 +1,39 @@
 """Pictures and mesh files: the right values at the right places, for every kind of parameter."""
 
 import json
+from dataclasses import replace
 
-import jax.numpy as jnp
 import meshio
 import numpy as np
 import pytest
 import skfem
+from matplotlib.colors import LogNorm
 from matplotlib.image import imread
+from run_directories import MESHES, SPACES, TICKS, fields_on, linear, problem_on, rows, space_of, write_run
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
+from pdeopt.inverse import Parameter
 from pdeopt.run.boundary import curve_coordinate
-from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.directory import write_json
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.history_figure import draw_history
 from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.pictures import draw_histories, draw_run, redraw
-from pdeopt.run.placement import place_field, place_parameter
-from pdeopt.run.recorder import Row, write_history
+from pdeopt.run.placement import CELLS, has_place, place_field, place_parameter
+from pdeopt.run.recorder import Row
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.surface import surface_of
 
-TICKS = np.linspace(0, 1, 5)
-MESHES = {
-    "triangles": skfem.MeshTri.init_tensor(TICKS, TICKS),
-    "quadrilaterals": skfem.MeshQuad.init_tensor(TICKS, TICKS),
-    "tetrahedra": skfem.MeshTet.init_tensor(TICKS, TICKS, TICKS),
-    "hexahedra": skfem.MeshHex.init_tensor(TICKS, TICKS, TICKS),
+VELOCITY = skfem.ElementVector(skfem.ElementTriP2())
+#: Of vector-valued functions.
+VECTORS = {
+    "P1": ("triangles", skfem.ElementVector(skfem.ElementTriP1()), "vertices"),
+    "P2": ("triangles", skfem.ElementVector(skfem.ElementTriP2()), "vertices"),
+    "P0": ("triangles", skfem.ElementVector(skfem.ElementTriP0()), "cells"),
+    "DG1": ("triangles", skfem.ElementDG(skfem.ElementVector(skfem.ElementTriP1())), "cells"),
+    "three dimensions": ("tetrahedra", skfem.ElementVector(skfem.ElementTetP1()), "vertices"),
+    "mixed": ("triangles", skfem.ElementComposite(VELOCITY, skfem.ElementTriP1()), "vertices"),
 }
-SPACES = {
-    "P1": ("triangles", skfem.ElementTriP1(), "vertices"),
-    "P2": ("triangles", skfem.ElementTriP2(), "vertices"),
-    "P0": ("triangles", skfem.ElementTriP0(), "cells"),
-    "DG1": ("triangles", skfem.ElementDG(skfem.ElementTriP1()), "cells"),
-    "Q1": ("quadrilaterals", skfem.ElementQuad1(), "vertices"),
-    "Q0": ("quadrilaterals", skfem.ElementQuad0(), "cells"),
-    "tetrahedra P1": ("tetrahedra", skfem.ElementTetP1(), "vertices"),
-    "tetrahedra P0": ("tetrahedra", skfem.ElementTetP0(), "cells"),
-    "hexahedra Q1": ("hexahedra", skfem.ElementHex1(), "vertices"),
-}
-
-
-def linear(x):
-    return 1 + x[0] + 2 * x[1]
-
-
-def space_of(name):
-    mesh, element, _ = SPACES[name]
-    return FunctionSpace(MESHES[mesh], element)
-
-
-def problem_on(space, truth=True, dofs=None):
-    """The 'state' is the coefficient, put on the whole space; enough to draw."""
-    where = np.arange(space.n) if dofs is None else dofs
-    misfit = L2Misfit.of(AtDofs(where[::2]), linear(space.locations[:, where[::2]]), 0.1)
-    functional = ReducedFunctional(lambda m: jnp.zeros(space.n).at[where].set(m), misfit)
-    return Problem(
-        functional,
-        initial=np.ones(len(where)),
-        parameter=Parameter(space, "coefficient (–)", dofs),
-        truth=linear(space.locations[:, where]) if truth else None,
-        points=space.locations[:, where[::2]],
-    )
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -75,11 +44,42 @@ def test_a_linear_field_is_drawn_where_it_belongs(name):
     assert at.drawn(linear(space.locations)) == pytest.approx(linear(at.x), abs=1e-12)
 
 
+@pytest.mark.parametrize("name", VECTORS)
+def test_all_components_of_a_vector_are_drawn(name):
+    mesh, element, kind = VECTORS[name]
+    space = FunctionSpace(MESHES[mesh], element)
+    at = place_field(space)
+    assert (at.kind, at.components) == (kind, MESHES[mesh].dim())
+
+    def vector(x):
+        return np.stack([linear(x), -3 * x[0], 7 + x[1]])[: len(x)]
+
+    values = np.zeros(space.n)
+    if name == "mixed":
+        values[space.basis.split_indices()[0]] = space.basis.split_bases()[0].project(vector)
+    else:
+        values[:] = space.basis.project(vector)
+    assert at.drawn(values) == pytest.approx(vector(at.x), abs=1e-9)
+    assert at.magnitude(values) == pytest.approx(np.linalg.norm(vector(at.x), axis=0))
+
+
+@pytest.mark.parametrize(
+    ("element", "known"),
+    [
+        (skfem.ElementTriRT0(), False),
+        (skfem.ElementComposite(skfem.ElementTriP0(), skfem.ElementTriP0()), False),
+        (skfem.ElementTriCR(), True),
+        (skfem.ElementTriMorley(), True),
+    ],
+)
+def test_fluxes_are_not_drawn_as_values(element, known):
+    assert has_place(FunctionSpace(MESHES["triangles"], element)) is known
+
+
 @pytest.mark.parametrize("name", MESHES)
 def test_triangles_cover_the_square_and_carry_vertex_values(name):
     mesh = MESHES[name]
-    cell = {3: "triangle", 4: "quad" if mesh.dim() == 2 else "tetra", 8: "hexahedron"}[len(mesh.t)]
-    surface = surface_of(mesh.p, mesh.t, cell)
+    surface = surface_of(mesh.p, mesh.t, CELLS[mesh.dim(), len(mesh.t)])
     a, b, c = (surface.x[:, surface.triangles[:, k]] for k in range(3))
     areas = 0.5 * np.abs((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])
     assert areas.sum() == pytest.approx(1)
@@ -88,17 +88,21 @@ def test_triangles_cover_the_square_and_carry_vertex_values(name):
     assert np.abs(centers - surface.x[:, surface.triangles].mean(2)).max() < 0.25, "each triangle lies in its cell"
 
 
-def test_a_slice_in_general_position_is_whole():
-    mesh = MESHES["tetrahedra"].translated((0, 0, 0.03)).refined(1)
-    mesh = type(mesh)(mesh.p * np.array([[1], [1], [0.97]]) + np.array([[0], [0], [0.013]]) * mesh.p[:1], mesh.t)
-    surface = surface_of(mesh.p, mesh.t, "tetra")
+@pytest.mark.parametrize("name", ["tetrahedra", "hexahedra", "wedges"])
+def test_a_slice_in_general_position_is_whole(name):
+    mesh = MESHES[name]
+    p = mesh.p * np.array([[1], [1], [0.97]]) + np.array([[0], [0], [0.013]]) * (1 + mesh.p[:1])
+    surface = surface_of(p, mesh.t, CELLS[3, len(mesh.t)])
     a, b, c = (surface.x[:, surface.triangles[:, k]] for k in range(3))
     areas = 0.5 * np.abs((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])
     assert areas.sum() == pytest.approx(1)
 
 
-def test_wedges_cannot_be_drawn_and_do_no_harm():
-    assert surface_of(np.zeros((3, 6)), np.arange(6)[:, None], "") is None
+def test_cells_that_are_not_known_are_named_instead_of_drawn():
+    fields = replace(fields_on("P1"), cell="", state_at=None)
+    figure = draw_result(fields, {})
+    assert surface_of(fields.p, fields.t, "") is None
+    assert "cells with 3 vertices in 2-D cannot be drawn" in figure.subfigs[0].texts[0].get_text()
 
 
 def test_boundary_coordinate():
@@ -142,7 +146,7 @@ def test_boundary_parameters_are_placed_along_the_boundary():
 
 
 @pytest.mark.parametrize("truth", [True, False])
-@pytest.mark.parametrize("name", ["P1", "P0", "Q0", "tetrahedra P1", "tetrahedra P0", "hexahedra Q1"])
+@pytest.mark.parametrize("name", ["P1", "P0", "Q0", "tetrahedra P1", "tetrahedra P0", "hexahedra Q1", "wedges"])
 def test_result_page(tmp_path, name, truth):
     problem = problem_on(space_of(name), truth)
     figure = draw_result(fields_of(problem, problem.initial + 0.5), {})
@@ -161,6 +165,52 @@ def test_truth_and_reconstruction_share_a_color_scale():
     truth, reconstruction, error = (axes.collections[0].norm for axes in figure.axes[:3])
     assert (truth.vmin, truth.vmax) == (reconstruction.vmin, reconstruction.vmax) == pytest.approx((1, 40))
     assert error.vmin == -error.vmax == pytest.approx(-36)
+
+
+@pytest.mark.parametrize(("element", "kind"), [(skfem.ElementLineP1(), "vertices"), (skfem.ElementLineP0(), "cells")])
+def test_result_page_in_one_dimension(tmp_path, element, kind):
+    mesh = skfem.MeshLine(np.array([0, 0.2, 0.3, 0.7, 1])).refined(1)  # new vertices come last
+    problem = problem_on(FunctionSpace(mesh, element))
+    fields = fields_of(problem, problem.initial + 0.5)
+    assert (fields.at.kind, fields.cell) == (kind, "line")
+    figure = draw_result(fields, {})
+    coefficient, error, *_, state = figure.axes
+    assert [line.get_label() for line in coefficient.lines] == ["truth", "initial guess", "reconstruction"]
+    x, truth = coefficient.lines[0].get_data()
+    assert (np.diff(x) > 0).all(), "from left to right, however vertices are numbered"
+    assert truth == pytest.approx(linear(np.stack([x, 0 * x])))
+    assert error.lines[1].get_ydata() == pytest.approx(1.5 - truth)
+    assert (state.get_title(), len(state.lines)) == ("state", 1)
+    write_mesh(tmp_path / "fields.vtu", fields)
+    assert meshio.read(tmp_path / "fields.vtu").cells[0].type == "line"
+    figure.savefig(tmp_path / "x.png", dpi=30)
+
+
+def test_a_vector_valued_state_is_drawn_by_its_magnitude_and_stored_whole(tmp_path):
+    space = FunctionSpace(MESHES["triangles"], VECTORS["P2"][1])
+    state = space.basis.project(lambda x: np.stack([3 * linear(x), 4 * linear(x)]))
+    fields = replace(fields_on("P1"), state=state, adjoint=2 * state, state_at=place_field(space))
+    axes = next(one for one in draw_result(fields, {}).axes if "state" in one.get_title())
+    assert axes.get_title() == "magnitude of the state"
+    assert axes.collections[0].norm.vmax == pytest.approx(20)
+    write_fields(tmp_path / "result.npz", fields)
+    write_mesh(tmp_path / "fields.vtu", read_fields(tmp_path / "result.npz"))
+    mesh = meshio.read(tmp_path / "fields.vtu")
+    values = linear(mesh.points.T)
+    expected = np.stack([3 * values, 4 * values, 0 * values], axis=1)
+    assert mesh.point_data["state"] == pytest.approx(expected, abs=1e-9)
+    assert mesh.point_data["adjoint"] == pytest.approx(2 * expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("low", "logarithmic"), [(0.3, True), (0.5, False), (-1.0, False), (0.0, False)])
+def test_a_positive_coefficient_of_more_than_a_decade_has_a_logarithmic_scale(low, logarithmic):
+    fields = fields_on("P1")  # the truth ends at 4
+    figure = draw_result(replace(fields, coefficient=np.full_like(fields.coefficient, low)), {})
+    truth, reconstruction, error = (axes.collections[0].norm for axes in figure.axes[:3])
+    assert isinstance(truth, LogNorm) == isinstance(reconstruction, LogNorm) == logarithmic
+    assert not isinstance(error, LogNorm)
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels.count("coefficient (–), log scale") == 2 * logarithmic
 
 
 @pytest.mark.parametrize("name", ["P1", "tetrahedra P1"])
@@ -191,6 +241,7 @@ def test_mesh_file_holds_the_fields(tmp_path, name):
     assert data["coefficient"] == pytest.approx(linear(x) + 1)
     assert data["error"] == pytest.approx(1)
     assert data["state"] == pytest.approx(linear(x) + 1)
+    assert data["parameter"] == pytest.approx(data["coefficient"])
 
 
 def test_hexahedra_are_not_inside_out_in_the_mesh_file(tmp_path):
@@ -210,13 +261,6 @@ def test_mesh_file_of_a_boundary_parameter_has_the_state_only(tmp_path):
     assert list(meshio.read(tmp_path / "fields.vtu").point_data) == ["state"]
 
 
-def rows(objectives):
-    return [
-        Row(k, j, 0.9 * j, 0.1 * j, abs(j), 0.1, k + 1, 0, k + 1, 2 * k + 2, 0.1 * k, 1.0, k + 1, k + 1, 0, 0, 0)
-        for k, j in enumerate(objectives)
-    ]
-
-
 @pytest.mark.parametrize(
     ("objectives", "scale"), [((10, 1, 0.1), "log"), ((10, 1, 0), "log"), ((1, -1, -2), "symlog"), ((0, 0), "linear")]
 )
@@ -229,30 +273,39 @@ def test_history_axis_fits_the_values(tmp_path, objectives, scale):
     figure.savefig(tmp_path / "x.png", dpi=30)
 
 
+@pytest.mark.parametrize(
+    ("against", "label", "last"),
+    [("iterations", "iteration", 2), ("evaluations", "evaluations of the objective", 3), ("seconds", "time (s)", 0.2)],
+)
+def test_histories_are_drawn_against_what_is_asked_for(against, label, last):
+    changing = [replace(row, strength=10.0**row.iteration) for row in rows((3, 2, 1))]
+    history = {name: np.array([getattr(row, name) for row in changing], float) for name in Row.__annotations__}
+    axes = draw_history(history, {}, against).axes[0]
+    assert axes.get_xlabel() == label
+    x = axes.lines[0].get_xdata()
+    assert x[~np.isnan(x)] == pytest.approx([last - 2 * last / (2 if last != 3 else 3), x[2], last])
+    changes = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+    kept = x[~np.isnan(x)]
+    assert changes == pytest.approx(0.5 * (kept[1:] + kept[:-1]))
+
+
 @pytest.fixture
 def two_runs(tmp_path):
     """Directories of the same quantity on different meshes."""
-    folders = []
-    for name in ("P1", "Q0"):
-        folder = tmp_path / name
-        folder.mkdir()
-        problem = problem_on(space_of(name))
-        summary = {"problem": name, "status": "stopped", "message": "", "iterations": 2, "relative_error": 0.5}
-        write_fields(folder / "result.npz", fields_of(problem, problem.initial))
-        write_history(folder / "history.csv", rows((3, 2, 1)))
-        write_json(folder / "summary.json", {**summary, "expected_misfit": 1.0})
-        folders.append(folder)
-    return folders
+    return [write_run(tmp_path / name, fields_on(name)) for name in ("P1", "Q0")]
 
 
 def test_plot_redraws_and_compares(two_runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["plot", str(two_runs[0])]) == 0
     assert imread(two_runs[0] / "result.png").std() > 0.05, "the page is not blank"
-    assert (two_runs[0] / "history.png").exists()
+    for name in ("result.pdf", "history.pdf"):
+        assert (two_runs[0] / name).read_bytes().startswith(b"%PDF")
     assert main(["plot", *map(str, two_runs)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "comparison.png"
     assert imread(tmp_path / "comparison.png").std() > 0.05
+    assert redraw(two_runs, tmp_path / "both.svg") == [tmp_path / "both.svg"]
+    assert "<svg" in (tmp_path / "both.svg").read_text()
     assert redraw([two_runs[1]], tmp_path / "page.pdf") == [tmp_path / "page.pdf", tmp_path / "page-history.pdf"]
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
@@ -271,25 +324,30 @@ def test_histories_alone(two_runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["result.npz", "summary.json", "history.csv"])
-def test_a_file_that_is_damaged_is_named(two_runs, capsys, name):
-    (two_runs[0] / name).write_text("damaged")
-    assert main(["plot", *map(str, two_runs)]) == 2
-    assert f"cannot read {two_runs[0] / name}" in capsys.readouterr().err
+@pytest.mark.parametrize("left", [0, 0.5, 0.9, "damaged", "[1]", '{"status": "stopped"}'], ids=str)
+@pytest.mark.parametrize("command", ["plot", "report"])
+def test_a_file_that_is_damaged_is_named(two_runs, capsys, command, name, left):
+    path = two_runs[0] / name
+    content = path.read_bytes()
+    path.write_bytes(left.encode() if isinstance(left, str) else content[: int(left * len(content))])
+    assert main([command, *map(str, two_runs), "--out", str(two_runs[0] / "out.html")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"pdeopt: error: cannot read {path}: ")
+    assert captured.err.count("\n") == 1, "one message, one line"
+    assert not (two_runs[0] / "out.html").exists()
 
 
-def test_boundary_coefficients_are_compared_as_curves(tmp_path):
-    space = space_of("P1")
-    problem = problem_on(space, dofs=space.dofs(lambda x: x[0] == 1))
-    fields = fields_of(problem, problem.initial)
-    history = {name: np.ones(2) for name in Row.__annotations__}
-    figure = draw_comparison({"a": history, "b": history}, {"a": {}, "b": {}}, {"a": fields, "b": fields})
-    assert [text.get_text() for text in figure.axes[-1].get_legend().get_texts()] == ["truth", "a", "b"]
+def test_a_folder_that_is_no_run_is_named(two_runs, tmp_path, capsys):
+    assert main(["plot", str(tmp_path)]) == 2
+    assert f"{tmp_path} is not a run directory: it has no history.csv; it holds runs: " in capsys.readouterr().err
+    assert main(["report", str(two_runs[0]), str(tmp_path / "none")]) == 2
+    assert "(there is no such folder)" in capsys.readouterr().err
 
 
 def test_an_unfinished_run_can_be_plotted(two_runs):
     (two_runs[0] / "summary.json").unlink()
     (two_runs[0] / "result.npz").unlink()
-    assert redraw(two_runs[:1], None) == [two_runs[0] / "history.png"]
+    assert redraw(two_runs[:1], None) == [two_runs[0] / "history.png", two_runs[0] / "history.pdf"]
 
 
 def test_a_picture_that_fails_is_a_warning(tmp_path):
@@ -297,5 +355,5 @@ def test_a_picture_that_fails_is_a_warning(tmp_path):
     broken = {"relative_error": "not a number", "status": "stopped", "problem": "p", "iterations": 1, "message": ""}
     warnings = draw_run(tmp_path, fields_of(problem, problem.initial), rows((2, 1)), json.loads(json.dumps(broken)))
     assert len(warnings) == 1
-    assert warnings[0].startswith("result.png could not be written: ")
+    assert warnings[0].startswith("result.png and result.pdf could not be written: ")
     assert (tmp_path / "history.png").exists()

@@ -32,7 +32,8 @@ COLUMNS = [
     *("second_order_solves", "hessian_products"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
-WRITTEN = set(FILES) - {"strength.png", "segmentation.png", "reference.png"}
+OPTIONAL = ("strength", "segmentation", "reference")
+WRITTEN = set(FILES) - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),
@@ -232,9 +233,11 @@ def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     changes = [("truth=V.nodal(true_source)", "truth=np.zeros(V.n)")]
     assert main(["run", small_problem(tmp_path, *changes), "--max-iterations", "1", "--out", "out", "--quiet"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"pdeopt: warning: {name} could not be written: RuntimeError: no ink" for name in ("fields.vtu", "result.png")
+        f"pdeopt: warning: {name} could not be written: RuntimeError: no ink"
+        for name in ("fields.vtu", "result.png and result.pdf")
     ]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN - {"fields.vtu", "result.png"}
+    missing = {"fields.vtu", "result.png", "result.pdf"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN - missing
     assert read_json(tmp_path / "out" / "summary.json")["relative_error"] is None, "the truth is zero"
 
 

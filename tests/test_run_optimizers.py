@@ -317,7 +317,8 @@ def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     assert picture.stat().st_size > 10_000
     picture.unlink()
     assert main(["plot", "out"]) == 0
-    assert capsys.readouterr().out.split() == [f"out/{name}.png" for name in ("result", "history", "strength")]
+    names = ("result", "history", "strength")
+    assert capsys.readouterr().out.split() == [f"out/{name}.{kind}" for name in names for kind in ("png", "pdf")]
     assert picture.exists()
 
 

@@ -14,7 +14,7 @@ from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
-from pdeopt.inverse.reduced_functional import ReducedFunctional, Terms
+from pdeopt.inverse.reduced_functional import ReducedFunctional, Solved, Terms
 from pdeopt.inverse.regularization import (
     Matern,
     Quadratic,
@@ -54,6 +54,7 @@ __all__ = [
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
+    "Solved",
     "Sum",
     "Term",
     "Terms",

@@ -70,6 +70,19 @@ class Programs:
         return Compiled(lambda m: self.state(self.parametrization(m)))
 
     @cached_property
+    def solved(self) -> Compiled:
+        """m ↦ the state, the prediction and, where the state equation has one, the adjoint state."""
+
+        def states(m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+            coefficient = self.parametrization(m)
+            u = self.state(coefficient)
+            adjoint = getattr(self.state, "adjoint", None)
+            cotangent = jax.grad(self.misfit)(u, coefficient) if adjoint else None
+            return u, observation_of(self.misfit)(u, coefficient), adjoint and adjoint(coefficient, cotangent)
+
+        return Compiled(states)
+
+    @cached_property
     def prediction(self) -> Compiled:
         return Compiled(self.predict)
 

@@ -32,6 +32,21 @@ class Terms(NamedTuple):
     regularization: float
 
 
+class Solved(NamedTuple):
+    """The state equation and its adjoint, solved.
+
+    Attributes:
+        state: u, (n,) or (n, r). prediction: of the data; the state where the misfit is a plain function.
+        adjoint: λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative of J with respect
+            to a load s that is added to the state equation, A u = b + s. None where the state has no method
+            ``adjoint(coefficient, ∂J/∂u)``, as a `LinearStateEquation` has.
+    """
+
+    state: np.ndarray
+    prediction: np.ndarray
+    adjoint: np.ndarray | None
+
+
 @dataclass(frozen=True, eq=False)
 class ReducedFunctional:
     """J(m) = misfit(u(m)) + β Σ regularization(m), with exact derivatives of first and second order.
@@ -135,6 +150,11 @@ class ReducedFunctional:
     def solution(self, m: ArrayLike) -> np.ndarray:
         """The state u(m)."""
         return np.asarray(self._programs.solution(m))
+
+    def solved(self, m: ArrayLike) -> Solved:
+        """State, prediction and adjoint state at m, in one program."""
+        state, prediction, adjoint = self._programs.solved(m)
+        return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
 
     def coefficient(self, m: ArrayLike) -> np.ndarray:
         """The physical coefficient of m."""

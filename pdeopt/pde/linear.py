@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem import Dirichlet
@@ -34,6 +35,18 @@ class LinearStateEquation:
         A, b, dirichlet = self._reduced_system(coefficient)
         u = linear_solve(A, b, self.solver)
         return u if dirichlet is None else dirichlet.extend(u)
+
+    def adjoint(self, coefficient: Any, cotangent: jax.Array) -> jax.Array:
+        """λ of Aᵀλ = cotangent, of the state's shape, and zero where u is prescribed.
+
+        A pair of triangular solves where the state was solved for. Raises SolveError where the system is singular.
+        """
+        A, b, dirichlet = self._reduced_system(coefficient)
+        transposed_solve = jax.linear_transpose(lambda load: linear_solve(A, load, self.solver), b)
+        if dirichlet is None:
+            return transposed_solve(cotangent)[0]
+        free = dirichlet.free
+        return jnp.zeros_like(cotangent).at[free].set(transposed_solve(cotangent[free])[0])
 
     def backward_error(self, coefficient: Any) -> float:
         """max_i |A u − b|_i / (|A| |u| + |b|)_i of the free degrees of freedom: how exactly the state is solved for.

@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
     "check": "verify the derivatives of a problem; exit status 1 when a check fails",
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
+    "report": "write one HTML page about a run, or about several that are compared",
     "new": "write a commented problem file to start from",
 }
 #: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.inner_product_names` hold; those import JAX and SciPy.
@@ -29,6 +30,8 @@ OPTIMIZERS = (
     *("trust-constr", "trust-exact", "dogleg"),
 )
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
+#: What `pdeopt.run.history_figure.AXES` holds, which imports matplotlib.
+AXES = ("iterations", "evaluations", "seconds")
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -207,7 +210,16 @@ def _add_check(parser: Parser) -> None:
 
 def _add_plot(parser: Parser) -> None:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the picture (default: in DIR; comparison.png)")
+    where = "the picture, .png, .pdf or .svg (default: those in DIR; of several runs comparison.png)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
+    over = "what histories are drawn over: %(choices)s (default: %(default)s)"
+    parser.add_argument("--against", choices=AXES, default=AXES[0], metavar="NAME", help=over)
+
+
+def _add_report(parser: Parser) -> None:
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
+    where = "the page (default: report.html in DIR; of several runs in the current folder)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
 
 
 def _add_new(parser: Parser) -> None:
@@ -215,7 +227,14 @@ def _add_new(parser: Parser) -> None:
 
 
 #: What adds the arguments of a command that has some.
-ADDED = {"run": _add_run, "resume": _add_resume, "check": _add_check, "plot": _add_plot, "new": _add_new}
+ADDED = {
+    "run": _add_run,
+    "resume": _add_resume,
+    "check": _add_check,
+    "plot": _add_plot,
+    "report": _add_report,
+    "new": _add_new,
+}
 
 
 def _count(text: str) -> int:

@@ -1,73 +1,170 @@
-"""Several runs in one figure: histories overlaid, reconstructions side by side."""
+"""Several runs in one figure: histories overlaid, reconstructions and segmentations side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import textwrap
+from collections.abc import Callable, Mapping
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.field_axes import Canvas, common_scale, draw_field
+from pdeopt.run.common_truth import shared_truth
+from pdeopt.run.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
 from pdeopt.run.fields import Fields
-from pdeopt.run.history_figure import History, draw_histories_into
-from pdeopt.run.style import CYCLE, new_figure, rows
+from pdeopt.run.history_figure import draw_histories_into
+from pdeopt.run.segmentation_figure import (
+    Segmentation,
+    draw_found,
+    draw_truth,
+    is_number,
+    legend_handles,
+    segmentation_of,
+)
+from pdeopt.run.stored_run import UNFINISHED, StoredRun
+from pdeopt.run.style import CYCLE, DASHES, new_figure
 from pdeopt.run.surface import surface_of
 
+#: Width of the figure; heights of the histories, of a row of panels, and of a panel with curves, in inches.
+WIDTH, HISTORIES, ROW, CURVES = 13.0, 4.0, 3.3, 4.2
+#: Panels beside each other at most, and letters in a line of their titles.
+COLUMNS, LETTERS = 4, 34
 
-def draw_comparison(
-    histories: Mapping[str, History], summaries: Mapping[str, Mapping[str, Any]], fields: Mapping[str, Fields]
-) -> Figure:
-    """Args: run name → history, → summary, → fields (only of runs that have them)."""
-    shown = _comparable(fields)
-    if not shown:
-        figure = new_figure(12, 4)
-        draw_histories_into(figure, histories, summaries)
-        return figure
-    figure = new_figure(max(12, 3.6 * len(shown)), 7.6)
-    top, bottom = rows(figure)
-    draw_histories_into(top, histories, summaries)
-    _reconstructions(bottom, shown, summaries)
+Runs = Mapping[str, StoredRun]
+#: Draws one part of the figure, of this height.
+Part = tuple[float, Callable[[SubFigure], None]]
+
+
+def draw_comparison(runs: Runs, against: str = "iterations") -> Figure:
+    """Args: name → run. against: what histories are drawn over, one of `history_figure.AXES`."""
+    shown = _comparable(runs)
+    parts = [_histories(runs, against), *_reconstructions(runs, shown), *_segmentations(runs)]
+    figure = new_figure(WIDTH, sum(height for height, _ in parts))
+    if len(runs) > len(shown):
+        figure.supxlabel(_left_out(runs, shown), fontsize="medium", wrap=True)
+    panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=[height for height, _ in parts])
+    for (_, draw), panel in zip(parts, np.asarray(panels, object)[:, 0], strict=True):
+        draw(panel)
     return figure
 
 
-def _comparable(fields: Mapping[str, Fields]) -> dict[str, Fields]:
+def _histories(runs: Runs, against: str) -> Part:
+    histories = {_label(name, run): run.history for name, run in runs.items()}
+    summaries = [run.summary for run in runs.values()]
+    return HISTORIES + 0.2 * (len(runs) // COLUMNS), lambda figure: draw_histories_into(
+        figure, histories, summaries, against
+    )
+
+
+def _label(name: str, run: StoredRun) -> str:
+    return f"{name} ({run.status})" if run.status in (UNFINISHED, "failed") else name
+
+
+def _comparable(runs: Runs) -> dict[str, Fields]:
     """Those that show the same quantity in the same manner as the first."""
+    drawable = {name: run.fields for name, run in runs.items() if run.fields and _canvas(run.fields).can_draw}
+    kinds = [_manner(one) for one in drawable.values()]
+    return {name: one for name, one in drawable.items() if _manner(one) == kinds[0]}
 
-    def manner(one: Fields) -> tuple[str, bool]:
-        return one.label, one.at.abscissa.size > 0
 
-    drawable = {name: one for name, one in fields.items() if _canvas(one).can_draw}
-    kinds = [manner(one) for one in drawable.values()]
-    return {name: one for name, one in drawable.items() if manner(one) == kinds[0]}
+def _manner(fields: Fields) -> tuple[str, bool, int]:
+    return fields.label, fields.at.abscissa.size > 0, len(fields.p)
+
+
+def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
+    """Of which runs there is no reconstruction in the picture, and why."""
+    names = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
+    return f"no reconstruction here: {names}"
+
+
+def _kind(run: StoredRun) -> str:
+    return run.status if run.fields is None else f"{run.fields.label}, {len(run.fields.p)}-D"
 
 
 def _canvas(fields: Fields) -> Canvas:
     return Canvas(fields.at, surface_of(fields.p, fields.t, fields.cell))
 
 
-def _reconstructions(
-    figure: SubFigure, shown: Mapping[str, Fields], summaries: Mapping[str, Mapping[str, Any]]
-) -> None:
-    first = next(iter(shown.values()))
-    if first.at.abscissa.size:
-        _curves(figure, shown)
-        return
-    drawn = {name: one.at.drawn(one.coefficient) for name, one in shown.items()}
-    scale = common_scale(*drawn.values())
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, (name, one) in zip(panels, shown.items(), strict=True):
-        drawing = draw_field(axes, _canvas(one), drawn[name], scale)
-        error = summaries[name].get("relative_error")
-        axes.set_title(name if error is None else f"{name}: error {100 * error:.3g} %")
-    figure.colorbar(drawing, ax=list(panels), label=first.label, shrink=0.9)
+def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> list[Part]:
+    if not shown:
+        return []
+    if next(iter(shown.values())).at.abscissa.size:
+        return [(CURVES, lambda figure: _curves(figure, shown))]
+    panels = {_titled(name, runs[name], "relative_error"): one for name, one in shown.items()}
+    known = shared_truth(list(shown.values()))
+    height = ROW * _rows(len(panels) + (known is not None))
+    return [(height, lambda figure: _fields(figure, panels, known))]
+
+
+def _titled(name: str, run: StoredRun, number: str) -> str:
+    """With the relative error or the score below."""
+    value, below = run.summary.get(number, ""), ""
+    if is_number(value):
+        below = f"score {value:.3f}" if number == "score" else f"error {100 * float(value):.3g} %"
+    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), LETTERS), below]).rstrip()
+
+
+def _rows(panels: int) -> int:
+    return -(-panels // COLUMNS)
+
+
+def _grid(figure: SubFigure, panels: int) -> list[Axes]:
+    """As many axes, in rows that are filled evenly."""
+    rows = _rows(panels)
+    axes = figure.subplots(rows, -(-panels // rows), squeeze=False).ravel()
+    for unused in axes[panels:]:
+        unused.set_visible(False)
+    return list(axes[:panels])
+
+
+def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | None) -> None:
+    """On one color scale; what is known first."""
+    drawn = [(name, one, one.at.magnitude(one.coefficient)) for name, one in panels.items()]
+    if known is not None and known.truth is not None:
+        word = "exact" if known.is_control else "truth"
+        drawn = [(word, known, known.at.magnitude(known.truth)), *drawn]
+    scale = coefficient_scale(*(values for _, _, values in drawn))
+    grid = _grid(figure, len(drawn))
+    for axes, (name, one, values) in zip(grid, drawn, strict=True):
+        drawing = draw_field(axes, _canvas(one), values, scale)
+        axes.set_title(name)
+    figure.colorbar(drawing, ax=grid, label=noted(drawn[0][1].label, scale), shrink=0.9)
 
 
 def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
-    axes = figure.subplots()
-    first = next(iter(shown.values()))
-    if first.truth is not None:
-        axes.plot(first.at.abscissa, first.at.drawn(first.truth), color="0.7", linewidth=4, label="truth")
-    for k, (name, one) in enumerate(shown.items()):
-        axes.plot(one.at.abscissa, one.at.drawn(one.coefficient), color=CYCLE[k % len(CYCLE)], label=name)
-    axes.set(xlabel=first.at.abscissa_label, ylabel=first.label)
-    axes.legend()
+    axes, known = figure.subplots(), shared_truth(list(shown.values()))
+    drawn = [one.at.magnitude(one.coefficient) for one in shown.values()]
+    if known is not None and known.truth is not None:
+        truth = known.at.magnitude(known.truth)
+        draw_curve(axes, known.at, truth, color="0.7", linewidth=4, label="truth")
+        drawn.append(truth)
+    for k, ((name, one), values) in enumerate(zip(shown.items(), drawn, strict=False)):
+        look = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
+        draw_curve(axes, one.at, values, label=name, **look)
+    axes.set(ylabel=next(iter(shown.values())).label)
+    if isinstance(coefficient_scale(*drawn), LogNorm):
+        axes.set_yscale("log")
+    axes.legend(ncols=1 + len(shown) // 8)
+
+
+def _segmentations(runs: Runs) -> list[Part]:
+    """Where runs have them; the true one first where it is the same for all."""
+    found = {_titled(name, run, "score"): segmentation_of(run.fields) for name, run in runs.items() if run.fields}
+    given = {name: one for name, one in found.items() if one is not None}
+    if not given:
+        return []
+    return [(ROW * _rows(len(given) + 1), lambda figure: _draw_segmentations(figure, given))]
+
+
+def _draw_segmentations(figure: SubFigure, given: Mapping[str, Segmentation]) -> None:
+    first = next(iter(given.values()))
+    truths = [np.zeros(0) if one.truth is None else one.truth for one in given.values()]
+    same = bool(truths[0].size) and all(np.array_equal(truths[0], truth) for truth in truths)
+    grid = _grid(figure, len(given) + same)
+    if same:
+        draw_truth(grid[0], first)
+    for axes, (name, one) in zip(grid[same:], given.items(), strict=True):
+        draw_found(axes, one)
+        axes.set_title(name)
+    figure.legend(handles=legend_handles(first), loc="outside lower center", ncols=4)

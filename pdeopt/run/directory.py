@@ -21,6 +21,7 @@ from pdeopt.run.errors import UsageError
 FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz", "fields.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
+    *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
 )
 #: What is being written has such a name.
 LEFTOVER = re.compile(r"\.\d+-.+")

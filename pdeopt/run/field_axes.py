@@ -1,4 +1,4 @@
-"""Draw one field into one pair of axes: on a 2-D mesh, on a slice, or along a boundary."""
+"""Draw one field into one pair of axes: on a 1-D or 2-D mesh, on a slice, or along a boundary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.tri import Triangulation
 
 from pdeopt.run.electrode_marks import Electrodes
@@ -18,6 +18,8 @@ from pdeopt.run.surface import Surface
 
 #: So many data points are drawn as dots at most.
 DOTS = 400
+#: Positive coefficients that vary by more than this factor get a logarithmic scale.
+DECADE = 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Canvas:
 
     @property
     def can_draw(self) -> bool:
-        return self.at.kind == "boundary" or self.surface is not None
+        return self.is_curve or self.at.kind == "boundary" or self.surface is not None
 
 
 def common_scale(*fields: np.ndarray) -> Normalize:
@@ -42,6 +44,20 @@ def common_scale(*fields: np.ndarray) -> Normalize:
     low, high = min(np.nanmin(f) for f in fields), max(np.nanmax(f) for f in fields)
     margin = 0.0 if high > low else 0.5 * abs(high) or 0.5
     return Normalize(low - margin, high + margin)
+
+
+def coefficient_scale(*fields: np.ndarray) -> Normalize:
+    """The same, logarithmic where all is positive and spans more than a decade: small values are seen, too."""
+    linear = common_scale(*fields)
+    low, high = linear.vmin, linear.vmax
+    assert low is not None
+    assert high is not None
+    return LogNorm(low, high) if 0 < DECADE * low < high else linear
+
+
+def noted(label: str, scale: Normalize) -> str:
+    """The label of a color bar: says where colors are logarithmic."""
+    return f"{label}, log scale" if isinstance(scale, LogNorm) else label
 
 
 def symmetric_scale(field: np.ndarray) -> Normalize:
@@ -86,7 +102,7 @@ def draw_points(axes: Axes, surface: Surface | None, points: np.ndarray | None) 
 
 
 def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label: str) -> None:
-    """Fields along a boundary curve; what is compared with first, thick and light."""
+    """Coefficients along a curve; what is compared with first, thick and light. Logarithmic as colors would be."""
     styles: dict[str, dict[str, Any]] = {
         "truth": {"color": "0.65", "linewidth": 4},
         "exact": {"color": "0.65", "linewidth": 4},
@@ -94,10 +110,19 @@ def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label:
     }
     for name, drawn in curves.items():
         look: dict[str, Any] = {"color": BLUE, **styles.get(name, {})}
-        axes.plot(at.abscissa, drawn, label=name, **look)
-    axes.set(xlabel=at.abscissa_label, ylabel=label)
-    axes.margins(x=0.02)
+        draw_curve(axes, at, drawn, label=name, **look)
+    axes.set(ylabel=label)
+    if isinstance(coefficient_scale(*curves.values()), LogNorm):
+        axes.set_yscale("log")
     axes.legend()
+
+
+def draw_curve(axes: Axes, at: Placement, drawn: np.ndarray, **look: Any) -> None:
+    """A field along a curve: values in cells as steps."""
+    order = np.argsort(at.abscissa, kind="stable")
+    axes.plot(at.abscissa[order], drawn[order], drawstyle="steps-mid" if at.kind == "cells" else "default", **look)
+    axes.set(xlabel=at.abscissa_label)
+    axes.margins(x=0.02)
 
 
 def _draw_boundary_points(

@@ -11,7 +11,7 @@ import numpy as np
 
 from pdeopt.inverse import FieldMisfit, Problem
 from pdeopt.run.directory import write_arrays
-from pdeopt.run.placement import CELLS, Placement, place_field, place_parameter
+from pdeopt.run.placement import CELLS, Placement, has_place, place_field, place_parameter
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Fields:
 
     Attributes:
         parameter: m (p,). coefficient, initial: physical, (p,). truth: the same, or None.
-        state: (n,) or (n, r).
+        state: (n,) or (n, r). adjoint: λ of Aᵀλ = ∂J/∂u, of the same shape; None where it is not known.
         data, predicted, noise: of the data's shape, noise possibly one number; None where the misfit has none.
         kind: what the data are: "samples", a "field" with the degrees of freedom of the state, "" for none.
         points: (d, k), or None. p: (d, vertices). t: (vertices of a cell, cells). cell: a name of `CELLS`, or "".
@@ -34,6 +34,7 @@ class Fields:
     initial: np.ndarray
     truth: np.ndarray | None
     state: np.ndarray
+    adjoint: np.ndarray | None
     data: np.ndarray | None
     predicted: np.ndarray | None
     noise: np.ndarray | None
@@ -55,7 +56,10 @@ class Fields:
 
 
 SAMPLES, FIELD, NOTHING = "samples", "field", ""
-ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "data", "predicted", "noise", "points", "p", "t")
+ARRAYS = (
+    *("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points"),
+    *("p", "t"),
+)
 TEXTS = ("cell", "label", "data_label", "kind")
 #: Names that result.npz has of its own.
 STORED = frozenset(
@@ -66,16 +70,17 @@ STORED = frozenset(
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     """Everything that is drawn, at the parameter m."""
     functional, mesh = problem.functional, problem.parameter.space.mesh
-    state, misfit = functional.solution(m), functional.misfit
+    solved, misfit = functional.solved(m), functional.misfit
     data = getattr(misfit, "data", None)
     return Fields(
         parameter=np.asarray(m),
         coefficient=functional.coefficient(m),
         initial=functional.coefficient(problem.initial),
         truth=problem.truth,
-        state=state,
+        state=solved.state,
+        adjoint=solved.adjoint,
         data=data,
-        predicted=None if data is None else functional.prediction(m),
+        predicted=None if data is None else solved.prediction,
         noise=getattr(misfit, "noise", None),
         kind=NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES,
         points=problem.points,
@@ -83,7 +88,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         t=mesh.t,
         cell=CELLS.get((mesh.dim(), len(mesh.t)), ""),
         at=place_parameter(problem.parameter),
-        state_at=_place_state(problem, state),
+        state_at=_place_state(problem, solved.state),
         label=problem.parameter.label,
         data_label=problem.data_label,
     )
@@ -114,4 +119,4 @@ def _to_arrays(fields: Fields) -> dict[str, np.ndarray]:
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
     """In the problem's state space; in the parameter's where that has as many degrees of freedom."""
     space = problem.state_space or problem.parameter.space
-    return place_field(space) if len(state) == space.n else None
+    return place_field(space) if len(state) == space.n and has_place(space) else None

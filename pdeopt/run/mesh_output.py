@@ -15,9 +15,10 @@ VTK_ORDER = {"hexahedron": [0, 3, 6, 2, 1, 5, 7, 4]}
 
 
 def write_mesh(path: Path, fields: Fields) -> bool:
-    """Write coefficient, truth, error, state and a target state as cell or point data; False where there are none.
+    """Write parameter, coefficient, truth, error, state, adjoint and a target state; False where there are none.
 
-    A coefficient on a boundary is left out (result.npz has it), as is a state whose space is not known.
+    They are cell or point data. A coefficient on a boundary is left out (result.npz has it), as are state and adjoint
+    of a space that is not known.
     """
     import meshio
 
@@ -37,28 +38,33 @@ def write_mesh(path: Path, fields: Fields) -> bool:
 def _data(fields: Fields) -> dict[str, dict[str, np.ndarray]]:
     data: dict[str, dict[str, np.ndarray]] = {"vertices": {}, "cells": {}}
     if fields.at.kind in data:
-        target = data[fields.at.kind]
-        target["coefficient"] = _padded(fields, fields.at.drawn(fields.coefficient))
-        if fields.truth is not None:
-            target["truth"] = _padded(fields, fields.at.drawn(fields.truth))
-            target["error"] = target["coefficient"] - target["truth"]
+        data[fields.at.kind] |= _of_parameter(fields, fields.at)
     if fields.state_at is not None:
-        given = {"state": fields.state} | ({"target": fields.data} if fields.kind == FIELD else {})
+        given = {"state": fields.state, "adjoint": fields.adjoint}
+        given |= {"target": fields.data} if fields.kind == FIELD else {}
         for name, values in given.items():
             data[fields.state_at.kind] |= _columns(fields, fields.state_at, name, values)
     return data
 
 
+def _of_parameter(fields: Fields, at: Placement) -> dict[str, np.ndarray]:
+    given = {"parameter": fields.parameter, "coefficient": fields.coefficient, "truth": fields.truth}
+    found = {name: _padded(fields, at, at.drawn(values)) for name, values in given.items() if values is not None}
+    return found | ({"error": found["coefficient"] - found["truth"]} if "truth" in found else {})
+
+
 def _columns(fields: Fields, at: Placement, name: str, values: np.ndarray | None) -> dict[str, np.ndarray]:
-    """One array an experiment."""
-    assert values is not None
+    """One array an experiment; vectors with three components, as ParaView wants them."""
+    if values is None:
+        return {}
     columns = values.reshape(len(values), -1).T
     names = [name] if len(columns) == 1 else [f"{name}_{k + 1}" for k in range(len(columns))]
-    return {key: _padded(fields, at.drawn(column)) for key, column in zip(names, columns, strict=True)}
+    drawn = {key: at.drawn(column) for key, column in zip(names, columns, strict=True)}
+    return {key: _padded(fields, at, field) for key, field in drawn.items()}
 
 
-def _padded(fields: Fields, values: np.ndarray) -> np.ndarray:
-    """Quadratic meshes carry points that are no vertices; they get NaN."""
-    missing = fields.p.shape[1] - len(values)
-    on_vertices = len(values) != fields.t.shape[1]
-    return np.append(values, np.full(missing, np.nan)) if on_vertices and missing > 0 else values
+def _padded(fields: Fields, at: Placement, drawn: np.ndarray) -> np.ndarray:
+    """(k,), or (k, 3) of vectors. Quadratic meshes carry points that are no vertices; they get NaN."""
+    missing = fields.p.shape[1] - drawn.shape[-1] if at.kind == "vertices" else 0
+    padded = np.pad(drawn, [(0, 0)] * (drawn.ndim - 1) + [(0, missing)], constant_values=np.nan)
+    return padded if padded.ndim == 1 else np.pad(padded, [(0, max(0, 3 - len(padded))), (0, 0)]).T

@@ -2,161 +2,106 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from pdeopt.run.comparison_figure import draw_comparison
 from pdeopt.run.errors import UsageError, attempt
-from pdeopt.run.fields import Fields, read_fields
-from pdeopt.run.history_figure import History, draw_history
-from pdeopt.run.recorder import COLUMNS, Row, read_history
+from pdeopt.run.fields import Fields
+from pdeopt.run.history_figure import draw_history
+from pdeopt.run.recorder import COLUMNS, Row
 from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.segmentation_figure import draw_segmentation
+from pdeopt.run.stored_run import StoredRun, read_object, read_runs
 from pdeopt.run.strength_figure import draw_strength
 from pdeopt.run.style import save, styled
 
-#: Pictures of what a problem's interpretation may hold, by name; None where it does not.
-EXTRAS: dict[str, Callable[[Fields, dict[str, Any]], Figure | None]] = {
-    "segmentation": draw_segmentation,
-    "reference": draw_reference,
-}
+#: The formats of every picture of a run: for the screen, and for a publication.
+SUFFIXES = (".png", ".pdf")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """result.png, history.png and, after a rule, strength.png; `EXTRAS` where the problem's interpretation has them.
+    """All `PICTURES` of a run that has just ended, as PNG and as PDF.
 
     Returns a warning for each that could not be drawn: the numbers are safe by then.
     """
     history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
-    with styled():
-        return [
-            *attempt("result.png", lambda: save(draw_result(fields, summary), directory / "result.png")),
-            *attempt("history.png", lambda: save(draw_history(history, summary), directory / "history.png")),
-            *attempt("strength.png", lambda: _draw_choice(summary, directory / "strength.png")),
-            *_attempt_extras(directory, fields, summary),
-        ]
-
-
-def _attempt_extras(directory: Path, fields: Fields, summary: dict[str, Any]) -> list[str]:
+    run = StoredRun(directory, read_object(directory / "config.json"), history, summary, fields)
     warnings: list[str] = []
-    for name in EXTRAS:
-        path = directory / f"{name}.png"
-        warnings += attempt(path.name, partial(_draw_extra, name, fields, summary, path))
+    with styled():
+        for name in PICTURES:
+            paths = _paths(directory / name)
+            warnings += attempt(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
     return warnings
 
 
-def redraw(directories: list[Path], out: Path | None) -> list[Path]:
-    """Redraw one run, or compare several in one figure; returns the pictures. Raises UsageError."""
-    histories = {name: _history(path) for name, path in _named(directories).items()}
+def redraw(directories: list[Path], out: Path | None, against: str = "iterations") -> list[Path]:
+    """Redraw one run, or compare several in one figure; returns the pictures. Raises UsageError.
+
+    Args:
+        out: of one run it names the picture of the result, and the others go beside it.
+        against: what histories are drawn over, one of `history_figure.AXES`.
+    """
+    runs = read_runs(directories)
     with styled():
-        if len(directories) == 1:
-            return _redraw_one(directories[0], next(iter(histories.values())), out)
-        target = out or Path("comparison.png")
-        _save(_comparison(directories, histories), target)
-        return [target]
+        if len(runs) > 1:
+            return _save(draw_comparison(runs, against), [out or Path("comparison.png")])
+        run = next(iter(runs.values()))
+        return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
 
 
-def draw_histories(directories: list[Path], out: Path) -> None:
-    """The history alone, of one run or of several."""
-    histories = {name: _history(path) for name, path in _named(directories).items()}
-    summaries = {name: _summary(path) for name, path in _named(directories).items()}
+def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
+    """The history alone, of one run or of several. Raises UsageError."""
+    runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
     with styled():
-        if len(directories) == 1:
-            figure = draw_history(next(iter(histories.values())), next(iter(summaries.values())))
+        if len(runs) > 1:
+            _save(draw_comparison(runs, against), [out])
         else:
-            figure = draw_comparison(histories, summaries, {})
-        _save(figure, out)
+            _draw("history", next(iter(runs.values())), [out], against)
 
 
-def _redraw_one(directory: Path, history: History, out: Path | None) -> list[Path]:
-    """``out`` names the picture of the result; the others go beside it."""
-    summary, fields = _summary(directory), _fields(directory)
-    result = out or directory / "result.png"
-    target = {
-        name: directory / f"{name}.png" if out is None else out.with_stem(f"{out.stem}-{name}")
-        for name in ("history", "strength", *EXTRAS)
-    }
-    _save(draw_history(history, summary), target["history"])
-    drawn = [target["history"], *_draw_choice(summary, target["strength"])]
-    if fields is None:
-        return drawn
-    _save(draw_result(fields, summary), result)
-    extras = [path for name in EXTRAS for path in _draw_extra(name, fields, summary, target[name])]
-    return [result, *drawn, *extras]
+#: Name of a picture → it, of a run and what histories are drawn over; None where the run does not have what it takes.
+PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
+    "result": lambda run, _: draw_result(run.fields, run.titled_summary) if run.fields else None,
+    "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
+    "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
+    "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
+    "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
+}
 
 
-def _draw_extra(name: str, fields: Fields, summary: dict[str, Any], path: Path) -> list[Path]:
-    """Nothing where result.npz does not have what it takes."""
-    figure = EXTRAS[name](fields, summary)
-    if figure is None:
-        return []
-    _save(figure, path)
-    return [path]
+def _has_rule(run: StoredRun) -> bool:
+    """Whether a rule chose the strength of the regularization."""
+    return bool(run.summary.get("strength"))
 
 
-def _draw_choice(summary: dict[str, Any], path: Path) -> list[Path]:
-    """How a rule chose the strength; nothing where none did."""
-    if not summary.get("strength"):
-        return []
-    _save(draw_strength(summary["strength"], summary["problem"]), path)
-    return [path]
+def _draw(name: str, run: StoredRun, paths: list[Path], against: str = "iterations") -> list[Path]:
+    """Draw a picture and write it; nothing where the run does not have what it takes."""
+    figure = PICTURES[name](run, against)
+    return [] if figure is None else _save(figure, paths)
 
 
-def _comparison(directories: list[Path], histories: dict[str, History]):
-    named = _named(directories)
-    summaries = {name: _summary(path) for name, path in named.items()}
-    fields = {name: found for name, path in named.items() if (found := _fields(path)) is not None}
-    return draw_comparison(histories, summaries, fields)
+def _targets(run: StoredRun, name: str, out: Path | None) -> list[Path]:
+    if out is None:
+        return _paths(run.path / name)
+    return [out if name == "result" else out.with_stem(f"{out.stem}-{name}")]
 
 
-def _named(directories: list[Path]) -> dict[str, Path]:
-    """Short names where they are unique."""
-    short = [path.resolve().name for path in directories]
-    return dict(zip(short if len(set(short)) == len(short) else map(str, directories), directories, strict=True))
+def _paths(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
 
 
-def _history(directory: Path) -> History:
-    path = directory / "history.csv"
-    if not path.is_file():
-        raise UsageError(f"{directory} is not a run directory: it has no history.csv")
-    with _readable(path):
-        return read_history(path)
-
-
-def _summary(directory: Path) -> dict[str, Any]:
-    """Empty while a run is not finished."""
-    path = directory / "summary.json"
-    with _readable(path):
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _fields(directory: Path) -> Fields | None:
-    path = directory / "result.npz"
-    with _readable(path):
-        return read_fields(path) if path.is_file() else None
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raise what goes wrong while a file is read as a `UsageError`."""
+def _save(figure: Figure, paths: list[Path]) -> list[Path]:
     try:
-        yield
-    except (KeyError, OSError, ValueError, BadZipFile) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-
-
-def _save(figure, path: Path) -> None:
-    try:
-        save(figure, path)
+        save(figure, *paths)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write the picture {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot write the picture {' and '.join(map(str, paths))}: {why}") from error
+    return paths

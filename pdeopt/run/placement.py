@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import Parameter
 from pdeopt.run.boundary import curve_coordinate
 
 #: Cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
-CELLS = {(1, 2): "line", (2, 3): "triangle", (2, 4): "quad", (3, 4): "tetra", (3, 8): "hexahedron"}
+CELLS = {
+    **{(1, 2): "line", (2, 3): "triangle", (2, 4): "quad"},
+    **{(3, 4): "tetra", (3, 6): "wedge", (3, 8): "hexahedron"},
+}
 
 
 @dataclass(frozen=True)
@@ -21,9 +26,10 @@ class Placement:
 
     Attributes:
         kind: "vertices" or "cells" of the mesh, or "boundary" for values along a boundary.
-        gather: (j, k) indices into the values, −1 where there is none; the mean over j is drawn.
+        gather: (j, k) indices into the values, −1 where there is none; the mean over j is drawn. Of a vector-valued
+            function (c, j, k), c components.
         x: (d, k), where each drawn value sits.
-        abscissa: (k,), the coordinate along a boundary curve; empty where it is not a curve.
+        abscissa: (k,), the coordinate along a boundary curve, or in 1-D; empty where it is not a curve.
         abscissa_label: its name.
     """
 
@@ -34,9 +40,19 @@ class Placement:
     abscissa_label: str
 
     def drawn(self, values: np.ndarray) -> np.ndarray:
-        """(k,), NaN where the function has no value."""
+        """(k,), or (c, k) of a vector-valued function; NaN where the function has no value."""
         picked = np.where(self.gather >= 0, np.asarray(values, float)[self.gather], np.nan)
-        return picked.mean(0)
+        return picked.mean(-2)
+
+    def magnitude(self, values: np.ndarray) -> np.ndarray:
+        """(k,), the length of the vectors; of a scalar function, its values."""
+        drawn = self.drawn(values)
+        return drawn if drawn.ndim == 1 else np.linalg.norm(drawn, axis=0)
+
+    @property
+    def components(self) -> int:
+        """How many a vector-valued function has; 1 of a scalar one."""
+        return len(self.gather) if self.gather.ndim == 3 else 1
 
     def to_arrays(self, name: str) -> dict[str, np.ndarray]:
         return {
@@ -73,19 +89,45 @@ def place_parameter(parameter: Parameter) -> Placement:
 def place_field(space: FunctionSpace, dofs: np.ndarray | None = None) -> Placement:
     """At the vertices where the element has degrees of freedom there, as means over the cells otherwise.
 
+    Of a mixed element its first part; of degrees of freedom of several kinds at a vertex, the values.
+
     Args:
-        dofs: the degrees of freedom whose values are given, where they are not all. Of several components, the first.
+        dofs: the degrees of freedom whose values are given, where they are not all.
     """
     position = np.arange(space.n)
     if dofs is not None:
         position = np.full(space.n, -1)
         position[dofs] = np.arange(len(dofs))
-    mesh, nodal = space.mesh, space.basis.nodal_dofs
+    mesh, nodal, count = space.mesh, space.basis.nodal_dofs, _components(space.element)
     if len(nodal):
         used = int(mesh.t.max()) + 1
-        return Placement("vertices", position[nodal[:1, :used]], mesh.p[:, :used], np.empty(0), "")
-    centers = mesh.p[:, mesh.t].mean(1)
-    return Placement("cells", position[space.basis.element_dofs], centers, np.empty(0), "")
+        return _on_mesh("vertices", position[nodal[:count, None, :used]], mesh.p[:, :used])
+    local = space.basis.element_dofs
+    by_component = local.reshape(-1, count, local.shape[1]).swapaxes(0, 1)  # a local function after the other
+    return _on_mesh("cells", position[by_component], mesh.p[:, mesh.t].mean(1))
+
+
+def has_place(space: FunctionSpace) -> bool:
+    """Whether `place_field` finds values: not where all degrees of freedom are fluxes or the like."""
+    if len(space.basis.nodal_dofs):
+        return True
+    return not isinstance(space.element, skfem.ElementComposite) and all(
+        re.fullmatch(r"u(\^\d+)*", name) for name in space.element.dofnames
+    )
+
+
+def _components(element: skfem.Element) -> int:
+    """Of the vectors that the element gives, or its first part; 1 where it is scalar."""
+    if isinstance(element, skfem.ElementComposite):
+        return _components(element.elems[0])
+    inner = element.elem if isinstance(element, skfem.ElementDG) else element
+    return inner.dim if isinstance(inner, skfem.ElementVector) else 1
+
+
+def _on_mesh(kind: str, gather: np.ndarray, x: np.ndarray) -> Placement:
+    """``gather`` (c, j, k). In 1-D the mesh is a curve itself."""
+    abscissa, label = (x[0], "x") if len(x) == 1 else (np.empty(0), "")
+    return Placement(kind, gather[0] if len(gather) == 1 else gather, x, abscissa, label)
 
 
 def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray) -> Placement:

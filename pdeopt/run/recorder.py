@@ -275,6 +275,9 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     """Column → values (rows,). Raises ValueError for a file that is not a history."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
+    cut = next((k for k, line in enumerate(lines, 2) if None in line or None in line.values()), None)
+    if cut is not None:
+        raise ValueError(f"line {cut} has another number of values than the first line has names; is it cut off?")
     missing = [name for name in COLUMNS if not lines or name not in lines[0]]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")

@@ -14,10 +14,13 @@ from matplotlib.figure import Figure, SubFigure
 from pdeopt.run.electrode_marks import draw_electrodes, electrodes_of
 from pdeopt.run.field_axes import (
     Canvas,
+    coefficient_scale,
     common_scale,
+    draw_curve,
     draw_curves,
     draw_field,
     draw_points,
+    noted,
     symmetric_scale,
 )
 from pdeopt.run.fields import FIELD, Fields
@@ -42,13 +45,16 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
     surface = surface_of(fields.p, fields.t, fields.cell)
     figure = new_figure(12.5, 7.4)
-    figure.suptitle(headline(summary))
+    figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
     canvas = Canvas(fields.at, surface, electrodes_of(fields))
     if canvas.is_curve:
         _coefficient_curves(top, fields)
     elif canvas.can_draw:
         _coefficient_fields(top, fields, canvas)
+    else:
+        kind = f"{len(fields.t)} vertices in {len(fields.p)}-D"
+        top.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
     _bottom_row(bottom, fields, surface)
     return figure
 
@@ -57,7 +63,8 @@ def headline(summary: dict[str, Any]) -> str:
     """The outcome in one line."""
     if not summary:
         return "unfinished run"
-    parts = [f"{summary['problem']}: {summary['status']} after {summary['iterations']} iterations"]
+    count = summary["iterations"]
+    parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
     if is_number(summary.get("score")):
         parts.append(f"score {summary['score']:.3f}")
     if summary.get("relative_error") is not None:
@@ -84,17 +91,17 @@ class Words:
 
 
 def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
-    words, found, segmentation = Words.of(fields), fields.at.drawn(fields.coefficient), _segmentation(fields)
+    words, segmentation = Words.of(fields), _segmentation(fields)
     panels = _compared(fields, words)
     added = segmentation.panels if segmentation else int(fields.truth is not None)
     axes = figure.subplots(1, len(panels) + added, squeeze=False)[0]
-    scale = common_scale(*panels.values())
+    scale = coefficient_scale(*panels.values())
     note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
-        _colored(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
+        _draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
     if fields.truth is not None:
-        error, label = found - panels[words.known], f"error of {fields.label}"
-        _colored(figure, axes[2], canvas, error, symmetric_scale(error), words.error, label, ERROR_MAP)
+        error, label = fields.at.magnitude(fields.coefficient - fields.truth), f"error of {fields.label}"
+        _draw_panel(figure, axes[2], canvas, error, symmetric_scale(error), words.error, label, ERROR_MAP)
     draw_points(axes[len(panels) - 1], canvas.surface, fields.points)
     if segmentation:
         _draw_segmentation(figure, axes[len(panels) :], segmentation)
@@ -105,7 +112,7 @@ def _compared(fields: Fields, words: Words) -> dict[str, np.ndarray]:
     given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
     if _segmentation(fields):
         given = {}
-    return {name: fields.at.drawn(values) for name, values in (given | {words.found: fields.coefficient}).items()}
+    return {name: fields.at.magnitude(values) for name, values in (given | {words.found: fields.coefficient}).items()}
 
 
 def _segmentation(fields: Fields) -> Segmentation | None:
@@ -120,7 +127,7 @@ def _draw_segmentation(figure: SubFigure, panels: Sequence[Axes], given: Segment
     figure.legend(handles=legend_handles(given), loc="outside lower right", ncols=4)
 
 
-def _colored(
+def _draw_panel(
     figure: SubFigure,
     axes: Axes,
     canvas: Canvas,
@@ -130,11 +137,16 @@ def _colored(
     label: str,
     colors: str = FIELD_MAP,
 ) -> None:
-    drawing = draw_field(axes, canvas, drawn, scale, colors)
+    """Colors with their bar, or the field along a curve."""
     axes.set_title(title)
+    if canvas.is_curve:
+        draw_curve(axes, canvas.at, drawn, color=ORANGE if colors == ERROR_MAP else BLUE)
+        axes.set(ylabel=label)
+        return
+    drawing = draw_field(axes, canvas, drawn, scale, colors)
     draw_electrodes(axes, canvas.electrodes)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
-    figure.colorbar(drawing, ax=axes, label=label, shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
+    figure.colorbar(drawing, ax=axes, label=noted(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
 
 
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
@@ -142,15 +154,15 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     curves = {"initial guess": fields.initial, words.found: fields.coefficient}
     if fields.truth is not None:
         curves = {words.known: fields.truth, **curves}
-    drawn = {name: fields.at.drawn(values) for name, values in curves.items()}
+    drawn = {name: fields.at.magnitude(values) for name, values in curves.items()}
     widths = [1] if fields.truth is None else [2, 1]
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     draw_curves(axes[0], fields.at, drawn, fields.label)
-    axes[0].set_title("coefficient on the boundary")
+    axes[0].set_title("coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient")
     if fields.truth is not None:
         axes[1].axhline(0, color="0.7", linewidth=0.8)
-        axes[1].plot(fields.at.abscissa, drawn[words.found] - drawn[words.known], color=ORANGE)
-        axes[1].set(xlabel=fields.at.abscissa_label, ylabel=f"error of {fields.label}", title=words.error)
+        draw_curve(axes[1], fields.at, fields.at.magnitude(fields.coefficient - fields.truth), color=ORANGE)
+        axes[1].set(ylabel=f"error of {fields.label}", title=words.error)
 
 
 def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> None:
@@ -169,23 +181,24 @@ def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> N
         _data_fit(axes[0], fields)
         _residuals(axes[1], fields)
     if canvas is not None:
-        drawn = canvas.at.drawn(_first(fields.state))
-        _colored(figure, axes[-1], canvas, drawn, common_scale(drawn), _state_title(fields), "state u", "cividis")
+        drawn = canvas.at.magnitude(_first(fields.state))
+        _draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), _state_title(fields), "state u", "cividis")
         draw_points(axes[-1], canvas.surface, fields.points)
 
 
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     """The target, the state, and how they differ."""
     assert fields.data is not None
-    target, state = canvas.at.drawn(_first(fields.data)), canvas.at.drawn(_first(fields.state))
+    wanted, reached = _first(fields.data), _first(fields.state)
+    target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
     name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
     axes = figure.subplots(1, 3)
-    _colored(figure, axes[0], canvas, target, scale, name, label, "cividis")
-    _colored(figure, axes[1], canvas, state, scale, _state_title(fields), label, "cividis")
-    gap, title = state - target, f"state − {name}"
+    _draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
+    _draw_panel(figure, axes[1], canvas, state, scale, _state_title(fields), label, "cividis")
+    gap, title = canvas.at.magnitude(reached - wanted), f"state − {name}"
     if fields.noise is not None:
         title += f", σ = {_level(fields.noise):.2g}"
-    _colored(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
+    _draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
 
 
 def _first(values: np.ndarray) -> np.ndarray:
@@ -195,7 +208,9 @@ def _first(values: np.ndarray) -> np.ndarray:
 
 def _state_title(fields: Fields) -> str:
     experiments = fields.state.size // len(fields.state)
-    return "state" if experiments == 1 else f"state, experiment 1 of {experiments}"
+    is_vector = fields.state_at is not None and fields.state_at.components > 1
+    what = "magnitude of the state" if is_vector else "state"
+    return what if experiments == 1 else f"{what}, experiment 1 of {experiments}"
 
 
 def _aim(fields: Fields) -> str:

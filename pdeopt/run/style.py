@@ -28,6 +28,7 @@ SETTINGS = {
     "lines.linewidth": 1.6,
     "figure.titlesize": 11.5,
     "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # journals do not take Type 3
 }
 
 
@@ -44,11 +45,13 @@ def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
     return upper, lower
 
 
-def save(figure: Figure, path: Path) -> None:
-    """The format is that of the file's name, PNG where it has none. Raises ValueError for an unknown one."""
-    kind = path.suffix.removeprefix(".") or "png"
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format=kind)
+def save(figure: Figure, *paths: Path) -> None:
+    """In the formats of the files' names, PNG where they have none; laid out once. Raises ValueError for unknown ones.
+    """
+    for path in paths:
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+        figure.set_layout_engine("none")  # all stays where it is
 
 
 def styled():
