@@ -87,6 +87,12 @@ def _run(arguments: Arguments) -> int:
     return outcome.exit_status
 
 
+def _sweep(arguments: Arguments) -> int:
+    from pdeopt.run.sweep import start_sweep
+
+    return start_sweep(arguments, _console())
+
+
 def _check(arguments: Arguments) -> int:
     from pdeopt.run.checking import check_problem
     from pdeopt.run.loading import build_problem
@@ -118,7 +124,7 @@ def _new(arguments: Arguments) -> int:
     return 0
 
 
-COMMANDS: dict[str, Any] = {"list": _list, "run": _run, "check": _check, "plot": _plot, "new": _new}
+COMMANDS: dict[str, Any] = {"list": _list, "run": _run, "sweep": _sweep, "check": _check, "plot": _plot, "new": _new}
 
 
 def _console() -> Console:

@@ -11,13 +11,15 @@ from typing import Any, NoReturn
 
 import pdeopt
 from pdeopt.run.errors import UsageError, did_you_mean
+from pdeopt.run.grid import Grid, add_grid, grid_of
 from pdeopt.run.loading import find_problem, load_build
 from pdeopt.run.options import Option, add_options, options_of, values
-from pdeopt.run.strength_option import RULES
+from pdeopt.run.strength_option import RULES, parse_strength
 
 COMMANDS = {
     "list": "the problems, one line each",
     "run": "solve an inverse problem and write a run directory",
+    "sweep": "run a grid of options in parallel, and tabulate the results",
     "check": "verify the derivatives of a problem; exit status 1 when a check fails",
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
     "new": "write a commented problem file to start from",
@@ -28,7 +30,7 @@ OPTIMIZERS = (
     *("trust-constr", "trust-exact", "dogleg"),
 )
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
-NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Arguments:
 
     Attributes:
         command: one of `COMMANDS`. given: pdeopt's own arguments. words: the command line.
-        path, build, options: of the problem, for the commands that take one.
+        path, build, options: of the problem, for the commands that take one. grid: of a sweep.
     """
 
     command: str
@@ -46,6 +48,7 @@ class Arguments:
     path: Path = Path()
     build: Callable[..., Any] = print
     options: dict[str, Any] = field(default_factory=dict)
+    grid: Grid = field(default_factory=Grid)
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,12 +72,17 @@ def parse(words: list[str]) -> Arguments:
     path = find_problem(words[1])
     build = load_build(path)
     options = options_of(build, path)
-    given = _parse_all(*_parsers(options, path.stem), words)
+    parser, commands = _parsers(options, path.stem)
+    if words[0] == "sweep":
+        add_grid(commands["sweep"], commands["run"])
+        given = _parse_all(parser, commands, words)
+        return Arguments("sweep", given, words, path, build, grid=_checked_grid(commands["run"], given, options, path))
+    given = _parse_all(parser, commands, words)
     return Arguments(words[0], given, words, path, build, _with_solver(options, given, path))
 
 
 def _names_problem(words: list[str]) -> bool:
-    if words[:1] not in (["run"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
+    if words[:1] not in (["run"], ["sweep"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
         return False
     if len(words) < 2 or words[1].startswith("-"):
         raise UsageError(f"the problem comes first: pdeopt {words[0]} PROBLEM [options]; 'pdeopt list' names them")
@@ -126,16 +134,31 @@ def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -
     return {**keywords, "solver": given.solver}
 
 
+def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option], path: Path) -> Grid:
+    """The grid of a sweep, each value of which a run would take."""
+    grid = grid_of(run, given)
+    for key in grid.keys:
+        for value in key.values:
+            one = run.parse_args([given.problem, key.word(value)])
+            _with_solver(options, one, path)
+            if one.regularization_strength is not None:
+                parse_strength(one.regularization_strength)
+    return grid
+
+
 def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
     group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name, add in (("run", _add_run), ("check", _add_check), ("plot", _add_plot), ("new", _add_new)):
+    adders = {"run": _add_run, "sweep": _add_sweep, "check": _add_check, "plot": _add_plot, "new": _add_new}
+    for name, add in adders.items():
         add(commands[name])
     if options is not None:
         for name in ("run", "check"):
             add_options(commands[name], options, f"options of {problem}")
+    else:
+        add_grid(commands["sweep"], commands["run"])
     return parser, commands
 
 
@@ -186,6 +209,24 @@ def _add_run(parser: Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
+def _add_sweep(parser: Parser) -> None:
+    parser.add_argument("problem", metavar="PROBLEM", help="as for 'pdeopt run'")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="directory of the sweep; one that holds part of this sweep is gone on with (default: sweeps/PROBLEM, "
+        "sweeps/PROBLEM-2, …)",
+    )
+    parser.add_argument("--jobs", type=_jobs, metavar="N", help="runs at a time (default: as many as there are cores)")
+    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    parser.epilog = (
+        "Every combination of the values a,b,c of all options is run. Values that contain commas are quoted inside "
+        "the list ('\"a,b\",c'), or the option is repeated. '--help' after PROBLEM lists that problem's options."
+    )
+
+
 def _add_check(parser: Parser) -> None:
     _add_problem(parser)
 
@@ -206,6 +247,14 @@ def _count(text: str) -> int:
     return value
 
 
+def _jobs(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_jobs.__name__ = "number of jobs"
 _count.__name__ = "number of iterations"
 
 
