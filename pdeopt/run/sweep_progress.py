@@ -30,7 +30,8 @@ class SweepProgress:
         self._done = 0
         self._looked = 0.0
         self._running: dict[str, TaskID] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.fields[at]}"))
+        words = (TextColumn("{task.description}"), TextColumn("{task.fields[at]}"))
+        columns = (words[0], BarColumn(20), TimeElapsedColumn(), words[1])
         self._live = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._all = self._live.add_task("runs", total=total, at="")
 

@@ -20,7 +20,6 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
     ("relative_error", "relative error", "{:.3%}".format, True),
     ("score", "score", "{:.3f}".format, False),
     ("iterations", "iterations", str, False),
-    ("evaluations", "evaluations", str, False),
     ("seconds", "seconds", "{:.1f}".format, False),
 )
 
