@@ -109,10 +109,13 @@ def _check(arguments: Arguments) -> int:
 
 
 def _plot(arguments: Arguments) -> int:
-    from pdeopt.run.pictures import redraw
+    from pdeopt.run.pictures import missing_scene, redraw
 
-    for picture in redraw(arguments.given.directories, arguments.given.out):
+    directories = arguments.given.directories
+    for picture in redraw(directories, arguments.given.out):
         print(picture)
+    if len(directories) == 1 and (note := missing_scene(directories[0])):
+        print(note, file=sys.stderr)
     return 0
 
 

@@ -34,6 +34,7 @@ LIBRARIES = {
     "matplotlib": ("run/",),
     "mpl_toolkits": ("run/",),
     "meshio": ("run/",),
+    "pyvista": ("run/",),
     "rich": ("run/", "cli.py"),
     "argparse": ("run/", "cli.py"),
 }
@@ -145,7 +146,7 @@ def test_no_module_bears_the_name_of_a_function_that_it_exports():
             assert not siblings & exported, f"{module}: {siblings & exported}"
 
 
-HEAVY = ["matplotlib", "meshio", "rich"]
+HEAVY = ["matplotlib", "meshio", "pyvista", "rich"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ COLUMNS = [
     *("second_order_solves", "hessian_products"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
-WRITTEN = set(FILES) - {"strength.png", "segmentation.png", "reference.png"}
+WRITTEN = set(FILES) - {"strength.png", "segmentation.png", "reference.png", "scene.png"}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),

@@ -25,6 +25,7 @@ from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.run.scene_figure import scene_note
 from pdeopt.run.strength_option import parse_strength
 from pdeopt.run.strength_rule import NEED_NOISE, optimize
 from pdeopt.run.summary import Reached, summarize
@@ -115,6 +116,8 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     solver = _solver_name(request, problem)
     summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
     warnings = _write(directory.path, recorder, summary, reached.fields)
+    if reached.fields is not None and (note := scene_note(reached.fields)):
+        progress.note(note)
     return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
 
 

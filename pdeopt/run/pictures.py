@@ -21,14 +21,16 @@ from pdeopt.run.history_figure import History, draw_history
 from pdeopt.run.recorder import COLUMNS, Row, read_history
 from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
+from pdeopt.run.scene_figure import draw_scene, scene_note
 from pdeopt.run.segmentation_figure import draw_segmentation
 from pdeopt.run.strength_figure import draw_strength
 from pdeopt.run.style import save, styled
 
-#: Pictures of what a problem's interpretation may hold, by name; None where it does not.
+#: Pictures of a solid, and of what a problem's interpretation may hold, by name; None where there is nothing to draw.
 EXTRAS: dict[str, Callable[[Fields, dict[str, Any]], Figure | None]] = {
     "segmentation": draw_segmentation,
     "reference": draw_reference,
+    "scene": draw_scene,
 }
 
 
@@ -64,6 +66,12 @@ def redraw(directories: list[Path], out: Path | None) -> list[Path]:
         target = out or Path("comparison.png")
         _save(_comparison(directories, histories), target)
         return [target]
+
+
+def missing_scene(directory: Path) -> str:
+    """What to do for a 3-D scene of a run, where a library is missing; empty where nothing is."""
+    fields = _fields(directory)
+    return "" if fields is None else scene_note(fields)
 
 
 def draw_histories(directories: list[Path], out: Path) -> None:
