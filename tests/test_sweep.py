@@ -49,7 +49,7 @@ if alpha == "7":
     sys.exit(2)
 if words[0] == "resume" and os.environ.get("REFUSE"):
     sys.exit(2)
-signal.signal(signal.SIGINT, interrupted)
+signal.signal(signal.SIGINT, signal.SIG_IGN if alpha == "11" else interrupted)
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "config.json").write_text("{}")
 if words[0] == "resume":
@@ -58,7 +58,7 @@ if alpha == "3":
     end("failed", "the line search failed", 1)
 if alpha == "5":
     os.kill(os.getpid(), signal.SIGKILL)
-if alpha == "9" and not os.environ.get("FAST"):
+if alpha in ("9", "11") and not os.environ.get("FAST"):
     time.sleep(60)
 end("converged", os.environ["OMP_NUM_THREADS"], 0)
 '''
@@ -211,15 +211,16 @@ def test_finished_runs_are_left_alone(fake, capsys):
     assert len(calls()) == 5
 
 
-def interrupt_when(path):
+def interrupt_when(path, times=1):
     """Ctrl-C once a file is there."""
 
     def wait():
         deadline = time.monotonic() + 30
         while not path.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(times):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -233,6 +234,19 @@ def test_an_interrupted_sweep_goes_on(fake, capsys, monkeypatch):
     assert resume_sweep(Path("s"), Console(quiet=True)) == 0
     assert [call[0] for call in calls()] == ["run"] * 4 + ["resume"] * 2
     assert [row["message"] for row in table()] == ["1", "resumed", "1", "resumed"]
+
+
+def test_a_second_interrupt_ends_what_does_not_stop(fake, capsys, monkeypatch):
+    monkeypatch.setattr("pdeopt.run.child_processes.PATIENCE", 0.3)
+    interrupt_when(fake / "s" / "n=6" / "config.json", times=2)
+    start = time.monotonic()
+    assert main([*GRID, "--alpha", "11"]) == 130
+    assert time.monotonic() - start < 30
+    error = capsys.readouterr().err
+    assert error.endswith("0 of 2 runs are finished; go on with: pdeopt resume s\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setenv("FAST", "1")
+    assert main([*GRID[:4], "--alpha", "11", *GRID[4:]]) == 0, "nothing of them runs any more"
 
 
 def test_a_run_that_cannot_be_resumed_starts_again(fake, capsys, monkeypatch):

@@ -77,6 +77,8 @@ def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tup
                     pool.fill(jobs)
                 time.sleep(PAUSE)
                 pool.look()
+        except KeyboardInterrupt:
+            return False
         finally:
             pool.kill()
     return not stop()

@@ -130,7 +130,7 @@ def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet:
     write_table(sweep.directory / TABLE, sweep.grid, runs)
     for warning in attempt(PICTURE, lambda: draw_sweep(sweep.directory / PICTURE, sweep.grid, runs)):
         print(f"pdeopt: warning: {warning}", file=sys.stderr)
-    if not quiet:
+    if runs and not quiet:
         print_results(console, sweep.grid, runs)
         _say_what_next(console, sweep, runs)
     if not done:

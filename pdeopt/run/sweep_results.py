@@ -50,10 +50,10 @@ def stored_run(directory: Path, point: Point) -> Finished | None:
 
 def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
     """What a child has left behind; None where it was interrupted."""
-    if child.exit_status == INTERRUPTED:
-        return None
-    found = stored_run(directory, point) if child.exit_status in (0, 1) else None
-    return found or Finished(point, {"status": "failed", "message": _complaint(child)})
+    found = stored_run(directory, point) if child.exit_status in (0, 1, INTERRUPTED) else None
+    if found is None and child.exit_status != INTERRUPTED:
+        return Finished(point, {"status": "failed", "message": _complaint(child)})
+    return found
 
 
 def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
