@@ -14,6 +14,8 @@ from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from pdeopt.inverse import Problem
     from pdeopt.run.execute import Outcome
 
@@ -91,6 +93,8 @@ def _resume(arguments: Arguments) -> int:
     from pdeopt.run.resume import has_converged, resume_run
 
     given = arguments.given
+    if (given.directory / "sweep.json").exists():
+        return _resume_sweep(given)
     if has_converged(given.directory):
         print(f"{given.directory}: the run has converged; there is nothing to go on with")
         return 0
@@ -115,6 +119,20 @@ def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
     return outcome.exit_status
 
 
+def _sweep(arguments: Arguments) -> int:
+    from pdeopt.run.sweep import start_sweep
+
+    return start_sweep(arguments, _console())
+
+
+def _resume_sweep(given: Namespace) -> int:
+    from pdeopt.run.sweep import resume_sweep
+
+    if given.max_iterations is not None:
+        raise UsageError(f"--max-iterations: {given.directory} holds a sweep, whose runs have limits of their own")
+    return resume_sweep(given.directory, _console(), given.quiet)
+
+
 def _check(arguments: Arguments) -> int:
     from pdeopt.run.checking import check_problem
     from pdeopt.run.loading import build_problem
@@ -131,10 +149,13 @@ def _check(arguments: Arguments) -> int:
 
 
 def _plot(arguments: Arguments) -> int:
-    from pdeopt.run.pictures import redraw
+    from pdeopt.run.pictures import missing_scene, redraw
 
-    for picture in redraw(arguments.given.directories, arguments.given.out, arguments.given.against):
+    given = arguments.given
+    for picture in redraw(given.directories, given.out, given.against):
         print(picture)
+    if len(given.directories) == 1 and (note := missing_scene(given.directories[0])):
+        print(note, file=sys.stderr)
     return 0
 
 
@@ -157,6 +178,7 @@ COMMANDS: dict[str, Any] = {
     "list": _list,
     "run": _run,
     "resume": _resume,
+    "sweep": _sweep,
     "check": _check,
     "plot": _plot,
     "report": _report,

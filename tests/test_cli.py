@@ -41,7 +41,7 @@ def write(path, *changes):
     return f"./{path.name}"
 
 
-@pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["run", "--help"], []])
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["run", "--help"], ["sweep", "--help"], []])
 def test_light_commands_do_not_import_jax(words):
     code = (
         f"import sys; from pdeopt.cli import main; status = main({words!r}); "

@@ -11,14 +11,16 @@ from typing import Any, NoReturn
 
 import pdeopt
 from pdeopt.run.errors import UsageError, did_you_mean
+from pdeopt.run.grid import Grid, add_grid, grid_of
 from pdeopt.run.loading import find_problem, load_build
 from pdeopt.run.options import Option, add_options, options_of, values
-from pdeopt.run.strength_option import RULES
+from pdeopt.run.strength_option import RULES, parse_strength
 
 COMMANDS = {
     "list": "the problems, one line each",
     "run": "solve an inverse problem and write a run directory",
     "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
+    "sweep": "run a grid of options in parallel, and tabulate the results",
     "check": "verify the derivatives of a problem; exit status 1 when a check fails",
     "plot": "redraw the pictures of a run, or compare several runs in one figure",
     "report": "write one HTML page about a run, or about several that are compared",
@@ -32,7 +34,7 @@ OPTIMIZERS = (
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
 #: What `pdeopt.run.history_figure.AXES` holds, which imports matplotlib.
 AXES = ("iterations", "evaluations", "seconds")
-NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Arguments:
 
     Attributes:
         command: one of `COMMANDS`. given: pdeopt's own arguments. words: the command line.
-        path, build, options: of the problem, for the commands that take one.
+        path, build, options: of the problem, for the commands that take one. grid: of a sweep.
     """
 
     command: str
@@ -50,6 +52,7 @@ class Arguments:
     path: Path = Path()
     build: Callable[..., Any] = print
     options: dict[str, Any] = field(default_factory=dict)
+    grid: Grid = field(default_factory=Grid)
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,12 +76,17 @@ def parse(words: list[str]) -> Arguments:
     path = find_problem(words[1])
     build = load_build(path)
     options = options_of(build, path)
-    given = _parse_all(*_parsers(options, path.stem), words)
+    parser, commands = _parsers(options, path.stem)
+    if words[0] == "sweep":
+        add_grid(commands["sweep"], commands["run"])
+        given = _parse_all(parser, commands, words)
+        return Arguments("sweep", given, words, path, build, grid=_checked_grid(commands["run"], given, options, path))
+    given = _parse_all(parser, commands, words)
     return Arguments(words[0], given, words, path, build, _with_solver(options, given, path))
 
 
 def _names_problem(words: list[str]) -> bool:
-    if words[:1] not in (["run"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
+    if words[:1] not in (["run"], ["sweep"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
         return False
     if len(words) < 2 or words[1].startswith("-"):
         raise UsageError(f"the problem comes first: pdeopt {words[0]} PROBLEM [options]; 'pdeopt list' names them")
@@ -130,6 +138,18 @@ def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -
     return {**keywords, "solver": given.solver}
 
 
+def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option], path: Path) -> Grid:
+    """The grid of a sweep, each value of which a run would take."""
+    grid = grid_of(run, given)
+    for key in grid.keys:
+        for value in key.values:
+            one = run.parse_args([given.problem, key.word(value)])
+            _with_solver(options, one, path)
+            if one.regularization_strength is not None:
+                parse_strength(one.regularization_strength)
+    return grid
+
+
 def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
@@ -140,6 +160,8 @@ def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Pa
     if options is not None:
         for name in ("run", "check"):
             add_options(commands[name], options, f"options of {problem}")
+    else:
+        add_grid(commands["sweep"], commands["run"])
     return parser, commands
 
 
@@ -198,10 +220,28 @@ def _add_watching(parser: Parser) -> None:
 
 
 def _add_resume(parser: Parser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory, or that of a sweep")
     parser.add_argument("--max-iterations", type=_count, metavar="N", help="(default: the limit of the run)")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     _add_watching(parser)
+
+
+def _add_sweep(parser: Parser) -> None:
+    parser.add_argument("problem", metavar="PROBLEM", help="as for 'pdeopt run'")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="directory of the sweep; one that holds part of this sweep is gone on with (default: sweeps/PROBLEM, "
+        "sweeps/PROBLEM-2, …)",
+    )
+    parser.add_argument("--jobs", type=_jobs, metavar="N", help="runs at a time (default: as many as there are cores)")
+    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    parser.epilog = (
+        "Every combination of the values a,b,c of all options is run. Values that contain commas are quoted inside "
+        "the list ('\"a,b\",c'), or the option is repeated. '--help' after PROBLEM lists that problem's options."
+    )
 
 
 def _add_check(parser: Parser) -> None:
@@ -230,6 +270,7 @@ def _add_new(parser: Parser) -> None:
 ADDED = {
     "run": _add_run,
     "resume": _add_resume,
+    "sweep": _add_sweep,
     "check": _add_check,
     "plot": _add_plot,
     "report": _add_report,
@@ -244,6 +285,14 @@ def _count(text: str) -> int:
     return value
 
 
+def _jobs(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_jobs.__name__ = "number of jobs"
 _count.__name__ = "number of iterations"
 
 

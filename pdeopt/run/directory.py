@@ -22,6 +22,7 @@ FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz", "fields.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
+    *("scene.png", "scene.pdf"),
 )
 #: What is being written has such a name.
 LEFTOVER = re.compile(r"\.\d+-.+")
@@ -39,7 +40,7 @@ class RunDirectory:
 
     def __init__(self, problem: str, out: Path | None) -> None:
         self._default = Path("runs") / problem if out is None else None
-        self.path = _unused(Path("runs") / problem) if out is None else out
+        self.path = unused(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
         held = [name for name in FILES if os.path.exists(self.path / name)]  # False also where it cannot be looked at
         if held:
@@ -54,7 +55,7 @@ class RunDirectory:
         while not _claimed(self.path, self._expected, config):
             if self._default is None:
                 raise UsageError(f"{self.path} was taken by another run meanwhile; choose another --out")
-            self.path = _unused(self._default)
+            self.path = unused(self._default)
         return self.path
 
 
@@ -144,7 +145,7 @@ def _json_ready(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
-def _unused(path: Path) -> Path:
+def unused(path: Path) -> Path:
     candidate, k = path, 2
     while os.path.lexists(candidate):
         candidate, k = path.with_name(f"{path.name}-{k}"), k + 1

@@ -48,7 +48,7 @@ def describe(error: Exception) -> str:
     from pdeopt.optimize import OptimizerError
     from pdeopt.sparse import SolveError
 
-    if isinstance(error, (FEMError, FileError, InputError, OptimizerError, SolveError)):
+    if isinstance(error, (UsageError, FEMError, FileError, InputError, OptimizerError, SolveError)):
         return str(error)
     return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
 

@@ -27,6 +27,7 @@ from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row
+from pdeopt.run.scene_figure import scene_note
 from pdeopt.run.strength_option import parse_strength
 from pdeopt.run.strength_rule import NEED_NOISE, optimize
 from pdeopt.run.summary import Reached, summarize
@@ -148,6 +149,8 @@ def carry_out(
         warnings = _write(keeper.directory, recorder, summary, reached.fields)
         if ending.status == "converged":
             keeper.discard()
+    if reached.fields is not None and (note := scene_note(reached.fields)):
+        progress.note(note)
     next_step = _next_step(ending, settings, keeper.directory)
     return Outcome(keeper.directory, summary, EXIT_STATUS[ending.status], warnings, next_step)
 

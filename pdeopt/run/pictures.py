@@ -18,6 +18,7 @@ from pdeopt.run.history_figure import draw_history
 from pdeopt.run.recorder import COLUMNS, Row
 from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
+from pdeopt.run.scene_figure import draw_scene, scene_note
 from pdeopt.run.segmentation_figure import draw_segmentation
 from pdeopt.run.stored_run import StoredRun, read_object, read_runs
 from pdeopt.run.strength_figure import draw_strength
@@ -57,6 +58,12 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
         return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
 
 
+def missing_scene(directory: Path) -> str:
+    """What to do for a 3-D scene of a run, where a library is missing; empty where nothing is."""
+    fields = next(iter(read_runs([directory]).values())).fields
+    return "" if fields is None else scene_note(fields)
+
+
 def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
     """The history alone, of one run or of several. Raises UsageError."""
     runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
@@ -74,6 +81,7 @@ PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
     "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
     "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
+    "scene": lambda run, _: draw_scene(run.fields, run.titled_summary) if run.fields else None,
 }
 
 

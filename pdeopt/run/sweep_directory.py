@@ -1,0 +1,84 @@
+"""The directory of a sweep: one process at a time works in it, on one grid."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pdeopt.run.directory import write_json
+from pdeopt.run.errors import UsageError
+
+FILE = "sweep.json"
+
+
+@contextmanager
+def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
+    """Make the directory of a sweep and its sweep.json, or find the same there; yields what keeps others out.
+
+    It is a file descriptor: the directory is free again when all processes that inherited it have ended.
+
+    Raises:
+        UsageError: where another sweep, or anything else, is in it, or the same one still runs.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"cannot write to the output directory {directory}: {error.strerror or error}") from error
+    try:
+        _lock(lock, directory)
+        _agree(directory, record)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, directory: Path) -> None:
+    """Held until all that have it open, the runs too, have ended. Some network disks know no locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"the sweep in {directory} is running; wait for its end, or interrupt it") from None
+    except OSError:
+        return
+
+
+def _agree(directory: Path, record: dict[str, Any]) -> None:
+    """Write sweep.json, or refuse to mix two sweeps."""
+    stored = stored_sweep(directory)
+    if stored is None:
+        held = sorted(path.name for path in directory.iterdir())
+        if held:
+            raise UsageError(f"{directory} holds {held[0]} and no sweep; choose another --out")
+        write_json(directory / FILE, record)
+        return
+    there, here = ({"problem": one["problem"], **one["grid"]} for one in (stored, record))
+    differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if differing:
+        pairs = [(name, _shown(there.get(name)), _shown(here.get(name))) for name in differing]
+        words = "; ".join(f"{name} is {old} there, {new} here" for name, old, new in pairs)
+        raise UsageError(f"{directory} holds another sweep: {words}; choose another --out")
+
+
+def _shown(values: str | list[str] | None) -> str:
+    """As on the command line."""
+    if values is None:
+        return "not given"
+    return values if isinstance(values, str) else ",".join(values) or "given"
+
+
+def stored_sweep(directory: Path) -> dict[str, Any] | None:
+    """sweep.json, None where there is none. Raises UsageError for one that cannot be read."""
+    path = directory / FILE
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {"problem": stored["problem"], "grid": dict(stored["grid"]), "argv": list(stored["argv"])}
+    except FileNotFoundError:
+        return None
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
