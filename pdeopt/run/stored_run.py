@@ -134,8 +134,8 @@ def _fields(directory: Path) -> Fields | None:
 
 def _instead(path: Path) -> str:
     """What is there, as the end of a message."""
-    if not path.exists():
-        return " (there is no such folder)"
+    if not path.is_dir():
+        return " (it is a file)" if path.exists() else " (there is no such folder)"
     runs = sorted(file.parent.name for file in path.glob("*/history.csv"))
     return f"; it holds runs: {path / runs[0]}" if runs else ""
 
