@@ -73,6 +73,11 @@ def test_a_truth_is_recognized_on_another_mesh(first, second, same):
         assert not same or found.at.x.shape[1] == max(first.at.x.shape[1], second.at.x.shape[1])
 
 
+def test_a_slice_is_called_one(tmp_path):
+    figure = comparison(tmp_path, *[{"fields": fields_on("tetrahedra P1")}] * 2)
+    assert figure.axes[-1].get_ylabel() == "coefficient (–), slice z = 0.5"
+
+
 def test_different_truths_are_not_drawn(tmp_path):
     figure = comparison(tmp_path, {"fields": on_mesh(6)}, {"fields": on_mesh(6, lambda x: 2 * linear(x))})
     assert [title.split("\n")[0] for title in titles(figure)] == ["run 0", "run 1"]

@@ -337,6 +337,14 @@ def test_a_file_that_is_damaged_is_named(two_runs, capsys, command, name, left):
     assert not (two_runs[0] / "out.html").exists()
 
 
+def test_an_array_that_is_missing_is_named(two_runs, capsys):
+    path = two_runs[0] / "result.npz"
+    with np.load(path) as arrays:
+        np.savez(path, **{name: array for name, array in arrays.items() if name != "state"})
+    assert main(["plot", str(two_runs[0])]) == 2
+    assert capsys.readouterr().err == f"pdeopt: error: cannot read {path}: it has no 'state'\n"
+
+
 def test_a_folder_that_is_no_run_is_named(two_runs, tmp_path, capsys):
     assert main(["plot", str(tmp_path)]) == 2
     assert f"{tmp_path} is not a run directory: it has no history.csv; it holds runs: " in capsys.readouterr().err

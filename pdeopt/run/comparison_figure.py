@@ -129,7 +129,9 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     for axes, (name, one, values) in zip(grid, drawn, strict=True):
         drawing = draw_field(axes, _canvas(one), values, scale)
         axes.set_title(name)
-    figure.colorbar(drawing, ax=grid, label=noted(drawn[0][1].label, scale), shrink=0.9)
+    surface, label = _canvas(drawn[0][1]).surface, drawn[0][1].label
+    label = f"{label}, {surface.note}" if surface is not None and surface.note else label
+    figure.colorbar(drawing, ax=grid, label=noted(label, scale), shrink=0.9)
 
 
 def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:

@@ -60,6 +60,7 @@ ARRAYS = (
     *("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points"),
     *("p", "t"),
 )
+OPTIONAL = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
 TEXTS = ("cell", "label", "data_label", "kind")
 #: Names that result.npz has of its own.
 STORED = frozenset(
@@ -99,11 +100,12 @@ def write_fields(path: Path, fields: Fields) -> None:
 
 
 def read_fields(path: Path) -> Fields:
-    """What `write_fields` wrote."""
+    """What `write_fields` wrote. Raises KeyError where an array is missing."""
     with np.load(path) as file:
         arrays = dict(file)
     arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another
-    given: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS} | {name: str(arrays[name]) for name in TEXTS}
+    given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL else arrays[name] for name in ARRAYS}
+    given |= {name: str(arrays[name]) for name in TEXTS}
     state_at = Placement.from_arrays("state_at", arrays) if "state_at_kind" in arrays else None
     extra = {name: array for name, array in arrays.items() if name not in STORED}
     return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at, extra=extra)

@@ -146,7 +146,7 @@ def _section(anchor: str, name: str, run: StoredRun) -> Section:
 
 def _command(run: StoredRun) -> str:
     """What repeats the run, into a folder of its own; empty where that is not recorded."""
-    words, kept = [str(word) for word in run.config.get("argv", ())], []
+    words, kept = run.words, []
     while words:
         word = words.pop(0)
         if word in NOT_REPEATED:

@@ -80,10 +80,8 @@ def results(run: StoredRun) -> dict[str, str]:
 
 def settings(run: StoredRun) -> dict[str, str]:
     """Name → text of what config.json says, the problem's options first."""
-    options = run.config.get("options")
-    given = dict(options) if isinstance(options, Mapping) else {}
-    others = {name: value for name, value in run.config.items() if name not in NO_SETTINGS and name not in given}
-    return {words(name): text_of(value) for name, value in {**given, **others}.items()}
+    others = {name: value for name, value in run.config.items() if name not in NO_SETTINGS}
+    return {words(name): text_of(value) for name, value in {**run.options, **others}.items()}
 
 
 def versions(run: StoredRun) -> dict[str, str]:

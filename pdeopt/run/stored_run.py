@@ -47,11 +47,22 @@ class StoredRun:
         return self.summary.get("status", UNFINISHED)
 
     @property
+    def words(self) -> list[str]:
+        """The command line, without "pdeopt"; empty where it is not recorded."""
+        return [str(word) for word in self.config.get("argv") or ()]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The problem's options with their values."""
+        found = self.config.get("options")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def given_options(self) -> dict[str, Any]:
         """The problem's options that the command line gave, with their values."""
-        words = [str(word).split("=")[0] for word in self.config.get("argv", ())]
+        words = [word.split("=")[0] for word in self.words]
         flags = {word.removeprefix("--").removeprefix("no-").replace("-", "_") for word in words if word[:2] == "--"}
-        return {name: value for name, value in self.config.get("options", {}).items() if name in flags}
+        return {name: value for name, value in self.options.items() if name in flags}
 
     @property
     def title(self) -> str:
@@ -123,8 +134,8 @@ def _fields(directory: Path) -> Fields | None:
 
 def _instead(path: Path) -> str:
     """What is there, as the end of a message."""
-    if not path.exists():
-        return " (there is no such folder)"
+    if not path.is_dir():
+        return " (it is a file)" if path.exists() else " (there is no such folder)"
     runs = sorted(file.parent.name for file in path.glob("*/history.csv"))
     return f"; it holds runs: {path / runs[0]}" if runs else ""
 
