@@ -118,14 +118,6 @@ def test_ten_points_outside_are_listed_and_the_others_counted(tmp_path):
     assert "14 of 14 points" in str(caught.value)
 
 
-def test_points_on_the_rim_are_inside():
-    mesh = skfem.MeshTri.init_circle(4)
-    points = mesh.p[:, mesh.facets[:, mesh.boundary_facets()]].mean(1)
-    V = FunctionSpace(mesh, skfem.ElementTriP1())
-    values = V.point_evaluation(points).to_scipy() @ mesh.p[0]
-    np.testing.assert_allclose(values, points[0], atol=1e-8)
-
-
 def test_repeated_measurements_where_they_are_meant(tmp_path):
     text = GOOD.replace("1,1,", "0.1,0.2,")
     assert len(read(tmp_path, text, repeated=True).values) == 3

@@ -10,14 +10,13 @@ import scipy.sparse as sp
 import skfem
 from scipy.spatial import cKDTree
 
+from pdeopt.fem.curved_cells import SECOND_ORDER, Finder, curved_finder
 from pdeopt.fem.errors import FEMError
 
 #: scikit-fem's finder tests each point against the candidate cells of all points: 4 k points at once take 6 s.
 CHUNK = 64
 #: A point on the boundary may lie outside by rounding: by so much of its distance to the center of a cell near it.
 ROUNDING = 1e-9
-
-Finder = Callable[..., np.ndarray]
 
 
 def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
@@ -42,7 +41,7 @@ def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
     """(k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
     if not points.shape[1]:
         return np.empty(0, int)
-    find = mesh.element_finder()
+    find = curved_finder(mesh) if isinstance(mesh, SECOND_ORDER) else mesh.element_finder()
     centers = cache(lambda: cKDTree(mesh.p[:, mesh.t].mean(1).T))  # seldom needed
     chunks = np.array_split(points, range(CHUNK, points.shape[1], CHUNK), axis=1)
     return np.concatenate([_found(find, chunk, centers) for chunk in chunks])

@@ -1,0 +1,48 @@
+"""Where points lie: on the rim, in cells with curved sides, outside."""
+
+import numpy as np
+import pytest
+import skfem
+
+from pdeopt.fem import FunctionSpace, cells_at
+
+TICKS = [np.array([0, 0.4, 1.0]), np.array([0, 0.3, 1.0]), np.array([0, 1.0])]
+CURVED = {
+    "tri": (skfem.MeshTri2.init_circle(2), skfem.ElementTriP2()),
+    "quad": (skfem.MeshQuad2.from_mesh(skfem.MeshQuad.init_tensor(*TICKS[:2])), skfem.ElementQuad2()),
+    "tet": (skfem.MeshTet2.init_ball(1), skfem.ElementTetP2()),
+    "hex": (skfem.MeshHex2.from_mesh(skfem.MeshHex.init_tensor(*TICKS)), skfem.ElementHex2()),
+}
+
+
+def test_points_on_the_rim_are_inside():
+    mesh = skfem.MeshTri.init_circle(4)
+    points = mesh.p[:, mesh.facets[:, mesh.boundary_facets()]].mean(1)
+    V = FunctionSpace(mesh, skfem.ElementTriP1())
+    np.testing.assert_allclose(V.point_evaluation(points).to_scipy() @ mesh.p[0], points[0], atol=1e-8)
+    assert (cells_at(mesh, points * (1 + 1e-6)) < 0).all()
+
+
+@pytest.mark.parametrize("kind", CURVED)
+def test_functions_are_evaluated_in_second_order_cells(kind):
+    mesh, element = CURVED[kind]
+    V = FunctionSpace(mesh, element)
+    inside = mesh.p.min(1)[:, None] * 0.4 + np.random.default_rng(0).random((mesh.dim(), 70)) * 0.5
+    points = np.hstack([inside, mesh.p])  # nodes on the rim among them
+    u = V.nodal(lambda x: 1 + x[0] - 2 * x[-1])
+    np.testing.assert_allclose(V.point_evaluation(points).to_scipy() @ u, 1 + points[0] - 2 * points[-1], atol=1e-10)
+
+
+def test_the_bulge_of_a_curved_side_belongs_to_its_cell():
+    mesh, _ = CURVED["tri"]
+    straight = skfem.MeshTri(mesh.p[:, : mesh.nvertices], mesh.t)
+    middle = straight.p[:, straight.facets[:, straight.boundary_facets()]].mean(1)
+    bulge = middle / np.linalg.norm(middle, axis=0) * 0.999
+    assert (cells_at(straight, bulge) < 0).all()
+    assert (cells_at(mesh, bulge) >= 0).all()
+    assert (cells_at(mesh, 1.01 * bulge) < 0).all()
+
+
+def test_no_points_lie_in_no_cells():
+    assert cells_at(CURVED["tri"][0], np.empty((2, 0))).shape == (0,)
+    assert cells_at(skfem.MeshTri(), np.array([[0.2, np.nan], [0.2, 0.2]])).tolist() == [0, -1]
