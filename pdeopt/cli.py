@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
-from pdeopt.run.errors import UsageError
+from pdeopt.run.errors import UsageError, WrongDerivativeError
 
 if TYPE_CHECKING:
     from pdeopt.inverse import Problem
@@ -24,14 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parse(words)
+        return COMMANDS[arguments.command](arguments)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
     except UsageError as error:
         return _refuse(error, words)
-    try:
-        return COMMANDS[arguments.command](arguments)
-    except UsageError as error:
-        return _refuse(error, words)
+    except WrongDerivativeError as error:
+        _complain(str(error))
+        return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `pdeopt list | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,12 +74,16 @@ def _run(arguments: Arguments) -> int:
         max_iterations=given.max_iterations,
         out=given.out,
         argv=arguments.words,
+        check=not given.no_check,
+        live=given.live,
     )
     console = _console()
-    with Progress(console, given.quiet) as progress:
+    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
         outcome = run_problem(request, progress)
-    for warning in outcome.warnings:
-        print(f"pdeopt: warning: {warning}", file=sys.stderr)
+        for warning in outcome.warnings:
+            progress.warn(warning)
+    log = Console(file=progress.log, width=120, color_system=None)  # type: ignore[arg-type]  # it has what is used
+    print_summary(log, outcome.summary, outcome.directory)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
     elif not given.quiet:

@@ -159,13 +159,13 @@ def test_a_picture_that_fails_is_a_warning(capsys):
 def test_what_cannot_be_written_is_refused(returned, words):
     problem = tank_problem(interpret=lambda m: returned, quantities={"largest": np.max})
     with pytest.raises(InputError) as raised:
-        interpreted(problem, problem.initial)
+        list(interpreted(problem, problem.initial))
     assert words in str(raised.value)
 
 
 def test_names_of_the_other_file_are_free():
     """A scalar goes to summary.json alone, an array to result.npz."""
-    found = interpreted(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
+    (found,) = interpreted(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
     assert found.scalars == {"truth": 1.5}
     assert found.arrays["misfit"] == pytest.approx(np.arange(3.0))
 
@@ -173,7 +173,7 @@ def test_names_of_the_other_file_are_free():
 def test_an_interpretation_cannot_change_the_result():
     problem = tank_problem(interpret=lambda m: {"first": m.fill(7.0) or m[0]})
     m = problem.initial.copy()
-    assert interpreted(problem, m).scalars == {"first": 7.0}
+    assert next(interpreted(problem, m)).scalars == {"first": 7.0}
     assert (m == problem.initial).all()
 
 

@@ -183,7 +183,11 @@ def _add_run(parser: Parser) -> None:
         help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
         "mostly 1)",
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    parser.add_argument("--no-check", action="store_true", help="do not verify the derivatives before")
+    parser.add_argument("--live", action="store_true", help="draw live.png in the run directory while it runs")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    loudness.add_argument("--verbose", action="store_true", help="print every iteration, and what is done")
 
 
 def _add_check(parser: Parser) -> None:

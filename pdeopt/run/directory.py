@@ -17,7 +17,7 @@ from pdeopt.run.errors import UsageError
 
 #: What a run writes; a folder that holds one of them holds a run.
 FILES = (
-    *("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu"),
+    *("config.json", "history.csv", "summary.json", "result.npz", "fields.vtu", "run.log"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
 )
 

@@ -13,6 +13,10 @@ class UsageError(Exception):
     """Bad input; the message is all that is printed, and the exit status is 2."""
 
 
+class WrongDerivativeError(Exception):
+    """A problem whose derivatives are not those of its objective; the exit status is 1."""
+
+
 @contextmanager
 def bad_input(path: Path) -> Iterator[None]:
     """Raise what goes wrong while a problem file is used as one `UsageError` that names the line in that file."""

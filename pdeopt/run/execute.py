@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -13,24 +14,30 @@ from typing import Any
 import numpy as np
 
 import pdeopt
-from pdeopt.inverse import NewtonModel, Problem
+from pdeopt.inverse import NewtonModel, Problem, continuation
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, attempt, bad_input, describe
 from pdeopt.run.fields import Fields, fields_of, write_fields
-from pdeopt.run.interpretation import interpreted
+from pdeopt.run.interpretation import Meaning, interpreted
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.live_picture import NAME as LIVE
+from pdeopt.run.live_picture import LivePicture
 from pdeopt.run.loading import build_problem
 from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.optimization import Ending, Settings
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
 from pdeopt.run.recorder import Interrupted, Recorder, Row, write_history
+from pdeopt.run.remaining_time import Goal
+from pdeopt.run.stopwatch import in_words
 from pdeopt.run.strength_option import parse_strength
 from pdeopt.run.strength_rule import NEED_NOISE, optimize
 from pdeopt.run.summary import Reached, summarize
-from pdeopt.sparse import resolve_solver
+from pdeopt.run.verification import verified
+from pdeopt.sparse import Work, resolve_solver, work
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
+NOTHING = Reached(None, None, None, {})
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1, "interrupted": 130}
 
 
@@ -44,6 +51,7 @@ class RunRequest:
         regularization_strength, discrepancy_factor: see `Settings`; None where the problem chooses.
         max_iterations: of every minimization.
         out: the run directory, None for a new one. argv: the command line, for the record.
+        check: whether derivatives are verified before. live: whether the iterates are drawn on the way.
     """
 
     path: Path
@@ -58,6 +66,8 @@ class RunRequest:
     max_iterations: int
     out: Path | None
     argv: list[str]
+    check: bool = True
+    live: bool = False
 
     @property
     def name(self) -> str:
@@ -103,19 +113,53 @@ class Outcome:
 def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     """Run and write everything. Raises UsageError, and leaves nothing behind, for bad input."""
     directory = RunDirectory(request.name, request.out)
-    progress.status(f"building {request.name} …")
+    progress.log.write(f"pdeopt {shlex.join(request.argv)}")
+    progress.log.write(", ".join(f"{name} {version}" for name, version in _versions().items()))
+    progress.stage("building", f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
     settings = request.settings(problem)
+    progress.goal = _goal(problem, settings)
     with stop_on_interrupt(progress.status) as stop:
+        verification = _verify(request, problem, progress, stop)
+        before = work.copy()
         recorder = _recorder(request, problem, settings, directory, progress, stop)
         ending = _optimize(request, problem, settings, recorder, progress)
         recorder.finish()
+    _tell_work(request, problem, work.since(before), progress)
     reached, ending = _evaluate(request, problem, recorder, ending, progress)
-    progress.status("writing results and pictures …")
+    progress.stage("pictures", "writing results and pictures …")
     solver = _solver_name(request, problem)
     summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
-    warnings = _write(directory.path, recorder, summary, reached.fields)
-    return Outcome(directory.path, summary, EXIT_STATUS[ending.status], warnings)
+    summary |= {"verification": verification, "stage_seconds": progress.times.seconds()}
+    _write_numbers(directory.path, summary, reached.fields)
+    status, warnings = _draw(directory.path, recorder, summary, reached.fields)
+    summary["stage_seconds"] = progress.times.seconds()
+    write_json(directory.path / "summary.json", summary)
+    return Outcome(directory.path, summary, status or EXIT_STATUS[ending.status], warnings)
+
+
+def _verify(
+    request: RunRequest, problem: Problem, progress: Progress, stop: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """What summary.json says of the derivatives; raises WrongDerivativeError where they are wrong."""
+    if not request.check:
+        return None
+    with bad_input(request.path):
+        verification = verified(problem, progress, stop)
+    progress.note(verification.message)
+    verification.refuse(request.name)
+    return verification.report()
+
+
+def _tell_work(request: RunRequest, problem: Problem, spent: Work, progress: Progress) -> None:
+    """Of the optimization: of the state equation, of preconditioners and of inner products."""
+    progress.times.add("optimization/factorizations", spent.factoring_seconds)
+    progress.times.add("optimization/solves", spent.solving_seconds)
+    progress.detail(
+        f"{spent.factorizations} factorizations and {spent.set_ups} set-ups of preconditioners in "
+        f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
+        f"{in_words(spent.solving_seconds)}, by the solver {_solver_name(request, problem)}"
+    )
 
 
 def _evaluate(
@@ -123,45 +167,65 @@ def _evaluate(
 ) -> tuple[Reached, Ending]:
     """What the last iterate means; a run that cannot tell has failed, and its history stays."""
     assert recorder.m is not None
-    progress.status("evaluating the result …")
+    progress.stage("evaluating", "evaluating the result …")
     try:
         errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
         reached = Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m))
+    except KeyboardInterrupt:
+        return NOTHING, _interrupted(ending, "evaluated")
     except Exception as error:
+        progress.failed(error)
         message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
-        return Reached(None, None, None, {}), replace(ending, status="failed", message=message)
+        return NOTHING, replace(ending, status="failed", message=message)
     if problem.interpret is None:
         return reached, ending
-    progress.status("interpreting the result …")
-    return _interpret(request, problem, recorder.m, reached, ending)
+    progress.stage("interpreting", "interpreting the result …")
+    return _interpret(request, problem, recorder.m, reached, ending, progress)
 
 
 def _interpret(
-    request: RunRequest, problem: Problem, m: np.ndarray, reached: Reached, ending: Ending
+    request: RunRequest, problem: Problem, m: np.ndarray, reached: Reached, ending: Ending, progress: Progress
 ) -> tuple[Reached, Ending]:
-    """With what the problem says of m; where that fails, or is interrupted, all else stays."""
+    """With what the problem says of m; where that fails, or is interrupted, what it said before and all else stay."""
+    meaning = Meaning()
     try:
         with bad_input(request.path):
-            meaning = interpreted(problem, m)
+            for meaning in interpreted(problem, m):
+                progress.detail(f"found {', '.join((*meaning.scalars, *meaning.arrays))}")
     except UsageError as error:
-        message = f"{ending.message}; the result cannot be interpreted: {error}"
-        return reached, replace(ending, status="failed", message=message)
+        progress.failed(error)
+        ending = replace(
+            ending, status="failed", message=f"{ending.message}; the result cannot be interpreted: {error}"
+        )
     except KeyboardInterrupt:
-        message = f"{ending.message}; interrupted while the result was interpreted"
-        return reached, replace(ending, status="interrupted", message=message)
+        ending = _interrupted(ending, "interpreted")
     assert reached.fields is not None
     fields = replace(reached.fields, extra=meaning.arrays)
     return replace(reached, fields=fields, quantities={**reached.quantities, **meaning.scalars}), ending
 
 
-def _write(directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None) -> list[str]:
-    """The numbers first; returns a warning for each picture or mesh that could not be written."""
+def _interrupted(ending: Ending, done: str) -> Ending:
+    return replace(ending, status="interrupted", message=f"{ending.message}; interrupted while the result was {done}")
+
+
+def _write_numbers(directory: Path, summary: dict[str, Any], fields: Fields | None) -> None:
     write_json(directory / "summary.json", summary)
+    if fields is not None:
+        write_fields(directory / "result.npz", fields)
+
+
+def _draw(
+    directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None
+) -> tuple[int, list[str]]:
+    """An exit status other than 0 after Ctrl-C, and a warning for each picture or mesh that could not be written."""
+    (directory / LIVE).unlink(missing_ok=True)
     if fields is None:
-        return []
-    write_fields(directory / "result.npz", fields)
-    mesh_warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
-    return mesh_warnings + draw_run(directory, fields, recorder.rows, summary)
+        return 0, []
+    try:
+        mesh_warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
+        return 0, mesh_warnings + draw_run(directory, fields, recorder.rows, summary)
+    except KeyboardInterrupt:
+        return 130, [f"interrupted before all pictures were drawn; 'pdeopt plot {directory}' draws them"]
 
 
 def _recorder(
@@ -172,14 +236,21 @@ def _recorder(
     progress: Progress,
     stop: StopFlag,
 ) -> Recorder:
+    picture = LivePicture(request.name, problem, progress) if request.live else None
+
     def on_row(row: Row) -> None:
         if row.iteration == 0:  # the input was good: from here on there is something to keep
             write_json(directory.make() / "config.json", _config(request, problem, settings))
+            progress.log.open(directory.path / "run.log")
+            progress.stage("optimization")
         write_history(directory.path / "history.csv", recorder.rows)
         progress.row(row)
+        if picture is not None and recorder.m is not None:
+            picture.update(directory.path, row, recorder.m)
 
-    progress.status("compiling and evaluating the initial guess …")
-    recorder = Recorder(NewtonModel(problem.functional, problem.parameter), on_row, stop)
+    compiled = progress.times.seconds().get("compiling", 0.0)
+    progress.stage("compiling", "evaluating the initial guess …" if compiled else "compiling and evaluating …")
+    recorder = Recorder(NewtonModel(problem.functional, problem.parameter), on_row, stop, compiled)
     return recorder
 
 
@@ -195,15 +266,23 @@ def _optimize(
     except (OSError, UsageError):  # the run directory can no longer be written, or was taken by another run
         raise
     except Exception as error:
-        return _failure(request, recorder, error)
+        return _failure(request, recorder, error, progress)
 
 
-def _failure(request: RunRequest, recorder: Recorder, error: Exception) -> Ending:
+def _failure(request: RunRequest, recorder: Recorder, error: Exception, progress: Progress) -> Ending:
     """Bad input where even the initial guess cannot be evaluated, a failed run afterwards."""
     if not recorder.rows:
         with bad_input(request.path):
             raise error
+    progress.failed(error)
     return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
+
+
+def _goal(problem: Problem, settings: Settings) -> Goal | None:
+    """Of the only minimization; None where there are several, and their number is not known."""
+    if isinstance(settings.regularization_strength, str) or len(continuation(problem.functional)) > 1:
+        return None
+    return Goal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
 
 
 def _config(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:

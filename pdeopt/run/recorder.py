@@ -70,13 +70,17 @@ class Spent:
 class Recorder:
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
+    ``seconds`` begin with what was spent on compiling before.
+
     Attributes:
         model: what is evaluated; another of the same parameter may take its place between two minimizations.
         rows: one for each iterate so far.
         m: the last iterate, None before the first.
     """
 
-    def __init__(self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool], compiling: float = 0.0
+    ) -> None:
         self.model = model
         self.rows: list[Row] = []
         self.m: np.ndarray | None = None
@@ -87,7 +91,7 @@ class Recorder:
         self._cg_iterations = 0  # of the minimizations before this one
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
         self._last_terms: Terms | None = None  # of the last row
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - compiling
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""

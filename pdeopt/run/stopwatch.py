@@ -1,0 +1,44 @@
+"""The time that the stages of a run take."""
+
+from __future__ import annotations
+
+import time
+
+
+class StageTimes:
+    """Seconds by stage: one that begins ends the one before it, and one that comes back goes on."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._stage: str | None = None
+        self._since = time.perf_counter()
+
+    def begin(self, stage: str | None) -> None:
+        """None: what follows is no stage."""
+        self._seconds = self.seconds()
+        self._stage, self._since = stage, time.perf_counter()
+
+    def add(self, part: str, seconds: float) -> None:
+        """What a part of a stage took, measured elsewhere: "stage/part"."""
+        self._seconds = {**self._seconds, part: self._seconds.get(part, 0.0) + seconds}
+
+    def seconds(self) -> dict[str, float]:
+        """Up to now, in the order in which the stages began."""
+        running = 0.0 if self._stage is None else self._seconds.get(self._stage, 0.0) + self._elapsed()
+        named = self._seconds if self._stage is None else {**self._seconds, self._stage: running}
+        return {name: round(seconds, 6) for name, seconds in named.items()}
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._since
+
+
+def in_words(seconds: float) -> str:
+    """As 0.8 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
