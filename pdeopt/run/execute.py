@@ -117,6 +117,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     progress.log.write(", ".join(f"{name} {version}" for name, version in _versions().items()))
     progress.stage("building", f"building {request.name} …")
     problem = build_problem(request.build, request.options, request.path)
+    progress.detail(_size(problem))
     settings = request.settings(problem)
     progress.goal = _goal(problem, settings)
     with stop_on_interrupt(progress.status) as stop:
@@ -136,6 +137,13 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     summary["stage_seconds"] = progress.times.seconds()
     write_json(directory.path / "summary.json", summary)
     return Outcome(directory.path, summary, status or EXIT_STATUS[ending.status], warnings)
+
+
+def _size(problem: Problem) -> str:
+    data = getattr(problem.functional.misfit, "data", None)
+    mesh = problem.parameter.space.mesh
+    known = "" if data is None else f", {np.size(data)} data"
+    return f"{problem.parameter.size} parameters on a mesh of {mesh.nelements} cells{known}"
 
 
 def _verify(

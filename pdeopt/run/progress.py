@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHOWN, BESIDE = 10, 6
 #: So many rows, each tenth one, and one after so many seconds are printed where there is no table.
 PRINTED, SILENT = 10, 10.0
+#: Seconds from which on it is said how long a stage took: to everyone, where no clock is shown, and as a detail.
+LONG, SHORT = 5.0, 0.5
 
 
 class Progress:
@@ -72,7 +74,11 @@ class Progress:
 
     def stage(self, name: str, text: str = "") -> None:
         """A new stage, whose time is measured; ``text`` says what is being done."""
-        self.times.begin(name)
+        ended, took = self.times.begin(name)
+        if took > LONG and self._live is None:
+            self.note(f"{ended} took {in_words(took)}")
+        elif ended and took > SHORT:
+            self.detail(f"{ended} took {in_words(took)}")
         if text:
             self.status(text)
 

@@ -60,7 +60,7 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
 
 def _times(summary: dict[str, Any]) -> str:
     """Of the whole, and of its stages and their parts as far as they are worth a word."""
-    seconds = summary["stage_seconds"]
+    seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
     total = sum(time for name, time in seconds.items() if "/" not in name)
     long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
     stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]

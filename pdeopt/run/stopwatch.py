@@ -10,13 +10,15 @@ class StageTimes:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._stage: str | None = None
+        self._stage = ""  # none yet
         self._since = time.perf_counter()
 
-    def begin(self, stage: str | None) -> None:
-        """None: what follows is no stage."""
+    def begin(self, stage: str) -> tuple[str, float]:
+        """Returns the one before it and how long that took, this time."""
+        ended, took = self._stage, self._elapsed()
         self._seconds = self.seconds()
         self._stage, self._since = stage, time.perf_counter()
+        return ended, took
 
     def add(self, part: str, seconds: float) -> None:
         """What a part of a stage took, measured elsewhere: "stage/part"."""
@@ -24,9 +26,10 @@ class StageTimes:
 
     def seconds(self) -> dict[str, float]:
         """Up to now, in the order in which the stages began."""
-        running = 0.0 if self._stage is None else self._seconds.get(self._stage, 0.0) + self._elapsed()
-        named = self._seconds if self._stage is None else {**self._seconds, self._stage: running}
-        return {name: round(seconds, 6) for name, seconds in named.items()}
+        if not self._stage:
+            return self._seconds
+        running = self._seconds.get(self._stage, 0.0) + self._elapsed()
+        return {**self._seconds, self._stage: round(running, 6)}
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._since

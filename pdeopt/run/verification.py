@@ -28,6 +28,7 @@ DISTANCES = (1.0, 0.1, 0.01, 1e-3)
 BETTER = 1e-2
 #: The gap that the adjoint identity may have: with a direct solver, and as a multiple of an iterative one's accuracy.
 LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
+ROUGHNESS = "J is too rough: it jumps, or its solver is inexact"
 CAUSES = (
     "Look for a rule of its own (custom_jvp, custom_vjp), stop_gradient, or an operation without a derivative (round, "
     "argmax, a comparison)"
@@ -142,10 +143,10 @@ def _judged(probe: Probe, start: float) -> Verification:
     test = _taylor(probe, accuracy)
     gap, reason = _adjoint_gap(probe)
     fault = _taylor_fault(test, probe) or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
-    if np.isnan(test.orders[2]) or test.orders[1] < ROUGH:
-        return _untold(test.orders, gap, untold(test) if np.isnan(test.orders[2]) else "J is too rough", start, fault)
+    if not (_is_right(test) or _is_wrong(test)):
+        return _untold(test.orders, gap, untold(test) if np.isnan(test.orders[2]) else ROUGHNESS, start, fault)
     seconds = time.perf_counter() - start
-    taylor = "remainder zero up to rounding" if np.isinf(test.orders[2]) else f"order {test.orders[2]:.2f}"
+    taylor = "remainder zero up to the accuracy of J" if np.isinf(test.orders[2]) else f"order {test.orders[2]:.2f}"
     identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
     message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {taylor}, {identity} ({seconds:.1f} s)"
     return Verification(test.orders, gap, True, fault, message, seconds)
@@ -161,7 +162,7 @@ def _taylor(probe: Probe, accuracy: float) -> TaylorTest:
     """The short test where it shows the order; otherwise the thorough one."""
     rounding = BETTER * accuracy * abs(probe.value(probe.point.m))
     short = _taylor_test(probe, accuracy, SHORT_STEP, HALVINGS, rounding)
-    if short.orders[2] > ORDER:
+    if _is_right(short):
         return short
     return _taylor_test(probe, accuracy, FIRST_STEP if probe.is_finite(FIRST_STEP) else SHORT_STEP, 10, None)
 
@@ -194,8 +195,16 @@ def _adjoint_gap(probe: Probe) -> tuple[float | None, str]:
     return gap, ""
 
 
+def _is_right(test: TaylorTest) -> bool:
+    return test.orders[2] > ORDER
+
+
+def _is_wrong(test: TaylorTest) -> bool:
+    return test.orders[1] >= ROUGH and test.orders[2] <= ORDER
+
+
 def _taylor_fault(test: TaylorTest, probe: Probe) -> str:
-    if not (test.orders[1] >= ROUGH and test.orders[2] <= ORDER):
+    if not _is_wrong(test):
         return ""
     measured, derived = probe.slopes()
     return (
@@ -207,8 +216,8 @@ def _taylor_fault(test: TaylorTest, probe: Probe) -> str:
 def _gap_fault(gap: float | None, largest: float, test: TaylorTest) -> str:
     if gap is None or gap <= largest:
         return ""
-    right = ". The Taylor test says that reverse mode is right; Newton's methods use both" * (test.orders[2] > ORDER)
+    right = ". The Taylor test says that reverse mode is right; Newton's methods use both" * _is_right(test)
     return (
-        f"{ADJOINT} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and reverse "
-        f"mode are not derivatives of one function{right}"
+        f"{ADJOINT} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
+        f"reverse mode are not derivatives of one function{right}"
     )
