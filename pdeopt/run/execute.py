@@ -154,8 +154,8 @@ def _verify(
         return None
     with bad_input(request.path):
         verification = verified(problem, progress, stop)
+    verification.refuse(request.name, request.argv[1])
     progress.note(verification.message)
-    verification.refuse(request.name)
     return verification.report()
 
 

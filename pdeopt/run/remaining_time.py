@@ -59,7 +59,8 @@ class Goal:
             return ""
         if likely is None:
             return f"at most {in_words(most)} left"
-        return f"about {in_words(min(likely, most))} left"
+        seconds = min(likely, most)
+        return f"about {in_words(seconds)} left" if seconds >= 1 else "less than a second left"
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,16 +56,17 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
     if summary["inner_product"] != "l2":
         lines.append(("inner product", summary["inner_product"]))
-    return [*lines, ("work", _work(summary)), ("time", _times(summary)), ("files", f"{directory}/")]
+    return [*lines, ("work", _work(summary)), *_times(summary), ("files", f"{directory}/")]
 
 
-def _times(summary: dict[str, Any]) -> str:
+def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Of the whole, and of its stages and their parts as far as they are worth a word."""
     seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
     total = sum(time for name, time in seconds.items() if "/" not in name)
     long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
     stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]
-    return f"{in_words(total)}: {', '.join(stages)}"
+    first, *more = textwrap.wrap(f"{in_words(total)}: {', '.join(stages)}", 60)
+    return [("time", first), *(("", line) for line in more)]
 
 
 def _parts(stage: str, times: dict[str, str]) -> str:

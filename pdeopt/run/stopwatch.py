@@ -22,7 +22,8 @@ class StageTimes:
 
     def add(self, part: str, seconds: float) -> None:
         """What a part of a stage took, measured elsewhere: "stage/part"."""
-        self._seconds = {**self._seconds, part: self._seconds.get(part, 0.0) + seconds}
+        self.begin(self._stage)
+        self._seconds = {**self._seconds, part: round(self._seconds.get(part, 0.0) + seconds, 6)}
 
     def seconds(self) -> dict[str, float]:
         """Up to now, in the order in which the stages began."""

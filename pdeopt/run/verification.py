@@ -30,8 +30,8 @@ BETTER = 1e-2
 LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
 ROUGHNESS = "J is too rough: it jumps, or its solver is inexact"
 CAUSES = (
-    "Look for a rule of its own (custom_jvp, custom_vjp), stop_gradient, or an operation without a derivative (round, "
-    "argmax, a comparison)"
+    "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
+    "derivative (round, argmax, a comparison)"
 )
 
 
@@ -65,12 +65,14 @@ class Verification:
         found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
         return {"passed": self.passed, "message": self.message, **found}
 
-    def refuse(self, name: str) -> None:
-        """Raises WrongDerivativeError where the problem ``name`` did not pass."""
+    def refuse(self, name: str, given: str) -> None:
+        """Raises WrongDerivativeError where the problem ``name``, ``given`` on the command line, did not pass."""
         if self.fault:
             raise WrongDerivativeError(
-                f"the derivatives of {name} are wrong, so nothing was optimized. {self.fault}. {CAUSES}. "
-                "'pdeopt check' with the same words runs all checks; --no-check runs it all the same"
+                f"the derivatives of {name} are wrong, so nothing was optimized\n"
+                f"  found:   {self.fault}\n"
+                f"  meaning: an optimizer that follows them does not find the minimum; {CAUSES}\n"
+                f"  remedy:  'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same"
             )
 
 
@@ -188,7 +190,8 @@ def _adjoint_gap(probe: Probe) -> tuple[float | None, str]:
         image, preimage = functional.tangent_and_adjoint(point.m, point.v, cotangent)
     except Exception as error:  # a rule for reverse mode alone has no tangent; optimizers of first order need none
         raise_interrupt(error)
-        return None, describe(error).splitlines()[0][:120]
+        text = describe(error).splitlines()[0][:120]
+        return None, "a custom_vjp rule has no forward mode" if "custom_vjp" in text else text
     gap = adjoint_identity(lambda _: image, lambda _: preimage, point.v, cotangent)
     if not image.any() or not np.isfinite(gap):
         return None, "the predicted data do not depend on m there" if not image.any() else "it is not finite"
@@ -209,7 +212,7 @@ def _taylor_fault(test: TaylorTest, probe: Probe) -> str:
     measured, derived = probe.slopes()
     return (
         f"Taylor test: along a random direction J changes at the rate {measured:.4g}, its derivative says "
-        f"{derived:.4g}; what the derivative leaves falls with order {test.orders[2]:.2f} of the step, 2 is expected"
+        f"{derived:.4g}; the remainder has order {test.orders[2]:.2f}, expected 2"
     )
 
 
