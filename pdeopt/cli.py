@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.errors import UsageError, WrongDerivativeError
+from pdeopt.run.interruption import interrupts_come_through
 
 if TYPE_CHECKING:
     from pdeopt.inverse import Problem
@@ -23,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 for a failed run or check, 2 for bad input, 130 after Ctrl-C."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = parse(words)
-        return COMMANDS[arguments.command](arguments)
+        with interrupts_come_through():
+            arguments = parse(words)
+            return COMMANDS[arguments.command](arguments)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
     except UsageError as error:

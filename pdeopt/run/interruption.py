@@ -1,11 +1,42 @@
-"""Ctrl-C: the first asks the run to stop after the evaluation at hand, the second ends it at once."""
+"""Ctrl-C: it is never lost; in an optimization the first one asks it to stop, and the second ends it at once."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+#: Seconds after which an interrupt that was ignored comes again.
+AGAIN = 0.05
+
+
+@contextmanager
+def interrupts_come_through() -> Iterator[None]:
+    """Ctrl-C that lands where Python ignores exceptions comes again a moment later.
+
+    JAX has such a place, a callback of the garbage collector, which is busy while problems are imported and built.
+    """
+    previous = sys.unraisablehook
+    pending: list[threading.Timer] = []
+
+    def hook(ignored: sys.UnraisableHookArgs) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            previous(ignored)
+            return
+        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)))
+        pending[-1].daemon = True
+        pending[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
+        for timer in pending:
+            timer.cancel()
 
 
 class StopFlag:
