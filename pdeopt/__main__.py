@@ -1,17 +1,21 @@
-"""The command ``pdeopt``, also as ``python -m pdeopt``: Ctrl-C ends it in one line from its first import on."""
+"""The command ``pdeopt``, also as ``python -m pdeopt``."""
 
+import os
+import signal
 import sys
 
 
 def main() -> int:
-    """The exit status."""
-    try:
-        from pdeopt import cli
+    """The exit status. Ctrl-C ends it at once while libraries are imported: some do not survive an exception then."""
+    signal.signal(signal.SIGINT, _leave)
+    from pdeopt import cli
 
-        return cli.main()
-    except KeyboardInterrupt:
-        print("pdeopt: error: interrupted", file=sys.stderr)
-        return 130
+    return cli.main()
+
+
+def _leave(signum: int, frame: object) -> None:
+    os.write(2, b"pdeopt: error: interrupted\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 for a failed run or check, 2 for bad input, 130 after Ctrl-C."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
+        arguments = parse(words)
         with interrupts_come_through():
-            arguments = parse(words)
             return COMMANDS[arguments.command](arguments)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)

@@ -15,28 +15,32 @@ AGAIN = 0.05
 
 @contextmanager
 def interrupts_come_through() -> Iterator[None]:
-    """Ctrl-C that lands where Python ignores exceptions comes again a moment later.
+    """Ctrl-C raises KeyboardInterrupt; one that lands where Python ignores exceptions comes again a moment later.
 
-    JAX has such a place, a callback of the garbage collector, which is busy while problems are imported and built.
+    JAX has such a place, a callback of the garbage collector, which is busy while problems are built.
     """
-    previous = sys.unraisablehook
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
     pending: list[threading.Timer] = []
+    hook, handler = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def hook(ignored: sys.UnraisableHookArgs) -> None:
+    def again(ignored: sys.UnraisableHookArgs) -> None:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
-            previous(ignored)
+            hook(ignored)
             return
         pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)))
-        pending[-1].daemon = True
         pending[-1].start()
 
-    sys.unraisablehook = hook
+    sys.unraisablehook = again
     try:
         yield
     finally:
-        sys.unraisablehook = previous
         for timer in pending:
             timer.cancel()
+            timer.join()
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, handler)
 
 
 class StopFlag:
