@@ -200,6 +200,14 @@ def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, 
 # --- what is said, and what not ----------------------------------------------------------------------------------
 
 
+def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
+    path = small_problem(tmp_path, ("initial=np.zeros(V.n),", "initial=np.zeros(V.n), bounds=(-9.0, 9.0),"))
+    assert main(["run", path, "--max-iterations", "0", "--no-check", "--live", "--inner-product", "l2"]) == 0
+    out = capsys.readouterr().out
+    assert "--live: the run was over before its first picture was due" in out
+    assert "--inner-product l2: the problem has bounds, with which l2-lumped was used" in out
+
+
 def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
     assert main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check"]) == 0
     text = capsys.readouterr().out

@@ -127,6 +127,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
         ending = _optimize(request, problem, settings, recorder, progress)
         recorder.finish()
     _tell_work(request, problem, work.since(before), progress)
+    _tell_unused(request, ending, progress)
     reached, ending = _evaluate(request, problem, recorder, ending, progress)
     progress.stage("pictures", "writing results and pictures …")
     solver = _solver_name(request, problem)
@@ -168,6 +169,15 @@ def _tell_work(request: RunRequest, problem: Problem, spent: Work, progress: Pro
         f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
         f"{in_words(spent.solving_seconds)}, by the solver {_solver_name(request, problem)}"
     )
+
+
+def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:
+    """Options that did not do what they say."""
+    asked, used = request.inner_product, ending.inner_product
+    if asked and used and asked != used:
+        progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")
+    if request.live and "live picture" not in progress.times.seconds():
+        progress.note("--live: the run was over before its first picture was due")
 
 
 def _evaluate(
