@@ -12,12 +12,14 @@ from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.errors import RunError, UsageError
+from pdeopt.run.interruption import interrupts_come_through
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from pdeopt.inverse import Problem
     from pdeopt.run.execute import Outcome
+    from pdeopt.run.progress import Progress
 
 # Everything that imports JAX or matplotlib is imported where it is used: `pdeopt list` answers at once.
 
@@ -27,12 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parse(words)
+        with interrupts_come_through():
+            return COMMANDS[arguments.command](arguments)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
-    except UsageError as error:
-        return _refuse(error, words)
-    try:
-        return COMMANDS[arguments.command](arguments)
     except UsageError as error:
         return _refuse(error, words)
     except RunError as error:
@@ -60,8 +60,9 @@ def _list(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    from pdeopt.run.execute import RunRequest, run_problem
+    from pdeopt.run.execute import run_problem
     from pdeopt.run.progress import Progress
+    from pdeopt.run.request import RunRequest
     from pdeopt.run.strength_option import parse_strength
 
     given = arguments.given
@@ -81,10 +82,13 @@ def _run(arguments: Arguments) -> int:
         truth=given.truth,
         out=given.out,
         argv=arguments.words,
+        check=not given.no_check,
+        live=given.live,
     )
     console = _console()
-    with Progress(console, given.quiet) as progress:
+    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
         outcome = run_problem(request, progress)
+        _warn_and_log(outcome, progress)
     return _tell(outcome, console, given.quiet)
 
 
@@ -99,17 +103,26 @@ def _resume(arguments: Arguments) -> int:
         print(f"{given.directory}: the run has converged; there is nothing to go on with")
         return 0
     console = _console()
-    with Progress(console, given.quiet) as progress:
-        outcome = resume_run(given.directory, given.max_iterations, arguments.words, progress)
+    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
+        outcome = resume_run(given.directory, given.max_iterations, given.live, arguments.words, progress)
+        _warn_and_log(outcome, progress)
     return _tell(outcome, console, given.quiet)
+
+
+def _warn_and_log(outcome: Outcome, progress: Progress) -> None:
+    """The end of a run in run.log; its warnings on the screen, too."""
+    from pdeopt.run.report import print_summary
+
+    for warning in outcome.warnings:
+        progress.warn(warning)
+    log = Console(file=progress.log, width=120, color_system=None)  # type: ignore[arg-type]  # it has what is used
+    print_summary(log, outcome.summary, outcome.directory)
 
 
 def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
     """Say how a run ended, and how to go on; returns the exit status."""
     from pdeopt.run.report import print_summary
 
-    for warning in outcome.warnings:
-        print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
     elif not quiet:

@@ -60,14 +60,18 @@ def taylor_test(
     hessian_action: np.ndarray | None = None,
     first_step: float = 0.1,
     halvings: int = 10,
+    rounding: float | None = None,
+    accuracy: float = ACCURACY,
 ) -> TaylorTest:
     """Verify a derivative, and a Hessian, against the function itself.
 
     Args:
-        value: J, called at m + h·direction, for the steps h and for some very small ones that tell its rounding.
+        value: J, called at m, at m + h·direction for the steps h, and for some very small ones that tell its rounding.
         derivative: ∂J/∂m at m, (p,). hessian_action: H·direction at m, (p,).
         m, direction: (p,).
         first_step: the largest h; it is halved ``halvings`` times.
+        rounding: the error of J where it is known; otherwise it is estimated, from `SAMPLES` more values.
+        accuracy: relative, of the derivative: that of an iterative solver, or rounding.
 
     Example:
         >>> test = taylor_test(lambda m: float(np.sum(np.exp(m))), np.ones(3), np.zeros(3), np.arange(3.0),
@@ -83,9 +87,11 @@ def taylor_test(
     if hessian_action is not None:
         expansions[3] = expansions[2] + 0.5 * steps**2 * float(np.vdot(hessian_action, direction).real)
     signed = {p: difference - expansion for p, expansion in expansions.items()}
-    rounding = max(_rounding(value, m, SPACING * first_step * direction), EPS * (abs(base) + np.abs(difference).max()))
+    if rounding is None:
+        rounding = _rounding(value, m, SPACING * first_step * direction)
+    rounding = max(rounding, EPS * (abs(base) + np.abs(difference).max()))
     resolved = bool(np.isfinite(difference).all() and np.abs(difference).max() > RESOLVED * rounding)
-    floors = {p: rounding + ACCURACY * np.abs(expansion) for p, expansion in expansions.items()}
+    floors = {p: rounding + accuracy * np.abs(expansion) for p, expansion in expansions.items()}
     orders = {p: _order_from(p, signed[p], steps, floors[p], resolved) for p in signed}
     return TaylorTest(steps, {p: np.abs(remainder) for p, remainder in signed.items()}, orders, resolved)
 

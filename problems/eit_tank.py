@@ -128,14 +128,14 @@ def objects_found(fit, radius, truth):
 
 
 def meaning(tested, calibration, radius):
-    """What else the voltages say, beside the image."""
-    fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
-    return {
+    """What else the voltages say, beside the image: what is known at once, and then the objects, which take a while."""
+    yield {
         **reference_found(tested.data, calibration),
-        **objects_found(fit, radius, tested.data.truth),
         **electrodes_drawn(tested.space.mesh, tested.electrodes),
         **{f"data_{name}": count for name, count in tested.data.counts.items()},
     }
+    fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
+    yield objects_found(fit, radius, tested.data.truth)
 
 
 def build(

@@ -22,7 +22,7 @@ ROOMS = {
     "verify": set(),
     "run": {"sparse", "fem", "pde", "inverse", "io", "eit", "optimize", "verify", "run", "pdeopt"},
     "cli": {"sparse", "fem", "pde", "inverse", "io", "eit", "optimize", "verify", "run", "pdeopt"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "pdeopt"},
 }
 #: Where each library may be imported, as beginnings of paths inside pdeopt/.
 LIBRARIES = {

@@ -1,5 +1,6 @@
 """The command line: what it lists and helps with, and what it says to bad input."""
 
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_light_commands_do_not_import_jax(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"]])
+def test_light_commands_answer_at_once(words):
+    """In half a second of processor time, which a busy machine changes less than the time on the clock."""
+
+    def spent():
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "pdeopt", *words], capture_output=True, check=True)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(spent() for _ in range(5)) < 0.5
 
 
 def test_list_names_every_problem_with_its_first_line(capsys):

@@ -8,7 +8,7 @@ import skfem
 from direct_solvers import every_solver
 from skfem.models import laplace, mass
 
-from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, linear_solve, work
+from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, forgetting, linear_solve, work
 from pdeopt.sparse.solvers.factor_memo import Memo
 
 BASIS = skfem.Basis(skfem.MeshTri().refined(4), skfem.ElementTriP1())
@@ -72,3 +72,32 @@ def test_memory_of_factors_is_bounded():
     for k in range(5):
         memo.lookup(pattern, M.data * (k + 1))
     assert len(memo._factored) == 3
+
+
+@every_solver
+def test_what_is_solved_aside_neither_helps_nor_hinders(solver):
+    clear_memo()
+    A, other, b = CSRMatrix.from_scipy(K + M), CSRMatrix.from_scipy(K + 2 * M), np.ones(BASIS.N)
+    linear_solve(A, b, solver)
+    with forgetting():
+        for k in range(3, 9):
+            linear_solve(CSRMatrix.from_scipy(K + k * M), b, solver)
+        linear_solve(other, b, solver)
+    before = work.copy()
+    linear_solve(A, b, solver)
+    assert work.since(before).factorizations == 0, "remembered from before"
+    linear_solve(other, b, solver)
+    assert work.since(before).factorizations == 1, "not remembered"
+
+
+@pytest.mark.parametrize("solver", ["superlu", "cg+amg"])
+def test_the_time_of_factoring_is_apart_from_that_of_solving(solver):
+    clear_memo()
+    A, b = CSRMatrix.from_scipy(K + M), np.ones(BASIS.N)
+    before = work.copy()
+    linear_solve(A, b, solver)
+    first = work.since(before)
+    linear_solve(A, 2 * b, solver)
+    both = work.since(before)
+    assert 0 < first.factoring_seconds == both.factoring_seconds
+    assert 0 < first.solving_seconds < both.solving_seconds

@@ -128,6 +128,29 @@ def test_ctrl_c_during_the_interpretation_loses_nothing_else():
     assert Path("out/result.npz").exists()
 
 
+PARTS = "yield {'found': 1.5, 'table': np.ones(3)}\n    "
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "message"),
+    [
+        ("raise KeyboardInterrupt", 130, "interrupted while the result was interpreted"),
+        ("raise RuntimeError('no objects')", 1, "RuntimeError: no objects (tiny.py, line 15)"),
+        ("yield {'found': 2.5}", 1, "a value 'found', which an earlier part has already; choose another name"),
+    ],
+)
+def test_what_was_said_before_the_interpretation_ended_stays(ending, status, message):
+    summary = summary_of(body=PARTS + ending, status=status)
+    assert message in summary["message"]
+    assert summary["found"] == 1.5
+    assert (read_fields(Path("out/result.npz")).extra["table"] == 1).all()
+
+
+def test_parts_add_up():
+    summary = summary_of(body=PARTS + "yield {'more': 2}")
+    assert (summary["status"], summary["found"], summary["more"]) == ("converged", 1.5, 2)
+
+
 def test_a_picture_that_fails_is_a_warning(capsys):
     body = 'return {"segmentation": np.full((3, 3), "water"), "reference_measured": np.ones((2, 2))}'
     assert summary_of(body=body)["status"] == "converged"
@@ -159,13 +182,13 @@ def test_a_picture_that_fails_is_a_warning(capsys):
 def test_what_cannot_be_written_is_refused(returned, words):
     problem = tank_problem(interpret=lambda m: returned, quantities={"largest": np.max})
     with pytest.raises(InputError) as raised:
-        interpreted(problem, problem.initial)
+        list(interpreted(problem, problem.initial))
     assert words in str(raised.value)
 
 
 def test_names_of_the_other_file_are_free():
     """A scalar goes to summary.json alone, an array to result.npz."""
-    found = interpreted(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
+    (found,) = interpreted(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
     assert found.scalars == {"truth": 1.5}
     assert found.arrays["misfit"] == pytest.approx(np.arange(3.0))
 
@@ -173,7 +196,7 @@ def test_names_of_the_other_file_are_free():
 def test_an_interpretation_cannot_change_the_result():
     problem = tank_problem(interpret=lambda m: {"first": m.fill(7.0) or m[0]})
     m = problem.initial.copy()
-    assert interpreted(problem, m).scalars == {"first": 7.0}
+    assert next(interpreted(problem, m)).scalars == {"first": 7.0}
     assert (m == problem.initial).all()
 
 

@@ -30,7 +30,7 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 def shown(*rows, note="", terminal=True, quiet=False):
     """What is on the screen at the end."""
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=140)
     with Progress(console, quiet) as progress:
         progress.row(ROW)
         if note:

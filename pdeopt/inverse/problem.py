@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,8 @@ from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
 
+#: What an interpretation says, by name.
+Values = Mapping[str, float | int | str | np.ndarray]
 #: The names of summary.json that every run writes; a problem's own quantities have others.
 # fmt: off
 SUMMARY_NAMES = frozenset({
@@ -23,7 +25,8 @@ SUMMARY_NAMES = frozenset({
     "cg_iterations", "evaluations", "factorizations", "solves", "forward_solves", "adjoint_solves", "tangent_solves",
     "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
     "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
-    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
+    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength", "verification",
+    "stage_seconds",
 })
 # fmt: on
 
@@ -86,7 +89,8 @@ class Problem:
         discrepancy_factor: the rules discrepancy and cooling aim at so many times the misfit of the noise.
         quantities: named numbers of the last iterate m, each computed by a function of m, for summary.json.
         interpret: what the last iterate m means beyond its coefficient, by name: scalars go to summary.json, arrays to
-            result.npz. It is called once, at the end of a run, and may take its time.
+            result.npz. It is called once, at the end of a run, and may take its time. Where it yields several
+            dictionaries, the first ones stay when it is interrupted or fails later.
 
     Raises:
         InputError: for arrays that do not fit each other, negative tolerances, strengths that are not positive, and
@@ -107,7 +111,7 @@ class Problem:
     regularization_strength: float | str = 1.0
     discrepancy_factor: float = 1.0
     quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
-    interpret: Callable[[np.ndarray], Mapping[str, float | int | str | np.ndarray]] | None = None
+    interpret: Callable[[np.ndarray], Values | Iterator[Values]] | None = None
 
     def __post_init__(self) -> None:
         self._check_arrays()

@@ -95,6 +95,15 @@ class Programs:
         return Compiled(lambda m, w: jax.vjp(self.predict, m)[1](w)[0])
 
     @cached_property
+    def tangent_and_adjoint(self) -> Compiled:
+        """(m, v, w) ↦ the derivative of the prediction along v, and its adjoint applied to w, in one program."""
+
+        def pair(m: jax.Array, v: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(self.predict, (m,), (v,))[1], jax.vjp(self.predict, m)[1](w)[0]
+
+        return Compiled(pair)
+
+    @cached_property
     def misfit_hessian(self) -> Compiled:
         """m ↦ the second derivative of the misfit: forward over reverse mode."""
         return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from jax.typing import ArrayLike
 
-from pdeopt.inverse.compiled import Compiled
+from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.misfit import AnyMisfit
 from pdeopt.inverse.parametrization import Identity, Parametrization
@@ -171,6 +171,17 @@ class ReducedFunctional:
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
         """The adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
         return np.asarray(self._programs.prediction_adjoint(m, cotangent))
+
+    def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
+        """The shape of the data, without computing them."""
+        return jax.eval_shape(self._programs.predict, real(m)).shape
+
+    def tangent_and_adjoint(
+        self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both of the above, compiled as one program: cheaper where each is needed once."""
+        tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
+        return np.asarray(tangent), np.asarray(adjoint)
 
     def _operator(self, m: ArrayLike, wanted: Callable[[Any], bool]) -> sp.csr_array | None:
         stated: list[Any] = [term for term in self.regularization_terms if hasattr(term, "operator") and wanted(term)]

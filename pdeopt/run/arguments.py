@@ -212,11 +212,15 @@ def _add_run(parser: Parser) -> None:
     former = {"initial-guess": "start at this run's parameter", "truth": "compare with this run's coefficient"}
     for name, text in former.items():
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{text}, on another mesh, too")
+    parser.add_argument("--no-check", action="store_true", help="do not verify the derivatives before")
     _add_watching(parser)
 
 
 def _add_watching(parser: Parser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    parser.add_argument("--live", action="store_true", help="draw live.png in the run directory while it runs")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    loudness.add_argument("--verbose", action="store_true", help="print every iteration, and what is done")
 
 
 def _add_resume(parser: Parser) -> None:

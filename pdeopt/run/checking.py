@@ -49,7 +49,7 @@ def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -
     functional = problem.functional
     status("compiling and evaluating the objective …")
     with bad_input(path):
-        point = _point(problem)
+        point = point_of(problem)
         functional.terms(point.m)
     checks: list[Check] = []
     for title, run in (
@@ -67,7 +67,7 @@ def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -
     return checks
 
 
-def _point(problem: Problem) -> Point:
+def point_of(problem: Problem) -> Point:
     """A tenth of the parameter's size away from the initial guess, off the bounds; always the same."""
     rng = np.random.default_rng(0)
     initial = np.asarray(problem.initial, float)
@@ -97,11 +97,12 @@ def _order(name: str, p: int, test: TaylorTest) -> Check:
     order = test.orders[p]
     value = "zero up to rounding" if order == np.inf else f"order {order:.2f}"
     if np.isnan(order):
-        value = _untold(test)
+        value = untold(test)
     return Check(f"Taylor remainder, {name}", value, f"order > {p - 0.1:.1f}", order > p - 0.1)
 
 
-def _untold(test: TaylorTest) -> str:
+def untold(test: TaylorTest) -> str:
+    """Why an order is NaN."""
     if not all(np.isfinite(remainder).all() for remainder in test.remainders.values()):
         return "J or its derivative is not finite"
     return "cannot be told" if test.resolved else UNTOLD

@@ -21,6 +21,7 @@ from pdeopt.run.errors import UsageError
 FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz", "fields.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
+    "run.log",
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
     *("scene.png", "scene.pdf"),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,29 @@ RESERVED = frozenset({"file", "allow_pickle"})
 class Meaning:
     """``scalars`` for summary.json: bool, int, float or str. ``arrays`` for result.npz."""
 
-    scalars: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    scalars: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def with_part(self, part: Meaning) -> Meaning:
+        """Both together. Raises InputError where a name is in both."""
+        _refuse({*self.scalars, *self.arrays} & {*part.scalars, *part.arrays}, "an earlier part")
+        return Meaning({**self.scalars, **part.scalars}, {**self.arrays, **part.arrays})
 
 
-def interpreted(problem: Problem, m: np.ndarray) -> Meaning:
-    """What `interpret` returns at m (p,). Raises InputError for names that are taken, and for other values."""
+def interpreted(problem: Problem, m: np.ndarray) -> Iterator[Meaning]:
+    """What `interpret` says at m (p,): more with every part that it yields, all at once where it returns.
+
+    Raises InputError for names that are taken, and for other values.
+    """
     assert problem.interpret is not None
     found = problem.interpret(np.array(m))
+    meaning = Meaning()
+    for part in found if isinstance(found, Iterator) else [found]:
+        meaning = meaning.with_part(_checked(problem, part))
+        yield meaning
+
+
+def _checked(problem: Problem, found: Any) -> Meaning:
     if not isinstance(found, Mapping):
         raise InputError(f"interpret returned {type(found).__name__}; expected a dictionary: name → number or array")
     values = {_name(name): _value(name, value) for name, value in found.items()}

@@ -1,11 +1,46 @@
-"""Ctrl-C: the first asks the run to stop after the evaluation at hand, the second ends it at once."""
+"""Ctrl-C: it is never lost; in an optimization the first one asks it to stop, and the second ends it at once."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+#: Seconds after which an interrupt that was ignored comes again.
+AGAIN = 0.05
+
+
+@contextmanager
+def interrupts_come_through() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt; one that lands where Python ignores exceptions comes again a moment later.
+
+    JAX has such a place, a callback of the garbage collector, which is busy while problems are built.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    pending: list[threading.Timer] = []
+    hook, handler = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def again(ignored: sys.UnraisableHookArgs) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            hook(ignored)
+            return
+        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)))
+        pending[-1].start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        for timer in pending:
+            timer.cancel()
+            timer.join()
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, handler)
 
 
 class StopFlag:

@@ -88,7 +88,7 @@ class Minimization:
                 "preconditioner": model.preconditioner,
                 "bounds": self.problem.bounds,
                 "max_iterations": self.settings.max_iterations,
-                "accuracy": _accuracy(functional),
+                "accuracy": accuracy_of(functional),
                 "callback": self.recorder.accept,
                 **self._tolerances(),
                 **options,
@@ -123,7 +123,7 @@ class Minimization:
         """Why it ended, with what is found where a search failed."""
         if result.status != "failed":
             return result.message
-        place = Place(self.problem, functional, self.product, result.m, _accuracy(functional))
+        place = Place(self.problem, functional, self.product, result.m, accuracy_of(functional))
         return explained(result.message, place)
 
     def _tolerances(self) -> dict[str, float]:
@@ -140,7 +140,7 @@ def at_strength(functional: ReducedFunctional, factor: float) -> ReducedFunction
     return functional.with_strength(factor * functional.strength)
 
 
-def _accuracy(functional: ReducedFunctional) -> float:
+def accuracy_of(functional: ReducedFunctional) -> float:
     """To which J is computed, relative: that of an iterative solver, or rounding."""
     solver = getattr(functional.state, "solver", None)
     tolerance = None if solver is None else getattr(resolve_solver(solver), "rtol", None)

@@ -77,8 +77,8 @@ class Spent:
 class Clock:
     """Seconds since the start of a run; stands still while answers of a former process are given back."""
 
-    def __init__(self) -> None:
-        self._start: float | None = time.perf_counter()
+    def __init__(self, spent: float) -> None:
+        self._start: float | None = time.perf_counter() - spent
         self._stands_at = 0.0
 
     def seconds(self) -> float:
@@ -95,6 +95,8 @@ class Clock:
 class Recorder:
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
+    ``seconds`` begin with what was spent on compiling before.
+
     Attributes:
         model: what is evaluated; another of the same parameter may take its place between two minimizations.
         answers: where its answers are kept; those that are kept already are given instead of being computed.
@@ -103,7 +105,12 @@ class Recorder:
     """
 
     def __init__(
-        self, model: NewtonModel, on_row: Callable[[Row], None], stop: Callable[[], bool], answers: Answers
+        self,
+        model: NewtonModel,
+        on_row: Callable[[Row], None],
+        stop: Callable[[], bool],
+        answers: Answers,
+        compiling: float = 0.0,
     ) -> None:
         self.model = model
         self.answers = answers
@@ -116,7 +123,7 @@ class Recorder:
         self._cg_iterations = 0  # of the minimizations before this one
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
         self._last_terms: Terms | None = None  # of the last row
-        self._clock = Clock()
+        self._clock = Clock(compiling)
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pdeopt.inverse.problem import SUMMARY_NAMES
+from pdeopt.run.stopwatch import in_words
 
 if TYPE_CHECKING:
     from pdeopt.run.checking import Check
 
+#: Stages that take less than this part of the time are not mentioned.
+WORTHWHILE = 0.01
 COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
 
 
@@ -52,7 +56,22 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
     if summary["inner_product"] != "l2":
         lines.append(("inner product", summary["inner_product"]))
-    return [*lines, ("work", _work(summary)), ("time", f"{summary['seconds']:.1f} s"), ("files", f"{directory}/")]
+    return [*lines, ("work", _work(summary)), *_times(summary), ("files", f"{directory}/")]
+
+
+def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of the whole, and of its stages and their parts as far as they are worth a word."""
+    seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
+    total = sum(time for name, time in seconds.items() if "/" not in name)
+    long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
+    stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]
+    first, *more = textwrap.wrap(f"{in_words(total)}: {', '.join(stages)}", 60)
+    return [("time", first), *(("", line) for line in more)]
+
+
+def _parts(stage: str, times: dict[str, str]) -> str:
+    parts = [f"{name.split('/')[1]} {time}" for name, time in times.items() if name.startswith(f"{stage}/")]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _shown(value: Any) -> str:

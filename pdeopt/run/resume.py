@@ -15,15 +15,22 @@ from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from pdeopt.run.directory import remove_leftovers, write_json
 from pdeopt.run.errors import UsageError, bad_input
-from pdeopt.run.execute import Outcome, RunRequest, build_requested, carry_out, config_of
+from pdeopt.run.execute import LOG, Outcome, announce, carry_out
 from pdeopt.run.keeping import Keeper
 from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
+from pdeopt.run.request import RunRequest, config_of
 
 
-def resume_run(directory: Path, max_iterations: int | None, argv: list[str], progress: Progress) -> Outcome:
-    """Go on to where the run would have come by itself; ``max_iterations`` replaces its own limit.
+def resume_run(
+    directory: Path, max_iterations: int | None, live: bool, argv: list[str], progress: Progress
+) -> Outcome:
+    """Go on to where the run would have come by itself.
+
+    Args:
+        max_iterations: replaces the run's own limit, where it is given. live: see `RunRequest`.
+        argv: the command line, for the record.
 
     Raises:
         UsageError: where there is nothing to go on from, or what there is belongs to another problem or version.
@@ -33,12 +40,14 @@ def resume_run(directory: Path, max_iterations: int | None, argv: list[str], pro
     settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
-    request = _request(config, path, settings, argv)
-    problem = build_requested(request, progress)
+    request = replace(_request(config, path, settings, argv), live=live)
+    announce(request, progress)
+    problem = request.problem()
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
     keeper = Keeper(lambda: directory, path)
     keeper.open()
+    progress.log.open(directory / LOG)
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
         progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
@@ -126,6 +135,7 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         truth=_former_run(config.get("truth")),
         out=None,
         argv=argv,
+        check=bool(config.get("check", True)),
     )
 
 

@@ -58,9 +58,9 @@ def _replace_failed_token() -> None:
     jax.block_until_ready(_callback_that_succeeds())
 
 
-def _is_not_a_solve_error(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], SolveError))
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], (SolveError, KeyboardInterrupt)))
 
 
 # JAX logs the traceback of every exception in a callback; ours is raised with its own message, once.
-logging.getLogger("jax._src.callback").addFilter(_is_not_a_solve_error)
+logging.getLogger("jax._src.callback").addFilter(_is_news)

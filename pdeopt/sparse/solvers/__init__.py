@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +34,7 @@ __all__ = [
     "Solver",
     "Work",
     "clear_memo",
+    "forgetting",
     "resolve_solver",
     "solver_names",
     "work",
@@ -86,3 +89,13 @@ def clear_memo() -> None:
     memo.clear()
     krylov_memo.clear()
     forget()
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """Factorizations and set-ups of the block are forgotten after it: what follows finds those from before.
+
+    For work beside a computation that must neither lose its own memory nor be helped on. Analyses stay.
+    """
+    with memo.forgetting(), krylov_memo.forgetting():
+        yield

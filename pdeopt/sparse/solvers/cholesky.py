@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError
-from pdeopt.sparse.solvers.counters import work
+from pdeopt.sparse.solvers.counters import timed_factoring, work
 
 
 class Cholesky:
@@ -25,7 +25,8 @@ class Cholesky:
         columns = sp.csc_matrix(matrix)
         work.factorizations += 1
         try:
-            lu = _in_symmetric_mode(columns, "MMD_AT_PLUS_A")
+            with timed_factoring():
+                lu = _in_symmetric_mode(columns, "MMD_AT_PLUS_A")
         except RuntimeError as error:
             raise SolveError(_not_definite(columns, str(error))) from None
         pivots = lu.U.diagonal()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 
 @dataclass
 class Work:
-    """How often each operation ran in this process. A block of right-hand sides counts as one solve.
+    """How often each operation ran in this process, and for how long. A block of right-hand sides counts as one solve.
 
     Attributes:
         analyses: symbolic analyses, one per pattern and backend.
         factorizations: numeric factorizations.
         solves: solves with A. adjoint_solves: solves with Aᵀ.
         iterations: of Krylov methods, with A and Aᵀ. set_ups: of their preconditioners.
+        factoring_seconds: of analyses, factorizations and set-ups. solving_seconds: of solves without these.
     """
 
     analyses: int = 0
@@ -22,6 +26,8 @@ class Work:
     adjoint_solves: int = 0
     iterations: int = 0
     set_ups: int = 0
+    factoring_seconds: float = 0.0
+    solving_seconds: float = 0.0
 
     def copy(self) -> Work:
         """The counts as they are now."""
@@ -38,3 +44,23 @@ class Work:
 
 
 work = Work()
+
+
+@contextmanager
+def timed_factoring() -> Iterator[None]:
+    """Count the time of the block as that of factoring."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        work.factoring_seconds += time.perf_counter() - start
+
+
+@contextmanager
+def timed_solving() -> Iterator[None]:
+    """Count the time of the block as that of solving, but for what is factored in it."""
+    start, factored = time.perf_counter(), work.factoring_seconds
+    try:
+        yield
+    finally:
+        work.solving_seconds += time.perf_counter() - start - (work.factoring_seconds - factored)

@@ -12,7 +12,7 @@ from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor
 from pdeopt.sparse.solvers.cholmod import analyze_cholmod
-from pdeopt.sparse.solvers.counters import work
+from pdeopt.sparse.solvers.counters import timed_solving, work
 from pdeopt.sparse.solvers.factor_memo import Factored, Memo
 from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
 from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
@@ -49,7 +49,7 @@ class DirectSolver:
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host. Raises SolveError."""
-        with memo.lock:
+        with memo.lock, timed_solving():
             check_finite("b", rhs)
             if not rhs.size:
                 return rhs.copy()

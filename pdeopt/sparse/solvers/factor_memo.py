@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,7 +14,7 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize
-from pdeopt.sparse.solvers.counters import work
+from pdeopt.sparse.solvers.counters import timed_factoring, work
 
 #: Number of entries from which on only a sample of about this size is tested for symmetry.
 SYMMETRY_SAMPLE = 50_000
@@ -65,6 +67,16 @@ class Memo:
             self._factored.clear()
             self._analyses.clear()
 
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """What is factored in the block is forgotten after it; what was there before is there again."""
+        before = list(self._factored)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._factored[:] = before
+
     def lookup(self, pattern: SparsityPattern, data: np.ndarray) -> Factored:
         """The entry for these values, found by comparing them all, or a new one with a copy of them."""
         found = next((entry for entry in reversed(self._factored) if _holds(entry, pattern, data)), None)
@@ -92,16 +104,20 @@ class Memo:
         """
         is_new = analyze not in entry.factors
         if is_new:
-            factorize = self._analysis(entry, analyze)
-            work.factorizations += 1
-            try:
-                entry.factors[analyze] = factorize(entry.data)
-            except RuntimeError as error:
-                entry.factors[analyze] = RuntimeError(str(error))
+            with timed_factoring():
+                entry.factors[analyze] = self._factored_anew(entry, analyze)
         factor = entry.factors[analyze]
         if isinstance(factor, RuntimeError):
             raise RuntimeError(str(factor))  # a kept one would keep the frames that it passed, and this entry in them
         return factor, is_new
+
+    def _factored_anew(self, entry: Factored, analyze: Analyze) -> Factor | RuntimeError:
+        factorize = self._analysis(entry, analyze)
+        work.factorizations += 1
+        try:
+            return factorize(entry.data)
+        except RuntimeError as error:
+            return RuntimeError(str(error))
 
     def _analysis(self, entry: Factored, analyze: Analyze) -> Factorize:
         key = (entry.pattern, analyze)

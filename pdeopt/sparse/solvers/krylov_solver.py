@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.counters import work
+from pdeopt.sparse.solvers.counters import timed_factoring, timed_solving, work
 from pdeopt.sparse.solvers.direct import check_finite
 from pdeopt.sparse.solvers.krylov_methods import Apply, Run
 from pdeopt.sparse.solvers.krylov_progress import Progress
@@ -83,7 +83,7 @@ class KrylovSolver:
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host, column by column. Raises SolveError."""
-        with memo.lock:
+        with memo.lock, timed_solving():
             check_finite("A", data)
             check_finite("b", rhs)
             if not rhs.size:
@@ -153,7 +153,8 @@ class _Use:
 
     def _new(self) -> SetUp:
         work.set_ups += 1
-        set_up = SetUp(self.key, self.values, self.solver.preconditioner.set_up(self.matrix))
+        with timed_factoring():
+            set_up = SetUp(self.key, self.values, self.solver.preconditioner.set_up(self.matrix))
         memo.add(set_up)
         return set_up
 

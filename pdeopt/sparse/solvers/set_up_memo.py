@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,16 @@ class SetUpMemo:
     def clear(self) -> None:
         with self.lock:
             self._set_ups.clear()
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """What is set up in the block is forgotten after it; what was there before is there again."""
+        before = list(self._set_ups)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._set_ups = before
 
     def serving(self, key: Hashable, values: bytes) -> SetUp | None:
         """The one that these values were solved with last."""

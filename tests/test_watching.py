@@ -1,0 +1,298 @@
+"""What a run leaves of its way: run.log, the times of its stages, live.png while it goes on; and what Ctrl-C leaves."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from test_run import small_problem
+
+from pdeopt.cli import main
+from pdeopt.run import execute, live_picture
+from pdeopt.run.interruption import interrupts_come_through
+from pdeopt.run.run_log import RunLog
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A run that draws every iterate: its folder, and the pictures that were there on the way."""
+    folder = tmp_path_factory.mktemp("watched")
+    seen = []
+    update = live_picture.LivePicture.update
+
+    def update_and_look(self, directory, row, m):
+        update(self, directory, row, m)
+        seen.append(imread(directory / live_picture.NAME).std())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(live_picture, "SHORTEST", 0.0)
+        patch.setattr(live_picture, "EXPECTED", 0.0)
+        patch.setattr(live_picture, "PART", 1.0)
+        patch.setattr(live_picture.LivePicture, "update", update_and_look)
+        assert main(["run", small_problem(folder), "--max-iterations", "2", "--out", "out", "--quiet", "--live"]) == 0
+    return folder / "out", seen
+
+
+def log_of(directory):
+    return (directory / "run.log").read_text(encoding="utf-8")
+
+
+# --- run.log -----------------------------------------------------------------------------------------------------
+
+
+def test_the_log_has_everything_with_times_even_if_nothing_is_printed(watched):
+    text = log_of(watched[0])
+    assert all(LINE.fullmatch(line) for line in text.splitlines())
+    for said in (
+        "pdeopt run ./small.py --max-iterations 2 --out out --quiet --live",
+        "numpy " + np.__version__,
+        "building small …",
+        "derivatives verified: Taylor order 2.00",
+        "iteration    0:",
+        "iteration    2:",
+        "factorizations 1, solves ",
+        "stopped: the maximum number of iterations, 2, was reached",
+        "files           out/",
+    ):
+        assert said in text, said
+    assert "\x1b" not in text, "no colors"
+
+
+def test_lines_are_kept_until_there_is_a_folder_and_then_written_at_once(tmp_path):
+    log, path = RunLog(), tmp_path / "run.log"
+    log.write("first\nsecond")
+    assert not path.exists()
+    log.open(path)
+    log.write("third")
+    assert [line.split("  ")[1] for line in path.read_text().splitlines()] == ["first", "second", "third"]
+    again = RunLog()
+    again.open(path)
+    again.write("resumed")
+    assert path.read_text().count("\n") == 4, "appended"
+
+
+def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys, monkeypatch):
+    def full(self):
+        self.failure = OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunLog, "_append", full)
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", "--no-check"]) == 0
+    assert capsys.readouterr().err.count("run.log could not be written") == 1
+
+
+def test_an_error_is_in_the_log_with_its_traceback(tmp_path, capsys):
+    small_problem(tmp_path, ("        initial=np.zeros(V.n),", "        initial=np.zeros(V.n), interpret=broken,"))
+    with open("small.py", "a", encoding="utf-8") as file:
+        file.write("\n\ndef broken(m):\n    raise RuntimeError('no objects')\n")
+    words = ["run", "./small.py", "--max-iterations", "0", "--no-check", "--quiet", "--out", "out"]
+    assert main([*words, "--traceback"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error, "asked for"
+    assert "RuntimeError: no objects" in error.splitlines()[-2]
+    log = log_of(tmp_path / "out")
+    assert "Traceback" in log
+    assert "in broken" in log
+    assert "failed: " in log
+
+
+def test_a_killed_run_leaves_its_log(tmp_path):
+    path = small_problem(tmp_path)
+    words = [sys.executable, "-m", "pdeopt", "run", path, "--out", "out", "--no-check", "--gradient-tolerance", "0"]
+    run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "out" / "run.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "iteration    1" in log.read_text()) and time.monotonic() < deadline:
+        assert run.poll() is None, "it ended before"
+        time.sleep(0.002)
+    run.kill()
+    run.wait()
+    assert all(LINE.fullmatch(line) for line in log.read_text().splitlines())
+
+
+# --- times -------------------------------------------------------------------------------------------------------
+
+
+def test_the_stages_are_timed(watched):
+    summary = json.loads((watched[0] / "summary.json").read_text())
+    seconds = summary["stage_seconds"]
+    stages = ("building", "compiling", "verification", "optimization", "live picture", "evaluating", "pictures")
+    assert set(seconds) == {*stages, "optimization/factorizations", "optimization/solves"}
+    assert all(seconds[name] > 0 for name in seconds)
+    parts = seconds["optimization/factorizations"] + seconds["optimization/solves"]
+    assert parts < seconds["optimization"] + seconds["compiling"]
+    assert summary["seconds"] < sum(seconds[name] for name in stages)
+
+
+def test_they_are_said_at_the_end(tmp_path, capsys):
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0"]) == 0
+    text = capsys.readouterr().out
+    end = " ".join(text[text.index("  time ") :].split())
+    assert re.match(r"time \S+ s: building \S+ s, compiling \S+ s, verification \S+ s", end)
+    assert "derivatives verified: Taylor order" in text
+
+
+# --- live.png ----------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_drawn_on_the_way_and_gone_at_the_end(watched):
+    directory, seen = watched
+    assert len(seen) == 3
+    assert min(seen) > 0.05, "not blank"
+    assert not (directory / "live.png").exists()
+    assert (directory / "result.png").exists()
+    assert "live picture: out/live.png" in log_of(directory)
+
+
+def test_drawing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
+    clock = [0.0]
+    drawn = []
+
+    class Picture(live_picture.LivePicture):
+        def _draw(self, path, row, m):
+            drawn.append(clock[0])
+            clock[0] += 2.0
+
+        def _tell(self, directory, warnings):
+            assert warnings == []
+
+    class Progress:
+        def stage(self, name):
+            pass
+
+    monkeypatch.setattr(live_picture.time, "perf_counter", lambda: clock[0])
+    picture = Picture("x", None, Progress())
+    while clock[0] < 1000:
+        clock[0] += 0.5
+        picture.update(tmp_path, None, None)
+    assert 30 < len(drawn) <= 1 + 0.1 * 1000 / 2.0
+
+
+def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no ink")
+
+    for name in ("SHORTEST", "EXPECTED"):
+        monkeypatch.setattr(live_picture, name, 0.0)
+    monkeypatch.setattr(live_picture, "draw_result", fail)
+    words = ["run", small_problem(tmp_path), "--max-iterations", "3", "--quiet", "--live", "--no-check"]
+    assert main(words) == 0
+    assert capsys.readouterr().err == (
+        "pdeopt: warning: live.png could not be written: RuntimeError: no ink; the run went on without it\n"
+    )
+    assert (tmp_path / "runs" / "small" / "result.png").exists()
+
+
+# --- what is said, and what not ----------------------------------------------------------------------------------
+
+
+def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
+    path = small_problem(tmp_path, ("initial=np.zeros(V.n),", "initial=np.zeros(V.n), bounds=(-9.0, 9.0),"))
+    assert main(["run", path, "--max-iterations", "0", "--no-check", "--live", "--inner-product", "l2"]) == 0
+    out = capsys.readouterr().out
+    assert "--live: the run was over before its first picture was due" in out
+    assert "--inner-product l2: the problem has bounds, with which l2-lumped was used" in out
+
+
+def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check"]) == 0
+    text = capsys.readouterr().out
+    assert [f"iteration {k:4d}:" in text for k in range(13)] == [True] * 13
+    assert re.search(r"49 parameters on a mesh of 72 cells, 16 data", text)
+    assert re.search(r"\d factorizations and 0 set-ups of preconditioners in .* by the solver ", text)
+
+
+def test_quiet_and_verbose_exclude_each_other(capsys):
+    assert main(["run", "robin", "--quiet", "--verbose"]) == 2
+    assert "--verbose: not allowed with argument --quiet" in capsys.readouterr().err
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+INTERRUPTED = "pdeopt: error: interrupted\n"
+
+
+def raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_in_one_line():
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'rich': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from pdeopt.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, INTERRUPTED)
+
+
+def test_the_package_is_a_command():
+    done = subprocess.run([sys.executable, "-m", "pdeopt", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "pdeopt")
+
+
+def test_ctrl_c_while_a_problem_is_imported_ends_in_one_line(tmp_path, capsys):
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
+    assert main(["run", "./slow.py"]) == 130
+    assert capsys.readouterr().err == INTERRUPTED
+
+
+def test_ctrl_c_that_python_ignores_comes_again(capsys):
+    class Collected:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def collect():
+        Collected()
+        time.sleep(10)
+
+    with interrupts_come_through(), pytest.raises(KeyboardInterrupt):
+        collect()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "Exception ignored" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("fields_of", "interrupted while the result was evaluated"), ("draw_run", "the maximum number of iterations")],
+)
+def test_ctrl_c_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message):
+    monkeypatch.setattr(execute, where, raise_interrupt)
+    words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--no-check", "--quiet"]
+    assert main(words) == 130
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert message in summary["message"]
+    assert (summary["status"], summary["iterations"]) == ("stopped", 1)
+    assert (tmp_path / "out" / "result.npz").exists() == (where == "draw_run")
+    assert ("'pdeopt plot out' draws them" in capsys.readouterr().err) == (where == "draw_run")
+
+
+def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def interrupted(problem, progress, stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "verified", interrupted)
+    assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
+    assert capsys.readouterr().err == INTERRUPTED
+    assert not (tmp_path / "runs").exists()
