@@ -316,6 +316,48 @@ def test_a_row_that_is_missing_or_no_row_of_numbers_is_named(tmp_path):
         read_mesh(tmp_path / "word.msh")
 
 
+HALF_IN_A_GROUP = """$MeshFormat
+4.1 0 8
+$EndMeshFormat
+$PhysicalNames
+1
+2 1 "steel"
+$EndPhysicalNames
+$Entities
+0 0 2 0
+1 0 0 0 1 1 0 1 1 0
+2 0 0 0 1 1 0 0 0
+$EndEntities
+$Nodes
+1 4 1 4
+2 1 0 4
+1
+2
+3
+4
+0 0 0
+1 0 0
+1 1 0
+0 1 0
+$EndNodes
+$Elements
+2 2 1 2
+2 1 2 1
+1 1 2 3
+2 2 2 1
+2 1 3 4
+$EndElements
+"""
+
+
+def test_elements_without_a_group_beside_others_with_one(tmp_path):
+    (tmp_path / "m.msh").write_text(HALF_IN_A_GROUP.replace("1 1 0 0 0", "1 1 0 1 1 0"))
+    assert len(read_mesh(tmp_path / "m.msh").subdomains["steel"]) == 2
+    (tmp_path / "m.msh").write_text(HALF_IN_A_GROUP)
+    with pytest.raises(FileError, match=r"some elements belong to no physical group.*Mesh\.SaveAll = 0"):
+        read_mesh(tmp_path / "m.msh")
+
+
 def test_a_cut_vtu_file_is_refused_with_its_line(tmp_path):
     raw_mesh("tri").write(tmp_path / "m.vtu", binary=False)
     content = (tmp_path / "m.vtu").read_bytes()
@@ -333,9 +375,20 @@ def test_files_that_are_none_of_a_known_format(tmp_path):
         read_mesh(tmp_path / "plates.msh")
     with pytest.raises(FileError, match="is a folder"):
         read_mesh(tmp_path)
+    (tmp_path / "empty.msh").touch()
+    with pytest.raises(FileError, match=r"empty\.msh is empty; expected a mesh file"):
+        read_mesh(tmp_path / "empty.msh")
     (tmp_path / "plate.dwg").write_text("no mesh\n")
     with pytest.raises(FileError, match=r"the ending '\.dwg' is of no format.* \.msh .*\.vtu"):
         read_mesh(tmp_path / "plate.dwg")
+
+
+def test_the_data_beside_an_xdmf_file_are_missed(tmp_path):
+    pytest.importorskip("h5py")
+    raw_mesh("tri").write(tmp_path / "m.xdmf")
+    (tmp_path / "m.h5").unlink()
+    with pytest.raises(FileError, match=r"m\.xdmf: a file that it refers to is missing .*m\.h5"):
+        read_mesh(tmp_path / "m.xdmf")
 
 
 def test_a_format_that_needs_another_package_says_so(tmp_path, monkeypatch):

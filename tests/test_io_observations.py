@@ -170,10 +170,13 @@ def test_bad_arrays(tmp_path, bad):
 def test_a_damaged_archive(tmp_path):
     np.savez(tmp_path / "data.npz", **ARRAYS)
     content = (tmp_path / "data.npz").read_bytes()
-    for cut in (0, 10, len(content) // 2, len(content) - 5):
+    for cut in (1, 10, len(content) // 2, len(content) - 5):
         (tmp_path / "cut.npz").write_bytes(content[:cut])
         with pytest.raises(FileError, match=r"cut\.npz: not readable"):
             read_observations(tmp_path / "cut.npz", unit="V")
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(FileError, match=r"empty\.npz is empty"):
+        read_observations(tmp_path / "empty.npz", unit="V")
     np.save(tmp_path / "one.npy", np.ones(3))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(FileError, match=r"one\.npz: not readable"):

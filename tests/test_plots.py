@@ -365,3 +365,10 @@ def test_a_picture_that_fails_is_a_warning(tmp_path):
     assert len(warnings) == 1
     assert warnings[0].startswith("result.png and result.pdf could not be written: ")
     assert (tmp_path / "history.png").exists()
+
+
+def test_second_order_cells_are_drawn_by_their_vertices():
+    mesh = skfem.MeshTri2.init_circle(1)
+    surface = surface_of(mesh.p, mesh.t, "triangle")
+    assert surface.x.shape == (2, mesh.nvertices)
+    assert surface.on_vertices(mesh.p[0, : mesh.nvertices]) == pytest.approx(surface.x[0])

@@ -18,6 +18,8 @@ def existing_file(path: str | Path, expected: str) -> Path:
     if not path.is_file():
         beside = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
         raise FileError(f"{path}: there is no such file; expected {expected}{did_you_mean(path.name, beside)}")
+    if not path.stat().st_size:
+        raise FileError(f"{path} is empty; expected {expected}")
     return path
 
 

@@ -86,6 +86,8 @@ def _read(path: Path) -> Any:
 
 def _unreadable(path: Path, gmsh: bool, error: BaseException, said: str) -> str:
     cause = said if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: a file that it refers to is missing ({cause}); keep the two together"
     if "Incompatible cell data 'gmsh:physical'" in cause:
         return (
             f"{path}: some elements belong to no physical group, and others do: give all a group, or save only those "
@@ -114,7 +116,5 @@ def _check_name(path: Path, mesh: skfem.Mesh, name: str, is_group: bool) -> None
         return
     if is_group:
         raise FileError(f"{path}: the group {name!r} is empty: no cell and no facet of a cell belongs to it")
-    raise FileError(
-        f"{path}: the mesh has no boundary or subdomain named {name!r}; it has {names_of(mesh)}"
-        f"{did_you_mean(name, known)}. In Gmsh, names are given by Physical Curve, Surface and Volume"
-    )
+    hint = did_you_mean(name, known) or "; in Gmsh, Physical Curve, Surface and Volume give names"
+    raise FileError(f"{path}: the mesh has no boundary or subdomain named {name!r}; it has {names_of(mesh)}{hint}")

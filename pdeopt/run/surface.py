@@ -42,9 +42,10 @@ class Surface:
 
 
 def surface_of(p: np.ndarray, t: np.ndarray, cell: str) -> Surface | None:
-    """What can be drawn of a mesh; None for cells that cannot."""
+    """What can be drawn of a mesh; None for cells that cannot. Nodes of second-order cells follow the vertices in p."""
     if cell not in SIMPLICES:
         return None
+    p = p[:, : t.max() + 1]
     corners = np.hstack([t[part] for part in SIMPLICES[cell]])
     cells = np.tile(np.arange(t.shape[1]), len(SIMPLICES[cell]))
     if len(corners) == 4:
