@@ -101,7 +101,8 @@ def _parse_all(parser: Parser, commands: dict[str, Parser], words: list[str]) ->
     if unknown:
         word = unknown[0].split("=")[0]
         if not word.startswith("-"):
-            raise UsageError(f"unexpected argument {word!r}")
+            hint = "; values in a list are separated by commas alone: a,b,c" if given.command == "sweep" else ""
+            raise UsageError(f"unexpected argument {word!r}{hint}")
         flags = [flag for action in commands[given.command]._actions for flag in action.option_strings]
         raise UsageError(f"unknown option {word}{did_you_mean(word, flags)}; see pdeopt {_usage(given)} --help")
     return given

@@ -12,7 +12,7 @@ from itertools import product
 from pdeopt.run.errors import UsageError
 
 #: Arguments of a run that are the sweep's own, or have no meaning in one.
-NOT_VARIED = frozenset({"help", "problem", "out", "quiet", "traceback"})
+NOT_VARIED = frozenset({"help", "problem", "out", "quiet", "verbose", "traceback"})
 SEPARATE, LONGEST = ",", 100
 
 

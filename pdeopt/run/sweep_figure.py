@@ -65,6 +65,7 @@ def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Fig
         axes.legend()
     axes.set(xlabel=_name(key), ylabel=label, title=_title(runs))
     axes.grid(True, alpha=0.25)
+    axes.set_axisbelow(True)
     return figure
 
 
