@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.optimize import Iterate, full_bounds
-from pdeopt.run import checking, execute, keeping, pictures, recorder
+from pdeopt.run import checking, conclusion, keeping, pictures, recorder, request
 from pdeopt.run.directory import FILES, RunDirectory, atomic, write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.progress import Progress
@@ -180,14 +180,14 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path):
 @pytest.mark.parametrize(("words", "status", "taken"), [([], 0, "runs/small"), (["--out", "mine"], 2, "mine")])
 def test_a_run_gives_way_to_one_that_was_faster(tmp_path, capsys, monkeypatch, words, status, taken):
     """Another run takes the folder while this one is building."""
-    build = execute.build_problem
+    build = request.build_problem
 
     def slow(*arguments):
         (tmp_path / taken).mkdir(parents=True)
         (tmp_path / taken / "config.json").write_text("theirs")
         return build(*arguments)
 
-    monkeypatch.setattr(execute, "build_problem", slow)
+    monkeypatch.setattr(request, "build_problem", slow)
     assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", *words]) == status
     assert [path.read_text() for path in (tmp_path / taken).iterdir()] == ["theirs"]
     assert (tmp_path / "runs" / "small-2" / "summary.json").exists() == (status == 0)
@@ -229,7 +229,7 @@ def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(pictures, "draw_result", fail)
-    monkeypatch.setattr(execute, "write_mesh", fail)
+    monkeypatch.setattr(conclusion, "write_mesh", fail)
     changes = [("truth=V.nodal(true_source)", "truth=np.zeros(V.n)")]
     assert main(["run", small_problem(tmp_path, *changes), "--max-iterations", "1", "--out", "out", "--quiet"]) == 0
     assert capsys.readouterr().err.splitlines() == [
@@ -245,7 +245,7 @@ def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, mon
     def fail(*_):
         raise RuntimeError("no state")
 
-    monkeypatch.setattr(execute, "fields_of", fail)
+    monkeypatch.setattr(conclusion, "fields_of", fail)
     assert main(["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--quiet"]) == 1
     assert "the result cannot be evaluated: RuntimeError: no state" in capsys.readouterr().err
     summary = read_json(tmp_path / "out" / "summary.json")
@@ -297,7 +297,7 @@ def test_ctrl_c_before_the_first_iterate_leaves_nothing(tmp_path, capsys, monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "build_problem", interrupted)
+    monkeypatch.setattr(request, "build_problem", interrupted)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
     assert capsys.readouterr().err == "pdeopt: error: interrupted\n"
     assert not (tmp_path / "runs").exists()

@@ -13,7 +13,7 @@ from pdeopt import optimize
 from pdeopt.cli import main
 from pdeopt.inverse import inner_product_names
 from pdeopt.optimize import scipy_methods
-from pdeopt.run import arguments, execute, pictures
+from pdeopt.run import arguments, conclusion, pictures, request
 from pdeopt.run.template import TEMPLATE
 
 #: A problem that compiles at once: the state is the parameter.
@@ -69,7 +69,7 @@ def quick_pictures(monkeypatch):
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Run and read (summary, history); problems are built and compiled once, and pictures drawn on demand only."""
-    build = execute.build_problem
+    build = request.build_problem
 
     def remembered(function, options, path):
         key = (path.name, *sorted(options.items()))
@@ -78,10 +78,10 @@ def run(tmp_path, monkeypatch, capsys):
         return BUILT[key]
 
     def run(*words, status=0, drawn=False):
-        monkeypatch.setattr(execute, "build_problem", remembered)
-        monkeypatch.setattr(execute, "write_mesh", lambda *_: None)
+        monkeypatch.setattr(request, "build_problem", remembered)
+        monkeypatch.setattr(conclusion, "write_mesh", lambda *_: None)
         if not drawn:
-            monkeypatch.setattr(execute, "draw_run", lambda *_: [])
+            monkeypatch.setattr(conclusion, "draw_run", lambda *_: [])
         assert main(["run", *map(str, words), "--out", "out", "--quiet"]) == status, capsys.readouterr().err
         return json.loads((tmp_path / "out" / "summary.json").read_text()), history(tmp_path / "out")
 

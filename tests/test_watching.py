@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from test_run import small_problem
 
 from pdeopt.cli import main
-from pdeopt.run import execute, live_picture
+from pdeopt.run import conclusion, execute, live_picture
 from pdeopt.run.interruption import interrupts_come_through
 from pdeopt.run.run_log import RunLog
 
@@ -275,7 +275,7 @@ def test_ctrl_c_that_python_ignores_comes_again(capsys):
     [("fields_of", "interrupted while the result was evaluated"), ("draw_run", "the maximum number of iterations")],
 )
 def test_ctrl_c_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message):
-    monkeypatch.setattr(execute, where, raise_interrupt)
+    monkeypatch.setattr(conclusion, where, raise_interrupt)
     words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--no-check", "--quiet"]
     assert main(words) == 130
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

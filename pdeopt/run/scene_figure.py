@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pdeopt.run.errors import UsageError
-from pdeopt.run.field_axes import common_scale
+from pdeopt.run.field_axes import coefficient_scale, noted
 from pdeopt.run.fields import Fields
 from pdeopt.run.mesh_output import VTK_ORDER
 from pdeopt.run.result_figure import Words, headline
@@ -49,7 +49,7 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     drawn = {name: _on_mesh(fields, values) for name, values in (given | {words.found: fields.coefficient}).items()}
     if any(np.isnan(values).all() for values in drawn.values()):
         return None
-    scale = common_scale(*drawn.values())
+    scale = coefficient_scale(*drawn.values())
     scene = _Scene.of(fields, [np.ma.filled(scale(values), np.nan) for values in drawn.values()])
     images = _cropped(_render(fields, scene))
     width, height = 5.2, 5.2 * images.shape[2] / images.shape[3]
@@ -61,7 +61,7 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
             axes[row, column].imshow(images[column, row])
             axes[row, column].set_title(f"{name}, {view}")
             axes[row, column].set_axis_off()
-    figure.colorbar(ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=fields.label, shrink=0.6)
+    figure.colorbar(ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=noted(fields.label, scale), shrink=0.6)
     return figure
 
 
