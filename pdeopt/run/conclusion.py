@@ -76,12 +76,14 @@ def write_result(
 
     Returns an exit status other than 0 after Ctrl-C, and a warning for each picture or mesh that could not be written.
     """
-    (directory / LIVE).unlink(missing_ok=True)
     if fields is None:
         return 0, []
     write_fields(directory / "result.npz", fields)
     try:
-        mesh_warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
-        return 0, mesh_warnings + draw_run(directory, fields, recorder.rows, summary)
+        warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
+        warnings += draw_run(directory, fields, recorder.rows, summary)
     except KeyboardInterrupt:
         return 130, [f"interrupted before all pictures were drawn; 'pdeopt plot {directory}' draws them"]
+    if (directory / "result.png").exists():
+        (directory / LIVE).unlink(missing_ok=True)
+    return 0, warnings

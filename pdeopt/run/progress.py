@@ -62,8 +62,10 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None:
+        if isinstance(error, Exception):
             self.log.error(error)
+        elif error is not None:
+            self.log.write("interrupted")
         if self.log.failure is not None:
             self._warnings.append(f"run.log could not be written: {self.log.failure}")
         live, self._live = self._live, None

@@ -44,9 +44,9 @@ class RunLog:
     def _append(self) -> None:
         if self._path is None or self.failure is not None:
             return
+        lines, self._lines = self._lines, []  # before it is written: Ctrl-C may say something meanwhile
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(self._lines)
+                file.writelines(lines)
         except OSError as error:
             self.failure = error
-        self._lines = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pdeopt.run.checking import ADJOINT, FIRST_STEP, IDENTITY, Point, point_of, 
 from pdeopt.run.errors import RunError, describe, raise_interrupt
 from pdeopt.run.optimization import accuracy_of
 from pdeopt.run.progress import Progress
+from pdeopt.run.stopwatch import in_words
 from pdeopt.sparse import forgetting
 from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
 
@@ -32,7 +33,8 @@ BETTER = 1e-2
 LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
 #: The slope of J may be wrong by this multiple of a solver's accuracy.
 SOLVER_SLOPE = 100
-ROUGHNESS = "J is too rough: it jumps, or its solver is inexact"
+UNTOLD = "derivatives could not be verified: "
+NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
 CAUSES = (
     "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
     "derivative (round, argmax, a comparison)"
@@ -48,7 +50,7 @@ class Verification:
             rounding, NaN where it cannot be told; empty where J cannot be evaluated.
         gap: of the adjoint identity, relative; None where it cannot be told.
         fault: what is wrong and what it means; empty where nothing is. told: whether it could be told.
-        message: all of it in one line. seconds: without the first evaluation.
+        message: all of it in one line. seconds: what it took, without the first evaluation.
     """
 
     orders: dict[int, float]
@@ -56,7 +58,7 @@ class Verification:
     told: bool
     fault: str
     message: str
-    seconds: float
+    seconds: float = 0.0
 
     @property
     def passed(self) -> bool | None:
@@ -130,9 +132,9 @@ def verified(problem: Problem, progress: Progress, stop: Callable[[], bool]) -> 
         probe = _first_finite(problem, stop)
         progress.stage("verification", "verifying the derivatives …")
         start = time.perf_counter()
-        if probe is None:
-            return _untold({}, None, "the objective is not finite near the initial guess", start)
-        return _judged(probe, start)
+        found = Verification({}, None, False, "", NOT_FINITE) if probe is None else _judged(probe)
+    seconds = time.perf_counter() - start
+    return replace(found, seconds=seconds, message=f"{found.message} ({in_words(seconds)})")
 
 
 def _first_finite(problem: Problem, stop: Callable[[], bool]) -> Probe | None:
@@ -144,25 +146,18 @@ def _first_finite(problem: Problem, stop: Callable[[], bool]) -> Probe | None:
     return None
 
 
-def _judged(probe: Probe, start: float) -> Verification:
+def _judged(probe: Probe) -> Verification:
     accuracy = accuracy_of(probe.functional)
     test = _taylor(probe, accuracy)
     gap, reason = _adjoint_gap(probe)
     wrong = _taylor_fault(test, probe, accuracy)
     fault = wrong or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
     if not (wrong or _is_right(test)):
-        return _untold(test.orders, gap, untold(test) if np.isnan(test.orders[2]) else ROUGHNESS, start, fault)
-    seconds = time.perf_counter() - start
+        return Verification(test.orders, gap, False, fault, UNTOLD + _roughness(test))
     taylor = "remainder zero up to the accuracy of J" if np.isinf(test.orders[2]) else f"order {test.orders[2]:.2f}"
     identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
-    message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {taylor}, {identity} ({seconds:.1f} s)"
-    return Verification(test.orders, gap, True, fault, message, seconds)
-
-
-def _untold(orders: dict[int, float], gap: float | None, reason: str, start: float, fault: str = "") -> Verification:
-    seconds = time.perf_counter() - start
-    message = f"derivatives could not be verified: {reason} ({seconds:.1f} s)"
-    return Verification(orders, gap, False, fault, message, seconds)
+    message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {taylor}, {identity}"
+    return Verification(test.orders, gap, True, fault, message)
 
 
 def _taylor(probe: Probe, accuracy: float) -> TaylorTest:
@@ -206,6 +201,11 @@ def _adjoint_gap(probe: Probe) -> tuple[float | None, str]:
     if not image.any() or not np.isfinite(gap):
         return None, "the predicted data do not depend on m there" if not image.any() else "it is not finite"
     return gap, ""
+
+
+def _roughness(test: TaylorTest) -> str:
+    """Why the order cannot be told."""
+    return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
 
 
 def _is_right(test: TaylorTest) -> bool:
