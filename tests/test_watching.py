@@ -18,6 +18,7 @@ from pdeopt.cli import main
 from pdeopt.run import conclusion, execute, live_picture
 from pdeopt.run.interruption import interrupts_come_through
 from pdeopt.run.run_log import RunLog
+from pdeopt.sparse import clear_memo
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
 
@@ -40,6 +41,7 @@ def watched(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        clear_memo()  # of the tests before
         patch.setattr(live_picture, "SHORTEST", 0.0)
         patch.setattr(live_picture, "EXPECTED", 0.0)
         patch.setattr(live_picture, "PART", 1.0)
