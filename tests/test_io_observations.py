@@ -174,6 +174,10 @@ def test_a_damaged_archive(tmp_path):
         (tmp_path / "cut.npz").write_bytes(content[:cut])
         with pytest.raises(FileError, match=r"cut\.npz: not readable"):
             read_observations(tmp_path / "cut.npz", unit="V")
+    for place, byte in ((content.rindex(b"PK\x01\x02") + 6, 0xFF), (content.rindex(b"PK\x01\x02") + 10, 0x63)):
+        (tmp_path / "cut.npz").write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
+        with pytest.raises(FileError, match=r"cut\.npz: not readable"):
+            read_observations(tmp_path / "cut.npz", unit="V")
     (tmp_path / "empty.npz").touch()
     with pytest.raises(FileError, match=r"empty\.npz is empty"):
         read_observations(tmp_path / "empty.npz", unit="V")
