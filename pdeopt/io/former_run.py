@@ -69,7 +69,7 @@ class FormerRun:
             where = "lives on a boundary" if self.kind == "boundary" else "has cells of another kind than are known"
             raise FileError(f"{self.directory}: its parameter {where}, and cannot be evaluated elsewhere")
         if self.gather.ndim > 2:
-            raise FileError(f"{self.directory}: its coefficient has several components; that is not evaluated elsewhere")
+            raise FileError(f"{self.directory}: its coefficient has several components and is not evaluated elsewhere")
         if len(points) != len(self.p):
             raise FileError(f"{self.directory}: its mesh has {len(self.p)} dimensions; the points have {len(points)}")
 
