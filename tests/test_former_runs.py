@@ -137,6 +137,14 @@ def test_an_unfinished_run_is_a_start_on_its_own_mesh(former):
     assert "killed holds no run with a result" in refused("conductivity", "--n", 8, "--truth", "killed")
 
 
+def test_a_resumed_run_that_is_not_finished_is_its_checkpoint_and_not_its_former_result(former):
+    shutil.copytree(former, "resumed")
+    Path("resumed/summary.json").unlink()
+    np.savez("resumed/checkpoint.npz", parameter=np.full(81, 0.125))
+    problem = load_build(problem_files()["conductivity"])(n=8)
+    np.testing.assert_array_equal(with_former_runs(problem, "conductivity", Path("resumed"), None).initial, 0.125)
+
+
 def test_an_unfinished_run_of_another_problem_is_refused(former):
     unfinished(former, problem="robin")
     said = refused("conductivity", "--n", 8, "--initial-guess", "killed")

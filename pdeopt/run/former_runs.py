@@ -47,7 +47,7 @@ def _fitting(option: str, changed: Callable[[], Problem]) -> Problem:
 
 def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
     """m: the run's own where it means the same coefficient here."""
-    if (directory / "checkpoint.npz").is_file() and not (directory / "result.npz").is_file():
+    if (directory / "checkpoint.npz").is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
     coefficient = _coefficient(problem, run)
