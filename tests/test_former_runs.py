@@ -90,6 +90,24 @@ def test_folders_without_a_run_are_refused(former, tmp_path):
     assert f"{Path('cut/result.npz')}: not readable" in refused("conductivity", "--n", 4, "--truth", "cut")
     np.savez("cut/result.npz", parameter=np.ones(3))
     assert "there is no array 'coefficient'" in refused("conductivity", "--n", 4, "--truth", "cut")
+    said = refused("conductivity", "--n", 4, "--truth", former / "result.npz")
+    assert "result.npz holds no run with a result: it is a file" in said
+
+
+@pytest.mark.parametrize("change", [lambda array: array[:20], lambda array: array.astype(str)])
+def test_arrays_that_do_not_fit_each_other_are_refused(former, change):
+    shutil.copytree(former, "changed")
+    with np.load(former / "result.npz") as result:
+        np.savez("changed/result.npz", **{**result, "coefficient": change(result["coefficient"])})
+    said = refused("conductivity", "--n", 4, "--truth", "changed")
+    assert f"{Path('changed/result.npz')}: its arrays do not fit each other" in said
+
+
+def test_a_checkpoint_without_finite_numbers_is_refused(former):
+    unfinished(former)
+    np.savez("killed/checkpoint.npz", parameter=np.full(81, np.nan))
+    said = refused("conductivity", "--n", 8, "--initial-guess", "killed")
+    assert "--initial-guess: the initial guess has NaN or infinite values" in said
 
 
 def test_a_boundary_parameter_is_taken_over_where_it_sits_at_the_same_places():
@@ -117,6 +135,14 @@ def test_an_unfinished_run_is_a_start_on_its_own_mesh(former):
     said = refused("conductivity", "--n", 6, "--initial-guess", "killed")
     assert "killed: its checkpoint has parameters of shape (81,); this problem has (49,)" in said
     assert "killed holds no run with a result" in refused("conductivity", "--n", 8, "--truth", "killed")
+
+
+def test_a_resumed_run_that_is_not_finished_is_its_checkpoint_and_not_its_former_result(former):
+    shutil.copytree(former, "resumed")
+    Path("resumed/summary.json").unlink()
+    np.savez("resumed/checkpoint.npz", parameter=np.full(81, 0.125))
+    problem = load_build(problem_files()["conductivity"])(n=8)
+    np.testing.assert_array_equal(with_former_runs(problem, "conductivity", Path("resumed"), None).initial, 0.125)
 
 
 def test_an_unfinished_run_of_another_problem_is_refused(former):
@@ -195,5 +221,8 @@ def test_values_that_are_missing_are_not_made_up():
 def test_what_cannot_be_evaluated():
     with pytest.raises(FileError, match="lives on a boundary"):
         replace(result("triangle", "vertices"), kind="boundary").coefficient_at(np.zeros((2, 1)))
+    several = replace(result("triangle", "vertices"), gather=np.zeros((2, 1, 4), int))
+    with pytest.raises(FileError, match="its coefficient has several components"):
+        several.coefficient_at(np.zeros((2, 1)))
     with pytest.raises(FileError, match="its mesh has 2 dimensions; the points have 3"):
         result("triangle", "vertices").coefficient_at(np.zeros((3, 1)))

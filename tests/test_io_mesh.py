@@ -316,6 +316,20 @@ def test_a_row_that_is_missing_or_no_row_of_numbers_is_named(tmp_path):
         read_mesh(tmp_path / "word.msh")
 
 
+def test_points_that_are_not_there_are_not_taken_for_others(tmp_path):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"))
+    lines = (tmp_path / "m.msh").read_text().splitlines()
+    last = lines.index("$EndElements") - 1
+    lines[last] = " ".join([*lines[last].split()[:-1], "0"])
+    (tmp_path / "m.msh").write_text("\n".join(lines))
+    with pytest.raises(FileError, match=rf"m\.msh, line {last + 1}: there is a node 0; expected nodes that are numb"):
+        read_mesh(tmp_path / "m.msh")
+    triangle = meshio.Mesh(np.eye(3), [("triangle", np.array([[0, 1, 7]]))])
+    triangle.write(tmp_path / "m.vtu")
+    with pytest.raises(FileError, match=r"m\.vtu: cells have points that are not in the file, which holds 3"):
+        read_mesh(tmp_path / "m.vtu")
+
+
 HALF_IN_A_GROUP = """$MeshFormat
 4.1 0 8
 $EndMeshFormat

@@ -62,6 +62,13 @@ def test_what_is_written_is_read_again(tmp_path, name):
     assert found.data_label == "potential φ (mV)"
 
 
+@pytest.mark.parametrize("label", ["x", "uncertainty", "u, total", "u (1)", ""])
+def test_labels_that_could_not_be_read_again_are_not_written(tmp_path, label):
+    with pytest.raises(FileError, match="a column cannot be named"):
+        write_observations(tmp_path / "data.csv", Observations(np.ones((2, 1)), np.ones(1), np.ones(1), label, "V"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_observations_fit_a_misfit(tmp_path):
     found = read(tmp_path, GOOD, mesh=MESH)
     V = FunctionSpace(MESH, skfem.ElementTriP1())
@@ -82,6 +89,7 @@ BAD = {
     "empty cell": (GOOD.replace("1.5", ""), r"line 3, column 'potential \(V\)': the cell is empty"),
     "decimal comma": (GOOD.replace("1.5", '"1,5"'), "'1,5' is no number: write a decimal point"),
     "underscore": (GOOD.replace("1.5", "1_5"), "'1_5' is no number"),
+    "long cell": (GOOD.replace("1.5", "1" * 200_000), "line 3: no row of a CSV file"),
     "semicolons": (GOOD.replace(",", ";"), "line 2: columns are separated by semicolons; expected commas"),
     "tabs": (GOOD.replace(",", "\t"), "line 2: columns are separated by tabs"),
     "long row": (GOOD.replace("1.5", "1,5"), "line 3: 5 cells; the header has 4 columns: .*decimal points are commas"),
@@ -172,6 +180,10 @@ def test_a_damaged_archive(tmp_path):
     content = (tmp_path / "data.npz").read_bytes()
     for cut in (1, 10, len(content) // 2, len(content) - 5):
         (tmp_path / "cut.npz").write_bytes(content[:cut])
+        with pytest.raises(FileError, match=r"cut\.npz: not readable"):
+            read_observations(tmp_path / "cut.npz", unit="V")
+    for place, byte in ((content.rindex(b"PK\x01\x02") + 6, 0xFF), (content.rindex(b"PK\x01\x02") + 10, 0x63)):
+        (tmp_path / "cut.npz").write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
         with pytest.raises(FileError, match=r"cut\.npz: not readable"):
             read_observations(tmp_path / "cut.npz", unit="V")
     (tmp_path / "empty.npz").touch()

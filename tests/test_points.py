@@ -43,6 +43,13 @@ def test_the_bulge_of_a_curved_side_belongs_to_its_cell():
     assert (cells_at(mesh, 1.01 * bulge) < 0).all()
 
 
+def test_points_in_long_cells_are_found_though_other_centers_are_nearer():
+    straight = skfem.MeshTri.init_tensor(np.linspace(0, 1, 30) ** 4, np.linspace(0, 1, 4))
+    points = np.random.default_rng(0).random((2, 500))
+    cells = cells_at(skfem.MeshTri2.from_mesh(straight), points)
+    np.testing.assert_array_equal(cells, cells_at(straight, points))
+
+
 def test_no_points_lie_in_no_cells():
     assert cells_at(CURVED["tri"][0], np.empty((2, 0))).shape == (0,)
     assert cells_at(skfem.MeshTri(), np.array([[0.2, np.nan], [0.2, 0.2]])).tolist() == [0, -1]

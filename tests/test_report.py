@@ -95,6 +95,15 @@ def test_a_report_of_one_run_lies_in_its_folder(runs, capsys):
     ]
 
 
+def test_the_command_has_the_limit_that_a_run_was_resumed_with(tmp_path):
+    words = ["run", "first", "--max-iterations", "5", "--n=4", "--out=first"]
+    raised = {"argv": words, "max_iterations": 50, "resumed": [["resume", "first", "--max-iterations", "50"]]}
+    run = write_run(tmp_path / "first", fields_on("P1"), {"status": "converged"}, raised)
+    assert main(["report", str(run)]) == 0
+    page = Outline((run / "report.html").read_text(encoding="utf-8"))
+    assert "pdeopt run first --n=4 --max-iterations 50 Numbers" in page.text
+
+
 def test_a_comparison_comes_first_and_marks_what_differs(report):
     text = report.read_text(encoding="utf-8")
     page = Outline(text)

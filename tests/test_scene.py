@@ -97,6 +97,12 @@ def test_values_in_cells(renders):
     assert (slices != surfaces).any()
 
 
+def test_vectors_are_drawn_by_their_length(renders):
+    space = FunctionSpace(TETRAHEDRA, skfem.ElementVector(skfem.ElementTetP1()))
+    seen = pictures(draw_scene(fields_on(space, truth=None), SUMMARY))
+    assert share_of(next(iter(seen.values())), 1.0) > 1e-3
+
+
 def test_a_coefficient_on_the_boundary_is_seen_from_both_sides(renders):
     space = FunctionSpace(TETRAHEDRA, skfem.ElementTetP1())
     left = fields_on(space.boundary("left"), found=lambda x: 1 + x[1], truth=None, dofs=space.dofs("left"))

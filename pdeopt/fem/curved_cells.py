@@ -9,7 +9,7 @@ import skfem
 from scipy.spatial import cKDTree
 
 SECOND_ORDER = (skfem.MeshTri2, skfem.MeshQuad2, skfem.MeshTet2, skfem.MeshHex2)
-#: Cells whose centers are nearest to a point; it lies in one of them where the mesh is not badly shaped.
+#: Cells whose centers are nearest to a point; it lies in one of them unless cells are long and thin.
 CANDIDATES = 16
 NEWTON_STEPS = 20
 INSIDE = 1e-12
@@ -22,18 +22,31 @@ def curved_finder(mesh: skfem.Mesh) -> Finder:
 
     It raises ValueError where a point is in no cell.
     """
-    centers = cKDTree(mesh.p[:, mesh.t].mean(1).T)
+    corners = mesh.p[:, mesh.t]  # (d, corner, c)
+    centers = cKDTree(corners.mean(1).T)
+    margin = 0.5 * np.ptp(corners, axis=1).max(0)  # edges bend
+    low, high = corners.min(1) - margin, corners.max(1) + margin
 
     def find(*coordinates: np.ndarray) -> np.ndarray:
         points = np.array(coordinates)
         _, near = centers.query(points.T, range(1, min(CANDIDATES, mesh.nelements) + 1))  # (k, candidates)
-        local = _local(mesh, np.repeat(points, near.shape[1], axis=1), near.ravel())
-        inside = _is_inside(mesh, local).reshape(near.shape)
-        if not inside.any(1).all():
-            raise ValueError("a point is outside of the mesh")
-        return near[np.arange(len(near)), inside.argmax(1)]
+        cells = _holding(mesh, points, near)
+        for k in np.flatnonzero(cells < 0):
+            point = points[:, [k]]
+            boxed = np.flatnonzero(((low <= point) & (point <= high)).all(0))
+            if not boxed.size or (cell := _holding(mesh, point, boxed[np.newaxis])[0]) < 0:
+                raise ValueError("a point is outside of the mesh")
+            cells[k] = cell
+        return cells
 
     return find
+
+
+def _holding(mesh: skfem.Mesh, points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """(k,), for points (d, k) the first of their candidates (k, j) that holds them; −1 for none."""
+    local = _local(mesh, np.repeat(points, candidates.shape[1], axis=1), candidates.ravel())
+    inside = _is_inside(mesh, local).reshape(candidates.shape)
+    return np.where(inside.any(1), candidates[np.arange(len(candidates)), inside.argmax(1)], -1)
 
 
 def _local(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -66,7 +66,14 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     if not numbered:
         raise FileError(f"{path} is empty; expected a header such as 'x (m),y (m),potential (V)' and rows of numbers")
     _check_separator(path, *numbered[0])
-    return [(k, [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]) for k, line in numbered]
+    return [(k, _cells(path, k, line)) for k, line in numbered]
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+    except csv.Error as error:
+        raise FileError(f"{path}, line {number}: no row of a CSV file ({error})") from error
 
 
 def _check_separator(path: Path, line: int, header: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from pdeopt.io.errors import FileError
 from pdeopt.io.mesh_cells import MESHES
 from pdeopt.io.npz import read_arrays
 
-NEEDED = ("parameter", "coefficient", "p", "t", "cell", "label", "at_kind", "at_gather", "at_x")
+NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
+NEEDED = (*NUMBERS, "cell", "label", "at_kind")
 #: A point outside takes the value beside it where that is nearer than this part of the diagonal of a cell there.
 BESIDE = 0.75
 
@@ -66,6 +68,8 @@ class FormerRun:
         if self.kind == "boundary" or self.cell not in MESHES:
             where = "lives on a boundary" if self.kind == "boundary" else "has cells of another kind than are known"
             raise FileError(f"{self.directory}: its parameter {where}, and cannot be evaluated elsewhere")
+        if self.gather.ndim > 2:
+            raise FileError(f"{self.directory}: its coefficient has several components and is not evaluated elsewhere")
         if len(points) != len(self.p):
             raise FileError(f"{self.directory}: its mesh has {len(self.p)} dimensions; the points have {len(points)}")
 
@@ -91,15 +95,27 @@ def read_run(directory: str | Path) -> FormerRun:
     directory = Path(directory)
     path = directory / "result.npz"
     if not path.is_file():
-        what = "it has no result.npz" if directory.is_dir() else "there is no such folder"
+        missing = "it is a file" if directory.is_file() else "there is no such folder"
+        what = "it has no result.npz" if directory.is_dir() else missing
         raise FileError(f"{directory} holds no run with a result: {what}; expected the directory of a run that ended")
     arrays = read_arrays(path, "the result of a run")
-    missing = [name for name in NEEDED if name not in arrays]
-    if missing:
-        raise FileError(f"{path}: there is no array {missing[0]!r}; expected the result of a run")
+    for name in NEEDED:
+        if name not in arrays:
+            raise FileError(f"{path}: there is no array {name!r}; expected the result of a run")
+    if not _fit(arrays):
+        raise FileError(f"{path}: its arrays do not fit each other; expected the result of a run")
     label, cell, kind = (str(arrays[name]) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
     return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, arrays["at_gather"], arrays["at_x"])
+
+
+def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether values are real numbers, and indices within what they count."""
+    m, values, p, t, gather, x = (arrays[name] for name in NUMBERS)
+    if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS) or not (gather.size and t.size):
+        return False
+    shapes = values.ndim == m.ndim == 1 and p.ndim == t.ndim == x.ndim == 2 and gather.shape[-1] == x.shape[1]
+    return shapes and -1 <= gather.min() <= gather.max() < len(values) and 0 <= t.min() <= t.max() < p.shape[1]
 
 
 def _interpolated(mesh: skfem.Mesh, values: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -17,12 +17,13 @@ def is_gmsh(path: Path) -> bool:
 
 
 def check_sections(path: Path) -> None:
-    """Raise FileError for a .msh file that is cut short, or that gives one name to two groups."""
+    """Raise FileError for a .msh file that is cut short, gives one name to two groups, or numbers nodes from 0."""
     lines = path.read_bytes().splitlines()
     _check_end(path, lines)
     _check_names(path, lines)
     if _version(lines)[0].startswith(b"2") and not _is_binary(lines):
         _check_counts(path, lines)
+        _check_numbering(path, lines)
 
 
 def place_of_nonsense(path: Path) -> str:
@@ -77,6 +78,17 @@ def _check_counts(path: Path, lines: list[bytes]) -> None:
                 raise FileError(
                     f"{path}, line {start + 2}: section ${name.decode()} announces {announced} rows and has {found}"
                 )
+
+
+def _check_numbering(path: Path, lines: list[bytes]) -> None:
+    """The reader would take node 0 for the last one."""
+    for name, start, end in _sections(lines):
+        for k in range(start + 2, end) if name in (b"Nodes", b"Elements") else ():
+            words = lines[k].split()
+            tags = words[2] if name == b"Elements" and len(words) > 3 else b""
+            nodes = words[3 + int(tags) :] if tags.isdigit() else words[: name == b"Nodes"]
+            if b"0" in nodes:
+                raise FileError(f"{path}, line {k + 1}: there is a node 0; expected nodes that are numbered from 1")
 
 
 def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:

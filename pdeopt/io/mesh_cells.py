@@ -131,6 +131,8 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
     own = np.arange(len(points))
     lowest = MESHES[kind].elem.refdom.dim() - 1
     used = np.unique(np.concatenate([block.data.ravel() for block in raw.cells if block.dim >= lowest]))
+    if used[0] < 0 or used[-1] >= len(points):  # −1 would be taken for the last point
+        raise MeshError(f"cells have points that are not in the file, which holds {len(points)}; write it anew")
     if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh speaks of these
         return own
     pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE * np.ptp(points[used]), output_type="ndarray")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,7 +13,10 @@ import numpy as np
 from pdeopt.io.errors import FileError
 
 #: What numpy.load raises for a file that is no archive, or a part of one.
-DAMAGED = (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import skfem
 
+from pdeopt.io.csv_table import HEADER_CELL
 from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.observation_arrays import from_arrays
 from pdeopt.io.observation_table import AXES, UNCERTAINTY, from_table
@@ -54,7 +55,10 @@ def read_observations(
 
 
 def write_observations(path: str | Path, observations: Observations) -> None:
-    """Write a .csv or .npz file that `read_observations` reads: data, or a template to fill in."""
+    """Write a .csv or .npz file that `read_observations` reads: data, or a template to fill in.
+
+    Raises FileError for another ending, and for labels that cannot be titles of columns in a .csv file.
+    """
     path = Path(path)
     write = {".csv": _write_table, ".npz": _write_arrays}.get(path.suffix.lower())
     if write is None:
@@ -63,6 +67,12 @@ def write_observations(path: str | Path, observations: Observations) -> None:
 
 
 def _write_table(path: Path, o: Observations) -> None:
+    taken = o.label in (*AXES, UNCERTAINTY) or set(o.data_label) & set(',;"\t\n')
+    if taken or not HEADER_CELL.fullmatch(o.data_label.strip()):
+        raise FileError(
+            f"{path}: a column cannot be named {o.data_label!r}; expected another name than x, y, z and uncertainty, "
+            "without commas, semicolons, quotes and parentheses, and a unit"
+        )
     axes = [f"{axis} ({o.length_unit})" for axis in AXES[: len(o.points)]]
     numbers = np.vstack([o.points, o.values, np.broadcast_to(o.uncertainty, o.values.shape)]).T
     rows = [[*axes, o.data_label, f"{UNCERTAINTY} ({o.unit})"], *([repr(float(x)) for x in row] for row in numbers)]

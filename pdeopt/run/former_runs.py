@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,24 +30,24 @@ def with_former_runs(problem: Problem, name: str, initial_guess: Path | None, tr
         UsageError: for folders without a run, runs of another coefficient or domain, and boundary parameters whose
             degrees of freedom sit elsewhere.
     """
-    changes: dict[str, Any] = {}
+    start = problem
     if initial_guess is not None:
-        changes["initial"] = _fitting("--initial-guess", lambda: _initial(problem, name, initial_guess))
-    if truth is not None:
-        changes["truth"] = _fitting("--truth", lambda: _coefficient(problem, read_run(truth)))
-    return replace(problem, **changes)
+        start = _fitting("--initial-guess", lambda: replace(problem, initial=_initial(problem, name, initial_guess)))
+    if truth is None:
+        return start
+    return _fitting("--truth", lambda: replace(start, truth=_coefficient(problem, read_run(truth))))
 
 
-def _fitting(option: str, read: Callable[[], np.ndarray]) -> np.ndarray:
+def _fitting(option: str, changed: Callable[[], Problem]) -> Problem:
     try:
-        return read()
+        return changed()
     except (FEMError, FileError, InputError) as error:
         raise UsageError(f"{option}: {error}") from error
 
 
 def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
     """m: the run's own where it means the same coefficient here."""
-    if (directory / "checkpoint.npz").is_file() and not (directory / "result.npz").is_file():
+    if (directory / "checkpoint.npz").is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
     coefficient = _coefficient(problem, run)

@@ -147,13 +147,16 @@ def _section(anchor: str, name: str, run: StoredRun) -> Section:
 def _command(run: StoredRun) -> str:
     """What repeats the run, into a folder of its own; empty where that is not recorded."""
     words, kept = run.words, []
+    raised = ["--max-iterations", str(run.config.get("max_iterations"))] if run.config.get("resumed") else []
+    dropped = {**NOT_REPEATED, **({raised[0]: 1} if raised else {})}
     while words:
         word = words.pop(0)
-        if word in NOT_REPEATED:
-            del words[: NOT_REPEATED[word]]
-        elif not word.startswith("--out="):
+        name, joined, _ = word.partition("=")
+        if name not in dropped:
             kept.append(word)
-    return shlex.join(["pdeopt", *kept]) if kept else ""
+        elif not joined:
+            del words[: dropped[name]]
+    return shlex.join(["pdeopt", *kept, *raised]) if kept else ""
 
 
 def _pictures(run: StoredRun) -> list[Picture]:

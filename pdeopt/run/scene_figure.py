@@ -84,8 +84,8 @@ class _Scene:
 
 
 def _on_mesh(fields: Fields, values: np.ndarray) -> np.ndarray:
-    """At the vertices or cells; NaN where a coefficient on the boundary has none."""
-    drawn = fields.at.drawn(values)
+    """At the vertices or cells, the length of vectors; NaN where a coefficient on the boundary has none."""
+    drawn = fields.at.magnitude(values)
     return _on_vertices(_vertices(fields), fields.at.x, drawn) if fields.at.kind == "boundary" else drawn
 
 
