@@ -11,8 +11,11 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-#: What numpy.load raises for a file that is no archive, or a part of one.
-DAMAGED = (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile, zlib.error)
+#: What numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
+DAMAGED = (
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:

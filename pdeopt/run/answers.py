@@ -151,8 +151,10 @@ def _read(file: BinaryIO) -> Answer | None:
     mark, words, data, checksum = HEAD.unpack(head)
     if mark != MARK:
         return None
+    if words + data > os.fstat(file.fileno()).st_size - file.tell():
+        return None
     content = file.read(words + data)
-    if len(content) < words + data or zlib.crc32(content) != checksum:
+    if zlib.crc32(content) != checksum:
         return None
     given = json.loads(content[:words])
     shape = given.pop("array")

@@ -6,11 +6,11 @@ import hashlib
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 import pdeopt
+from pdeopt.io.npz import DAMAGED
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.errors import UsageError
 
@@ -77,11 +77,11 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     try:
         with np.load(path) as file:
             given = {part.name: file[part.name] for part in fields(Checkpoint)}
+        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
     except FileNotFoundError:
         return None
-    except (KeyError, OSError, ValueError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise UsageError(f"{path} is no checkpoint, or damaged: {error}") from error
-    plain = {name: value.item() for name, value in given.items() if name != "parameter"}
     return Checkpoint(**plain, parameter=given["parameter"])
 
 

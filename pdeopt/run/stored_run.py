@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from pdeopt.io.npz import DAMAGED
 from pdeopt.run.errors import UsageError
 from pdeopt.run.fields import Fields, read_fields
 from pdeopt.run.recorder import read_history
@@ -113,7 +112,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise UsageError(f"cannot read {path}: it has no {error}") from error
-    except (BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+    except DAMAGED as error:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
