@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
-from pdeopt.run.errors import UsageError, attempt, bad_input, describe
+from pdeopt.run.errors import UsageError, attempt, bad_input, describe, is_interrupt
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interpretation import Meaning, interpreted
 from pdeopt.run.live_picture import NAME as LIVE
@@ -33,9 +33,9 @@ def evaluate(
     try:
         errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
         reached = Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m))
-    except KeyboardInterrupt:
-        return NOTHING, _interrupted(ending, "evaluated")
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if is_interrupt(error):
+            return NOTHING, _interrupted(ending, "evaluated")
         progress.failed(error)
         message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
         return NOTHING, replace(ending, status="failed", message=message)
