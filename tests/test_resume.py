@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,9 @@ from pdeopt.cli import main
 from pdeopt.run import answers, directory, recorder
 from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.checkpoint import read_checkpoint, write_checkpoint
+from pdeopt.run.errors import UsageError
 from pdeopt.run.template import TEMPLATE
+from pdeopt.sparse.solvers.direct import DirectSolver
 
 #: The matrix depends on the parameter, so that the problem is not quadratic.
 SMALL = (
@@ -136,6 +139,38 @@ def test_ctrl_c_says_how_to_go_on(small, capsys, monkeypatch):
     assert "has converged; there is nothing to go on with" in capsys.readouterr().out
 
 
+def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsys, monkeypatch):
+    solve, calls = DirectSolver.solve, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        for _ in range(2 * (len(calls) == 21)):
+            signal.raise_signal(signal.SIGINT)
+        return solve(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectSolver, "solve", interrupted)
+        assert main(["run", small, "--no-check", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "pdeopt: error: interrupted; go on with: pdeopt resume run\n"
+    assert not (Path("run") / "summary.json").exists()
+    assert main(["resume", "run", "--quiet"]) == 0
+    assert_same_end("run", former / "whole")
+
+
+def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
+    """Paths among the options are those of the folder where the run was started."""
+    option = '    data: Annotated[str, "a file"] = "factor",\n'
+    text = SMALL.replace("    seed: Annotated", f"{option}    seed: Annotated").replace("    ticks = np", "    k *= float(open(data).read())\n    ticks = np")
+    Path("reads.py").write_text(text, encoding="utf-8")
+    Path("factor").write_text("2", encoding="utf-8")
+    assert main(["run", "./reads.py", "--max-iterations", "2", "--out", "run", "--no-check", "--quiet"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for limit in ("3", "4"):
+        assert main(["resume", "../run", "--max-iterations", limit, "--quiet"]) == 0
+    assert len(rows_of("../run")) == 5
+
+
 def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     assert main(["resume", "run"]) == 0
     assert "go on with: pdeopt resume run --max-iterations 6" in capsys.readouterr().out
@@ -229,6 +264,26 @@ def test_a_run_that_cannot_be_gone_on_with_is_refused_and_left_alone(stopped, ca
     assert message in error
     assert error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in stopped.iterdir()} == before
+
+
+def test_wrong_bits_are_told(stopped):
+    """Also those that zlib or zipfile fall over, and lengths of records beyond all memory."""
+    path, records = stopped / "checkpoint.npz", stopped / answers.EVALUATIONS
+    whole, kept = path.read_bytes(), records.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(flipped(whole, place))
+        with suppress(UsageError):
+            read_checkpoint(path)
+    for place in range(answers.HEAD.size):
+        records.write_bytes(flipped(kept, place))
+        damaged = Answers()
+        damaged.open(records)
+        assert not damaged.replaying
+        damaged.close()
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :]
 
 
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):

@@ -135,6 +135,18 @@ class Answers:
             raise
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process keeps its answers in this file; False where there is none."""
+    try:
+        with path.open("rb") as file:
+            _lock(file, path)
+    except UsageError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _record(answer: Answer) -> bytes:
     words = asdict(answer)
     data = b"" if answer.array is None else np.ascontiguousarray(answer.array, "<f8").tobytes()

@@ -189,7 +189,7 @@ def _optimize(
 
 
 def _failure(request: RunRequest, recorder: Recorder, error: Exception, progress: Progress) -> Ending:
-    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards; a second Ctrl-C is neither."""
+    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards; Ctrl-C is neither."""
     raise_interrupt(error)
     if not recorder.rows:
         with bad_input(request.path):

@@ -13,7 +13,7 @@ from pdeopt.inverse import Problem
 from pdeopt.optimize import full_bounds
 from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
-from pdeopt.run.directory import remove_leftovers, write_json
+from pdeopt.run.directory import remove_leftovers, working_in, write_json
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execute import LOG, Outcome, announce, carry_out
 from pdeopt.run.keeping import Keeper
@@ -40,9 +40,10 @@ def resume_run(
     settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
-    request = replace(_request(config, path, settings, argv), live=live)
-    announce(request, progress)
-    problem = request.problem()
+    with working_in(config.get("folder")):
+        request = replace(_request(config, path, settings, argv), live=live)
+        announce(request, progress)
+        problem = request.problem()
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
     keeper = Keeper(lambda: directory, path)
@@ -144,8 +145,9 @@ def _former_run(given: str | None) -> Path | None:
 
 
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
-    """The command line stays that of the start; those that went on with the run are added."""
-    return {**config, "argv": former.get("argv"), "resumed": [*former.get("resumed", []), config["argv"]]}
+    """The command line stays that of the start, and its folder; those that went on with the run are added."""
+    start = {name: former.get(name) for name in ("folder", "argv")}
+    return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
 
 
 def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
