@@ -160,7 +160,8 @@ def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsy
 def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     """Paths among the options are those of the folder where the run was started."""
     option = '    data: Annotated[str, "a file"] = "factor",\n'
-    text = SMALL.replace("    seed: Annotated", f"{option}    seed: Annotated").replace("    ticks = np", "    k *= float(open(data).read())\n    ticks = np")
+    text = SMALL.replace("    seed: Annotated", f"{option}    seed: Annotated")
+    text = text.replace("    ticks = np", "    k *= float(open(data).read())\n    ticks = np")
     Path("reads.py").write_text(text, encoding="utf-8")
     Path("factor").write_text("2", encoding="utf-8")
     assert main(["run", "./reads.py", "--max-iterations", "2", "--out", "run", "--no-check", "--quiet"]) == 0
