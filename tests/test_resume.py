@@ -196,7 +196,7 @@ def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former
     assert not list(stopped.glob(".*"))
 
 
-def test_answers_to_other_questions_are_not_used(stopped, former):
+def test_answers_to_other_questions_are_not_used(stopped, former, capsys):
     """Whatever stands in the file: a wrong number cannot come of it."""
     path = stopped / answers.EVALUATIONS
     content = path.read_bytes()
@@ -206,7 +206,8 @@ def test_answers_to_other_questions_are_not_used(stopped, former):
     kept.close()
     other = answers._record(replace(first, question="0" * 32, array=0 * first.array))
     path.write_bytes(other + content)
-    assert main(["resume", "run", "--max-iterations", "200", "--quiet"]) == 0
+    assert main(["resume", "run", "--max-iterations", "200"]) == 0
+    assert "the optimizer goes another way than before" in capsys.readouterr().out
     assert_same_end("run", former / "whole")
 
 
@@ -224,6 +225,12 @@ def change_data(stopped):
     """The problem file is the same, what it reads is not."""
     config = json.loads((stopped / "config.json").read_text())
     (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "noise": 0.02}}))
+
+
+def change_regularization(stopped):
+    """Which the misfit at the initial guess does not tell."""
+    config = json.loads((stopped / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "weight": 300.0}}))
 
 
 def change_mesh(stopped):
@@ -244,7 +251,8 @@ REFUSED = {
     "another version": (lambda s: changed(s, version="0.0.1"), "was written by pdeopt 0.0.1, and this is"),
     "another format": (lambda s: changed(s, format=99), "has the format 99, and this pdeopt reads"),
     "a changed file": (change_file, "was changed: undo the change"),
-    "other data": (change_data, "its data, its mesh or something that it imports was changed"),
+    "another regularization": (change_regularization, "there now: something that it imports was changed"),
+    "other data": (change_data, "its data, its mesh, its initial guess or something that it imports was changed"),
     "another mesh": (change_mesh, "has 49 parameters, and the problem has 36 now"),
     "a damaged checkpoint": (spoil("checkpoint.npz"), "run/checkpoint.npz is no checkpoint, or damaged"),
     "no evaluations": (remove("evaluations.bin"), "run has no evaluations.bin, from which a run goes on"),

@@ -33,7 +33,9 @@ def evaluate(
     try:
         errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
         reached = Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m))
-    except (KeyboardInterrupt, Exception) as error:
+    except KeyboardInterrupt:
+        return NOTHING, _interrupted(ending, "evaluated")
+    except Exception as error:
         if is_interrupt(error):
             return NOTHING, _interrupted(ending, "evaluated")
         progress.failed(error)

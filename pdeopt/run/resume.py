@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import Problem
+from pdeopt.inverse import Problem, continuation
 from pdeopt.optimize import full_bounds
 from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
@@ -21,6 +21,12 @@ from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
 from pdeopt.run.request import RunRequest, config_of
+
+#: Said where the answers that are kept are no longer those that the optimizer asks for.
+DEPARTED = (
+    "the optimizer goes another way than before, as with another version of a package or number of threads: "
+    "from here on all is computed again"
+)
 
 
 def resume_run(
@@ -47,7 +53,7 @@ def resume_run(
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
     keeper = Keeper(lambda: directory, path)
-    keeper.open()
+    keeper.open(lambda: progress.note(DEPARTED))
     progress.log.open(directory / LOG)
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
@@ -151,7 +157,11 @@ def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
+    functional = problem.functional
     lower, upper = full_bounds(problem.bounds, problem.parameter.size)
     with bad_input(path):
-        terms, _ = problem.functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
-    checkpoint.refuse_other_values(terms.misfit, problem.parameter.size)
+        first, _ = functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
+        checkpoint.refuse_other_values(first.misfit, problem.parameter.size)
+        if len(continuation(functional)) == 1:  # else it may be that of an earlier stage
+            last, _ = functional.with_strength(checkpoint.strength).terms_and_derivative(checkpoint.parameter)
+            checkpoint.refuse_other_regularization(last.regularization)
