@@ -216,6 +216,16 @@ def changed(stopped, **values):
     write_checkpoint(stopped / "checkpoint.npz", replace(checkpoint, **values))
 
 
+def set_in_config(stopped, **values):
+    config = json.loads((stopped / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def set_option(stopped, **values):
+    config = json.loads((stopped / "config.json").read_text())
+    set_in_config(stopped, options={**config["options"], **values})
+
+
 def change_file(stopped):
     path = Path("small.py")
     path.write_text(path.read_text() + "\n# other\n")
@@ -223,19 +233,16 @@ def change_file(stopped):
 
 def change_data(stopped):
     """The problem file is the same, what it reads is not."""
-    config = json.loads((stopped / "config.json").read_text())
-    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "noise": 0.02}}))
+    set_option(stopped, noise=0.02)
 
 
 def change_regularization(stopped):
     """Which the misfit at the initial guess does not tell."""
-    config = json.loads((stopped / "config.json").read_text())
-    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "weight": 300.0}}))
+    set_option(stopped, weight=300.0)
 
 
 def change_mesh(stopped):
-    config = json.loads((stopped / "config.json").read_text())
-    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "n": 5}}))
+    set_option(stopped, n=5)
 
 
 def remove(name):
@@ -259,6 +266,7 @@ REFUSED = {
     "no configuration": (remove("config.json"), "run is not a run directory: it has no config.json"),
     "a damaged configuration": (spoil("config.json"), "cannot read run/config.json"),
     "an old configuration": (spoil("config.json", '{"options": {}}'), "it is of another version of pdeopt"),
+    "a changed configuration": (lambda s: set_in_config(s, options=[1]), "its options is [1]"),
     "no problem file": (lambda s: Path("small.py").unlink(), "which is not there; put it back"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def write_result(
         warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
         warnings += draw_run(directory, fields, recorder.rows, summary)
     except KeyboardInterrupt:
-        return 130, [f"interrupted before all pictures were drawn; 'pdeopt plot {directory}' draws them"]
+        again = f"pdeopt plot {shlex.quote(str(directory))}"
+        return 130, [f"interrupted before all pictures were drawn; to draw them: {again}"]
     if (directory / "result.png").exists():
         (directory / LIVE).unlink(missing_ok=True)
     return 0, warnings

@@ -106,6 +106,9 @@ def _settings(config: dict[str, Any], directory: Path) -> Settings:
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
         raise UsageError(f"{directory / 'config.json'} has no {min(missing)!r}; it is of another version of pdeopt")
+    for name, kind in {"options": dict, "max_iterations": int}.items():
+        if not isinstance(config[name], kind):
+            raise UsageError(f"cannot read {directory / 'config.json'}: its {name} is {config[name]!r}")
     return Settings(**{part.name: config[part.name] for part in fields(Settings)})
 
 
