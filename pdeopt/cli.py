@@ -100,7 +100,8 @@ def _resume(arguments: Arguments) -> int:
     if (given.directory / "sweep.json").exists():
         return _resume_sweep(given)
     if has_converged(given.directory):
-        print(f"{given.directory}: the run has converged; there is nothing to go on with")
+        if not given.quiet:
+            print(f"{given.directory}: the run has converged; there is nothing to go on with")
         return 0
     console = _console()
     with Progress(console, given.quiet, given.verbose, given.traceback) as progress:

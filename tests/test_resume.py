@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,9 @@ from pdeopt.cli import main
 from pdeopt.run import answers, directory, recorder
 from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.checkpoint import read_checkpoint, write_checkpoint
+from pdeopt.run.errors import UsageError
 from pdeopt.run.template import TEMPLATE
+from pdeopt.sparse.solvers.direct import DirectSolver
 
 #: The matrix depends on the parameter, so that the problem is not quadratic.
 SMALL = (
@@ -136,6 +139,39 @@ def test_ctrl_c_says_how_to_go_on(small, capsys, monkeypatch):
     assert "has converged; there is nothing to go on with" in capsys.readouterr().out
 
 
+def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsys, monkeypatch):
+    solve, calls = DirectSolver.solve, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        for _ in range(2 * (len(calls) == 21)):
+            signal.raise_signal(signal.SIGINT)
+        return solve(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectSolver, "solve", interrupted)
+        assert main(["run", small, "--no-check", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "pdeopt: error: interrupted; go on with: pdeopt resume run\n"
+    assert not (Path("run") / "summary.json").exists()
+    assert main(["resume", "run", "--quiet"]) == 0
+    assert_same_end("run", former / "whole")
+
+
+def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
+    """Paths among the options are those of the folder where the run was started."""
+    option = '    data: Annotated[str, "a file"] = "factor",\n'
+    text = SMALL.replace("    seed: Annotated", f"{option}    seed: Annotated")
+    text = text.replace("    ticks = np", "    k *= float(open(data).read())\n    ticks = np")
+    Path("reads.py").write_text(text, encoding="utf-8")
+    Path("factor").write_text("2", encoding="utf-8")
+    assert main(["run", "./reads.py", "--max-iterations", "2", "--out", "run", "--no-check", "--quiet"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for limit in ("3", "4"):
+        assert main(["resume", "../run", "--max-iterations", limit, "--quiet"]) == 0
+    assert len(rows_of("../run")) == 5
+
+
 def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     assert main(["resume", "run"]) == 0
     assert "go on with: pdeopt resume run --max-iterations 6" in capsys.readouterr().out
@@ -160,7 +196,7 @@ def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former
     assert not list(stopped.glob(".*"))
 
 
-def test_answers_to_other_questions_are_not_used(stopped, former):
+def test_answers_to_other_questions_are_not_used(stopped, former, capsys):
     """Whatever stands in the file: a wrong number cannot come of it."""
     path = stopped / answers.EVALUATIONS
     content = path.read_bytes()
@@ -170,13 +206,24 @@ def test_answers_to_other_questions_are_not_used(stopped, former):
     kept.close()
     other = answers._record(replace(first, question="0" * 32, array=0 * first.array))
     path.write_bytes(other + content)
-    assert main(["resume", "run", "--max-iterations", "200", "--quiet"]) == 0
+    assert main(["resume", "run", "--max-iterations", "200"]) == 0
+    assert "the optimizer goes another way than before" in capsys.readouterr().out
     assert_same_end("run", former / "whole")
 
 
 def changed(stopped, **values):
     checkpoint = read_checkpoint(stopped / "checkpoint.npz")
     write_checkpoint(stopped / "checkpoint.npz", replace(checkpoint, **values))
+
+
+def set_in_config(stopped, **values):
+    config = json.loads((stopped / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def set_option(stopped, **values):
+    config = json.loads((stopped / "config.json").read_text())
+    set_in_config(stopped, options={**config["options"], **values})
 
 
 def change_file(stopped):
@@ -186,13 +233,16 @@ def change_file(stopped):
 
 def change_data(stopped):
     """The problem file is the same, what it reads is not."""
-    config = json.loads((stopped / "config.json").read_text())
-    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "noise": 0.02}}))
+    set_option(stopped, noise=0.02)
+
+
+def change_regularization(stopped):
+    """Which the misfit at the initial guess does not tell."""
+    set_option(stopped, weight=300.0)
 
 
 def change_mesh(stopped):
-    config = json.loads((stopped / "config.json").read_text())
-    (stopped / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "n": 5}}))
+    set_option(stopped, n=5)
 
 
 def remove(name):
@@ -208,13 +258,15 @@ REFUSED = {
     "another version": (lambda s: changed(s, version="0.0.1"), "was written by pdeopt 0.0.1, and this is"),
     "another format": (lambda s: changed(s, format=99), "has the format 99, and this pdeopt reads"),
     "a changed file": (change_file, "was changed: undo the change"),
-    "other data": (change_data, "its data, its mesh or something that it imports was changed"),
+    "another regularization": (change_regularization, "there now: something that it imports was changed"),
+    "other data": (change_data, "its data, its mesh, its initial guess or something that it imports was changed"),
     "another mesh": (change_mesh, "has 49 parameters, and the problem has 36 now"),
     "a damaged checkpoint": (spoil("checkpoint.npz"), "run/checkpoint.npz is no checkpoint, or damaged"),
     "no evaluations": (remove("evaluations.bin"), "run has no evaluations.bin, from which a run goes on"),
     "no configuration": (remove("config.json"), "run is not a run directory: it has no config.json"),
     "a damaged configuration": (spoil("config.json"), "cannot read run/config.json"),
     "an old configuration": (spoil("config.json", '{"options": {}}'), "it is of another version of pdeopt"),
+    "a changed configuration": (lambda s: set_in_config(s, options=[1]), "its options is [1]"),
     "no problem file": (lambda s: Path("small.py").unlink(), "which is not there; put it back"),
 }
 
@@ -229,6 +281,26 @@ def test_a_run_that_cannot_be_gone_on_with_is_refused_and_left_alone(stopped, ca
     assert message in error
     assert error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in stopped.iterdir()} == before
+
+
+def test_wrong_bits_are_told(stopped):
+    """Also those that zlib or zipfile fall over, and lengths of records beyond all memory."""
+    path, records = stopped / "checkpoint.npz", stopped / answers.EVALUATIONS
+    whole, kept = path.read_bytes(), records.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(flipped(whole, place))
+        with suppress(UsageError):
+            read_checkpoint(path)
+    for place in range(answers.HEAD.size):
+        records.write_bytes(flipped(kept, place))
+        damaged = Answers()
+        damaged.open(records)
+        assert not damaged.replaying
+        damaged.close()
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :]
 
 
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):

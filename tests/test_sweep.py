@@ -16,11 +16,12 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.run.arguments import parse
+from pdeopt.run.child_processes import Ended, Task
 from pdeopt.run.errors import UsageError
 from pdeopt.run.grid import Grid, Key
 from pdeopt.run.sweep import resume_sweep
 from pdeopt.run.sweep_figure import draw_sweep
-from pdeopt.run.sweep_results import Finished, write_table
+from pdeopt.run.sweep_results import Finished, ended_run, write_table
 from pdeopt.run.sweep_table import print_results
 
 #: Takes the place of pdeopt in the children: a run ends as its alpha says, and keeps a record of its calls.
@@ -262,6 +263,36 @@ def test_a_run_that_cannot_be_resumed_starts_again(fake, capsys, monkeypatch):
     assert "n=4 cannot be resumed and starts again" in capsys.readouterr().out
     assert sorted(path.name for path in (fake / "s" / ".aside").iterdir()) == ["n=4", "n=6"]
     assert {row["status"] for row in table()} == {"converged"}
+
+
+def test_a_run_that_another_process_writes_is_not_set_aside(fake, capsys, monkeypatch):
+    interrupt_when(fake / "s" / "n=6" / "config.json")
+    main([*GRID, "--alpha", "9"])
+    monkeypatch.setenv("REFUSE", "1")
+    with (fake / "s" / "n=4" / "evaluations.bin").open("wb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        monkeypatch.setenv("FAST", "1")
+        assert main([*GRID, "--alpha", "9"]) == 1
+    assert [path.name for path in (fake / "s" / ".aside").iterdir()] == ["n=6"]
+    assert [row["status"] for row in table()] == ["failed", "converged"]
+
+
+def test_a_sweep_goes_on_from_another_folder(fake, monkeypatch):
+    Path("p.py").write_text('"""P."""\ndef build(alpha: str = ""):\n    """Nothing."""\n')
+    interrupt_when(fake / "s" / "alpha=9" / "config.json")
+    assert main(["sweep", "./p.py", "--alpha", "9,1", "--out", "s", "--jobs", "1"]) == 130
+    (fake / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert main(["resume", "../s", "--quiet"]) == 0
+    assert [row["status"] for row in table("../s")] == ["converged"] * 2
+    assert list(Path().iterdir()) == []
+
+
+def test_a_child_that_is_interrupted_while_python_starts_has_not_failed(tmp_path):
+    (point, _) = Grid((Key("--n", ("4", "6")),)).points
+    child = Task(point.folder, [])
+    assert ended_run(tmp_path, point, Ended(child, -signal.SIGINT, "")) is None
+    assert ended_run(tmp_path, point, Ended(child, -signal.SIGKILL, "")).failed
 
 
 def test_two_sweeps_are_not_mixed(fake, capsys):

@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-#: What numpy.load raises for a file that is no archive, or a part of one.
+#: What numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
 DAMAGED = (
     *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError),
     *(struct.error, zipfile.BadZipFile, zlib.error),

@@ -12,6 +12,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Answers:
         self._waiting: list[Answer] = []
         self._next: Answer | None = None
         self._end = 0  # of what was given back
+        self._departed: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
@@ -72,14 +74,17 @@ class Answers:
         """Whether there is an answer of the file to be given back."""
         return self._next is not None
 
-    def open(self, path: Path) -> None:
+    def open(self, path: Path, departed: Callable[[], None] = lambda: None) -> None:
         """Keep in this file from now on, and give back first what it holds.
+
+        ``departed`` is called where another question comes than the one that was answered.
 
         Raises UsageError where another process writes it.
         """
         path.touch()
         self._file = path.open("r+b", buffering=0)
         _lock(self._file, path)
+        self._departed = departed
         self._reader = path.open("rb")
         self._advance()
         for answer in self._waiting:
@@ -94,6 +99,7 @@ class Answers:
         if (answer.kind, answer.question) != (kind, question):
             self._next = None
             self._cut()
+            self._departed()
             return None
         self._end = self._reader.tell() if self._reader else 0
         self._advance()
@@ -135,6 +141,18 @@ class Answers:
             raise
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process keeps its answers in this file; False where there is none."""
+    try:
+        with path.open("rb") as file:
+            _lock(file, path)
+    except UsageError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _record(answer: Answer) -> bytes:
     words = asdict(answer)
     data = b"" if answer.array is None else np.ascontiguousarray(answer.array, "<f8").tobytes()
@@ -151,8 +169,10 @@ def _read(file: BinaryIO) -> Answer | None:
     mark, words, data, checksum = HEAD.unpack(head)
     if mark != MARK:
         return None
+    if words + data > os.fstat(file.fileno()).st_size - file.tell():
+        return None
     content = file.read(words + data)
-    if len(content) < words + data or zlib.crc32(content) != checksum:
+    if zlib.crc32(content) != checksum:
         return None
     given = json.loads(content[:words])
     shape = given.pop("array")

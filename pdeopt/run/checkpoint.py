@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         format: of the files. version: of pdeopt. problem: its name. source: SHA-256 of its file.
         initial_misfit: at the initial guess. parameter: m at the last iterate, (p,).
-        iteration, objective, gradient_norm, strength, seconds: of that.
+        iteration, objective, regularization, gradient_norm, strength, seconds: of that.
     """
 
     format: int
@@ -38,6 +38,7 @@ class Checkpoint:
     parameter: np.ndarray
     iteration: int
     objective: float
+    regularization: float
     gradient_norm: float
     strength: float
     seconds: float
@@ -60,7 +61,15 @@ class Checkpoint:
         if not math.isclose(misfit, self.initial_misfit, rel_tol=SAME, abs_tol=1e-300):
             _refuse(
                 f"has the misfit {self.initial_misfit:.10g} at the initial guess, and the problem has {misfit:.10g} "
-                "now: its data, its mesh or something that it imports was changed"
+                "now: its data, its mesh, its initial guess or something that it imports was changed"
+            )
+
+    def refuse_other_regularization(self, regularization: float) -> None:
+        """The same for the regularization at the last iterate, with the strength that it had."""
+        if not math.isclose(regularization, self.regularization, rel_tol=SAME, abs_tol=SAME**2 * abs(self.objective)):
+            _refuse(
+                f"has the regularization {self.regularization:.10g} at its last iterate, and the problem has "
+                f"{regularization:.10g} there now: something that it imports was changed"
             )
 
 
@@ -77,11 +86,11 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     try:
         with np.load(path) as file:
             given = {part.name: file[part.name] for part in fields(Checkpoint)}
+        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
     except FileNotFoundError:
         return None
     except DAMAGED as error:
         raise UsageError(f"{path} is no checkpoint, or damaged: {error}") from error
-    plain = {name: value.item() for name, value in given.items() if name != "parameter"}
     return Checkpoint(**plain, parameter=given["parameter"])
 
 

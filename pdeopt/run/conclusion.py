@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
-from pdeopt.run.errors import UsageError, attempt, bad_input, describe
+from pdeopt.run.errors import UsageError, attempt, bad_input, describe, is_interrupt
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interpretation import Meaning, interpreted
 from pdeopt.run.live_picture import NAME as LIVE
@@ -36,6 +37,8 @@ def evaluate(
     except KeyboardInterrupt:
         return NOTHING, _interrupted(ending, "evaluated")
     except Exception as error:
+        if is_interrupt(error):
+            return NOTHING, _interrupted(ending, "evaluated")
         progress.failed(error)
         message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
         return NOTHING, replace(ending, status="failed", message=message)
@@ -83,7 +86,8 @@ def write_result(
         warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
         warnings += draw_run(directory, fields, recorder.rows, summary)
     except KeyboardInterrupt:
-        return 130, [f"interrupted before all pictures were drawn; 'pdeopt plot {directory}' draws them"]
+        again = f"pdeopt plot {shlex.quote(str(directory))}"
+        return 130, [f"interrupted before all pictures were drawn; to draw them: {again}"]
     if (directory / "result.png").exists():
         (directory / LIVE).unlink(missing_ok=True)
     return 0, warnings

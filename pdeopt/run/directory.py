@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,11 @@ def _json_ready(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def working_in(folder: str | None) -> AbstractContextManager[None]:
+    """Where a former command was given, so that its relative paths hold; the current folder where that is gone."""
+    return chdir(folder) if folder and os.path.isdir(folder) else nullcontext()
 
 
 def unused(path: Path) -> Path:

@@ -36,8 +36,13 @@ def bad_input(path: Path) -> Iterator[None]:
 
 def raise_interrupt(error: Exception) -> None:
     """Raise the Ctrl-C that reached a host callback, where JAX makes another error of it."""
-    if "KeyboardInterrupt" in str(error):
+    if is_interrupt(error):
         raise KeyboardInterrupt from None
+
+
+def is_interrupt(error: Exception) -> bool:
+    """Whether it is what JAX makes of Ctrl-C."""
+    return "KeyboardInterrupt" in str(error)
 
 
 def describe(error: Exception) -> str:
@@ -58,6 +63,7 @@ def attempt(file: str, write: Callable[[], object]) -> list[str]:
     try:
         write()
     except Exception as error:
+        raise_interrupt(error)
         return [f"{file} could not be written: {' '.join(describe(error).split())}"]
     return []
 

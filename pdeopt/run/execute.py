@@ -13,7 +13,7 @@ import numpy as np
 from pdeopt.inverse import NewtonModel, Problem, continuation
 from pdeopt.run.conclusion import evaluate, write_result
 from pdeopt.run.directory import RunDirectory, write_json
-from pdeopt.run.errors import UsageError, bad_input, describe
+from pdeopt.run.errors import UsageError, bad_input, describe, raise_interrupt
 from pdeopt.run.interruption import StopFlag, stop_on_interrupt
 from pdeopt.run.keeping import Keeper, command, resumable
 from pdeopt.run.live_picture import LivePicture
@@ -189,7 +189,8 @@ def _optimize(
 
 
 def _failure(request: RunRequest, recorder: Recorder, error: Exception, progress: Progress) -> Ending:
-    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards."""
+    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards; Ctrl-C is neither."""
+    raise_interrupt(error)
     if not recorder.rows:
         with bad_input(request.path):
             raise error

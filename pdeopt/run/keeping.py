@@ -34,10 +34,10 @@ class Keeper:
         self._problem, self._source = source.stem, source_of(source)
         self._due = 0.0
 
-    def open(self) -> None:
-        """From here on there is something to keep."""
+    def open(self, departed: Callable[[], None] = lambda: None) -> None:
+        """From here on there is something to keep. ``departed``: see `Answers.open`."""
         self.directory = self._make()
-        self.answers.open(self.directory / EVALUATIONS)
+        self.answers.open(self.directory / EVALUATIONS, departed)
 
     def row(self, recorder: Recorder) -> None:
         """After every row; nothing while a former run's answers are given back."""
@@ -61,6 +61,7 @@ class Keeper:
             parameter=recorder.m,
             iteration=last.iteration,
             objective=last.objective,
+            regularization=last.regularization,
             gradient_norm=last.gradient_norm,
             strength=last.strength,
             seconds=last.seconds,

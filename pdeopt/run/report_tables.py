@@ -15,7 +15,7 @@ from pdeopt.run.stored_run import StoredRun
 #: Rows of a history that are shown at most, evenly chosen.
 ROWS = 200
 #: Parts of config.json that are no settings: those that the page shows elsewhere, and paths.
-NO_SETTINGS = frozenset({"path", "options", "versions", "argv", "resumed"})
+NO_SETTINGS = frozenset({"path", "folder", "options", "versions", "argv", "resumed"})
 #: Parts of summary.json that stand above its table.
 SAID_ABOVE = frozenset({"problem", "status", "message"})
 #: Columns of history.csv that have another name in summary.json.

@@ -94,6 +94,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
     return {
         "problem": request.name,
         "path": str(request.path.resolve()),
+        "folder": str(Path.cwd()),
         "options": request.options,
         "seed": request.options.get("seed"),
         "solver": solver_name(request, problem),

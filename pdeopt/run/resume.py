@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import Problem
+from pdeopt.inverse import Problem, continuation
 from pdeopt.optimize import full_bounds
 from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
-from pdeopt.run.directory import remove_leftovers, write_json
+from pdeopt.run.directory import remove_leftovers, working_in, write_json
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execute import LOG, Outcome, announce, carry_out
 from pdeopt.run.keeping import Keeper
@@ -21,6 +21,12 @@ from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
 from pdeopt.run.request import RunRequest, config_of
+
+#: Said where the answers that are kept are no longer those that the optimizer asks for.
+DEPARTED = (
+    "the optimizer goes another way than before, as with another version of a package or number of threads: "
+    "from here on all is computed again"
+)
 
 
 def resume_run(
@@ -40,13 +46,14 @@ def resume_run(
     settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
-    request = replace(_request(config, path, settings, argv), live=live)
-    announce(request, progress)
-    problem = request.problem()
+    with working_in(config.get("folder")):
+        request = replace(_request(config, path, settings, argv), live=live)
+        announce(request, progress)
+        problem = request.problem()
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
     keeper = Keeper(lambda: directory, path)
-    keeper.open()
+    keeper.open(lambda: progress.note(DEPARTED))
     progress.log.open(directory / LOG)
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
@@ -99,6 +106,9 @@ def _settings(config: dict[str, Any], directory: Path) -> Settings:
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
         raise UsageError(f"{directory / 'config.json'} has no {min(missing)!r}; it is of another version of pdeopt")
+    for name, kind in {"options": dict, "max_iterations": int}.items():
+        if not isinstance(config[name], kind):
+            raise UsageError(f"cannot read {directory / 'config.json'}: its {name} is {config[name]!r}")
     return Settings(**{part.name: config[part.name] for part in fields(Settings)})
 
 
@@ -144,12 +154,17 @@ def _former_run(given: str | None) -> Path | None:
 
 
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
-    """The command line stays that of the start; those that went on with the run are added."""
-    return {**config, "argv": former.get("argv"), "resumed": [*former.get("resumed", []), config["argv"]]}
+    """The command line stays that of the start, and its folder; those that went on with the run are added."""
+    start = {name: former.get(name) for name in ("folder", "argv")}
+    return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
 
 
 def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
+    functional = problem.functional
     lower, upper = full_bounds(problem.bounds, problem.parameter.size)
     with bad_input(path):
-        terms, _ = problem.functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
-    checkpoint.refuse_other_values(terms.misfit, problem.parameter.size)
+        first, _ = functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
+        checkpoint.refuse_other_values(first.misfit, problem.parameter.size)
+        if len(continuation(functional)) == 1:  # else it may be that of an earlier stage
+            last, _ = functional.with_strength(checkpoint.strength).terms_and_derivative(checkpoint.parameter)
+            checkpoint.refuse_other_regularization(last.regularization)

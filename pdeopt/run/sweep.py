@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 
 import pdeopt
+from pdeopt.run.answers import EVALUATIONS, is_being_written
 from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.child_processes import Ended, Listener, Task, cores, run_children
-from pdeopt.run.directory import unused
+from pdeopt.run.directory import unused, working_in
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.grid import Grid, Point
 from pdeopt.run.sweep_directory import claimed, stored_sweep
@@ -52,7 +53,8 @@ class Sweep:
     def record(self) -> dict[str, Any]:
         """The content of sweep.json."""
         grid = self.grid.to_json()
-        return {"problem": self.problem, "grid": grid, "argv": self.argv, "version": pdeopt.__version__}
+        words = {"folder": str(Path.cwd()), "argv": self.argv, "version": pdeopt.__version__}
+        return {"problem": self.problem, "grid": grid, **words}
 
 
 def start_sweep(arguments: Arguments, console: Console) -> int:
@@ -65,7 +67,9 @@ def resume_sweep(directory: Path, console: Console, quiet: bool = False) -> int:
     stored = stored_sweep(directory)
     if stored is None:
         raise UsageError(f"{directory} holds no sweep: it has no sweep.json")
-    return _run(replace(Sweep.of(parse(stored["argv"])), directory=directory), console, quiet)
+    where = directory if stored["folder"] == str(Path.cwd()) else directory.resolve()
+    with working_in(stored["folder"]):
+        return _run(replace(Sweep.of(parse(stored["argv"])), directory=where), console, quiet)
 
 
 def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
@@ -89,8 +93,10 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
 
     def ended(child: Ended) -> Task | None:
         point = points[child.task.name]
-        if child.exit_status == BAD_INPUT and child.task.words[0] == "resume":
-            aside = _set_aside(sweep.directory / point.folder)
+        folder = sweep.directory / point.folder
+        refused = child.exit_status == BAD_INPUT and child.task.words[0] == "resume"
+        if refused and not is_being_written(folder / EVALUATIONS):
+            aside = _set_aside(folder)
             progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
             progress.ended(point.folder, None)
             return _fresh(sweep, point)

@@ -77,7 +77,8 @@ def stored_sweep(directory: Path) -> dict[str, Any] | None:
     path = directory / FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return {"problem": stored["problem"], "grid": dict(stored["grid"]), "argv": list(stored["argv"])}
+        folder, grid, argv = str(stored["folder"]), dict(stored["grid"]), list(stored["argv"])
+        return {"problem": stored["problem"], "folder": folder, "grid": grid, "argv": argv}
     except FileNotFoundError:
         return None
     except (KeyError, OSError, TypeError, ValueError) as error:

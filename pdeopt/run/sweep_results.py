@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,9 @@ def stored_run(directory: Path, point: Point) -> Finished | None:
 
 
 def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
-    """What a child has left behind; None where it was interrupted."""
+    """What a child has left behind; None where it was interrupted, also while Python itself started."""
     found = stored_run(directory, point) if child.exit_status in (0, 1, INTERRUPTED) else None
-    if found is None and child.exit_status != INTERRUPTED:
+    if found is None and child.exit_status not in (INTERRUPTED, -signal.SIGINT):
         return Finished(point, {"status": "failed", "message": _complaint(child)})
     return found
 
