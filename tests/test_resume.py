@@ -173,8 +173,8 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
 
 
 def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
-    assert main(["resume", "run"]) == 0
-    assert "go on with: pdeopt resume run --max-iterations 6" in capsys.readouterr().out
+    assert main(["resume", "run"]) == 2
+    assert "go on with: pdeopt resume run --max-iterations 6" in capsys.readouterr().err
     assert main(["resume", "run", "--max-iterations", "2"]) == 2
     assert "the run was started with 3" in capsys.readouterr().err
     assert main(["resume", "run", "--max-iterations", "200", "--quiet"]) == 0
@@ -182,7 +182,7 @@ def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     config = json.loads(Path("run/config.json").read_text())
     assert config["max_iterations"] == 200
     assert config["argv"][:2] == ["run", "./small.py"]
-    assert config["resumed"] == [["resume", "run"], ["resume", "run", "--max-iterations", "200", "--quiet"]]
+    assert config["resumed"] == [["resume", "run", "--max-iterations", "200", "--quiet"]]
 
 
 @pytest.mark.parametrize("missing", [1, 7, 300])
@@ -257,7 +257,7 @@ REFUSED = {
     "another problem": (lambda s: changed(s, problem="other"), "is of the problem other, and the run is of small"),
     "another version": (lambda s: changed(s, version="0.0.1"), "was written by pdeopt 0.0.1, and this is"),
     "another format": (lambda s: changed(s, format=99), "has the format 99, and this pdeopt reads"),
-    "a changed file": (change_file, "was changed: undo the change"),
+    "a changed file": (change_file, "was changed (undo the change to go on)"),
     "another regularization": (change_regularization, "there now: something that it imports was changed"),
     "other data": (change_data, "its data, its mesh, its initial guess or something that it imports was changed"),
     "another mesh": (change_mesh, "has 49 parameters, and the problem has 36 now"),
@@ -306,10 +306,10 @@ def flipped(content, place):
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):
     other = Answers()
     other.open(stopped / answers.EVALUATIONS)
-    assert main(["resume", "run", "--quiet"]) == 2
+    assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 2
     assert "run is being written by another process" in capsys.readouterr().err
     other.close()
-    assert main(["resume", "run", "--quiet"]) == 0
+    assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 0
 
 
 def full_after(monkeypatch, count):

@@ -218,7 +218,8 @@ def _add_run(parser: Parser) -> None:
 
 
 def _add_watching(parser: Parser) -> None:
-    parser.add_argument("--live", action="store_true", help="draw live.png in the run directory while it runs")
+    live = "draw live.png in the run directory while it runs, after ten seconds for the first time"
+    parser.add_argument("--live", action="store_true", help=live)
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="print errors and warnings only")
     loudness.add_argument("--verbose", action="store_true", help="print every iteration, and what is done")

@@ -52,7 +52,7 @@ class Checkpoint:
         if self.problem != path.stem:
             _refuse(f"is of the problem {self.problem}, and the run is of {path.stem}")
         if self.source != source_of(path):
-            _refuse(f"was written before {path} was changed: undo the change")
+            _refuse(f"was written before {path} was changed (undo the change to go on)")
 
     def refuse_other_values(self, misfit: float, size: int) -> None:
         """The same for what the problem computes: ``misfit`` at its initial guess, and number of parameters."""

@@ -25,6 +25,8 @@ FILES = (
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
     *("scene.png", "scene.pdf"),
 )
+#: Those that a run goes on from; all others are written when it ends.
+KEPT = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
 #: What is being written has such a name.
 LEFTOVER = re.compile(r"\.\d+-.+")
 
@@ -91,6 +93,13 @@ def _created_empty(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def remove_endings(directory: Path) -> None:
+    """What a run wrote when it ended, which is of an earlier end as soon as it goes on."""
+    for name in FILES:
+        if name not in KEPT:
+            (directory / name).unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pdeopt
 from pdeopt.run.answers import EVALUATIONS, Answers
 from pdeopt.run.checkpoint import CHECKPOINT, FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.directory import remove_endings
 from pdeopt.run.errors import RunError
 from pdeopt.run.recorder import Recorder, write_history
 
@@ -45,6 +46,7 @@ class Keeper:
             return
         if not self.answers.is_open:
             self.open()
+        remove_endings(self.directory)
         write_history(self.directory / "history.csv", recorder.rows)
         if recorder.rows[-1].iteration % ITERATIONS == 0 or time.monotonic() > self._due:
             self.checkpoint(recorder)

@@ -16,7 +16,7 @@ from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from pdeopt.run.directory import remove_leftovers, working_in, write_json
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execute import LOG, Outcome, announce, carry_out
-from pdeopt.run.keeping import Keeper
+from pdeopt.run.keeping import Keeper, command
 from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
@@ -43,6 +43,7 @@ def resume_run(
     """
     config = read_config(directory)
     former = _settings(config, directory)
+    _refuse_at_limit(directory, former.max_iterations, max_iterations)
     settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
@@ -63,11 +64,23 @@ def resume_run(
 
 def has_converged(directory: Path) -> bool:
     """Whether the run is complete, so that there is nothing to go on with."""
+    return _summary(directory).get("status") == "converged"
+
+
+def _summary(directory: Path) -> dict[str, Any]:
+    """Empty for a run that has not ended."""
     try:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(summary, dict) and summary.get("status") == "converged"
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
+    at_limit = str(_summary(directory).get("message")).startswith("the maximum number of iterations")
+    if at_limit and given in (None, former):
+        more = command(directory, f" --max-iterations {2 * max(former, 1)}")
+        raise UsageError(f"{directory} has come to its largest number of iterations, {former}; go on with: {more}")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -96,9 +109,7 @@ def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
 
 
 def _prepare(directory: Path, config: dict[str, Any]) -> None:
-    """What was written at the end is of an earlier end now."""
     remove_leftovers(directory)
-    (directory / "summary.json").unlink(missing_ok=True)
     write_json(directory / "config.json", config)
 
 
