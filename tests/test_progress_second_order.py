@@ -132,6 +132,7 @@ def test_history_of_one_strength_is_not():
 
 def test_compared_histories_are_broken_too():
     figure = new_figure(12, 4)
-    draw_histories_into(figure, {"a": history_of([1, 1, 2]), "b": history_of([1, 1, 1])}, {"a": {}, "b": {}})
-    lengths = [len(line.get_xdata()) for line in figure.axes[0].lines]
-    assert lengths == [4, 3]
+    draw_histories_into(figure, {"a": history_of([1, 1, 2]), "b": history_of([1, 1, 1])}, [{}, {}])
+    lengths = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
+    assert lengths["a"] == 4
+    assert lengths["b"] == 3

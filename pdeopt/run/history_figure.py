@@ -67,7 +67,7 @@ def draw_histories_into(
 ) -> None:
     """Draw several histories, by label, into a figure: objective, misfit and gradient norm, one color a run."""
     panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
-    expected = {summary["expected_misfit"] for summary in summaries if summary.get("expected_misfit")}
+    expected = {summary.get("expected_misfit") for summary in summaries}
     room = NARROW_ROOM * max(history[AXES[against][0]].max() for history in histories.values())
     for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
         changing = 0
@@ -77,7 +77,7 @@ def draw_histories_into(
             _mark_strengths(axes, history, against, room, line["color"], changing)
             changing += bool(len(_changes(history)))
         if column == "misfit" and len(expected) == 1:
-            _expected_misfit(axes, {"expected_misfit": expected.pop()})
+            _expected_misfit(axes, {"expected_misfit": next(iter(expected))})
         _finish(axes, [history[column] for history in histories.values()], label, against)
     _legend(figure, figure.axes[1], list(histories))
 
