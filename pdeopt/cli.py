@@ -144,6 +144,9 @@ def _resume_sweep(given: Namespace) -> int:
 
     if given.max_iterations is not None:
         raise UsageError(f"--max-iterations: {given.directory} holds a sweep, whose runs have limits of their own")
+    for name in ("live", "verbose"):
+        if getattr(given, name):
+            raise UsageError(f"--{name}: {given.directory} holds a sweep, whose runs are not shown one by one")
     return resume_sweep(given.directory, _console(), given.quiet)
 
 

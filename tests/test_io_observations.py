@@ -46,6 +46,11 @@ def test_a_line_and_a_body(tmp_path):
     np.testing.assert_array_equal(found.uncertainty, 0.5)
 
 
+def test_the_two_letters_for_micro_are_one(tmp_path):
+    text = "x (m),u (\N{MICRO SIGN}V)\n1,2\n"
+    assert read(tmp_path, text, unit="\N{GREEK SMALL LETTER MU}V", uncertainty=1.0).values.tolist() == [2]
+
+
 def test_one_of_several_columns_of_values(tmp_path):
     text = "x (m),first (V),second (V),other (K)\n1,2,3,4\n"
     assert read(tmp_path, text, label="second", uncertainty=1.0).values.tolist() == [3]

@@ -9,7 +9,7 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 from pdeopt.io.npz import read_arrays
-from pdeopt.io.observations import Expected, Observations
+from pdeopt.io.observations import Expected, Observations, same_unit
 
 NUMBERS = ("points", "values", "uncertainty")
 
@@ -23,7 +23,7 @@ def from_arrays(path: Path, expected: Expected) -> Observations:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
     for name, unit in (("unit", expected.unit), ("length_unit", expected.length_unit)):
-        if str(arrays[name]) != unit:
+        if not same_unit(str(arrays[name]), unit):
             raise FileError(
                 f"{path}, array {name!r}: the unit is {str(arrays[name])!r}; expected {unit!r}. Nothing is converted: "
                 "change the numbers and the unit in the file"

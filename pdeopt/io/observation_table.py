@@ -8,7 +8,7 @@ import numpy as np
 
 from pdeopt.io.csv_table import Table, read_table
 from pdeopt.io.errors import FileError, did_you_mean
-from pdeopt.io.observations import Expected, Observations
+from pdeopt.io.observations import Expected, Observations, same_unit
 
 AXES = ("x", "y", "z")
 UNCERTAINTY = "uncertainty"
@@ -65,7 +65,7 @@ def _value_column(path: Path, table: Table, expected: Expected) -> str:
 
 def _check_units(path: Path, table: Table, names: tuple[str, ...], unit: str) -> None:
     for name in names:
-        if name in table.columns and table.units[name] != unit:
+        if name in table.columns and not same_unit(table.units[name], unit):
             raise FileError(
                 f"{path}, line {table.header}: the column {table.title(name)!r} is in {table.units[name] or '?'}; "
                 f"expected {unit}. Nothing is converted: change the numbers and the unit in the file"

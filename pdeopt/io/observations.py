@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import skfem
 
 from pdeopt.fem import cells_at
 from pdeopt.io.errors import FileError, listed
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether they are written alike; there are two letters µ that look the same, and two Ω."""
+    return normalize("NFKC", one) == normalize("NFKC", other)
 
 
 @dataclass(frozen=True, eq=False)
