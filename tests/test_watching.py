@@ -284,7 +284,7 @@ def test_ctrl_c_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monke
     assert message in summary["message"]
     assert (summary["status"], summary["iterations"]) == ("stopped", 1)
     assert (tmp_path / "out" / "result.npz").exists() == (where == "draw_run")
-    assert ("'pdeopt plot out' draws them" in capsys.readouterr().err) == (where == "draw_run")
+    assert ("to draw them: pdeopt plot out" in capsys.readouterr().err) == (where == "draw_run")
 
 
 def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeypatch):
