@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pdeopt.run.errors import UsageError
+from pdeopt.run.file_lock import acquired
 
 #: The file of a run directory that holds them.
 EVALUATIONS = "evaluations.bin"
@@ -83,7 +84,8 @@ class Answers:
         """
         path.touch()
         self._file = path.open("r+b", buffering=0)
-        _lock(self._file, path)
+        if not acquired(self._file.fileno()):
+            raise UsageError(f"{path.parent} is being written by another process; wait until it has ended")
         self._departed = departed
         self._reader = path.open("rb")
         self._advance()
@@ -145,12 +147,9 @@ def is_being_written(path: Path) -> bool:
     """Whether a process keeps its answers in this file; False where there is none."""
     try:
         with path.open("rb") as file:
-            _lock(file, path)
-    except UsageError:
-        return True
+            return not acquired(file.fileno())
     except OSError:
         return False
-    return False
 
 
 def _record(answer: Answer) -> bytes:
@@ -178,17 +177,3 @@ def _read(file: BinaryIO) -> Answer | None:
     shape = given.pop("array")
     array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
     return Answer(**{**given, "array": array, "numbers": tuple(given["numbers"])})
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Until the file is closed, or the process ends; nothing where the system has no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{path.parent} is being written by another process; wait until it has ended") from None
-    except OSError:
-        return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from pdeopt.run.directory import write_json
 from pdeopt.run.errors import UsageError
+from pdeopt.run.file_lock import acquired
 
 FILE = "sweep.json"
 
@@ -31,21 +31,12 @@ def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
     except OSError as error:
         raise UsageError(f"cannot write to the output directory {directory}: {error.strerror or error}") from error
     try:
-        _lock(lock, directory)
+        if not acquired(lock):
+            raise UsageError(f"the sweep in {directory} is running; wait for its end, or interrupt it")
         _agree(directory, record)
         yield lock
     finally:
         os.close(lock)
-
-
-def _lock(lock: int, directory: Path) -> None:
-    """Held until all that have it open, the runs too, have ended. Some network disks know no locks."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"the sweep in {directory} is running; wait for its end, or interrupt it") from None
-    except OSError:
-        return
 
 
 def _agree(directory: Path, record: dict[str, Any]) -> None:
