@@ -1,6 +1,18 @@
-"""Two workers share two cores: the libraries below take one thread each, or they wait for each other."""
+"""Two workers share two cores, and random cases come in two budgets."""
 
 import os
 
+from hypothesis import HealthCheck, settings
+
+# The libraries below take one thread each, or the workers wait for each other.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None)
+settings.register_profile("many", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=SLOW_DRAWS)
+
+
+def pytest_configure(config):
+    """``pytest -m fuzz`` draws many new cases; every other run draws the same few."""
+    settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
