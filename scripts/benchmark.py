@@ -9,7 +9,8 @@ and SciPy as one would write it first: assemble, condense, splu, solve twice, as
     python scripts/benchmark.py [--dim 2] [--degree 1] [--sizes 128 256 512] [--solver auto rslab …] [--repeats 7]
                                 [--loop]
     python scripts/benchmark.py --peer-form 256        ours as one JSON line, as other codes print the same problem
-    python scripts/benchmark.py --growth 1000          memory before and after that many evaluations
+    python scripts/benchmark.py --growth 3000 [--sizes 32] [--solver superlu gmres+ilu …]
+                                                       memory after a hundred evaluations, and after that many
 """
 
 import argparse
@@ -280,16 +281,17 @@ def timed(function, argument):
     return time.perf_counter() - start, time.process_time() - start_cpu
 
 
-def growth(count, solver):
-    """Resident memory after a tenth of ``count`` evaluations, and after all."""
-    V, _, functional = problem(64, solver)
+def growth(count, solver, n):
+    """Resident memory after a hundred evaluations, and after ``count``."""
+    V, _, functional = problem(n, solver)
     rng = np.random.default_rng(0)
-    sizes = []
-    for k in range(count + 1):
+    sizes = {}
+    for k in range(1, count + 1):
         functional.value_and_derivative(0.1 * rng.standard_normal(V.n))
-        if k in (count // 10, count):
-            sizes.append(resident())
-    print(f"{sizes[0]:.0f} MB after {count // 10} evaluations, {sizes[1]:.0f} MB after {count}")
+        if k in (100, count):
+            sizes[k] = resident()
+    text = ", ".join(f"{size:.1f} MB after {k}" for k, size in sizes.items())
+    print(f"{solver}, {V.n} unknowns: {text} evaluations", flush=True)
 
 
 def resident():
@@ -313,8 +315,12 @@ def main():
     if options.peer_form:
         for n in options.peer_form:
             peer_form(n, options.solver[0])
+    elif options.growth and len(options.solver) == 1:
+        growth(options.growth, options.solver[0], sizes[0])
     elif options.growth:
-        growth(options.growth, options.solver[0])
+        for solver in options.solver:
+            command = [sys.executable, __file__, "--growth", str(options.growth), "--sizes", str(sizes[0])]
+            subprocess.run([*command, "--solver", solver], check=False)
     elif options.json:
         for n in sizes:
             print(json.dumps(measure(n, options)), flush=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.solvers.counters import timed_factoring, work
+from pdeopt.sparse.solvers.superlu_thread import SuperLUFactors, superlu_factors
 
 
 class Cholesky:
@@ -22,25 +22,26 @@ class Cholesky:
     """
 
     def __init__(self, matrix: sp.csr_matrix) -> None:
-        columns = sp.csc_matrix(matrix)
+        matrix = sp.csc_matrix(matrix)
         work.factorizations += 1
         try:
             with timed_factoring():
-                lu = _in_symmetric_mode(columns, "MMD_AT_PLUS_A")
+                lu = _in_symmetric_mode(matrix, "MMD_AT_PLUS_A")
         except RuntimeError as error:
-            raise SolveError(_not_definite(columns, str(error))) from None
-        pivots = lu.U.diagonal()
-        if not np.array_equal(lu.perm_r, lu.perm_c) or not (pivots > 0).all():
-            raise SolveError(_not_definite(columns, f"smallest pivot {pivots.min():.1e}"))
-        self._place = lu.perm_c.copy()  # of each unknown among the permuted ones
+            raise SolveError(_not_definite(matrix, str(error))) from None
+        pivots = lu.upper.diagonal()
+        rows, columns = lu.permutations
+        if not np.array_equal(rows, columns) or not (pivots > 0).all():
+            raise SolveError(_not_definite(matrix, f"smallest pivot {pivots.min():.1e}"))
+        self._place = columns  # of each unknown among the permuted ones
         self._roots = np.sqrt(pivots)
-        lower = lu.L
+        lower = lu.lower
         del lu
         self._lower = _in_symmetric_mode(lower, "NATURAL")
 
     def primal(self, z: np.ndarray) -> np.ndarray:
         """S z, (n,)."""
-        return self._lower.solve(z / self._roots, "T")[self._place]
+        return self._lower.solve(z / self._roots, transposed=True)[self._place]
 
     def transposed(self, d: np.ndarray) -> np.ndarray:
         """Sᵀ d, (n,)."""
@@ -53,8 +54,8 @@ class Cholesky:
         return self.primal(self.transposed(b))
 
 
-def _in_symmetric_mode(columns: sp.csc_matrix, ordering: str) -> sla.SuperLU:
-    return sla.splu(columns, permc_spec=ordering, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+def _in_symmetric_mode(columns: sp.csc_matrix, ordering: str) -> SuperLUFactors:
+    return superlu_factors(columns, permc_spec=ordering, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def _not_definite(columns: sp.csc_matrix, reason: str) -> str:

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.solvers.preconditioners import DIRECT, Applied
 from pdeopt.sparse.solvers.row_blocks import RowBlocks
+from pdeopt.sparse.solvers.superlu_thread import superlu_factors
 
 KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
 #: Up to this size a level is not coarsened further.
@@ -206,8 +206,8 @@ def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
     if matrix.shape[0] <= MAX_DENSE:
         inverse = scipy.linalg.pinv(matrix.toarray())
         return inverse.__matmul__, inverse.T.__matmul__
-    factors = sla.splu(matrix.tocsc())
-    return factors.solve, lambda r: factors.solve(r, "T")
+    factors = superlu_factors(matrix.tocsc())
+    return factors.solve, lambda r: factors.solve(r, transposed=True)
 
 
 def _symmetry(matrix: sp.csr_array) -> str:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.solvers.superlu_thread import SuperLUFactors, incomplete_factors
 
 #: What always remains to be tried.
 DIRECT = "or a direct solver: --solver rslab or superlu"
@@ -100,7 +100,8 @@ class ILU:
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
         """The factors of ``matrix`` (n, n); SolveError where a pivot vanishes."""
         try:
-            return _Factors(sla.spilu(matrix.tocsc(), drop_tol=self.drop_tolerance, fill_factor=self.fill_factor))
+            options = {"drop_tol": self.drop_tolerance, "fill_factor": self.fill_factor}
+            return _Factors(incomplete_factors(matrix.tocsc(), **options))
         except RuntimeError:
             raise report(
                 SolveError(
@@ -113,10 +114,10 @@ class ILU:
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    factors: sla.SuperLU
+    factors: SuperLUFactors
 
     def apply(self, r: np.ndarray) -> np.ndarray:
         return self.factors.solve(r)
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
-        return self.factors.solve(r, "T")
+        return self.factors.solve(r, transposed=True)

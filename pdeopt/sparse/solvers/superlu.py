@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal
 from pdeopt.sparse.solvers.ordering import narrow_band, permuted
+from pdeopt.sparse.solvers.superlu_thread import superlu_factors
 
 #: An off-diagonal pivot is taken only where the diagonal one is smaller than this times the largest of its column.
 SYMMETRIC_PIVOT_THRESHOLD = 0.01
@@ -20,10 +20,10 @@ class _SuperLU:
     smallest_pivot = 0.0  # SciPy would copy the whole factor to tell
 
     def __init__(self, matrix: sp.csc_matrix, **options: Any) -> None:
-        self._lu = sla.splu(matrix, **options)
+        self._lu = superlu_factors(matrix, **options)
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        return self._lu.solve(rhs, "T" if transposed else "N")
+        return self._lu.solve(rhs, transposed)
 
     @property
     def nbytes(self) -> int:
