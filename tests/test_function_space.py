@@ -348,3 +348,145 @@ def test_boundary_of_a_part_is_refused():
         part.boundary()
     with pytest.raises(FEMError, match="of a part of the mesh"):
         V.boundary("left").interior_facets()
+
+
+# --- meshes that do not conform ----------------------------------------------------------------------------------
+
+
+def box(kind, n, low=(0.0, 0.0, 0.0), size=1.0):
+    """A square or cube of n cells (or n[i]) a side."""
+    dim = kind().dim()
+    counts = np.broadcast_to(n, dim)
+    axes = [np.linspace(a, a + size, k + 1) for a, k in zip(low, counts, strict=False)]
+    return kind(*axes) if dim == 1 else kind.init_tensor(*axes)
+
+
+def together(*meshes, merged=True):
+    """Both in one mesh; with one vertex at each place where they are merged."""
+    starts = np.cumsum([0, *(mesh.nvertices for mesh in meshes)])
+    p = np.hstack([mesh.p for mesh in meshes])
+    t = np.hstack([mesh.t + start for mesh, start in zip(meshes, starts, strict=False)])
+    if merged:
+        _, first, inverse = np.unique(np.round(p, 10), axis=1, return_index=True, return_inverse=True)
+        p, t = p[:, first], inverse.ravel()[t]
+    return type(meshes[0])(p, t)
+
+
+def mirrored(mesh):
+    """The same cube, cut along the other diagonals."""
+    return skfem.MeshTet(np.vstack([mesh.p[0], 1 - mesh.p[1], mesh.p[2]]), mesh.t)
+
+
+RIGHT = (1.0, 0.0, 0.0)
+HANGING = "vertices lie on the side of a cell that does not have them"
+TOUCH = "parts, some touch at {} places without a common facet"
+OVERLAP = "overlapping parts"
+NOT_CONFORMING = {
+    "quads 1:2": (
+        together(box(skfem.MeshQuad, 1), box(skfem.MeshQuad, 2, RIGHT)),
+        f"1 {HANGING}.*near \\[1.0, 0.5\\]; .*Coherence",
+    ),
+    "parts of 4 and 3 triangles": (together(box(skfem.MeshTri, 4), box(skfem.MeshTri, 3, RIGHT)), f"5 {HANGING}"),
+    "in single precision": (
+        together(box(skfem.MeshTri, 4), box(skfem.MeshTri, 2, (1 + 6e-8, 0)), merged=False),
+        f"8 {HANGING}",
+    ),
+    "hexahedra 1:8": (together(box(skfem.MeshHex, 1), box(skfem.MeshHex, 2, RIGHT)), f"5 {HANGING}"),
+    "tetrahedra 1:2": (together(box(skfem.MeshTet, 1), box(skfem.MeshTet, 2, RIGHT)), f"5 {HANGING}"),
+    "other diagonals": (
+        together(box(skfem.MeshTet, 2), mirrored(box(skfem.MeshTet, 2, RIGHT))),
+        "16 facets lie on others with different",
+    ),
+    "curved triangles": (
+        skfem.MeshTri2.from_mesh(together(box(skfem.MeshTri, 2), box(skfem.MeshTri, 3, RIGHT))),
+        f"3 {HANGING}",
+    ),
+    "not merged": (together(box(skfem.MeshTri, 4), box(skfem.MeshTri, 4, RIGHT), merged=False), TOUCH.format(5)),
+    "not merged, hexahedra": (
+        together(box(skfem.MeshHex, 2), box(skfem.MeshHex, 2, RIGHT), merged=False),
+        TOUCH.format(9),
+    ),
+    "not merged, lines": (
+        together(box(skfem.MeshLine, 2), box(skfem.MeshLine, 2, RIGHT), merged=False),
+        TOUCH.format(1),
+    ),
+    "a common vertex": (together(box(skfem.MeshTri, 2), box(skfem.MeshTri, 2, (1.0, 1.0))), TOUCH.format(1)),
+    "a common vertex of cubes": (
+        together(box(skfem.MeshHex, 1), box(skfem.MeshHex, 1, (1.0, 1.0, 1.0))),
+        TOUCH.format(1),
+    ),
+    "a common edge of cubes": (
+        together(box(skfem.MeshHex, 1), box(skfem.MeshHex, 1, (1.0, 1.0, 0.0))),
+        TOUCH.format(2),
+    ),
+    "overlap": (together(box(skfem.MeshTri, 4), box(skfem.MeshTri, 4, (0.9, 0.05))), OVERLAP),
+    "a cross": (
+        together(box(skfem.MeshQuad, (5, 1), (0, 2), 5.0), box(skfem.MeshQuad, (1, 5), (2, 0), 5.0)),
+        "do not match|overlap",
+    ),
+    "one inside": (together(box(skfem.MeshTri, 8), box(skfem.MeshTri, 1, (0.52, 0.51), 0.01)), OVERLAP),
+    "one inside, tetrahedra": (
+        together(box(skfem.MeshTet, 6), box(skfem.MeshTet, 1, (0.52, 0.51, 0.53), 0.01)),
+        OVERLAP,
+    ),
+    "one inside, lines": (together(box(skfem.MeshLine, 4), box(skfem.MeshLine, 1, (0.51,), 0.01)), OVERLAP),
+    "lines that overlap": (together(box(skfem.MeshLine, 4), box(skfem.MeshLine, 4, (0.9,))), OVERLAP),
+    "everything twice": (
+        together(box(skfem.MeshTri, 2), box(skfem.MeshTri, 2), merged=False),
+        "8 places lie several facets.*same side",
+    ),
+    "a point of three lines": (
+        skfem.MeshLine(np.arange(4.0)[None], np.array([[0, 1, 1], [1, 2, 3]])),
+        "1 facets .* three or more",
+    ),
+}
+FIRST_ORDER = {
+    skfem.MeshLine1: skfem.ElementLineP1(),
+    skfem.MeshTri: P1,
+    skfem.MeshQuad: skfem.ElementQuad1(),
+    skfem.MeshTet: skfem.ElementTetP1(),
+    skfem.MeshHex: skfem.ElementHex1(),
+    skfem.MeshTri2: P1,
+}
+
+
+@pytest.mark.parametrize(("mesh", "message"), NOT_CONFORMING.values(), ids=NOT_CONFORMING.keys())
+def test_meshes_that_do_not_conform_are_refused_with_the_places_unless_meant(mesh, message):
+    element = FIRST_ORDER[type(mesh)]
+    for _ in range(2):  # also where the mesh is seen again
+        with pytest.raises(MeshError, match=message):
+            FunctionSpace(mesh, element)
+    assert FunctionSpace(mesh, element, check_conformity=False).n == mesh.nvertices
+
+
+def slit(mesh, tear):
+    """The mesh with a second vertex at the place of each in ``tear``, of the cells above."""
+    t, above = mesh.t.copy(), mesh.p[-1, mesh.t].mean(0) > 0.5
+    for k, vertex in enumerate(tear):
+        t[(t == vertex) & above] = mesh.nvertices + k
+    return type(mesh)(np.hstack([mesh.p, mesh.p[:, tear]]), t)
+
+
+def vertex_at(mesh, *x):
+    return int(np.argmin(((mesh.p.T - x) ** 2).sum(1)))
+
+
+CONFORMING = {
+    "a crack": slit(box(skfem.MeshTri, 4), [vertex_at(box(skfem.MeshTri, 4), 0.5, 0.5)]),
+    "a crack in tetrahedra": slit(box(skfem.MeshTet, 4), [vertex_at(box(skfem.MeshTet, 4), 0.5, 0.5, 0.5)]),
+    "parts apart": together(box(skfem.MeshQuad, 2), box(skfem.MeshQuad, 3, (1.01, 0.0))),
+    "a part in the hole of another": together(
+        box(skfem.MeshQuad, 4, size=4.0).remove_elements(np.array([5, 6, 9, 10])), box(skfem.MeshQuad, 3, (1.5, 1.5))
+    ),
+    "a thin coating": skfem.MeshTri.init_tensor(np.linspace(0, 1, 11), np.r_[np.linspace(0, 1, 11), 1 + 1e-7]),
+    "a thin coating, quads": skfem.MeshQuad.init_tensor(np.linspace(0, 1, 11), np.r_[np.linspace(0, 1, 11), 1 + 1e-7]),
+    "pixels that meet at corners": box(skfem.MeshQuad, 4).remove_elements(np.array([5, 10])),
+    "a cavity": box(skfem.MeshHex, 3).remove_elements(np.array([13])),
+    "refined here": skfem.MeshTri().refined(2).refined(np.arange(5)),
+    "refined here, tetrahedra": skfem.MeshTet().refined(1).refined(np.arange(3)),
+}
+
+
+@pytest.mark.parametrize("mesh", CONFORMING.values(), ids=CONFORMING.keys())
+def test_cracks_parts_apart_holes_and_thin_layers_are_not_refused(mesh):
+    check_mesh(mesh)

@@ -1,6 +1,7 @@
 """Meshes from files: the same cells, names and sizes in every format, and one clear message for each bad file."""
 
 import sys
+from pathlib import Path
 
 import meshio
 import numpy as np
@@ -99,10 +100,13 @@ def test_gmsh_files_keep_cells_and_names(tmp_path, kind, version, binary):
     assert set(mesh.subdomains) == {"steel", "copper"}
 
 
-NUMBERED = {"left": "physical 1", "rest": "physical 2", "middle": "physical 3"}, {
-    "steel": "physical 1",
-    "copper": "physical 2",
-}
+NUMBERED = (
+    {"left": "physical 1", "rest": "physical 2", "middle": "physical 3"},
+    {
+        "steel": "physical 1",
+        "copper": "physical 2",
+    },
+)
 
 
 @pytest.mark.parametrize("kind", MESHES)
@@ -278,6 +282,34 @@ def test_vertices_at_the_same_place_are_kept_as_a_crack(tmp_path):
     mesh = read_mesh(tmp_path / "torn.vtu", coincident="keep")
     assert mesh.nvertices == MESHES["tri"].nvertices + 4
     assert len(mesh.boundary_facets()) == len(MESHES["tri"].boundary_facets()) + 2 * 3
+
+
+@pytest.mark.parametrize("ending", ["vtu", "msh", "xdmf"])
+@pytest.mark.parametrize("kind", ["triangle", "quad"])
+def test_parts_that_do_not_match_are_refused_with_the_name_of_the_file_unless_meant(tmp_path, kind, ending):
+    """Two squares of 4 and 3 cells a side: after merging, only the ends of the interface are common vertices."""
+    make = {"triangle": skfem.MeshTri, "quad": skfem.MeshQuad}[kind].init_tensor
+    ticks = [np.linspace(0, 1, n + 1) for n in (4, 3)]
+    left, right = make(ticks[0], ticks[0]), make(1 + ticks[1], ticks[1])
+    points = np.vstack([left.p.T, right.p.T])
+    raw = meshio.Mesh(np.c_[points, 0 * points[:, 0]], [(kind, np.hstack([left.t, right.t + left.nvertices]).T)])
+    file = tmp_path / f"parts.{ending}"
+    raw.write(file, **({"file_format": "gmsh"} if ending == "msh" else {}))
+    with pytest.raises(FileError, match=rf"parts\.{ending}: the mesh does not conform: 5 vertices lie on the side"):
+        read_mesh(file, coincident="merge")
+    mesh = read_mesh(file, coincident="merge", check_conformity=False)
+    assert mesh.nvertices == 25 + 16 - 2
+
+
+FOUND = Path(__file__).parents[2] / "shared" / "found"
+
+
+@pytest.mark.parametrize("name", ["hanging_quads.vtu", "parts_that_do_not_match.vtu"])
+def test_meshes_that_gave_wrong_numbers_are_refused(name):
+    if not (FOUND / name).exists():
+        pytest.skip("the file is not beside this checkout")
+    with pytest.raises(FileError, match=rf"{name}: the mesh does not conform: \d vertices lie on the side"):
+        read_mesh(FOUND / name, coincident="merge")
 
 
 # --- bad files ---------------------------------------------------------------------------------------------------

@@ -44,14 +44,16 @@ def curved_finder(mesh: skfem.Mesh) -> Finder:
 
 def _holding(mesh: skfem.Mesh, points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """(k,), for points (d, k) the first of their candidates (k, j) that holds them; −1 for none."""
-    local = _local(mesh, np.repeat(points, candidates.shape[1], axis=1), candidates.ravel())
+    local = local_coordinates(mesh, np.repeat(points, candidates.shape[1], axis=1), candidates.ravel())
     inside = _is_inside(mesh, local).reshape(candidates.shape)
     return np.where(inside.any(1), candidates[np.arange(len(candidates)), inside.argmax(1)], -1)
 
 
-def _local(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """(d, k), reference coordinates of points (d, k) in cells (k,), by Newton's method; anything where it fails."""
+def local_coordinates(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return the reference coordinates (d, k) of points (d, k) in cells (k,); anything where Newton's method fails."""
     mapping, x = mesh._mapping(), points[:, :, np.newaxis]
+    if isinstance(mapping, skfem.MappingAffine):
+        return skfem.MappingAffine(mesh, tind=cells).invF(x)[..., 0]
     local = np.broadcast_to(mesh.elem.refdom.p.mean(1)[:, np.newaxis, np.newaxis], x.shape)
     with np.errstate(all="ignore"):
         for _ in range(NEWTON_STEPS):

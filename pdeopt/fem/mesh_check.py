@@ -6,14 +6,21 @@ import numpy as np
 import skfem
 from skfem.mesh.mesh_dg import MeshDG
 
+from pdeopt.fem.conformity import require_conforming
 from pdeopt.fem.errors import MeshError
 from pdeopt.fem.helpers import cross, det, dot
 
 
-def check_mesh(mesh: skfem.Mesh) -> None:
-    """Raise MeshError for coordinates that are not finite, and for degenerate, inverted or folded elements.
+def check_mesh(mesh: skfem.Mesh, *, check_conformity: bool = True) -> None:
+    """Raise MeshError for meshes on which a solution would be a wrong number, silently.
 
-    scikit-fem takes the absolute value of the Jacobian determinant, so such a mesh would give a wrong number silently.
+    Those have coordinates that are not finite; degenerate, inverted or folded elements, because scikit-fem takes the
+    absolute value of the Jacobian determinant; or cells that do not meet in whole facets, across which functions are
+    not connected: hanging nodes, parts that do not match, overlap, or touch without a common facet.
+
+    Args:
+        mesh: any scikit-fem mesh.
+        check_conformity: False where cells that do not meet in whole facets are meant.
     """
     if not np.isfinite(mesh.p).all():
         bad = np.flatnonzero(~np.isfinite(mesh.p).all(0))
@@ -21,6 +28,8 @@ def check_mesh(mesh: skfem.Mesh) -> None:
     _check_jacobian(mesh)
     if not isinstance(mesh, MeshDG):  # a periodic mesh has neighbors that do not touch
         _check_folding(mesh)
+    if check_conformity:
+        require_conforming(mesh)
 
 
 def _check_jacobian(mesh: skfem.Mesh) -> None:

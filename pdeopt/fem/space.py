@@ -65,13 +65,17 @@ class FunctionSpace:
         mesh: any scikit-fem mesh; named boundaries and subdomains are used by name.
         element: any scikit-fem element of the same cell type, also vector-valued and mixed ones.
         order: polynomial degree that the quadrature integrates exactly; default twice the element's degree.
+        check_conformity: False for a mesh that does not conform on purpose, such as parts that a form couples.
 
     Raises:
-        MeshError: for inverted, folded or degenerate elements.
+        MeshError: for inverted, folded or degenerate elements, and for a mesh that does not conform: hanging nodes,
+            parts that do not match, that overlap, or that touch without a common facet.
     """
 
-    def __init__(self, mesh: skfem.Mesh, element: skfem.Element, *, order: int | None = None) -> None:
-        check_mesh(mesh)
+    def __init__(
+        self, mesh: skfem.Mesh, element: skfem.Element, *, order: int | None = None, check_conformity: bool = True
+    ) -> None:
+        check_mesh(mesh, check_conformity=check_conformity)
         if mesh.refdom is not element.refdom:
             raise FEMError(
                 f"{type(element).__name__} lives on {element.refdom.__name__}, {type(mesh).__name__} has "

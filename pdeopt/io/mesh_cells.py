@@ -17,6 +17,7 @@ from skfem.generic_utils import OrientedBoundary
 from skfem.io.meshio import INV_HEX_MAPPING
 
 from pdeopt.fem import MeshError
+from pdeopt.fem.conformity import SAME_PLACE
 from pdeopt.io.mesh_groups import Group
 
 MESHES = {
@@ -30,8 +31,6 @@ MESHES = {
     "tetra10": skfem.MeshTet2,
     "hexahedron27": skfem.MeshHex2,
 }
-#: Vertices are at the same place when they are no further apart, relative to the size of the mesh.
-SAME_PLACE = 1e-10
 
 Coincident = Literal["refuse", "merge", "keep"]
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import skfem
 
 from pdeopt.fem import MeshError, check_mesh
+from pdeopt.fem.conformity import require_conforming
 from pdeopt.io.errors import FileError, did_you_mean, existing_file
 from pdeopt.io.gmsh_sections import check_sections, is_gmsh, place_of_nonsense
 from pdeopt.io.mesh_cells import Coincident, mesh_of
@@ -21,7 +22,12 @@ XML = {".vtu", ".xdmf", ".xmf", ".xml"}
 
 
 def read_mesh(
-    path: str | Path, *, require: str | Sequence[str] = (), scale: float = 1.0, coincident: Coincident = "refuse"
+    path: str | Path,
+    *,
+    require: str | Sequence[str] = (),
+    scale: float = 1.0,
+    coincident: Coincident = "refuse",
+    check_conformity: bool = True,
 ) -> skfem.Mesh:
     """The mesh in a file of any format that meshio reads: Gmsh's .msh, VTU, XDMF, …
 
@@ -34,18 +40,23 @@ def read_mesh(
         require: names that boundaries or subdomains must have.
         scale: multiplies the coordinates: 1e-3 for a file in mm where all else is in m.
         coincident: what to do about vertices at the same place, across which nothing is connected: "refuse" them,
-            "merge" them, or "keep" them, as a crack.
+            "merge" them, or "keep" them, as a crack. Where it separates parts, `FunctionSpace` asks once more.
+        check_conformity: False for a mesh that does not conform on purpose; `FunctionSpace` takes the same keyword.
 
     Raises:
         FileError: for a file that is missing, damaged or of an unknown format; for cells of several kinds, inverted or
-            degenerate ones; for a surface in space; for names that are required and missing.
+            degenerate ones; for cells that do not meet in whole facets (hanging nodes, parts that do not match, that
+            overlap, or that touch without a common facet); for a surface in space; for names that are required and
+            missing.
     """
     path = existing_file(path, "a mesh file, such as Gmsh's .msh")
     raw = _read(path)
     try:
         groups = groups_of(raw)
         mesh = mesh_of(raw, groups, scale, coincident)
-        check_mesh(mesh)
+        check_mesh(mesh, check_conformity=False)
+        if check_conformity:
+            require_conforming(mesh, torn=coincident == "keep")
     except MeshError as error:
         raise FileError(f"{path}: {error}") from error
     for name in [require] if isinstance(require, str) else require:
