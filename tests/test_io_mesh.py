@@ -1,6 +1,5 @@
 """Meshes from files: the same cells, names and sizes in every format, and one clear message for each bad file."""
 
-import sys
 from pathlib import Path
 
 import meshio
@@ -9,7 +8,8 @@ import pytest
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace
-from pdeopt.io import FileError, read_mesh
+from pdeopt.io import FileError, mesh_formats, read_mesh
+from pdeopt.io.meshio_process import MeshioProcess
 
 TICKS = np.linspace(0, 2, 5), np.linspace(0, 1, 4)
 
@@ -115,6 +115,44 @@ def test_other_formats_name_groups_by_their_numbers(tmp_path, kind, ending):
     options = {"data_format": "XML"} if ending == "xdmf" else {}
     raw_mesh(kind).write(tmp_path / f"m.{ending}", **options)
     assert_same(read_mesh(tmp_path / f"m.{ending}"), kind, *NUMBERED)
+
+
+def split_square(directory, ending, tags, **options):
+    """Two triangles with an array "mat_id"."""
+    raw = meshio.Mesh(np.array(SQUARE[:4], float), [("triangle", TWO)], cell_data={"mat_id": [np.array(tags)]})
+    raw.write(directory / f"m.{ending}", **options)
+    return {name: members.tolist() for name, members in (read_mesh(directory / f"m.{ending}").subdomains or {}).items()}
+
+
+FORMATS_OF_TAGS = [("vtk", {}), ("vtu", {}), ("xdmf", {"data_format": "XML"}), ("vtk", {"binary": False})]
+
+
+@pytest.mark.parametrize(("ending", "options"), FORMATS_OF_TAGS)
+def test_tags_are_whole_numbers_however_they_are_stored(tmp_path, ending, options):
+    for tags in ([3, 7], [3.0, 7.0], [[3], [7]], [[3.0], [7.0]], np.array([3, 7], np.float32), np.array([3, 7], "i4")):
+        assert split_square(tmp_path, ending, tags, **options) == {"mat_id 3": [0], "mat_id 7": [1]}
+    assert split_square(tmp_path, ending, [-1.0, np.nan], **options) == {"mat_id -1": [0]}
+    for field in ([3.0, 7.5], [[3, 7], [7, 3]], [np.inf, 1.0]):
+        assert not split_square(tmp_path, ending, field, **options)
+
+
+def test_a_field_of_many_whole_values_is_no_tag(tmp_path):
+    mesh = skfem.MeshTri.init_tensor(*(np.linspace(0, 1, 13),) * 2)
+    for kind in (int, float):
+        data = {"temperature": [np.arange(mesh.nelements).astype(kind)], "zone": [np.arange(mesh.nelements) // 200]}
+        meshio.Mesh(mesh.p.T, [("triangle", mesh.t.T)], cell_data=data).write(tmp_path / "m.vtu")
+        assert set(read_mesh(tmp_path / "m.vtu").subdomains) == {"zone 0", "zone 1"}
+
+
+def test_scalars_of_one_component_in_legacy_vtk(tmp_path):
+    rows = ["# vtk DataFile Version 3.0", "t", "ASCII", "DATASET UNSTRUCTURED_GRID", "POINTS 4 double"]
+    rows += ["0 0 0 1 0 0 1 1 0 0 1 0", "CELLS 2 8", "3 0 1 2", "3 0 2 3", "CELL_TYPES 2", "5", "5", "CELL_DATA 2"]
+    for scalars in ("SCALARS mat_id int 1", "SCALARS mat_id int", "SCALARS mat_id double 1"):
+        (tmp_path / "m.vtk").write_text("\n".join([*rows, scalars, "LOOKUP_TABLE default", "3", "7", ""]))
+        assert set(read_mesh(tmp_path / "m.vtk", subdomains="mat_id 3").subdomains) == {"mat_id 3", "mat_id 7"}
+    (tmp_path / "m.vtk").write_text("\n".join(rows).replace("CELLS 2", "CELLS 3"))
+    with pytest.raises(FileError, match="it announces 3 cells, and 2 are there"):
+        read_mesh(tmp_path / "m.vtk")
 
 
 def test_xdmf_with_its_data_in_hdf5(tmp_path):
@@ -438,7 +476,9 @@ def test_the_data_beside_an_xdmf_file_are_missed(tmp_path):
 
 
 def test_a_format_that_needs_another_package_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "h5py.py").write_text("raise ImportError('absent', name='h5py')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(mesh_formats, "MESHIO", MeshioProcess())
     (tmp_path / "m.med").write_text("no mesh")
     with pytest.raises(FileError, match=r"needs the package 'h5py': install it \(pip install h5py\)"):
         read_mesh(tmp_path / "m.med")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from pdeopt.io.errors import FileError
 
 PHYSICAL_NAME = re.compile(rb'\s*(\d)\s+(-?\d+)\s+"(.*)"\s*')
 NUMBERS = {b"Entities", b"Nodes", b"Elements"}
+PARAMETRIC = "nodes have parametric coordinates, which are not read: save it without (in Gmsh: Mesh.SaveParametric = 0)"
 
 
 def is_gmsh(path: Path) -> bool:
@@ -18,12 +21,73 @@ def is_gmsh(path: Path) -> bool:
 
 def check_sections(path: Path) -> None:
     """Raise FileError for a .msh file that is cut short, gives one name to two groups, or numbers nodes from 0."""
-    lines = path.read_bytes().splitlines()
+    content = path.read_bytes()
+    lines = content.splitlines()
     _check_end(path, lines)
     _check_names(path, lines)
+    _check_kind(path, lines)
     if _version(lines)[0].startswith(b"2") and not _is_binary(lines):
         _check_counts(path, lines)
         _check_numbering(path, lines)
+    if _version(lines)[0] in (b"4", b"4.1"):
+        _check_nodes(path, content, lines)
+
+
+def announced_elements(path: Path) -> int | None:
+    """Return how many elements a .msh file says that it has; None where it does not say it."""
+    content = path.read_bytes()
+    lines = content[:10_000].splitlines()
+    _, found, rest = content.partition(b"$Elements")
+    if found and _is_binary(lines) and _version(lines)[0].startswith(b"4"):
+        header = np.frombuffer(rest.lstrip(b"\r\n")[:16], "<u8")
+        return int(header[1]) if len(header) == 2 else None
+    words = rest[:200].lstrip().split(b"\n")[0].split()
+    number = words[-1:] if len(words) < 2 else words[1:2]
+    return int(number[0]) if number and number[0].isdigit() else None
+
+
+def _check_kind(path: Path, lines: list[bytes]) -> None:
+    """Refuse what meshio does not read, with the option of Gmsh that makes it."""
+    if any(line.startswith(b"$PartitionedEntities") for line in lines):
+        raise FileError(
+            f"{path}: the mesh is partitioned, which is not read: save it whole (in Gmsh: Mesh → Unpartition, or "
+            "Mesh.NbPartitions = 0)"
+        )
+    if any(line.startswith(b"$ParametricNodes") for line in lines):
+        raise FileError(f"{path}: {PARAMETRIC}")
+
+
+def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
+    """Refuse blocks of nodes that are fewer than announced: the reader would invent the others."""
+    section = content.partition(b"$Nodes")[2].partition(b"$EndNodes")[0]
+    if _is_binary(lines):
+        data = section.lstrip(b"\r\n")
+        (blocks, announced), at, found = np.frombuffer(data[:16], "<u8") if len(data) >= 32 else (0, 0), 32, 0
+        for _ in range(blocks):
+            if at + 20 > len(data):
+                return
+            (parametric,), (n,) = np.frombuffer(data, "<i4", 1, at + 8), np.frombuffer(data, "<u8", 1, at + 12)
+            if parametric:
+                raise FileError(f"{path}: {PARAMETRIC}")
+            at, found = at + 20 + 32 * int(n), found + int(n)
+    else:
+        words = section.split()
+        if not all(word.isdigit() for word in words[:2]):
+            return  # place_of_nonsense speaks of it
+        blocks, announced = map(int, words[:2])
+        at, found = 4, 0
+        for _ in range(blocks):
+            head = words[at : at + 4]
+            if len(head) < 4 or not head[3].isdigit():
+                return
+            if head[2] != b"0":
+                raise FileError(f"{path}: {PARAMETRIC}")
+            at, found = at + 4 + 4 * int(head[3]), found + int(head[3])
+    if found != announced:
+        raise FileError(
+            f"{path}: section $Nodes announces {announced} nodes, and its blocks hold {found}: it is damaged; write it "
+            "anew"
+        )
 
 
 def place_of_nonsense(path: Path) -> str:

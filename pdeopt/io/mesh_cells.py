@@ -66,13 +66,14 @@ def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coi
         raise MeshError(f"the scale is {scale}; expected a number > 0: 1e-3 for a file in mm")
     kind = _kind(raw)
     points = np.asarray(raw.points, float) * scale
-    cells = _cells(raw, kind, groups, _representatives(raw, kind, points, coincident))
+    representative = _representatives(raw, kind, points, coincident)
+    cells = _cells(raw, kind, groups, representative)
     used, nodes = np.unique(cells.nodes, return_inverse=True)
     t = nodes.reshape(cells.nodes.shape).T
     if "hexahedron" in kind:
         t = t[INV_HEX_MAPPING[: len(t)]]
     p = _in_dimension(points[used], MESHES[kind].elem.refdom.dim(), kind)
-    return _with_names(MESHES[kind](p, np.ascontiguousarray(t)), raw, cells)
+    return _with_names(MESHES[kind](p, np.ascontiguousarray(t)), raw, cells, representative)
 
 
 def _kind(raw: Any) -> str:
@@ -159,12 +160,34 @@ def _in_dimension(points: np.ndarray, dimension: int, kind: str) -> np.ndarray:
     return np.ascontiguousarray(points[:, :dimension].T)
 
 
-def _with_names(mesh: skfem.Mesh, raw: Any, cells: Cells) -> skfem.Mesh:
+def _with_names(mesh: skfem.Mesh, raw: Any, cells: Cells, representative: np.ndarray) -> skfem.Mesh:
     boundaries = {name: _found_facets(mesh, cells, name, nodes) for name, nodes in cells.facets.items()}
+    for name, nodes in raw.point_sets.items():
+        facets = _facets_of_nodes(mesh, np.isin(cells.vertices, representative[nodes]))
+        if len(facets):
+            boundaries.setdefault(name, facets)
     their_boundaries, their_subdomains = mesh._decode_cell_data(raw.cell_data)  # of files that scikit-fem has written
     boundaries, subdomains = boundaries | their_boundaries, cells.groups | their_subdomains
     mesh = mesh.with_boundaries(boundaries) if boundaries else mesh
     return mesh.with_subdomains(subdomains) if subdomains else mesh
+
+
+def _facets_of_nodes(mesh: skfem.Mesh, held: np.ndarray) -> np.ndarray:
+    """Return the facets that a set of vertices is the boundary of: those on the rim with all vertices in the set.
+
+    Facets inside count where they reach a vertex that no facet of the set on the rim has: between two sides of a
+    corner is none. The vertices of whole cells, beyond the rim, are a region and no boundary.
+
+    Args:
+        held: (vertices,), whether the set has each.
+    """
+    whole = np.flatnonzero(held[mesh.facets].all(0))
+    rim = whole[mesh.f2t[1, whole] < 0]
+    rest = held.copy()
+    rest[mesh.facets[:, rim]] = False
+    if (held[mesh.t[: mesh.elem.refdom.nnodes]].all(0) & rest[mesh.t[: mesh.elem.refdom.nnodes]].any(0)).any():
+        return np.empty(0, int)
+    return np.union1d(rim, whole[rest[mesh.facets[:, whole]].any(0)])
 
 
 def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ import numpy as np
 
 #: An array with more different whole numbers than this counts cells and does not group them.
 MOST_TAGS = 256
-PHYSICAL, GEOMETRICAL, FAMILIES = "gmsh:physical", "gmsh:geometrical", "cell_tags"
+GEOMETRICAL, FAMILIES = "gmsh:geometrical", "cell_tags"
+#: Arrays of numbers that have names by number and dimension.
+NUMBERED = ("gmsh:physical", "netgen:index")
 
 #: For each block of cells of a meshio mesh, the indices of those that belong to a group.
 Group = list[np.ndarray]
@@ -19,6 +21,7 @@ def groups_of(raw: Any) -> dict[str, Group]:
 
     A physical group, or a set, goes by its name, also where meshio has made an array of sets. Without names, cells that
     are tagged with a whole number k in an array "material" are the group "material k"; Gmsh's groups are "physical k".
+    Tags may be stored as floating-point numbers, and as (cells, 1): legacy VTK has them so.
     """
     groups = {name: _indices(raw, sets) for name, sets in raw.cell_sets.items() if not name.startswith("gmsh:")}
     for name, (number, dimension) in _physical_names(raw).items():
@@ -33,24 +36,27 @@ def _indices(raw: Any, sets: list) -> Group:
 
 def _physical_names(raw: Any) -> dict[str, tuple[int, int]]:
     """Name → (number, dimension)."""
-    entries = {name: np.asarray(value) for name, value in raw.field_data.items()} if PHYSICAL in raw.cell_data else {}
+    numbered = any(array in raw.cell_data for array in NUMBERED)
+    entries = {name: np.asarray(value) for name, value in raw.field_data.items()} if numbered else {}
     return {name: (int(value[0]), int(value[1])) for name, value in entries.items() if value.shape == (2,)}
 
 
 def _tagged(raw: Any, number: int, dimension: int) -> Group:
     """Each dimension numbers its groups anew; a negative number stands for a reversed curve."""
-    tags = zip(raw.cells, raw.cell_data[PHYSICAL], strict=True)
+    array = next(array for array in NUMBERED if array in raw.cell_data)
+    tags = zip(raw.cells, raw.cell_data[array], strict=True)
     return [np.flatnonzero((np.abs(tag) == number) & (block.dim == dimension)) for block, tag in tags]
 
 
 def _tag_groups(raw: Any) -> dict[str, Group]:
     groups: dict[str, Group] = {}
-    for array, data in raw.cell_data.items():
-        if array == GEOMETRICAL or array.startswith("skfem:") or not _is_tag(data):
+    for array, values in raw.cell_data.items():
+        data = [] if array == GEOMETRICAL or array.startswith("skfem:") else _tags(values)
+        if not data:
             continue
-        numbers = np.unique(np.concatenate(data)).tolist()
-        if array == PHYSICAL:
-            groups |= _unnamed(raw, data, numbers)
+        numbers = [int(number) for number in _numbers(data)]
+        if array in NUMBERED:
+            groups |= _unnamed(raw, data, numbers, array.split(":")[1])
         elif array == FAMILIES and hasattr(raw, FAMILIES):
             groups |= _family_groups(raw.cell_tags, data)
         else:
@@ -59,8 +65,8 @@ def _tag_groups(raw: Any) -> dict[str, Group]:
     return groups
 
 
-def _unnamed(raw: Any, data: list[np.ndarray], numbers: list[int]) -> dict[str, Group]:
-    """Physical groups that are numbered only; 0 stands for none."""
+def _unnamed(raw: Any, data: list[np.ndarray], numbers: list[int], label: str) -> dict[str, Group]:
+    """Return the groups that are numbered only, as "physical 3"; 0 stands for none."""
     named, groups = set(_physical_names(raw).values()), {}
     for number in numbers:
         group = [
@@ -68,7 +74,7 @@ def _unnamed(raw: Any, data: list[np.ndarray], numbers: list[int]) -> dict[str, 
             for block, tag in zip(raw.cells, data, strict=True)
         ]
         if any(map(len, group)):
-            groups[f"physical {number}"] = group
+            groups[f"{label} {number}"] = group
     return groups
 
 
@@ -87,7 +93,18 @@ def _joined_names(array: str, numbers: list[int]) -> dict[int, str]:
     return {number: f"{array.split(':')[-1]} {number}" for number in numbers}
 
 
-def _is_tag(data: list[np.ndarray]) -> bool:
-    return all(tag.dtype.kind in "iu" and tag.ndim == 1 for tag in data) and (
-        len(np.unique(np.concatenate(data))) <= MOST_TAGS
-    )
+def _tags(values: list[np.ndarray]) -> list[np.ndarray]:
+    """Return whole numbers (cells,) by block, none for what is no tag: vectors, and fields of many values."""
+    data = [np.asarray(tag) for tag in values]
+    data = [tag[:, 0] if tag.ndim == 2 and tag.shape[1] == 1 else tag for tag in data]
+    if not data or any(tag.dtype.kind not in "biuf" or tag.ndim != 1 for tag in data):
+        return []
+    numbers = _numbers(data)
+    whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+    return data if whole and len(numbers) <= MOST_TAGS else []
+
+
+def _numbers(data: list[np.ndarray]) -> np.ndarray:
+    """Return the different numbers of an array, sorted; NaN stands for none."""
+    numbers = np.unique(np.concatenate(data))
+    return numbers[~np.isnan(numbers)]

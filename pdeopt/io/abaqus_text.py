@@ -1,0 +1,119 @@
+"""The text of Abaqus and CalculiX decks: keywords with their options and data lines, included files among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pdeopt.io.errors import FileError
+
+#: Keywords whose data lines are read.
+MESH = {"NODE", "ELEMENT", "NSET", "ELSET", "SURFACE", "INSTANCE"}
+#: Keywords that make or move nodes and elements in ways that are not read.
+NOT_READ = {"NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM"}
+DEEPEST = 20
+
+
+class Line(NamedTuple):
+    """A data line: its number, its cells, whether it goes on in the next one, whether a blank one precedes it."""
+
+    number: int
+    cells: list[str]
+    goes_on: bool
+    after_blank: bool
+
+
+class Block(NamedTuple):
+    """A keyword with its data lines.
+
+    Attributes:
+        path, number: file and line of the keyword.
+        keyword: in capitals. options: name in capitals → value, "" for those without.
+        lines: the data lines, empty for keywords that say nothing about the mesh.
+    """
+
+    path: Path
+    number: int
+    keyword: str
+    options: dict[str, str]
+    lines: list[Line]
+
+    def at(self, line: Line | None = None) -> str:
+        """Return the place of the keyword, or of a data line, as the beginning of a message."""
+        return f"{self.path}, line {line.number if line else self.number}"
+
+    def option(self, name: str) -> str:
+        """Return the value of an option. Raises FileError where it is missing."""
+        if not self.options.get(name):
+            raise FileError(f"{self.at()}: *{self.keyword} has no {name}=…, which says what it defines")
+        return self.options[name]
+
+
+def blocks_of(path: Path, depth: int = 0) -> Iterator[Block]:
+    """Yield the keywords of a deck in their order, those of included files in their place.
+
+    Raises FileError for included files that are missing or include each other, for nodes and elements that are
+    generated, and for data lines before the first keyword.
+    """
+    if depth > DEEPEST:
+        raise FileError(f"{path}: files include each other, {DEEPEST} deep; expected an end")
+    block: Block | None = None
+    for piece in _pieces(path):
+        if isinstance(piece, Line):
+            if block is None:
+                raise FileError(f"{path}, line {piece.number}: no Abaqus deck: expected a keyword such as *NODE")
+            block.lines.append(piece)
+            continue
+        if block is not None:
+            yield from _completed(block, depth)
+        block = piece
+    if block is not None:
+        yield from _completed(block, depth)
+
+
+def _pieces(path: Path) -> Iterator[Block | Line]:
+    """Yield keywords, and the data lines of those that matter; comments are left out."""
+    lines = path.read_bytes().decode(errors="replace").splitlines()
+    matters, after_blank, k = True, False, 0
+    while k < len(lines):
+        text, number = lines[k].strip(), k + 1
+        k += 1
+        if text.startswith("**"):
+            continue
+        if not text:
+            after_blank = True
+        elif text.startswith("*"):
+            while text.endswith(",") and k < len(lines) and not lines[k].startswith("*"):
+                text, k = text + lines[k].strip(), k + 1
+            keyword, *options = (cell.strip() for cell in text[1:].split(","))
+            pairs = (option.partition("=") for option in options if option)
+            block = Block(path, number, " ".join(keyword.upper().split()), {}, [])
+            block.options.update({name.strip().upper(): value.strip().strip('"') for name, _, value in pairs})
+            if block.keyword in NOT_READ:
+                raise FileError(
+                    f"{block.at()}: *{block.keyword} makes or moves nodes or elements and is not read; write the deck "
+                    "with all of them listed (in Abaqus/CAE: Job → Write Input)"
+                )
+            matters, after_blank = block.keyword in MESH, False
+            yield block
+        elif matters:
+            cells = [cell.strip().strip('"') for cell in text.split(",")]
+            yield Line(number, cells[:-1] if text.endswith(",") else cells, text.endswith(","), after_blank)
+            after_blank = False
+
+
+def _completed(block: Block, depth: int) -> Iterator[Block]:
+    """Yield the block, with the lines of the file that it names; of *INCLUDE, the blocks of the file."""
+    name = block.options.get("INPUT")
+    if name is None or (block.keyword != "INCLUDE" and block.keyword not in MESH):
+        yield block
+        return
+    path = block.path.parent / name
+    if not path.is_file():
+        raise FileError(f"{block.at()}: the file {name!r} that it includes is missing; keep the two together")
+    if block.keyword == "INCLUDE":
+        yield from blocks_of(path, depth + 1)
+    else:
+        own = [piece for piece in _pieces(path) if isinstance(piece, Line)]
+        yield Block(path, block.number, block.keyword, block.options, own + block.lines)

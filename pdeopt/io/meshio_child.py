@@ -1,0 +1,47 @@
+"""The program of the process that reads with meshio: requests come on its input, answers go to its output, pickled."""
+
+import contextlib
+import io
+import pickle
+import sys
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, str]:
+    """Return (mesh or None, the name of the exception or "", what meshio says).
+
+    meshio prints what it has to say, and exits on files that it cannot read.
+    """
+    import meshio
+
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most_memory if hard < 0 else min(most_memory, hard), hard))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            mesh = meshio.read(path, file_format)
+        return mesh, "", " ".join(said.getvalue().split())
+    except ImportError as error:
+        return None, "ImportError", error.name or str(error)
+    except MemoryError:
+        return None, "MemoryError", "it announces more than there is memory for"
+    except (Exception, SystemExit) as error:
+        words = said.getvalue() if isinstance(error, SystemExit) else str(error)
+        return None, type(error).__name__, " ".join(words.split())
+
+
+if __name__ == "__main__":
+    output = sys.stdout.buffer
+    sys.stdout = sys.stderr
+    while True:
+        try:
+            request = pickle.load(sys.stdin.buffer)
+        except EOFError:  # the other process has ended
+            break
+        pickle.dump(answer(*request), output, protocol=5)
+        output.flush()

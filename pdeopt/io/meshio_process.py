@@ -1,0 +1,83 @@
+"""meshio in a process of its own: on damaged files its readers may loop forever, crash, or fill the memory."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from pdeopt.io.errors import FileError
+
+#: A file may take so many seconds, and one more for each so many bytes.
+SECONDS, BYTES_PER_SECOND = 10.0, 100_000
+#: It may take so many bytes of memory, and so many more for each of its own.
+MEMORY, MEMORY_PER_BYTE = 4 << 30, 100
+#: After a file of so many bytes the process is ended: it keeps its memory.
+LARGE = 20_000_000
+
+
+class MeshioProcess:
+    """A process that reads meshes with meshio, one after the other; it starts with the first and ends with this one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._parent = 0
+
+    def read(self, path: Path, file_format: str) -> tuple[Any, str, str]:
+        """Return (meshio's mesh or None, the name of the exception or "", what meshio says).
+
+        Raises FileError where the process does not answer in time, or ends.
+        """
+        size = path.stat().st_size
+        request = str(path.absolute()), file_format, MEMORY + MEMORY_PER_BYTE * size
+        with self._lock:
+            process = self._running()
+            assert process.stdin
+            assert process.stdout
+            limit = SECONDS + size / BYTES_PER_SECOND
+            timer = threading.Timer(limit, process.kill)
+            timer.start()
+            try:
+                process.stdin.write(pickle.dumps(request))
+                process.stdin.flush()
+                answer: tuple[Any, str, str] = pickle.load(process.stdout)
+            except BaseException as error:
+                late = not timer.is_alive()
+                self._end()  # or the next read would get this one's answer
+                if not isinstance(error, (EOFError, OSError, pickle.UnpicklingError)):
+                    raise
+                what = f"reading it did not end within {limit:.0f} s" if late else "the reader crashed on it"
+                raise FileError(f"{path}: {what}: the file is damaged or cut short; write it anew") from error
+            finally:
+                timer.cancel()
+            if size > LARGE:
+                self._end()
+        return answer
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """Return the process; a new one where it has ended, and after a fork, where it is another process's."""
+        if self._process is None or self._parent != os.getpid() or self._process.poll() is not None:
+            self._parent = os.getpid()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", Path(__file__).with_name("meshio_child.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            )
+        return self._process
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+#: The one of this process.
+MESHIO = MeshioProcess()
