@@ -8,6 +8,7 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.run.directory import write_json
 from pdeopt.run.fields import fields_of, write_fields
+from pdeopt.run.mesh_output import mesh_files, write_mesh
 from pdeopt.run.recorder import Row, write_history
 
 TICKS = np.linspace(0, 1, 5)
@@ -69,6 +70,14 @@ def fields_on(name, truth=True):
     """At the initial guess, 1 everywhere."""
     problem = problem_on(space_of(name), truth)
     return fields_of(problem, problem.initial)
+
+
+def write_meshes(folder, fields):
+    """The names of the files."""
+    files = mesh_files(fields)
+    for name, file in files.items():
+        write_mesh(folder / name, file)
+    return list(files)
 
 
 def rows(objectives):

@@ -19,6 +19,7 @@ from pdeopt.inverse import AtDofs, InputError, L2Misfit, Log, Parameter, Problem
 from pdeopt.run.electrode_marks import electrodes_of
 from pdeopt.run.fields import STORED, fields_of, read_fields, write_fields
 from pdeopt.run.interpretation import interpreted
+from pdeopt.run.placement import place_field
 from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.segmentation_figure import CLASSES, draw_segmentation
@@ -212,10 +213,15 @@ def test_a_problem_refuses_what_it_can_check(given):
 
 def test_stored_names_are_those_that_are_written(tmp_path):
     problem = tank_problem(truth=np.ones(MESH.nvertices))
-    fields = replace(fields_of(problem, problem.initial), points=np.zeros((2, 1)), adjoint=np.zeros(1))
+    fields = fields_of(problem, problem.initial)
+    fields = replace(fields, points=np.zeros((2, 1)), adjoint=fields.state)
     write_fields(tmp_path / "result.npz", fields)
-    with np.load(tmp_path / "result.npz") as arrays:
-        assert set(arrays) == STORED
+    finer = FunctionSpace(MESH.refined(1), skfem.ElementTriP1())
+    other = replace(fields, state=np.zeros(finer.n), adjoint=None, state_at=place_field(finer))
+    write_fields(tmp_path / "other.npz", other)
+    with np.load(tmp_path / "result.npz") as one_mesh, np.load(tmp_path / "other.npz") as two_meshes:
+        assert set(one_mesh) | set(two_meshes) == STORED
+        assert set(two_meshes) - set(one_mesh) == {"state_p", "state_t", "state_cell"}
 
 
 # --- the strength that a problem chooses -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import meshio
 import numpy as np
 import pytest
 import skfem
+from run_directories import write_meshes
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
@@ -25,7 +26,6 @@ from pdeopt.inverse import (
 )
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.fields import fields_of, read_fields, write_fields
-from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.result_figure import draw_result
 
 TICKS = np.linspace(0, 1, 5)
@@ -260,7 +260,7 @@ def test_a_measured_field_is_called_so():
 
 def test_a_plain_function_leaves_the_state():
     titles, _ = drawn_texts(fields_of(problem(lambda u, _: (u**2).sum()), DATA))
-    assert titles == ["initial guess", "reconstruction", "state"]
+    assert titles == ["initial guess", "result", "state"], "nothing was measured"
 
 
 def test_data_without_a_noise_level_are_not_scaled_by_it():
@@ -295,7 +295,7 @@ def test_fields_are_read_as_they_were_written(misfit, tmp_path):
     write_fields(tmp_path / "result.npz", fields)
     again = read_fields(tmp_path / "result.npz")
     assert again.kind == fields.kind
-    assert again.is_control == fields.is_control
+    assert again.role == fields.role
     for name in ("data", "predicted", "noise", "state", "coefficient"):
         before, after = getattr(fields, name), getattr(again, name)
         assert (before is None) == (after is None)
@@ -312,6 +312,6 @@ def test_files_of_an_older_version_are_read(tmp_path):
 
 
 def test_the_target_is_written_for_paraview(tmp_path):
-    assert write_mesh(tmp_path / "fields.vtu", fields_of(problem(FieldMisfit.of(V, DATA)), 2 * DATA))
+    assert write_meshes(tmp_path, fields_of(problem(FieldMisfit.of(V, DATA)), 2 * DATA))
     written = meshio.read(tmp_path / "fields.vtu").point_data
     np.testing.assert_allclose(written["state"], 2 * written["target"])

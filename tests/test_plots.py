@@ -9,7 +9,7 @@ import pytest
 import skfem
 from matplotlib.colors import LogNorm
 from matplotlib.image import imread
-from run_directories import MESHES, SPACES, TICKS, fields_on, linear, problem_on, rows, space_of, write_run
+from run_directories import MESHES, SPACES, TICKS, fields_on, linear, problem_on, rows, space_of, write_meshes, write_run
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
@@ -17,9 +17,8 @@ from pdeopt.inverse import Parameter
 from pdeopt.run.boundary import curve_coordinate
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.history_figure import draw_history
-from pdeopt.run.mesh_output import write_mesh
 from pdeopt.run.pictures import draw_histories, draw_run, redraw
-from pdeopt.run.placement import CELLS, has_place, place_field, place_parameter
+from pdeopt.run.placement import PlainMesh, has_place, place_field, place_parameter
 from pdeopt.run.recorder import Row
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.surface import surface_of
@@ -79,7 +78,7 @@ def test_fluxes_are_not_drawn_as_values(element, known):
 @pytest.mark.parametrize("name", MESHES)
 def test_triangles_cover_the_square_and_carry_vertex_values(name):
     mesh = MESHES[name]
-    surface = surface_of(mesh.p, mesh.t, CELLS[mesh.dim(), len(mesh.t)])
+    surface = surface_of(PlainMesh.of(mesh))
     a, b, c = (surface.x[:, surface.triangles[:, k]] for k in range(3))
     areas = 0.5 * np.abs((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])
     assert areas.sum() == pytest.approx(1)
@@ -92,16 +91,17 @@ def test_triangles_cover_the_square_and_carry_vertex_values(name):
 def test_a_slice_in_general_position_is_whole(name):
     mesh = MESHES[name]
     p = mesh.p * np.array([[1], [1], [0.97]]) + np.array([[0], [0], [0.013]]) * (1 + mesh.p[:1])
-    surface = surface_of(p, mesh.t, CELLS[3, len(mesh.t)])
+    surface = surface_of(replace(PlainMesh.of(mesh), p=p))
     a, b, c = (surface.x[:, surface.triangles[:, k]] for k in range(3))
     areas = 0.5 * np.abs((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0])
     assert areas.sum() == pytest.approx(1)
 
 
 def test_cells_that_are_not_known_are_named_instead_of_drawn():
-    fields = replace(fields_on("P1"), cell="", state_at=None)
-    figure = draw_result(fields, {})
-    assert surface_of(fields.p, fields.t, "") is None
+    fields = fields_on("P1")
+    unknown = replace(fields.at.mesh, cell="")
+    figure = draw_result(replace(fields, at=replace(fields.at, mesh=unknown), state_at=None), {})
+    assert surface_of(unknown) is None
     assert "cells with 3 vertices in 2-D cannot be drawn" in figure.subfigs[0].texts[0].get_text()
 
 
@@ -172,7 +172,7 @@ def test_result_page_in_one_dimension(tmp_path, element, kind):
     mesh = skfem.MeshLine(np.array([0, 0.2, 0.3, 0.7, 1])).refined(1)  # new vertices come last
     problem = problem_on(FunctionSpace(mesh, element))
     fields = fields_of(problem, problem.initial + 0.5)
-    assert (fields.at.kind, fields.cell) == (kind, "line")
+    assert (fields.at.kind, fields.at.mesh.cell) == (kind, "line")
     figure = draw_result(fields, {})
     coefficient, error, *_, state = figure.axes
     assert [line.get_label() for line in coefficient.lines] == ["truth", "initial guess", "reconstruction"]
@@ -181,7 +181,7 @@ def test_result_page_in_one_dimension(tmp_path, element, kind):
     assert truth == pytest.approx(linear(np.stack([x, 0 * x])))
     assert error.lines[1].get_ydata() == pytest.approx(1.5 - truth)
     assert (state.get_title(), len(state.lines)) == ("state", 1)
-    write_mesh(tmp_path / "fields.vtu", fields)
+    write_meshes(tmp_path, fields)
     assert meshio.read(tmp_path / "fields.vtu").cells[0].type == "line"
     figure.savefig(tmp_path / "x.png", dpi=30)
 
@@ -194,7 +194,7 @@ def test_a_vector_valued_state_is_drawn_by_its_magnitude_and_stored_whole(tmp_pa
     assert axes.get_title() == "magnitude of the state"
     assert axes.collections[0].norm.vmax == pytest.approx(20)
     write_fields(tmp_path / "result.npz", fields)
-    write_mesh(tmp_path / "fields.vtu", read_fields(tmp_path / "result.npz"))
+    write_meshes(tmp_path, read_fields(tmp_path / "result.npz"))
     mesh = meshio.read(tmp_path / "fields.vtu")
     values = linear(mesh.points.T)
     expected = np.stack([3 * values, 4 * values, 0 * values], axis=1)
@@ -207,10 +207,14 @@ def test_a_positive_coefficient_of_more_than_a_decade_has_a_logarithmic_scale(lo
     fields = fields_on("P1")  # the truth ends at 4
     figure = draw_result(replace(fields, coefficient=np.full_like(fields.coefficient, low)), {})
     truth, reconstruction, error = (axes.collections[0].norm for axes in figure.axes[:3])
-    assert isinstance(truth, LogNorm) == isinstance(reconstruction, LogNorm) == logarithmic
-    assert not isinstance(error, LogNorm)
+    assert {isinstance(norm, LogNorm) for norm in (truth, reconstruction, error)} == {logarithmic}
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert labels.count("coefficient (–), log scale") == 2 * logarithmic
+    if logarithmic:
+        assert figure.axes[2].get_title() == "reconstruction / truth"
+        assert "ratio, log scale" in labels
+        assert np.asarray(figure.axes[2].collections[0].get_array()) == pytest.approx(low / fields.truth)
+        assert (error.vmin, error.vmax) == pytest.approx((low / 4, 4 / low)), "1 in the middle"
 
 
 @pytest.mark.parametrize("name", ["P1", "tetrahedra P1"])
@@ -229,7 +233,7 @@ def test_result_page_of_a_boundary_parameter(tmp_path, name, truth):
 @pytest.mark.parametrize("name", SPACES)
 def test_mesh_file_holds_the_fields(tmp_path, name):
     problem = problem_on(space_of(name))
-    assert write_mesh(tmp_path / "fields.vtu", fields_of(problem, problem.truth + 1))
+    assert write_meshes(tmp_path, fields_of(problem, problem.truth + 1))
     mesh = meshio.read(tmp_path / "fields.vtu")
     assert len(mesh.points) == problem.parameter.space.mesh.nvertices
     if SPACES[name][2] == "vertices":
@@ -246,7 +250,7 @@ def test_mesh_file_holds_the_fields(tmp_path, name):
 
 def test_hexahedra_are_not_inside_out_in_the_mesh_file(tmp_path):
     problem = problem_on(space_of("hexahedra Q1"))
-    write_mesh(tmp_path / "fields.vtu", fields_of(problem, problem.initial))
+    write_meshes(tmp_path, fields_of(problem, problem.initial))
     mesh = meshio.read(tmp_path / "fields.vtu")
     corners = mesh.points[mesh.cells[0].data]
     sides = [corners[:, k] - corners[:, 0] for k in (1, 3, 4)]
@@ -257,7 +261,7 @@ def test_hexahedra_are_not_inside_out_in_the_mesh_file(tmp_path):
 def test_mesh_file_of_a_boundary_parameter_has_the_state_only(tmp_path):
     space = space_of("P1")
     problem = problem_on(space, dofs=space.dofs())
-    write_mesh(tmp_path / "fields.vtu", fields_of(problem, problem.initial))
+    write_meshes(tmp_path, fields_of(problem, problem.initial))
     assert list(meshio.read(tmp_path / "fields.vtu").point_data) == ["state"]
 
 
@@ -369,6 +373,6 @@ def test_a_picture_that_fails_is_a_warning(tmp_path):
 
 def test_second_order_cells_are_drawn_by_their_vertices():
     mesh = skfem.MeshTri2.init_circle(1)
-    surface = surface_of(mesh.p, mesh.t, "triangle")
+    surface = surface_of(PlainMesh.of(mesh))
     assert surface.x.shape == (2, mesh.nvertices)
     assert surface.on_vertices(mesh.p[0, : mesh.nvertices]) == pytest.approx(surface.x[0])

@@ -16,6 +16,8 @@ from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
 
+#: What a parameter is called.
+ROLES = ("reconstruction", "control", "design", "result")
 #: What an interpretation says, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
 #: The names of summary.json that every run writes; a problem's own quantities have others.
@@ -39,11 +41,18 @@ class Parameter:
         space: the space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
         label: the physical coefficient in words, with its unit, as axis label: "conductivity κ (S/m)".
         dofs: the degrees of freedom that are parameters, where they are not all.
+        role: what it is called in pictures: "reconstruction", "control", "design" or "result". None: a reconstruction
+            where there are data, a result where there are none, or where a state is wanted.
     """
 
     space: FunctionSpace
     label: str
     dofs: np.ndarray | None = None
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.role is not None and self.role not in ROLES:
+            raise InputError(f"the role of a parameter is {self.role!r}; expected one of {', '.join(ROLES)}, or None")
 
     @property
     def size(self) -> int:
@@ -79,8 +88,11 @@ class Problem:
         bounds: (lower, upper) for m, numbers or arrays (p,); None where there are none.
         truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
         data_label: the data in words, with their unit.
-        points: (d, k), where the data were taken, for the picture; None where that is not at points.
-        state_space: the state's space, for the pictures, where it is another than the parameter's.
+        points: (d, k), where the data were taken, in the state's mesh, for the picture; None where that is not at
+            points.
+        state_space: the state's space, for the pictures, where it is another than the parameter's; its mesh may be
+            another one, too.
+        length_unit: of the mesh's coordinates, for the axes of pictures: "m". None is claimed without it.
         optimizer: the name of the optimizer that suits the problem, used where none is asked for.
         gradient_tolerance: a run has converged at this norm of the gradient, relative to that at the initial guess.
         absolute_gradient_tolerance: the same, not relative; the run converges when either is reached.
@@ -112,6 +124,7 @@ class Problem:
     discrepancy_factor: float = 1.0
     quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
     interpret: Callable[[np.ndarray], Values | Iterator[Values]] | None = None
+    length_unit: str = ""
 
     def __post_init__(self) -> None:
         self._check_arrays()
@@ -150,7 +163,7 @@ class Problem:
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
         if self.truth is not None and not np.isfinite(self.truth).all():
             raise InputError("the truth has NaN or infinite values")
-        dim = self.parameter.space.mesh.dim()
+        dim = (self.state_space or self.parameter.space).mesh.dim()
         if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim):
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
 

@@ -30,9 +30,9 @@ def _same_truth(fine: Fields, coarse: Fields) -> bool:
     a, b = fine.at.magnitude(fine.truth), coarse.at.magnitude(coarse.truth)
     if np.array_equal(fine.at.x, coarse.at.x):
         return np.allclose(a, b, rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(a)), equal_nan=True)
-    if not _same_domain(fine.p, coarse.p):
+    if not _same_domain(fine.at.mesh.p, coarse.at.mesh.p):
         return False
-    count = min(len(a), 2 ** len(fine.p) + 1)
+    count = min(len(a), 2**fine.at.mesh.dim + 1)
     around = a[KDTree(fine.at.x.T).query(coarse.at.x.T, count)[1]].reshape(len(b), -1)
     outside = np.maximum(around.min(1) - b, b - around.max(1)).clip(min=0)
     return bool(np.nanmean(outside) <= EQUAL * (np.nanmax(a) - np.nanmin(a)))

@@ -14,6 +14,7 @@ from pdeopt.run.common_truth import shared_truth
 from pdeopt.run.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
 from pdeopt.run.fields import Fields
 from pdeopt.run.history_figure import draw_histories_into
+from pdeopt.run.result_figure import Words
 from pdeopt.run.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -24,7 +25,6 @@ from pdeopt.run.segmentation_figure import (
 )
 from pdeopt.run.stored_run import UNFINISHED, StoredRun
 from pdeopt.run.style import CYCLE, DASHES, new_figure
-from pdeopt.run.surface import surface_of
 
 #: Width of the figure; heights of the histories, of a row of panels, and of a panel with curves, in inches.
 WIDTH, HISTORIES, ROW, CURVES = 13.0, 4.0, 3.3, 4.2
@@ -69,7 +69,7 @@ def _comparable(runs: Runs) -> dict[str, Fields]:
 
 
 def _manner(fields: Fields) -> tuple[str, bool, int]:
-    return fields.label, fields.at.abscissa.size > 0, len(fields.p)
+    return fields.label, fields.at.abscissa.size > 0, fields.at.mesh.dim
 
 
 def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
@@ -79,11 +79,11 @@ def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
 
 
 def _kind(run: StoredRun) -> str:
-    return run.status if run.fields is None else f"{run.fields.label}, {len(run.fields.p)}-D"
+    return run.status if run.fields is None else f"{run.fields.label}, {run.fields.at.mesh.dim}-D"
 
 
 def _canvas(fields: Fields) -> Canvas:
-    return Canvas(fields.at, surface_of(fields.p, fields.t, fields.cell))
+    return Canvas(fields.at)
 
 
 def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> list[Part]:
@@ -122,8 +122,7 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     """On one color scale; what is known first."""
     drawn = [(name, one, one.at.magnitude(one.coefficient)) for name, one in panels.items()]
     if known is not None and known.truth is not None:
-        word = "exact" if known.is_control else "truth"
-        drawn = [(word, known, known.at.magnitude(known.truth)), *drawn]
+        drawn = [(Words.of(known).known, known, known.at.magnitude(known.truth)), *drawn]
     scale = coefficient_scale(*(values for _, _, values in drawn))
     grid = _grid(figure, len(drawn))
     for axes, (name, one, values) in zip(grid, drawn, strict=True):
@@ -139,7 +138,7 @@ def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
     drawn = [one.at.magnitude(one.coefficient) for one in shown.values()]
     if known is not None and known.truth is not None:
         truth = known.at.magnitude(known.truth)
-        draw_curve(axes, known.at, truth, color="0.7", linewidth=4, label="truth")
+        draw_curve(axes, known.at, truth, color="0.7", linewidth=4, label=Words.of(known).known)
         drawn.append(truth)
     for k, ((name, one), values) in enumerate(zip(shown.items(), drawn, strict=False)):
         look = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pdeopt.run.errors import UsageError, attempt, bad_input, describe, is_inter
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interpretation import Meaning, interpreted
 from pdeopt.run.live_picture import NAME as LIVE
-from pdeopt.run.mesh_output import write_mesh
+from pdeopt.run.mesh_output import mesh_files, write_mesh
 from pdeopt.run.optimization import Ending
 from pdeopt.run.pictures import draw_run
 from pdeopt.run.progress import Progress
@@ -75,7 +76,7 @@ def _interrupted(ending: Ending, done: str) -> Ending:
 def write_result(
     directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None
 ) -> tuple[int, list[str]]:
-    """result.npz, fields.vtu and pictures.
+    """result.npz, fields.vtu (and state.vtu) and pictures.
 
     Returns an exit status other than 0 after Ctrl-C, and a warning for each picture or mesh that could not be written.
     """
@@ -83,7 +84,9 @@ def write_result(
         return 0, []
     write_fields(directory / "result.npz", fields)
     try:
-        warnings = attempt("fields.vtu", lambda: write_mesh(directory / "fields.vtu", fields))
+        warnings = []
+        for name, file in mesh_files(fields).items():
+            warnings += attempt(name, partial(write_mesh, directory / name, file))
         warnings += draw_run(directory, fields, recorder.rows, summary)
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"

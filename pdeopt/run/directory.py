@@ -19,7 +19,8 @@ from pdeopt.run.errors import UsageError
 
 #: What a run writes; a folder that holds one of them holds a run.
 FILES = (
-    *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz", "fields.vtu"),
+    *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
+    *("fields.vtu", "state.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
     "run.log",
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pdeopt.run.fields import Fields
+from pdeopt.run.placement import PlainMesh
 from pdeopt.run.style import BLACK
 
 #: Numbers are written beside so many electrodes at most.
@@ -47,14 +48,17 @@ class Electrodes:
         return {int(number): self.segments[self.numbers == number].mean((0, 1)) for number in chosen}
 
 
-def electrodes_of(fields: Fields) -> Electrodes | None:
-    """From `electrode_segments` and `electrode_numbers` of result.npz; None in 3-D, and where there are none."""
+def electrodes_of(fields: Fields, mesh: PlainMesh) -> Electrodes | None:
+    """From `electrode_segments` and `electrode_numbers` of result.npz, for a picture of a mesh.
+
+    None where the mesh is not 2-D, and where there are none.
+    """
     segments, numbers = fields.extra.get("electrode_segments"), fields.extra.get("electrode_numbers")
-    if segments is None or len(fields.p) != 2 or segments.shape[1:] != (2, 2) or not len(segments):
+    if segments is None or mesh.dim != 2 or segments.shape[1:] != (2, 2) or not len(segments):
         return None
     if numbers is not None and numbers.shape != segments.shape[:1]:
         numbers = None
-    low, high = fields.p.min(1), fields.p.max(1)
+    low, high = mesh.p.min(1), mesh.p.max(1)
     return Electrodes(segments, numbers, 0.5 * (low + high), float((high - low).max()))
 
 

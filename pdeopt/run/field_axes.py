@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,25 @@ from matplotlib.tri import Triangulation
 from pdeopt.run.electrode_marks import Electrodes
 from pdeopt.run.placement import Placement
 from pdeopt.run.style import BLUE, FIELD_MAP
-from pdeopt.run.surface import Surface
+from pdeopt.run.surface import Surface, surface_of
 
-#: So many data points are drawn as dots at most.
-DOTS = 400
+#: So many data points are drawn as dots at most, up to so far beside the mesh's box, as a part of its size.
+DOTS, BESIDE = 400, 0.01
 #: Positive coefficients that vary by more than this factor get a logarithmic scale.
 DECADE = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Canvas:
-    """Where fields are drawn: a placement, the triangles of the mesh that it belongs to, and electrodes around it."""
+    """Where fields are drawn: a placement, and electrodes around it."""
 
     at: Placement
-    surface: Surface | None
     electrodes: Electrodes | None = None
+
+    @cached_property
+    def surface(self) -> Surface | None:
+        """The triangles of the mesh that the placement belongs to; None where it cannot be drawn."""
+        return surface_of(self.at.mesh)
 
     @property
     def is_curve(self) -> bool:
@@ -66,6 +71,12 @@ def symmetric_scale(field: np.ndarray) -> Normalize:
     return Normalize(-size, size)
 
 
+def ratio_scale(ratio: np.ndarray) -> LogNorm:
+    """Logarithmic, with 1 in the middle: twice as large and half as large are equally far from it."""
+    factor = max(1.1, float(np.exp(np.nanmax(np.abs(np.log(ratio))))))
+    return LogNorm(1 / factor, factor)
+
+
 def draw_field(
     axes: Axes, canvas: Canvas, drawn: np.ndarray, scale: Normalize, colors: str = FIELD_MAP
 ) -> ScalarMappable:
@@ -94,11 +105,17 @@ def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:
     return Triangulation(surface.x[0], surface.x[1], triangles=surface.triangles, mask=mask)
 
 
-def draw_points(axes: Axes, surface: Surface | None, points: np.ndarray | None) -> None:
-    """Where the data were taken, as dots, where they are few and the picture is 2-D."""
-    if points is None or surface is None or len(points) != 2 or points.shape[1] >= DOTS:
+def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:
+    """Where the data were taken, as dots, where they are few and the picture is 2-D; not beside the mesh."""
+    if points is None or canvas.surface is None or canvas.at.mesh.dim != 2 or len(points) != 2:
         return
-    axes.plot(*points, "o", markersize=2.2, color="white", markeredgecolor="black", markeredgewidth=0.4)
+    if points.shape[1] >= DOTS:
+        return
+    x, margin = canvas.surface.x, BESIDE * np.ptp(canvas.surface.x)
+    inside = points == np.clip(points.T, x.min(1) - margin, x.max(1) + margin).T
+    axes.plot(
+        *points[:, inside.all(0)], "o", markersize=2.2, color="white", markeredgecolor="black", markeredgewidth=0.4
+    )
 
 
 def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label: str) -> None:
@@ -134,5 +151,5 @@ def _draw_boundary_points(
     order = np.argsort(at.x[int(np.argmin(spread))])
     x, y = at.x[first][order], at.x[second][order]
     drawing = axes.scatter(x, y, c=drawn[order], s=14, norm=scale, cmap=colors)
-    axes.set(aspect="equal", xlabel="xyz"[first], ylabel="xyz"[second])
+    axes.set(aspect="equal", xlabel=at.mesh.named("xyz"[first]), ylabel=at.mesh.named("xyz"[second]))
     return drawing

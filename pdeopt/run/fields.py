@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import FieldMisfit, Problem
+from pdeopt.inverse import FieldMisfit, InputError, Problem
 from pdeopt.run.directory import write_arrays
-from pdeopt.run.placement import CELLS, Placement, has_place, place_field, place_parameter
+from pdeopt.run.placement import Placement, PlainMesh, has_place, place_field, place_parameter
+
+#: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
+FORMAT = 2
+SAMPLES, FIELD, NOTHING = "samples", "field", ""
+RECONSTRUCTION, RESULT = "reconstruction", "result"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fields:
     """The content of result.npz.
 
@@ -23,10 +28,15 @@ class Fields:
         state: (n,) or (n, r). adjoint: λ of Aᵀλ = ∂J/∂u, of the same shape; None where it is not known.
         data, predicted, noise: of the data's shape, noise possibly one number; None where the misfit has none.
         kind: what the data are: "samples", a "field" with the degrees of freedom of the state, "" for none.
-        points: (d, k), or None. p: (d, vertices). t: (vertices of a cell, cells). cell: a name of `CELLS`, or "".
-        at: where the parameter sits. state_at: where the state sits, None where that is not known.
+        points: (d, k), or None.
+        at: where the parameter sits, in its mesh. state_at: where the state sits, in its own mesh, which may be the
+            same; None where that is not known.
         label, data_label: names with units.
+        role: what the coefficient is called: "reconstruction", "control", "design" or "result".
         extra: what the problem's `interpret` adds, by name.
+
+    Raises:
+        ValueError: for arrays that do not fit each other.
     """
 
     parameter: np.ndarray
@@ -40,39 +50,58 @@ class Fields:
     noise: np.ndarray | None
     kind: str
     points: np.ndarray | None
-    p: np.ndarray
-    t: np.ndarray
-    cell: str
     at: Placement
     state_at: Placement | None
     label: str
     data_label: str
+    role: str
     extra: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("coefficient", "initial", "truth"):
+            self._check_shape(name, "parameter")
+        self._check_shape("adjoint", "state")
+        self._check_shape("predicted", "data")
+        self.at.check(self.coefficient, "the coefficient")
+        if self.state_at is not None:
+            self.state_at.check(self.state, "the state")
+            if self.kind == FIELD:
+                self._check_shape("data", "state")
+
+    def _check_shape(self, name: str, other: str) -> None:
+        mine, theirs = getattr(self, name), getattr(self, other)
+        if mine is not None and (theirs is None or mine.shape != theirs.shape):
+            expected = "none" if theirs is None else f"{theirs.shape}, as {other} has"
+            raise ValueError(f"{name} has shape {mine.shape}; expected {expected}")
+
     @property
-    def is_control(self) -> bool:
-        """A state is wanted: nothing was measured, and nothing is reconstructed."""
-        return self.kind == FIELD and self.noise is None
+    def state_has_own_mesh(self) -> bool:
+        """Whether the state's place is known, and is another mesh than the parameter's."""
+        return self.state_at is not None and not self.state_at.mesh.is_same_as(self.at.mesh)
 
 
-SAMPLES, FIELD, NOTHING = "samples", "field", ""
-ARRAYS = (
-    *("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points"),
-    *("p", "t"),
-)
+ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points")
 OPTIONAL = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
-TEXTS = ("cell", "label", "data_label", "kind")
+TEXTS = ("label", "data_label", "kind", "role")
+MESH = ("p", "t", "cell")
 #: Names that result.npz has of its own.
 STORED = frozenset(
-    {*ARRAYS, *TEXTS, *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement))}
+    {
+        *("format", "length_unit", *ARRAYS, *TEXTS, *MESH, *(f"state_{part}" for part in MESH)),
+        *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
+    }
 )
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
-    """Everything that is drawn, at the parameter m."""
-    functional, mesh = problem.functional, problem.parameter.space.mesh
+    """Everything that is drawn, at the parameter m.
+
+    Raises InputError where the state is not of the problem's `state_space`.
+    """
+    functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
-    data = getattr(misfit, "data", None)
+    data, noise = getattr(misfit, "data", None), getattr(misfit, "noise", None)
+    kind = NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
     return Fields(
         parameter=np.asarray(m),
         coefficient=functional.coefficient(m),
@@ -82,43 +111,73 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         adjoint=solved.adjoint,
         data=data,
         predicted=None if data is None else solved.prediction,
-        noise=getattr(misfit, "noise", None),
-        kind=NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES,
+        noise=noise,
+        kind=kind,
         points=problem.points,
-        p=mesh.p,
-        t=mesh.t,
-        cell=CELLS.get((mesh.dim(), len(mesh.t)), ""),
-        at=place_parameter(problem.parameter),
+        at=place_parameter(problem.parameter, problem.length_unit),
         state_at=_place_state(problem, solved.state),
         label=problem.parameter.label,
         data_label=problem.data_label,
+        role=problem.parameter.role or _role(kind, noise),
     )
 
 
 def write_fields(path: Path, fields: Fields) -> None:
-    write_arrays(path, _to_arrays(fields))
+    """Write result.npz: the parameter's mesh as p, t and cell; the state's, where it is another, as state_p, …"""
+    arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
+    texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
+    arrays |= {"format": np.array(FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
+    arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
+    if fields.state_at is not None:
+        arrays |= fields.state_at.to_arrays("state_at")
+        if fields.state_has_own_mesh:
+            arrays |= {f"state_{name}": array for name, array in _mesh_arrays(fields.state_at.mesh).items()}
+    write_arrays(path, {**fields.extra, **arrays, **texts})
 
 
 def read_fields(path: Path) -> Fields:
-    """What `write_fields` wrote. Raises KeyError where an array is missing."""
+    """Return what `write_fields` wrote, also of former versions.
+
+    Raises KeyError where an array is missing, ValueError for arrays that do not fit each other: a file of a former
+    version may hold a state without its mesh.
+    """
     with np.load(path) as file:
         arrays = dict(file)
+    if int(arrays.get("format", 1)) > FORMAT:
+        raise ValueError(f"its format is {arrays['format']}; this version of pdeopt reads up to {FORMAT}: update it")
     arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another
+    arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
     given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL else arrays[name] for name in ARRAYS}
     given |= {name: str(arrays[name]) for name in TEXTS}
-    state_at = Placement.from_arrays("state_at", arrays) if "state_at_kind" in arrays else None
+    unit = str(arrays.get("length_unit", ""))
+    mesh = PlainMesh(arrays["p"], arrays["t"], str(arrays["cell"]), unit)
+    state_mesh = mesh
+    if "state_p" in arrays:
+        state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
+    state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
     extra = {name: array for name, array in arrays.items() if name not in STORED}
-    return Fields(**given, at=Placement.from_arrays("at", arrays), state_at=state_at, extra=extra)
+    return Fields(**given, at=Placement.from_arrays("at", arrays, mesh), state_at=state_at, extra=extra)
 
 
-def _to_arrays(fields: Fields) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
-    texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
-    state_at = fields.state_at.to_arrays("state_at") if fields.state_at is not None else {}
-    return {**fields.extra, **arrays, **texts, **fields.at.to_arrays("at"), **state_at}
+def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:
+    return {"p": mesh.p, "t": mesh.t, "cell": np.array(mesh.cell)}
+
+
+def _role(kind: str, noise: np.ndarray | None) -> str:
+    """Nothing is reconstructed where there are no data, or where a state is wanted."""
+    return RECONSTRUCTION if kind == SAMPLES or noise is not None else RESULT
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
     """In the problem's state space; in the parameter's where that has as many degrees of freedom."""
-    space = problem.state_space or problem.parameter.space
-    return place_field(space) if len(state) == space.n and has_place(space) else None
+    space = problem.state_space
+    if space is None:
+        space = problem.parameter.space
+        if len(state) != space.n:
+            return None
+    elif len(state) != space.n:
+        raise InputError(
+            f"the state has {len(state)} degrees of freedom, the problem's state_space {space.n} ({space}): give the "
+            "space that the state is computed in"
+        )
+    return place_field(space, unit=problem.length_unit) if has_place(space) else None

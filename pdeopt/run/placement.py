@@ -20,9 +20,51 @@ CELLS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class PlainMesh:
+    """A mesh as pictures and files need it, without scikit-fem.
+
+    Attributes:
+        p: (d, points); nodes of second-order cells follow the vertices. t: (vertices of a cell, cells).
+        cell: a name of `CELLS`, "" for cells that cannot be drawn.
+        unit: of the coordinates; "" where none is stated.
+    """
+
+    p: np.ndarray
+    t: np.ndarray
+    cell: str
+    unit: str = ""
+
+    @classmethod
+    def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
+        return cls(mesh.p, mesh.t, CELLS.get((mesh.dim(), len(mesh.t)), ""), unit)
+
+    @property
+    def dim(self) -> int:
+        """d, the dimension of the space that the mesh lies in."""
+        return len(self.p)
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """(d, k), the points that are vertices."""
+        return self.p[:, : int(self.t.max(initial=-1)) + 1]
+
+    @property
+    def centers(self) -> np.ndarray:
+        """(d, cells), the mean of the vertices of each cell."""
+        return self.p[:, self.t].mean(1)
+
+    def named(self, coordinate: str) -> str:
+        """Return a coordinate's name with the unit, for an axis: "x (m)"."""
+        return f"{coordinate} ({self.unit})" if self.unit else coordinate
+
+    def is_same_as(self, other: PlainMesh) -> bool:
+        return np.array_equal(self.p, other.p) and np.array_equal(self.t, other.t)
+
+
+@dataclass(frozen=True, eq=False)
 class Placement:
-    """How the values (n,) of a finite-element function are drawn.
+    """How the values (n,) of a finite-element function are drawn, on the mesh that it lives on.
 
     Attributes:
         kind: "vertices" or "cells" of the mesh, or "boundary" for values along a boundary.
@@ -31,6 +73,10 @@ class Placement:
         x: (d, k), where each drawn value sits.
         abscissa: (k,), the coordinate along a boundary curve, or in 1-D; empty where it is not a curve.
         abscissa_label: its name.
+        mesh: the function's own.
+
+    Raises:
+        ValueError: where the places are not those of the mesh.
     """
 
     kind: str
@@ -38,6 +84,25 @@ class Placement:
     x: np.ndarray
     abscissa: np.ndarray
     abscissa_label: str
+    mesh: PlainMesh
+
+    def __post_init__(self) -> None:
+        if self.gather.shape[-1:] != self.x.shape[1:]:
+            raise ValueError(f"{self.gather.shape[-1]} values are to be drawn at {self.x.shape[1]} places")
+        if self.kind not in ("vertices", "cells"):
+            return
+        places = self.mesh.vertices if self.kind == "vertices" else self.mesh.centers
+        size = np.ptp(self.mesh.p, axis=1).max(initial=0)
+        if places.shape != self.x.shape or not np.allclose(places, self.x, rtol=0, atol=1e-9 * size):
+            raise ValueError(
+                f"values at {self.x.shape[1]} {self.kind} do not belong to the mesh beside them, which has "
+                f"{places.shape[1]} (files of former versions hold one mesh only): run the problem again"
+            )
+
+    def check(self, values: np.ndarray, name: str) -> None:
+        """Raise ValueError where there are fewer values than are drawn."""
+        if len(values) <= self.gather.max(initial=-1):
+            raise ValueError(f"{name} has {len(values)} values; expected more than {self.gather.max()}")
 
     def drawn(self, values: np.ndarray) -> np.ndarray:
         """(k,), or (c, k) of a vector-valued function; NaN where the function has no value."""
@@ -64,47 +129,53 @@ class Placement:
         }
 
     @classmethod
-    def from_arrays(cls, name: str, arrays: Mapping[str, np.ndarray]) -> Placement:
+    def from_arrays(cls, name: str, arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> Placement:
         return cls(
             str(arrays[f"{name}_kind"]),
             arrays[f"{name}_gather"],
             arrays[f"{name}_x"],
             arrays[f"{name}_abscissa"],
             str(arrays[f"{name}_abscissa_label"]),
+            mesh,
         )
 
 
-def place_parameter(parameter: Parameter) -> Placement:
-    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise."""
+def place_parameter(parameter: Parameter, unit: str = "") -> Placement:
+    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise.
+
+    Args:
+        unit: of the mesh's coordinates.
+    """
     space, dofs = parameter.space, parameter.dofs
     facets = getattr(space.basis, "find", None)  # of a space on facets
     if facets is not None:
         on_facets = np.unique(space.basis.get_dofs(facets).flatten())
-        return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets)
+        return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets, unit)
     if dofs is not None and np.isin(dofs, space.dofs()).all():
-        return _on_boundary(space, dofs, dofs)
-    return place_field(space, dofs)
+        return _on_boundary(space, dofs, dofs, unit)
+    return place_field(space, dofs, unit)
 
 
-def place_field(space: FunctionSpace, dofs: np.ndarray | None = None) -> Placement:
+def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str = "") -> Placement:
     """At the vertices where the element has degrees of freedom there, as means over the cells otherwise.
 
     Of a mixed element its first part; of degrees of freedom of several kinds at a vertex, the values.
 
     Args:
         dofs: the degrees of freedom whose values are given, where they are not all.
+        unit: of the mesh's coordinates.
     """
     position = np.arange(space.n)
     if dofs is not None:
         position = np.full(space.n, -1)
         position[dofs] = np.arange(len(dofs))
-    mesh, nodal, count = space.mesh, space.basis.nodal_dofs, _components(space.element)
+    mesh, nodal, count = PlainMesh.of(space.mesh, unit), space.basis.nodal_dofs, _components(space.element)
     if len(nodal):
-        used = int(mesh.t.max()) + 1
-        return _on_mesh("vertices", position[nodal[:count, None, :used]], mesh.p[:, :used])
+        used = mesh.vertices.shape[1]
+        return _on_mesh("vertices", position[nodal[:count, None, :used]], mesh.vertices, mesh)
     local = space.basis.element_dofs
     by_component = local.reshape(-1, count, local.shape[1]).swapaxes(0, 1)  # a local function after the other
-    return _on_mesh("cells", position[by_component], mesh.p[:, mesh.t].mean(1))
+    return _on_mesh("cells", position[by_component], mesh.centers, mesh)
 
 
 def has_place(space: FunctionSpace) -> bool:
@@ -124,13 +195,13 @@ def _components(element: skfem.Element) -> int:
     return inner.dim if isinstance(inner, skfem.ElementVector) else 1
 
 
-def _on_mesh(kind: str, gather: np.ndarray, x: np.ndarray) -> Placement:
+def _on_mesh(kind: str, gather: np.ndarray, x: np.ndarray, mesh: PlainMesh) -> Placement:
     """``gather`` (c, j, k). In 1-D the mesh is a curve itself."""
-    abscissa, label = (x[0], "x") if len(x) == 1 else (np.empty(0), "")
-    return Placement(kind, gather[0] if len(gather) == 1 else gather, x, abscissa, label)
+    abscissa, label = (x[0], mesh.named("x")) if len(x) == 1 else (np.empty(0), "")
+    return Placement(kind, gather[0] if len(gather) == 1 else gather, x, abscissa, label, mesh)
 
 
-def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray) -> Placement:
+def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray, unit: str) -> Placement:
     """Sorted along the curve in 2-D."""
     position = np.full(space.n, -1)
     position[given] = np.arange(len(given))
@@ -138,4 +209,6 @@ def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray) -> 
     x = space.locations[:, drawn]
     s, label = curve_coordinate(space.mesh, x)
     order = np.argsort(s, kind="stable") if s.size else np.arange(len(drawn))
-    return Placement("boundary", position[drawn[order]][None], x[:, order], s[order] if s.size else s, label)
+    mesh = PlainMesh.of(space.mesh, unit)
+    named = mesh.named(label) if label else ""
+    return Placement("boundary", position[drawn[order]][None], x[:, order], s[order] if s.size else s, named, mesh)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from pdeopt.run.electrode_marks import draw_electrodes, electrodes_of
@@ -21,9 +21,10 @@ from pdeopt.run.field_axes import (
     draw_field,
     draw_points,
     noted,
+    ratio_scale,
     symmetric_scale,
 )
-from pdeopt.run.fields import FIELD, Fields
+from pdeopt.run.fields import FIELD, RECONSTRUCTION, Fields
 from pdeopt.run.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -33,7 +34,6 @@ from pdeopt.run.segmentation_figure import (
     segmentation_of,
 )
 from pdeopt.run.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
-from pdeopt.run.surface import Surface, surface_of
 
 #: A scatter of more points is thinned.
 SCATTERED = 20_000
@@ -43,19 +43,18 @@ EQUAL = 1e-6
 
 def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
-    surface = surface_of(fields.p, fields.t, fields.cell)
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
-    canvas = Canvas(fields.at, surface, electrodes_of(fields))
+    canvas = Canvas(fields.at, electrodes_of(fields, fields.at.mesh))
     if canvas.is_curve:
         _coefficient_curves(top, fields)
     elif canvas.can_draw:
         _coefficient_fields(top, fields, canvas)
     else:
-        kind = f"{len(fields.t)} vertices in {len(fields.p)}-D"
+        kind = f"{len(fields.at.mesh.t)} vertices in {fields.at.mesh.dim}-D"
         top.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
-    _bottom_row(bottom, fields, surface)
+    _bottom_row(bottom, fields)
     return figure
 
 
@@ -76,23 +75,45 @@ def headline(summary: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Words:
-    """What the coefficient is called: nothing is reconstructed where a state is wanted."""
+    """What the coefficient is called, by its role: only a reconstruction has a truth."""
 
     known: str
     found: str
 
     @classmethod
     def of(cls, fields: Fields) -> Words:
-        return cls("exact", "result") if fields.is_control else cls("truth", "reconstruction")
+        return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
 
-    @property
-    def error(self) -> str:
-        return f"{self.found} − {self.known}"
+
+@dataclass(frozen=True)
+class Error:
+    """How the coefficient departs from the known one: the ratio where colors are logarithmic, else the difference.
+
+    Attributes:
+        values: as `Placement.magnitude` returns them. scale: their colors. neutral: the value of no error.
+        title, label: of the panel, and of its values.
+    """
+
+    values: np.ndarray
+    scale: Normalize
+    neutral: float
+    title: str
+    label: str
+
+    @classmethod
+    def of(cls, fields: Fields, known: np.ndarray, scale: Normalize) -> Error:
+        """``scale``: of the coefficient."""
+        words = Words.of(fields)
+        if isinstance(scale, LogNorm) and fields.at.components == 1:  # a ratio of vectors says nothing of directions
+            ratio = fields.at.magnitude(fields.coefficient) / fields.at.magnitude(known)
+            return cls(ratio, ratio_scale(ratio), 1.0, f"{words.found} / {words.known}", "ratio")
+        difference, title = fields.at.magnitude(fields.coefficient - known), f"{words.found} − {words.known}"
+        return cls(difference, symmetric_scale(difference), 0.0, title, f"error of {fields.label}")
 
 
 def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
-    words, segmentation = Words.of(fields), _segmentation(fields)
-    panels = _compared(fields, words)
+    segmentation = _segmentation(fields)
+    panels = _compared(fields)
     added = segmentation.panels if segmentation else int(fields.truth is not None)
     axes = figure.subplots(1, len(panels) + added, squeeze=False)[0]
     scale = coefficient_scale(*panels.values())
@@ -100,15 +121,16 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
         _draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
     if fields.truth is not None:
-        error, label = fields.at.magnitude(fields.coefficient - fields.truth), f"error of {fields.label}"
-        _draw_panel(figure, axes[2], canvas, error, symmetric_scale(error), words.error, label, ERROR_MAP)
-    draw_points(axes[len(panels) - 1], canvas.surface, fields.points)
+        error = Error.of(fields, fields.truth, scale)
+        _draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
+    draw_points(axes[len(panels) - 1], canvas, fields.points)
     if segmentation:
         _draw_segmentation(figure, axes[len(panels) :], segmentation)
 
 
-def _compared(fields: Fields, words: Words) -> dict[str, np.ndarray]:
+def _compared(fields: Fields) -> dict[str, np.ndarray]:
     """Name → what is drawn of the coefficient, the result last; no initial guess where a segmentation is drawn."""
+    words = Words.of(fields)
     given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
     if _segmentation(fields):
         given = {}
@@ -160,14 +182,16 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     draw_curves(axes[0], fields.at, drawn, fields.label)
     axes[0].set_title("coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient")
     if fields.truth is not None:
-        axes[1].axhline(0, color="0.7", linewidth=0.8)
-        draw_curve(axes[1], fields.at, fields.at.magnitude(fields.coefficient - fields.truth), color=ORANGE)
-        axes[1].set(ylabel=f"error of {fields.label}", title=words.error)
+        error = Error.of(fields, fields.truth, coefficient_scale(*drawn.values()))
+        axes[1].axhline(error.neutral, color="0.7", linewidth=0.8)
+        draw_curve(axes[1], fields.at, error.values, color=ORANGE)
+        axes[1].set(ylabel=error.label, title=error.title, yscale="log" if error.neutral else "linear")
 
 
-def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> None:
+def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     """The state beside what it is compared with: panels of the same kind for a field, a scatter for samples."""
-    canvas = Canvas(fields.state_at, surface, electrodes_of(fields)) if fields.state_at is not None else None
+    at = fields.state_at
+    canvas = None if at is None else Canvas(at, electrodes_of(fields, at.mesh))
     if canvas is not None and not canvas.can_draw:
         canvas = None
     if fields.kind == FIELD and canvas is not None:
@@ -183,7 +207,7 @@ def _bottom_row(figure: SubFigure, fields: Fields, surface: Surface | None) -> N
     if canvas is not None:
         drawn = canvas.at.magnitude(_first(fields.state))
         _draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), _state_title(fields), "state u", "cividis")
-        draw_points(axes[-1], canvas.surface, fields.points)
+        draw_points(axes[-1], canvas, fields.points)
 
 
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:

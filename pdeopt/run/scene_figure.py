@@ -66,7 +66,7 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
 
 
 def _is_solid(fields: Fields) -> bool:
-    return len(fields.p) == 3 and bool(fields.cell)
+    return fields.at.mesh.dim == 3 and bool(fields.at.mesh.cell)
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,7 @@ class _Scene:
 def _on_mesh(fields: Fields, values: np.ndarray) -> np.ndarray:
     """At the vertices or cells, the length of vectors; NaN where a coefficient on the boundary has none."""
     drawn = fields.at.magnitude(values)
-    return _on_vertices(_vertices(fields), fields.at.x, drawn) if fields.at.kind == "boundary" else drawn
-
-
-def _vertices(fields: Fields) -> np.ndarray:
-    """(3, n): quadratic meshes carry points that are no vertices."""
-    return fields.p[:, : int(fields.t.max()) + 1]
+    return _on_vertices(fields.at.mesh.vertices, fields.at.x, drawn) if fields.at.kind == "boundary" else drawn
 
 
 def _view_names(fields: Fields, scale: Normalize, scene: _Scene) -> tuple[str, str]:
@@ -104,13 +99,13 @@ def _view_names(fields: Fields, scale: Normalize, scene: _Scene) -> tuple[str, s
 
 def _center(fields: Fields, values: np.ndarray) -> np.ndarray:
     """(3,), amid what departs most from the median; not at the solid's edge."""
-    places = fields.at.x if fields.at.kind == "cells" else _vertices(fields)
+    places = fields.at.x if fields.at.kind == "cells" else fields.at.mesh.vertices
     departure = np.nan_to_num(np.abs(values - np.nanmedian(values)))
     chosen = places[:, departure >= 0.9 * departure.max()]
     amid = chosen[:, np.linalg.norm(chosen - chosen.mean(1, keepdims=True), axis=0).argmin()]
-    low, high = fields.p.min(1), fields.p.max(1)
+    low, high = fields.at.mesh.p.min(1), fields.at.mesh.p.max(1)
     inside = np.clip(amid, low + INSET * (high - low), high - INSET * (high - low))
-    return np.round(inside, 2 - int(np.floor(np.log10(np.ptp(fields.p))))) + 0.0
+    return np.round(inside, 2 - int(np.floor(np.log10(np.ptp(fields.at.mesh.p))))) + 0.0
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
@@ -129,10 +124,12 @@ def _cropped(images: np.ndarray) -> np.ndarray:
 
 def _render(fields: Fields, scene: _Scene) -> np.ndarray:
     """(fields, 2, height, width, 3), from a process of its own: without a graphics driver VTK ends by a signal."""
+    mesh = fields.at.mesh
     given: dict[str, np.ndarray] = {
-        "points": _vertices(fields).T,
-        "cells": fields.t[VTK_ORDER.get(fields.cell, slice(None))].T,
-        "cell": np.array(fields.cell),
+        "points": mesh.vertices.T,
+        "cells": mesh.t[VTK_ORDER.get(mesh.cell, slice(None))].T,
+        "cell": np.array(mesh.cell),
+        "axes": np.array([mesh.named(name) for name in "xyz"]),
         "kind": np.array(fields.at.kind),
         "values": scene.values,
         "center": scene.center,

@@ -4,8 +4,8 @@
 
 SCENE holds ``points`` (n, 3), ``cells`` (c, vertices of a cell) in VTK's order, ``cell`` (the name of a VTK cell),
 ``kind`` ("vertices", "cells" or "boundary"), ``values`` (fields, n or c) in 0 … 1 or NaN, ``center`` (3,) where slices
-meet, ``levels`` (k,) of the surfaces and ``colors`` (a color map). IMAGES gets (fields, 2, height, width, 3) bytes:
-slices and surfaces of equal value, or the boundary from two sides.
+meet, ``levels`` (k,) of the surfaces, ``axes`` (3,), the names of the coordinates, and ``colors`` (a color map). IMAGES
+gets (fields, 2, height, width, 3) bytes: slices and surfaces of equal value, or the boundary from two sides.
 """
 
 import sys
@@ -38,14 +38,16 @@ def _views(plotter: pv.Plotter, scene: dict[str, np.ndarray], cell: int, values:
         surface["values"] = values[surface["vtkOriginalPointIds"]]
         known = ~np.isnan(surface["values"])
         for direction in (FRONT, BACK):
-            yield _view(plotter, grid, direction, lambda: _draw_boundary(plotter, surface, known, look))
+            yield _view(plotter, grid, scene["axes"], direction, lambda: _draw_boundary(plotter, surface, known, look))
         return
     (grid.cell_data if scene["kind"] == "cells" else grid.point_data)["values"] = values
-    yield _view(plotter, grid, FRONT, lambda: _draw_slices(plotter, grid, scene["center"], look))
-    yield _view(plotter, grid, FRONT, lambda: _draw_surfaces(plotter, grid, scene["levels"], look))
+    yield _view(plotter, grid, scene["axes"], FRONT, lambda: _draw_slices(plotter, grid, scene["center"], look))
+    yield _view(plotter, grid, scene["axes"], FRONT, lambda: _draw_surfaces(plotter, grid, scene["levels"], look))
 
 
-def _view(plotter: pv.Plotter, grid: pv.DataSet, direction: tuple, draw: Callable[[], None]) -> np.ndarray:
+def _view(
+    plotter: pv.Plotter, grid: pv.DataSet, axes: np.ndarray, direction: tuple, draw: Callable[[], None]
+) -> np.ndarray:
     plotter.clear_actors()
     body = grid.extract_surface(algorithm="dataset_surface").compute_normals(consistent_normals=True)
     edges = body.extract_feature_edges(30, boundary_edges=False, manifold_edges=False, non_manifold_edges=False)
@@ -53,7 +55,7 @@ def _view(plotter: pv.Plotter, grid: pv.DataSet, direction: tuple, draw: Callabl
     draw()
     plotter.show_bounds(
         color=EDGE, font_size=16, location="outer", ticks="outside", n_xlabels=3, n_ylabels=3, n_zlabels=3, fmt="%.3g",
-        xtitle="x", ytitle="y", ztitle="z",
+        xtitle=str(axes[0]), ytitle=str(axes[1]), ztitle=str(axes[2]),
     )  # fmt: skip
     plotter.enable_parallel_projection()
     plotter.view_vector(direction, viewup=(0, 0, 1), bounds=grid.bounds)

@@ -56,7 +56,8 @@ def segmentation_of(fields: Fields) -> Segmentation | None:
     if extent is None or extent.shape != (4,):
         return Segmentation(found, truth, None, None, None)
     left, right, bottom, top = map(float, extent)
-    return Segmentation(found, truth, (left, right, bottom, top), _rim(fields.p), electrodes_of(fields))
+    mesh = fields.at.mesh
+    return Segmentation(found, truth, (left, right, bottom, top), _rim(mesh.p), electrodes_of(fields, mesh))
 
 
 def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pdeopt.run.placement import PlainMesh
+
 #: How scikit-fem's cells are cut into simplices, by name of the cell (as its to_meshtri and to_meshtet do).
 SIMPLICES = {
     "triangle": [[0, 1, 2]],
@@ -41,21 +43,22 @@ class Surface:
         return (1 - self.weight) * values[self.ends[0]] + self.weight * values[self.ends[1]]
 
 
-def surface_of(p: np.ndarray, t: np.ndarray, cell: str) -> Surface | None:
-    """What can be drawn of a mesh; None for cells that cannot. Nodes of second-order cells follow the vertices in p."""
-    if cell not in SIMPLICES:
+def surface_of(mesh: PlainMesh) -> Surface | None:
+    """What can be drawn of a mesh; None for cells that cannot."""
+    if mesh.cell not in SIMPLICES:
         return None
-    p = p[:, : t.max() + 1]
-    corners = np.hstack([t[part] for part in SIMPLICES[cell]])
-    cells = np.tile(np.arange(t.shape[1]), len(SIMPLICES[cell]))
+    corners = np.hstack([mesh.t[part] for part in SIMPLICES[mesh.cell]])
+    cells = np.tile(np.arange(mesh.t.shape[1]), len(SIMPLICES[mesh.cell]))
     if len(corners) == 4:
-        return _middle_slice(p, corners, cells)
-    k = np.arange(p.shape[1])
-    return Surface(p, corners.T, cells, np.stack([k, k]), np.zeros(len(k)), "", ("x", "y"))
+        return _middle_slice(mesh, corners, cells)
+    k = np.arange(mesh.vertices.shape[1])
+    axes = mesh.named("x"), mesh.named("y")
+    return Surface(mesh.vertices, corners.T, cells, np.stack([k, k]), np.zeros(len(k)), "", axes)
 
 
-def _middle_slice(p: np.ndarray, tetrahedra: np.ndarray, cells: np.ndarray) -> Surface:
+def _middle_slice(mesh: PlainMesh, tetrahedra: np.ndarray, cells: np.ndarray) -> Surface:
     """The cut of tetrahedra (4, c) with the plane z = middle: a triangle or a quadrilateral in each that it meets."""
+    p = mesh.vertices
     z = 0.5 * (p[2].min() + p[2].max())
     height = p[2] - z
     ends = tetrahedra[EDGES]  # (6, 2, c)
@@ -73,5 +76,6 @@ def _middle_slice(p: np.ndarray, tetrahedra: np.ndarray, cells: np.ndarray) -> S
     weight = height[a] / (height[a] - height[b])
     x = (1 - weight) * p[:2, a] + weight * p[:2, b]
     triangles = np.arange(len(a)).reshape(-1, 3)
-    note = f"slice z = {z:.3g}"
-    return Surface(x, triangles, np.concatenate(found_cells), np.stack([a, b]), weight, note, ("x", "y"))
+    note = f"slice z = {z:.3g} {mesh.unit}".rstrip()
+    axes = mesh.named("x"), mesh.named("y")
+    return Surface(x, triangles, np.concatenate(found_cells), np.stack([a, b]), weight, note, axes)
