@@ -9,7 +9,18 @@ import pytest
 import skfem
 from matplotlib.colors import LogNorm
 from matplotlib.image import imread
-from run_directories import MESHES, SPACES, TICKS, fields_on, linear, problem_on, rows, space_of, write_meshes, write_run
+from run_directories import (
+    MESHES,
+    SPACES,
+    TICKS,
+    fields_on,
+    linear,
+    problem_on,
+    rows,
+    space_of,
+    write_meshes,
+    write_run,
+)
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace

@@ -227,7 +227,8 @@ def build(n: int = 4, nk: int = 2) -> Problem:
         lambda k: (conduction.assemble(V, k=V.interpolate(T @ k)), jnp.zeros(V.n)), ends)
     data = np.asarray(state(jnp.ones(P.n)))
     return Problem(ReducedFunctional(state, L2Misfit.of(FullField(), data, 0.01), h1(P, 1.0), Log()),
-                   P.nodal(lambda x: np.log(1 + x[1])), Parameter(P, "k"), truth=P.nodal(lambda x: 1 + x[0]), state_space=V)
+                   P.nodal(lambda x: np.log(1 + x[1])), Parameter(P, "k"),
+                   truth=P.nodal(lambda x: 1 + x[0]), state_space=V)
 '''
 
 
