@@ -208,3 +208,8 @@ def test_lumped_masses_are_positive_and_add_up_to_that_of_constants(space, known
     M = mass.assemble(space).to_scipy().toarray()
     np.testing.assert_array_equal(lumped > 0, M.diagonal() > 1e-12 * M.max())
     assert lumped.sum() == pytest.approx(M.sum())
+
+
+def test_deviation_and_length_come_in_this_order():
+    named, placed = matern_from_length(LINE, deviation=2.0, length=0.5), matern_from_length(LINE, 2.0, 0.5)
+    assert (placed.gamma, placed.delta) == (named.gamma, named.delta)

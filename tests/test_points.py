@@ -1,10 +1,11 @@
 """Where points lie: on the rim, in cells with curved sides, outside."""
 
+import jax
 import numpy as np
 import pytest
 import skfem
 
-from pdeopt.fem import FunctionSpace, cells_at
+from pdeopt.fem import FEMError, FunctionSpace, cells_at
 
 TICKS = [np.array([0, 0.4, 1.0]), np.array([0, 0.3, 1.0]), np.array([0, 1.0])]
 CURVED = {
@@ -53,3 +54,54 @@ def test_points_in_long_cells_are_found_though_other_centers_are_nearer():
 def test_no_points_lie_in_no_cells():
     assert cells_at(CURVED["tri"][0], np.empty((2, 0))).shape == (0,)
     assert cells_at(skfem.MeshTri(), np.array([[0.2, np.nan], [0.2, 0.2]])).tolist() == [0, -1]
+
+
+# --- point sources -----------------------------------------------------------------------------------------------
+
+SOURCES = {
+    "line": (skfem.MeshLine(TICKS[0]), skfem.ElementLineP2()),
+    "triangles": (skfem.MeshTri.init_tensor(*TICKS[:2]), skfem.ElementTriP1()),
+    "cells": (skfem.MeshQuad.init_tensor(*TICKS[:2]), skfem.ElementQuad0()),
+    "curved": CURVED["tri"],
+    "solid": (skfem.MeshHex.init_tensor(*TICKS), skfem.ElementHex1()),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_point_load_is_the_sum_of_rates_times_test_functions(kind):
+    V = FunctionSpace(*SOURCES[kind])
+    points = np.random.default_rng(1).uniform(0.1, 0.3, (V.mesh.dim(), 3))
+    rates, v = np.array([2.0, -1.0, 0.5]), np.random.default_rng(2).random(V.n)
+    at_points = V.point_evaluation(points).to_scipy() @ v
+    load = V.point_load(points, rates)
+    assert load.shape == (V.n,)
+    assert load @ v == pytest.approx(rates @ at_points, rel=1e-12)
+    assert load.sum() == pytest.approx(rates.sum(), rel=1e-9)
+    np.testing.assert_allclose(jax.grad(lambda q: V.point_load(points, q) @ v)(rates), at_points, rtol=1e-12)
+    several = V.point_load(points, np.stack([rates, 3 * rates], 1))
+    np.testing.assert_allclose(several, np.stack([load, 3 * load], 1), atol=1e-14)
+
+
+@pytest.mark.parametrize("element", [skfem.ElementTriP1(), skfem.ElementTriP2()])
+def test_forces_at_points_have_a_row_a_component(element):
+    V = FunctionSpace(skfem.MeshTri.init_tensor(*TICKS[:2]), skfem.ElementVector(element))
+    points, forces = np.array([[0.2, 0.7, 0.5], [0.3, 0.6, 0.1]]), np.array([[1.0, 2.0, 3.0], [-5.0, 0.0, 7.0]])
+    v = np.asarray(V.basis.project(lambda x: np.stack([x[0], 10 * x[1]])))
+    load = V.point_load(points, forces)
+    assert load @ v == pytest.approx((forces * points * [[1], [10]]).sum())
+    np.testing.assert_allclose(V.point_load(points, forces[..., None])[:, 0], load)
+    values = (V.point_evaluation(points).to_scipy() @ v).reshape(2, 3)
+    np.testing.assert_allclose(values, points * [[1], [10]], atol=1e-9)
+
+
+def test_rates_and_points_that_do_not_fit_are_refused():
+    V = FunctionSpace(*SOURCES["triangles"])
+    points = np.array([[0.2, 0.7], [0.3, 0.6]])
+    for rates in (np.ones(3), 1.0, np.ones((2, 2, 2))):
+        with pytest.raises(FEMError, match=r"rates have shape .*; expected \(2,\), or one axis more for several loads"):
+            V.point_load(points, rates)
+    vectors = V.with_element(skfem.ElementVector(skfem.ElementTriP1()))
+    with pytest.raises(FEMError, match=r"rates have shape \(2,\); expected \(2, 2\)"):
+        vectors.point_load(points, np.ones(2))
+    with pytest.raises(FEMError, match="1 of 2 points lie outside the mesh"):
+        V.point_load(points + np.array([[0.5], [0]]), np.ones(2))

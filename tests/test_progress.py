@@ -1,7 +1,6 @@
 """What is seen of a run while it goes on: the table and what is beneath it, plain lines, and the time that is left."""
 
 import io
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from pdeopt.run.progress_table import COLUMNS
 from pdeopt.run.recorder import COLUMNS as NAMES
 from pdeopt.run.recorder import Row
 from pdeopt.run.remaining_time import Goal
-from pdeopt.run.stopwatch import StageTimes, in_words
+from pdeopt.run.stopwatch import StageTimes, in_words, total_seconds
 
 ROW = Row(
     **dict.fromkeys(NAMES, 0)
@@ -81,11 +80,10 @@ def test_a_low_terminal_has_fewer_rows():
     assert "\n   49  " in screen
 
 
-def test_beneath_the_table_stands_what_is_done_and_for_how_long(monkeypatch):
+def test_beneath_the_table_stands_what_is_done_and_for_how_long():
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     with Progress(console) as progress:
-        monkeypatch.setattr(progress, "_start", time.perf_counter() - 75)
-        progress.row(ROW)
+        progress.row(replace(ROW, seconds=75.0))
         progress.status("interpreting the result …")
         shown = Console(file=io.StringIO(), width=80)
         shown.print(progress._screen())
@@ -131,6 +129,22 @@ def test_warnings_come_at_the_end_on_stderr(capsys):
         progress.warn("no ink")
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().err == "pdeopt: warning: no ink\n"
+
+
+def test_the_screen_shows_the_clock_of_the_rows(monkeypatch):
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    now = [100.0]
+    monkeypatch.setattr("pdeopt.run.progress.time.perf_counter", lambda: now[0])
+    with Progress(console) as progress:
+        progress.row(replace(ROW, seconds=40.0))  # of a run that was gone on with: it began before this process
+        now[0] += 2
+        assert progress._below().endswith("; 42 s")
+
+
+def test_a_run_has_one_clock():
+    stages = {"building": 2.0, "compiling": 1.0, "optimization": 5.0, "optimization/solves": 4.0, "evaluating": 0.5}
+    assert total_seconds(8.0, {**stages, "pictures": 1.5}) == sum(stages.values()) - 4.0 + 1.5
+    assert total_seconds(60.0, {"optimization": 5.0, "pictures": 1.0}) == 61.0, "gone on with"
 
 
 # --- stages ------------------------------------------------------------------------------------------------------
@@ -188,4 +202,5 @@ def test_what_cannot_be_told_is_left_out(norms):
 
 
 def test_without_a_fall_the_iterations_are_the_limit():
-    assert Goal(1e-4, 0.0, 100).left(rows_of([1.0] * 31)) == "at most 2 min 20 s left"
+    assert Goal(1e-4, 0.0, 100).left(rows_of([1.0] * 31)) == "", "most runs need a small part of their iterations"
+    assert Goal(1e-4, 0.0, 100).left(rows_of([1.0] * 61)) == "at most 1 min 20 s left"

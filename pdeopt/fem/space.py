@@ -218,7 +218,8 @@ class FunctionSpace:
     def point_evaluation(self, points: ArrayLike) -> CSRMatrix:
         """The matrix (k, n) that evaluates a function of this space at points (d, k).
 
-        For vector-valued functions (components · k, n): all points of the first component come first. Raises FEMError
+        For vector-valued functions (components · k, n): all points of the first component come first, so that
+        ``(matrix @ u).reshape(components, k)`` has a column a point, as `point_load` takes forces. Raises FEMError
         that lists the points outside the mesh.
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
@@ -227,6 +228,31 @@ class FunctionSpace:
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         return CSRMatrix.from_scipy(point_matrix(self.basis, points))
+
+    def point_load(self, points: ArrayLike, rates: ArrayLike) -> jax.Array:
+        """Return the load Σ_k rate_k v(x_k) of point sources or forces. Differentiable in the rates.
+
+        It is the transpose of `point_evaluation`; each source lies in one cell, and the sum of a load is that of its
+        rates.
+
+        Args:
+            points: (d, k), one column each.
+            rates: (k,), or (k, r) for r loads; of vector-valued functions forces (components, k), or
+                (components, k, r).
+
+        Returns:
+            (n,), or (n, r).
+
+        Raises:
+            FEMError: for points outside the mesh, which it lists, and for rates of another shape.
+        """
+        matrix = self.point_evaluation(points)
+        rates, count = jnp.asarray(rates), np.shape(points)[-1]
+        components = matrix.shape[0] // count
+        expected = (count,) if components == 1 else (components, count)
+        if rates.shape[: len(expected)] != expected or rates.ndim > len(expected) + 1:
+            raise FEMError(f"rates have shape {rates.shape}; expected {expected}, or one axis more for several loads")
+        return matrix.T @ rates.reshape(matrix.shape[0], *rates.shape[len(expected) :])
 
     @cached_property
     def cells(self) -> bytes:

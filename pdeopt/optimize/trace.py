@@ -193,7 +193,8 @@ class Trace:
     def _finish_where_done(self) -> None:
         goals, norm = self.goals, self.last.gradient_norm
         if norm <= goals.absolute_gradient:
-            raise Finished("converged", f"the gradient norm fell below {goals.absolute_gradient:g}")
+            below = f"the gradient norm fell below {goals.absolute_gradient:g}"
+            raise Finished("converged", below if goals.absolute_gradient > 0 else "the gradient is zero")
         if norm <= goals.gradient * self.first.gradient_norm:
             raise Finished("converged", f"the gradient norm fell by the factor {goals.gradient:g}")
         self._flat = self._flat + 1 if self.decreases_no_more() else 0

@@ -169,7 +169,7 @@ def _recorder(
     compiled = progress.times.seconds().get("compiling", 0.0)
     progress.stage("compiling", "evaluating the initial guess …" if compiled else "compiling and evaluating …")
     model = NewtonModel(problem.functional, problem.parameter)
-    recorder = Recorder(model, on_row, stop, keeper.answers, compiled)
+    recorder = Recorder(model, on_row, stop, keeper.answers, progress.times.since_start())
     return recorder
 
 

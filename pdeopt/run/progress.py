@@ -116,6 +116,7 @@ class Progress:
     def row(self, row: Row, shown: bool = True) -> None:
         """A new iterate; one that is not shown by itself is one of a former run."""
         self._rows.append(row)
+        self._start = time.perf_counter() - row.seconds  # one clock; a run that is gone on with has run before
         if not shown:
             return
         self._left = self.goal.left(self._rows) if self.goal else ""

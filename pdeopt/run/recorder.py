@@ -95,7 +95,7 @@ class Clock:
 class Recorder:
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
-    ``seconds`` begin with what was spent on compiling before.
+    ``seconds`` begin with what was spent before, since the start of the command.
 
     Attributes:
         model: what is evaluated; another of the same parameter may take its place between two minimizations.
@@ -110,7 +110,7 @@ class Recorder:
         on_row: Callable[[Row], None],
         stop: Callable[[], bool],
         answers: Answers,
-        compiling: float = 0.0,
+        spent: float = 0.0,
     ) -> None:
         self.model = model
         self.answers = answers
@@ -123,7 +123,7 @@ class Recorder:
         self._cg_iterations = 0  # of the minimizations before this one
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
         self._last_terms: Terms | None = None  # of the last row
-        self._clock = Clock(compiling)
+        self._clock = Clock(spent)
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""

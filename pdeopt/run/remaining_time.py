@@ -53,12 +53,16 @@ class Goal:
         return pace * max(0, self.max_iterations - rows[-1].iteration)
 
     def left(self, rows: list[Row]) -> str:
-        """In words; empty where nothing can be told."""
+        """In words; empty where nothing can be told.
+
+        Most runs end long before their iterations are used up: how long all of them take is said from the half of them
+        on.
+        """
         most, likely = self.seconds_at_most(rows), self.seconds_left(rows)
         if most is None:
             return ""
         if likely is None:
-            return f"at most {in_words(most)} left"
+            return f"at most {in_words(most)} left" if 2 * rows[-1].iteration >= self.max_iterations else ""
         seconds = min(likely, most)
         return f"about {in_words(seconds)} left" if seconds >= 1 else "less than a second left"
 

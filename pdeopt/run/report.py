@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.stopwatch import in_words
+from pdeopt.run.stopwatch import in_words, total_seconds
 
 if TYPE_CHECKING:
     from pdeopt.run.checking import Check
@@ -62,7 +62,7 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
 def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Of the whole, and of its stages and their parts as far as they are worth a word."""
     seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
-    total = sum(time for name, time in seconds.items() if "/" not in name)
+    total = total_seconds(summary["seconds"], seconds)
     long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
     stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]
     first, *more = textwrap.wrap(f"{in_words(total)}: {', '.join(stages)}", 60)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.segmentation_figure import is_number
+from pdeopt.run.stopwatch import in_words, total_seconds
 from pdeopt.run.stored_run import StoredRun
 
 #: Rows of a history that are shown at most, evenly chosen.
@@ -67,7 +68,7 @@ def facts(run: StoredRun) -> list[tuple[str, str]]:
         found.append(("misfit, relative to noise", f"{summary['discrepancy']:.3g}"))
     counts = [("iterations", "iteration"), ("evaluations", "evaluations"), ("solves", "solves")]
     found += [(name, f"{last[column]:.0f}") for name, column in counts]
-    return [*found, ("time", f"{last['seconds']:.3g} s")]
+    return [*found, ("time", in_words(total_seconds(last["seconds"], summary.get("stage_seconds") or {})))]
 
 
 def results(run: StoredRun) -> dict[str, str]:

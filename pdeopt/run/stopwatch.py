@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+
+#: Stages that come after the last iterate.
+AFTERWARDS = ("evaluating", "interpreting", "pictures")
 
 
 class StageTimes:
@@ -11,7 +15,11 @@ class StageTimes:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._stage = ""  # none yet
-        self._since = time.perf_counter()
+        self._start = self._since = time.perf_counter()
+
+    def since_start(self) -> float:
+        """Return the seconds since the clock was made, at the start of the command."""
+        return time.perf_counter() - self._start
 
     def begin(self, stage: str) -> tuple[str, float]:
         """Returns the one before it and how long that took, this time."""
@@ -34,6 +42,15 @@ class StageTimes:
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._since
+
+
+def total_seconds(reached: float, stages: Mapping[str, float]) -> float:
+    """Return the seconds of a whole run, of all its parts where it was gone on with.
+
+    Args:
+        reached: when the last iterate was reached. stages: as `StageTimes.seconds` returns them.
+    """
+    return reached + sum(stages.get(name, 0.0) for name in AFTERWARDS)
 
 
 def in_words(seconds: float) -> str:

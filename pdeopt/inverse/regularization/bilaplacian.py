@@ -191,9 +191,9 @@ def matern(
 
 def matern_from_length(
     space: FunctionSpace,
-    *,
     deviation: float,
     length: float,
+    *,
     anisotropy: ArrayLike | None = None,
     robin: bool = True,
     reference: ArrayLike = 0.0,
