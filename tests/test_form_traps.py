@@ -1,7 +1,10 @@
 """The mistakes that a user of forms will make: each must fail loudly, or do what scikit-fem does."""
 
 import gc
+import logging
+import sys
 import weakref
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -163,3 +166,67 @@ def test_spaces_and_their_patterns_are_freed():
     reference = use()
     gc.collect()
     assert reference() is None
+
+
+# --- what forms read from outside ------------------------------------------------------------------------------------
+
+FACTOR = 1.0
+
+
+def twice_factor():
+    return 2 * FACTOR
+
+
+READ = {
+    "through a helper": lambda v, w: twice_factor() * v,
+    "in a generator": lambda v, w: sum(FACTOR * v for _ in range(2)),
+    "in a function inside": lambda v, w: (lambda x: 2 * FACTOR * x)(v),
+    "in a dictionary": lambda v, w: 2 * SETTINGS["factor"] * v,
+    "of an object": lambda v, w: 2 * SETTINGS["object"].factor * v,
+    "in an array of an object": lambda v, w: 2 * SETTINGS["object"].array[0] * v,
+    "of a module": lambda v, w: 2 * MODULE.FACTOR * v,
+}
+SETTINGS = {}
+MODULE = sys.modules[__name__]
+
+
+@pytest.mark.parametrize("how", READ)
+def test_all_that_a_form_reads_from_outside_is_followed(how, monkeypatch):
+    form, measure = linear_form(READ[how]), functional(lambda w: READ[how](1.0 + 0 * w.x[0], w))
+    for factor in (1.0, 5.0):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        SETTINGS.update(factor=factor, object=SETTINGS.get("object", SimpleNamespace(array=np.ones(2))))
+        SETTINGS["object"].factor = SETTINGS["object"].array[0] = factor
+        assert float(form.assemble(V).sum()) == pytest.approx(2 * factor)
+        assert float(measure.assemble(V)) == pytest.approx(2 * factor)
+
+
+def test_a_helper_that_is_defined_anew_is_followed():
+    seen = {"jnp": jnp}
+    exec("def helper(x):\n    return x\ndef form(v, w):\n    return helper(1.0) * v", seen)
+    form = linear_form(seen["form"])
+    assert float(form.assemble(V).sum()) == pytest.approx(1.0)
+    for factor in range(2, 6):  # the place of a former function in memory is taken by a later one
+        exec(f"def helper(x):\n    return {factor} * x", seen)
+        assert float(form.assemble(V).sum()) == pytest.approx(factor)
+
+
+def test_traced_value_in_a_helper_is_refused():
+    def energy(kappa):
+        def scaled(u):
+            return kappa * u
+
+        return bilinear_form(lambda u, v, w: scaled(u) * v).assemble(V).data.sum()
+
+    with pytest.raises(FormError, match=r"from outside.*pass it by name"):
+        jax.grad(energy)(1.0)
+
+
+def test_a_form_that_reads_the_same_is_not_compiled_again():
+    form = linear_form(lambda v, w: jax.nn.softplus(FACTOR) * jax.nn.sigmoid(w.x[0]) * v)
+    form.assemble(V)
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        patch.setattr(logging.getLogger("jax._src.interpreters.pxla"), "handle", compiled.append)
+        form.assemble(V)
+    assert not compiled

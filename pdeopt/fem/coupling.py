@@ -18,6 +18,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from pdeopt.fem.coefficients import Coefficients
+from pdeopt.fem.field import Field
 from pdeopt.fem.structure import Shapes, Slot, recording, slots_of, unit
 from pdeopt.fem.tracing import TracedForm
 
@@ -31,12 +32,12 @@ SAMPLE = (2, 2)
 
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
     """The pairs that the form couples, together those with the same coefficient C_st; a test pins the counts."""
-    return _coupled_slots(form, _frozen(trial), _frozen(test), *_kinds(w))
+    return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
 
 
 def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
     """The slots of each argument that the form asks for."""
-    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *_kinds(w))
+    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *kinds(w))
 
 
 @lru_cache(maxsize=256)
@@ -71,12 +72,27 @@ def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -
     return tuple(slots_of(parts, names) for parts, names in zip(shapes, used, strict=True))
 
 
-def _kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
-    """What a form's trace depends on: tensor shapes and types of its coefficients."""
+def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Return what a form's trace depends on: structure, tensor shapes and types of its coefficients."""
     leaves, structure = jax.tree.flatten(w)
     shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE) for leaf in leaves]
     types = [jnp.result_type(leaf) for leaf in leaves]
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
+
+
+def examples(arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[Any, ...]:
+    """Return arguments of a form in shapes and types alone, at the sample's cells and points."""
+    fields = [
+        Field({name: jax.ShapeDtypeStruct((*shape, *SAMPLE), np.float64) for name, shape in parts.items()})
+        for shapes in arguments
+        for parts in shapes
+    ]
+    return (*fields, jax.tree.unflatten(*kinds(w)))
+
+
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of an array or a number."""
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
 
 def _frozen(shapes: Shapes) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:

@@ -18,6 +18,7 @@ from pdeopt.fem.assembly import (
     shapes_of,
 )
 from pdeopt.fem.coefficients import coefficients_of
+from pdeopt.fem.coupling import examples, shape_of
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.linearity import check_linear
 from pdeopt.fem.space import FunctionSpace
@@ -58,9 +59,10 @@ class BilinearForm:
     def _block(self, blocks: Blocks, which: int, index: tuple, given: dict) -> jax.Array:
         trial, test = blocks[which]
         w = coefficients_of(self.name, trial, given, index)
-        form = traced_form(self.function, self.name)
+        arguments = shapes_of(trial.tables), shapes_of(test.tables)
         with form_errors(self.name):
-            check_linear(form, (shapes_of(trial.tables), shapes_of(test.tables)), w)
+            form = traced_form(self.function, self.name, *examples(arguments, w))
+            check_linear(form, arguments, w)
             return matrix_values(form, blocks, which, w)
 
 
@@ -79,9 +81,10 @@ class LinearForm:
 
     def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
         w = coefficients_of(self.name, test, given, index)
-        form = traced_form(self.function, self.name)
+        arguments = (shapes_of(test.tables),)
         with form_errors(self.name):
-            check_linear(form, (shapes_of(test.tables),), w)
+            form = traced_form(self.function, self.name, *examples(arguments, w))
+            check_linear(form, arguments, w)
             return linear_values(form, test.tables, w)
 
 
@@ -96,7 +99,8 @@ class Functional:
         """The integral over the cells or facets of ``space``, a scalar."""
         w = coefficients_of(self.name, space, coefficients, ())
         with form_errors(self.name):
-            return functional_value(traced_form(self.function, self.name), space.tables, w)
+            form = traced_form(self.function, self.name, jax.tree.map(shape_of, w))
+            return functional_value(form, space.tables, w)
 
 
 def bilinear_form(function: Callable[..., Any]) -> BilinearForm:

@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Number
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from pdeopt.fem.errors import FormError
+from pdeopt.fem.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
 class TracedForm:
-    """A form's function with the values of the variables that it takes from outside.
+    """A form's function with a digest of what it computes, the values that it reads from outside among it.
 
-    Compiled assembly is found again by both, so that a form which reads a global variable follows its value.
+    Compiled assembly is found again by both, so that a form follows these values: globals and closures, also those of
+    the functions that it calls, entries of dictionaries, attributes of objects and modules.
     """
 
     function: Callable[..., Any]
     name: str
-    outside: tuple[Any, ...]
+    digest: bytes
 
     def __call__(self, *arguments: Any) -> Any:
         return self.function(*arguments)
 
 
-def traced_form(function: Callable[..., Any], name: str) -> TracedForm:
-    """Raises FormError where the function takes a value from outside that JAX differentiates."""
-    try:
-        variables = inspect.getclosurevars(function)
-    except TypeError:  # not a plain function
-        return TracedForm(function, name, ())
-    outside = {**variables.globals, **variables.nonlocals}
-    return TracedForm(function, name, tuple((key, _content(name, key, outside[key])) for key in sorted(outside)))
+def traced_form(function: Callable[..., Any], name: str, *examples: Any) -> TracedForm:
+    """Call the form once, with fields of which only shapes and types are known.
 
+    Args:
+        examples: its arguments, with `jax.ShapeDtypeStruct` in place of arrays.
 
-def _content(form: str, key: str, value: Any) -> Any:
-    """The value of numbers, strings and arrays, also inside tuples and lists; the identity of anything else."""
-    if isinstance(value, jax.core.Tracer):
+    Raises:
+        FormError: where the function takes a value from outside that JAX differentiates.
+    """
+
+    def arrays_of(arguments: tuple[Any, ...]) -> list[Any]:  # a fresh function, or JAX would find a former trace
+        found = jax.tree.leaves(function(*arguments))
+        return [jnp.asarray(leaf) for leaf in found if isinstance(leaf, jax.typing.ArrayLike)]
+
+    closed = jax.make_jaxpr(arrays_of)(examples)
+    if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):
+        key = _traced_variable(function)
         raise FormError(
-            f"form '{form}' takes {key!r} from outside while JAX traces it; pass it by name, "
+            f"form '{name}' takes {key!r} from outside while JAX traces it; pass it by name, "
             f"form.assemble(..., {key}=...), and use w[{key!r}]"
         )
-    if value is None or isinstance(value, (Number, str, bytes)):
-        return type(value), value
-    if isinstance(value, (np.ndarray, jax.Array)):
-        array = np.asarray(value)
-        return array.shape, array.dtype.str, hashlib.blake2b(array.tobytes(), digest_size=16).digest()
-    if isinstance(value, (tuple, list)):
-        return tuple(_content(form, key, entry) for entry in value)
-    return id(value)
+    return TracedForm(function, name, fingerprint(closed.jaxpr, closed.consts))
+
+
+def _traced_variable(function: Callable[..., Any]) -> str:
+    """Return the name of a variable that JAX traces, of those that the function itself reads."""
+    if not inspect.isfunction(function):
+        return "coefficient"
+    variables = inspect.getclosurevars(function)
+    outside = {**variables.globals, **variables.nonlocals}
+    traced = (key for key, value in outside.items() if isinstance(value, jax.core.Tracer))
+    return next(traced, "coefficient")
 
 
 _NOT_TRACEABLE = (

@@ -23,6 +23,9 @@ class Compiled:
         self._function = function
         self._programs: dict[tuple, Callable[..., Any]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compiled, (self._function,)  # the copy in another process compiles for itself
+
     def __call__(self, *args: Any) -> Any:
         arrays = tuple(real(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)

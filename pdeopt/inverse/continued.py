@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import Regularization, TotalVariation
 
@@ -17,7 +15,7 @@ def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
     terms = functional.regularization_terms
     count = max((len(getattr(term, "continuation", ())) for term in terms), default=0)
     stages = [tuple(_at_stage(term, k - count) for term in terms) for k in range(count)]
-    return [*(replace(functional, regularization=stage) for stage in stages), functional]
+    return [*map(functional.with_regularization, stages), functional]
 
 
 def _at_stage(term: Regularization, from_the_end: int) -> Regularization:

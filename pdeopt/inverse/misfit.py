@@ -97,6 +97,7 @@ class L2Misfit:
         """½ Σ_k ((predicted_k − data_k) / σ_k)². Raises InputError for another shape than that of the data."""
         if predicted.shape != self.data.shape:
             raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
+        _check_real("the observation predicts complex numbers, the data are real", predicted)
         residual = (predicted - self.data) / self.noise
         return 0.5 * (residual * residual).sum()
 
@@ -152,6 +153,7 @@ class FieldMisfit:
         """½ ∫ (predicted − d)². Raises InputError for another shape than that of the target."""
         if predicted.shape != self.data.shape:
             raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
+        _check_real("the state is complex, the target is real", predicted)
         difference = predicted - self.data
         return 0.5 * jnp.vdot(difference, self.mass @ difference)
 
@@ -162,6 +164,13 @@ class FieldMisfit:
             return None
         variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
         return 0.5 * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
+
+
+def _check_real(what: str, predicted: jax.Array) -> None:
+    if jnp.iscomplexobj(predicted):
+        raise InputError(
+            f"{what}: observe its real and imaginary part, as (2, k) data: jnp.stack([u.real, u.imag]); or jnp.abs(u)"
+        )
 
 
 def _fixed(values: ArrayLike) -> np.ndarray:

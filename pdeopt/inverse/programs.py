@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.inverse.compiled import Compiled, real
-from pdeopt.inverse.misfit import AnyMisfit, observation_of
-from pdeopt.inverse.parametrization import Parametrization
+from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization import Regularization
+from pdeopt.inverse.traced import Parts, Trace
 from pdeopt.sparse import solve_errors
 
 #: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.
@@ -31,10 +31,8 @@ class Programs:
     so that each product costs one solve with A (for the tangent) and one with Aᵀ (for the second adjoint).
     """
 
-    state: Callable[[Any], jax.Array]
-    misfit: AnyMisfit
+    trace: Trace
     terms: tuple[Regularization, ...]
-    parametrization: Parametrization
 
     @property
     def plain_terms(self) -> tuple[Regularization, ...]:
@@ -47,15 +45,23 @@ class Programs:
         plain = self.plain_terms
         return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
 
+    def parts(self, m: jax.Array) -> Parts:
+        """Return what all programs are made of, for m (p,); InputError for another shape."""
+        if m.ndim != 1:
+            raise InputError(f"m has shape {m.shape}; expected one row of numbers, (p,)")
+        return self.trace.parts(m.size, self.terms)
+
     def objective(self, strength: jax.Array, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        coefficient = self.parametrization(m)
-        misfit = self.misfit(self.state(coefficient), coefficient)
-        regularization = strength * _total(self.terms, m)
+        parts = self.parts(m)
+        coefficient = parts.parametrization(m)
+        misfit = parts.misfit(parts.state(coefficient), coefficient)
+        regularization = strength * self._total(self.terms, m)
         return misfit + regularization, (misfit, regularization)
 
     def predict(self, m: jax.Array) -> jax.Array:
-        coefficient = self.parametrization(m)
-        return observation_of(self.misfit)(self.state(coefficient), coefficient)
+        parts = self.parts(m)
+        coefficient = parts.parametrization(m)
+        return parts.observation(parts.state(coefficient), coefficient)
 
     @cached_property
     def value(self) -> Compiled:
@@ -67,18 +73,20 @@ class Programs:
 
     @cached_property
     def solution(self) -> Compiled:
-        return Compiled(lambda m: self.state(self.parametrization(m)))
+        return Compiled(lambda m: self.parts(m).state(self.parts(m).parametrization(m)))
 
     @cached_property
     def solved(self) -> Compiled:
         """m ↦ the state, the prediction and, where the state equation has one, the adjoint state."""
 
         def states(m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-            coefficient = self.parametrization(m)
-            u = self.state(coefficient)
-            adjoint = getattr(self.state, "adjoint", None)
-            cotangent = jax.grad(self.misfit)(u, coefficient) if adjoint else None
-            return u, observation_of(self.misfit)(u, coefficient), adjoint and adjoint(coefficient, cotangent)
+            parts = self.parts(m)
+            coefficient = parts.parametrization(m)
+            u = parts.state(coefficient)
+            prediction = parts.observation(u, coefficient)
+            if parts.adjoint is None:
+                return u, prediction, None
+            return u, prediction, parts.adjoint(coefficient, jax.grad(parts.misfit)(u, coefficient))
 
         return Compiled(states)
 
@@ -110,23 +118,34 @@ class Programs:
 
     @cached_property
     def jacobian_and_curvature(self) -> Compiled:
-        """m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there."""
+        """m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there.
+
+        A misfit compares its observation, a plain function the state and the coefficient.
+        """
+
+        def compared(m: jax.Array) -> Any:
+            parts = self.parts(m)
+            coefficient = parts.parametrization(m)
+            u = parts.state(coefficient)
+            return (u, coefficient) if parts.distance is None else (parts.observation(u, coefficient),)
 
         def linearized(m: jax.Array) -> tuple[Linear, Linear]:
-            compared, jacobian = jax.linearize(self._compared, m)
-            return jacobian, jax.linearize(jax.grad(self._distance), compared)[1]
+            parts = self.parts(m)
+            at, jacobian = jax.linearize(compared, m)
+            distance = parts.misfit if parts.distance is None else parts.distance
+            return jacobian, jax.linearize(jax.grad(lambda at: distance(*at)), at)[1]
 
         return Compiled(linearized)
 
     @cached_property
     def curved_hessian(self) -> Compiled:
         """m ↦ the second derivative of those terms that are not quadratic."""
-        return Compiled(lambda m: jax.linearize(jax.grad(partial(_total, self.curved_terms)), m)[1])
+        return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.curved_terms)), m)[1])
 
     @cached_property
     def plain_hessian(self) -> Compiled:
         """m ↦ the same of those terms that state no operator."""
-        return Compiled(lambda m: jax.linearize(jax.grad(partial(_total, self.plain_terms)), m)[1])
+        return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.plain_terms)), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
         """Of one direction (p,), or of a block (p, k) with block solves."""
@@ -148,19 +167,9 @@ class Programs:
 
         return _for_vectors_and_blocks(product)
 
-    def _compared(self, m: jax.Array) -> Any:
-        """What the misfit compares: its observation; of a plain function, the state and the coefficient."""
-        if hasattr(self.misfit, "distance"):
-            return self.predict(m)
-        coefficient = self.parametrization(m)
-        return self.state(coefficient), coefficient
-
-    def _distance(self, compared: Any) -> jax.Array:
-        return self.misfit.distance(compared) if hasattr(self.misfit, "distance") else self.misfit(*compared)
-
-
-def _total(terms: tuple[Regularization, ...], m: jax.Array) -> jax.Array:
-    return sum((term(m) for term in terms), jnp.zeros(()))
+    def _total(self, terms: Sequence[Regularization], m: jax.Array) -> jax.Array:
+        parts = self.parts(m)
+        return sum((parts.terms[id(term)][1](m) for term in terms), jnp.zeros(()))
 
 
 def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:

@@ -19,6 +19,7 @@ from pdeopt.inverse.misfit import AnyMisfit
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.programs import Programs
 from pdeopt.inverse.regularization import Regularization, terms_of
+from pdeopt.inverse.traced import Trace
 
 #: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
 Action = Callable[[np.ndarray], np.ndarray]
@@ -74,9 +75,11 @@ class ReducedFunctional:
 
     def with_strength(self, strength: float) -> ReducedFunctional:
         """The same with another β; nothing is compiled again."""
-        other = replace(self, strength=strength)
-        other.__dict__["_programs"] = self._programs
-        return other
+        return self._sharing(self._programs, strength=strength)
+
+    def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
+        """Return the same with another regularization; state and misfit are not traced again."""
+        return self._sharing(Programs(self._programs.trace, terms_of(regularization)), regularization=regularization)
 
     @property
     def regularization_terms(self) -> tuple[Regularization, ...]:
@@ -158,7 +161,8 @@ class ReducedFunctional:
 
     def coefficient(self, m: ArrayLike) -> np.ndarray:
         """The physical coefficient of m."""
-        return np.asarray(self.parametrization(jnp.asarray(m)))
+        m = jnp.asarray(real(m))
+        return np.asarray(self._programs.parts(m).parametrization(m))
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
         """The data that m predicts; the state where the misfit is a plain function."""
@@ -194,6 +198,11 @@ class ReducedFunctional:
         linear = program(m)
         return lambda v: self.strength * self._programs.apply(linear, v)
 
+    def _sharing(self, programs: Programs, **changes: Any) -> ReducedFunctional:
+        other = replace(self, **changes)
+        other.__dict__["_programs"] = programs
+        return other
+
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self.state, self.misfit, self.regularization_terms, self.parametrization)
+        return Programs(Trace(self.state, self.misfit, self.parametrization), self.regularization_terms)

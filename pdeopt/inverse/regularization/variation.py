@@ -118,7 +118,10 @@ class TotalVariation(Term):
 
     @cached_property
     def _compiled_slope(self) -> Compiled:
-        return Compiled(lambda m: slope(self._coefficients(m)["m"], self.space.tables.geometry))
+        return Compiled(self._traced_slope)
+
+    def _traced_slope(self, m: jax.Array) -> jax.Array:
+        return slope(self._coefficients(m)["m"], self.space.tables.geometry)
 
     def _coefficients(self, m: jax.Array) -> dict[str, Any]:
         if self.dofs is not None:
