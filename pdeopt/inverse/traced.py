@@ -25,7 +25,7 @@ from pdeopt.inverse.regularization import Regularization
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A function of pytrees as one trace of it. Made by `traced`.
+    """A function of pytrees that reads nothing from outside any more. Made by `traced`.
 
     Attributes:
         jaxpr, constants: the trace, and the arrays that the function took from outside, copied.
@@ -84,7 +84,7 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a reduced functional is made of, traced. κ is the physical coefficient, u the state.
+    """The traced functions that make a reduced functional. κ is the physical coefficient, u the state.
 
     Attributes:
         size: p.
@@ -105,7 +105,7 @@ class Parts:
 
 
 class Trace:
-    """The traces of the functions that a reduced functional is given, all made when the first of them is needed.
+    """A reduced functional's functions, which are traced together when the first of them is needed.
 
     Functionals that differ in their regularization only share one.
     """
@@ -173,11 +173,10 @@ def _filled(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any])
 
 
 def _constant(what: str, value: Any) -> jax.Array:
-    """An array from outside; a copy where somebody may change it in place."""
+    """Return an array from outside; a copy where somebody may change it in place."""
     if isinstance(value, jax.core.Tracer):
         raise InputError(
-            f"{what} takes an array from outside that JAX traces; a reduced functional is called with numbers, and what "
-            "is to be differentiated is part of m"
+            f"{what} takes an array from outside that JAX traces; what is to be differentiated is part of m"
         )
     if isinstance(value, jax.Array):
         return value
