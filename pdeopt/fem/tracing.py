@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.fingerprint import fingerprint
@@ -43,7 +44,11 @@ def traced_form(function: Callable[..., Any], name: str, *examples: Any) -> Trac
 
     def arrays_of(arguments: tuple[Any, ...]) -> list[Any]:  # a fresh function, or JAX would find a former trace
         found = jax.tree.leaves(function(*arguments))
-        return [jnp.asarray(leaf) for leaf in found if isinstance(leaf, jax.typing.ArrayLike)]
+        return [
+            jnp.asarray(leaf)
+            for leaf in found
+            if isinstance(leaf, jax.Array | np.ndarray | np.generic | complex | float | int)
+        ]
 
     closed = jax.make_jaxpr(arrays_of)(examples)
     if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):
