@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.fingerprint import fingerprint
+from pdeopt.fem.jaxpr_digest import fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,8 @@ def traced_form(function: Callable[..., Any], name: str, *examples: Any) -> Trac
     """
 
     def arrays_of(arguments: tuple[Any, ...]) -> list[Any]:  # a fresh function, or JAX would find a former trace
-        found = jax.tree.leaves(function(*arguments))
-        return [
-            jnp.asarray(leaf)
-            for leaf in found
-            if isinstance(leaf, jax.Array | np.ndarray | np.generic | complex | float | int)
-        ]
+        kinds = jax.Array | np.ndarray | np.generic | complex | float | int
+        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(function(*arguments)) if isinstance(leaf, kinds)]
 
     closed = jax.make_jaxpr(arrays_of)(examples)
     if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):

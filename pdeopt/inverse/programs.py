@@ -14,7 +14,7 @@ import numpy as np
 from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization import Regularization
-from pdeopt.inverse.traced import Parts, Trace
+from pdeopt.inverse.tracing import Parts, Trace
 from pdeopt.sparse import solve_errors
 
 #: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.

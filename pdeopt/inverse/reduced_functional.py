@@ -19,7 +19,7 @@ from pdeopt.inverse.misfit import AnyMisfit
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.programs import Programs
 from pdeopt.inverse.regularization import Regularization, terms_of
-from pdeopt.inverse.traced import Trace
+from pdeopt.inverse.tracing import Trace
 
 #: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
 Action = Callable[[np.ndarray], np.ndarray]
