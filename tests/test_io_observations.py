@@ -1,12 +1,15 @@
 """Observations from CSV and NPZ files: what is read is what was written, and each bad file has its one message."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import skfem
 
-from pdeopt.fem import FunctionSpace
+from pdeopt.fem import FEMError, FunctionSpace, cells_at
 from pdeopt.inverse import AtPoints, L2Misfit
-from pdeopt.io import FileError, Observations, read_observations, write_observations
+from pdeopt.io import FileError, Observations, npz, read_observations, write_observations
 
 MESH = skfem.MeshTri.init_tensor(np.linspace(0, 1, 5), np.linspace(0, 1, 5))
 GOOD = """# measured on Monday
@@ -198,3 +201,144 @@ def test_a_damaged_archive(tmp_path):
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(FileError, match=r"one\.npz: not readable"):
         read_observations(tmp_path / "one.npz", unit="V")
+
+
+LOOK_ALIKE = {
+    "°C": ("ºC", "˚C", "℃", "° C"),
+    "W/(m·K)": ("W/(m⋅K)", "W/(m K)", "W/(m*K)", "W / (m • K)", "W/(m ∙K)"),
+    "m^-1": ("m⁻¹", "m-1", "m−1", "m^{-1}", "m**-1"),
+    "µV": ("μV",),
+    "W/m²": ("W/m^2", "W/m2", "W/m**2"),
+    "kg m² s⁻²": ("kg·m^2·s^-2", "kg⋅m2⋅s-2"),
+    "Ω": ("\N{OHM SIGN}",),
+}
+
+
+@pytest.mark.parametrize("unit", LOOK_ALIKE)
+def test_units_that_look_alike_are_one(tmp_path, unit):
+    for other in LOOK_ALIKE[unit]:
+        assert read(tmp_path, f"x (m),u ({other})\n1,2\n", unit=unit, uncertainty=1.0).unit == unit
+        assert read(tmp_path, f"x (m),u ({unit})\n1,2\n", unit=other, uncertainty=1.0).values.tolist() == [2]
+        np.savez(tmp_path / "data.npz", **(ARRAYS | {"unit": np.array(other)}))
+        assert len(read_observations(tmp_path / "data.npz", unit=unit).values) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("mV", "MV"), ("m", "mm"), ("°C", "K"), ("m2", "m3"), ("m s", "ms"), ("W/m K", "W/(m K)"), ("1", "")],
+)
+def test_units_that_differ_stay_different(tmp_path, one, other):
+    with pytest.raises(FileError, match="Nothing is converted"):
+        read(tmp_path, f"x (m),u ({one})\n1,2\n", unit=other, uncertainty=1.0)
+
+
+def test_a_unit_with_parentheses_of_its_own(tmp_path):
+    assert read(tmp_path, "x (m),k (W/(m K))\n1,2\n", unit="W/(m K)", uncertainty=1.0).data_label == "k (W/(m K))"
+    sent = Observations(np.ones((2, 1)), np.ones(1), np.ones(1), "k", "J/(kg K)")
+    write_observations(tmp_path / "k.csv", sent)
+    assert read_observations(tmp_path / "k.csv", unit="J/(kg K)").data_label == "k (J/(kg K))"
+    with pytest.raises(FileError, match="no unit in 'k W/"):
+        read(tmp_path, "x (m),k W/(m K))\n1,2\n", unit="W/(m K)", uncertainty=1.0)
+
+
+@pytest.mark.parametrize("marker", ["-9999", "-999", "9999.0", "-99999", "1e30", "1e+20", "9.96921e36", "-3.402823e38"])
+def test_what_marks_a_missing_value_is_asked_about(tmp_path, marker):
+    text = GOOD.replace("1.5", marker)
+    with pytest.raises(FileError, match=r"line 3: \S+ as a value, in 1 of 3 places: in many files it stands for a mis"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, keep_markers=True).values[0] == float(marker)
+    np.savez(tmp_path / "data.npz", **(ARRAYS | {"values": np.array([1.0, float(marker)])}))
+    with pytest.raises(FileError, match=r"index 1: .* in 1 of 2 places: in many files"):
+        read_observations(tmp_path / "data.npz", unit="V")
+
+
+def test_values_near_a_marker_are_values(tmp_path):
+    for value in ("999", "-9998", "9999.5", "-998.9", "-99", "0"):
+        assert read(tmp_path, GOOD.replace("1.5", value)).values[0] == float(value)
+    with pytest.raises(FileError, match="line 3: 9999 as an uncertainty"):
+        read(tmp_path, GOOD.replace("0.01", "9999", 1))
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "null", "-", "."])
+def test_words_for_a_missing_value(tmp_path, word):
+    with pytest.raises(FileError, match=r"line 3, .* is no number: leave out rows where nothing was measured"):
+        read(tmp_path, GOOD.replace("1.5", word))
+
+
+def archive(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def npy(array, **header):
+    """The bytes of an array, with another header where it is given."""
+    stream = io.BytesIO()
+    if not header:
+        np.save(stream, array)
+    else:
+        own = {"descr": "<f8", "fortran_order": False, "shape": array.shape} | header
+        np.lib.format.write_array_header_1_0(stream, own)
+        stream.write(array.tobytes())
+    return stream.getvalue()
+
+
+BAD_MEMBERS = {
+    "huge": (npy(np.ones(2), shape=(10**13,)), r"not readable \(array 'values': "),
+    "overflow": (npy(np.ones(2), shape=(10**30,)), r"not readable \(array 'values': "),
+    "more than there is": (npy(np.ones(2), shape=(10,)), r"not readable \(array 'values': "),
+    "negative": (npy(np.ones(2), shape=(-2,)), r"array 'values'"),
+    "objects": (npy(np.ones(2), descr="|O"), "array 'values': Object arrays"),
+    "text": (b"1, 2", "its member 'values' is no array"),
+    "names": (npy(np.array(["a", "b"])), "array 'values': its type is <U1; expected real numbers"),
+    "fields": (npy(np.zeros(2, [("a", float)])), "array 'values': its type is .*; expected real numbers"),
+    "dates": (npy(np.array(["2020-01-01"], "M8[D]")), "array 'values': its type is datetime64"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_MEMBERS)
+def test_members_that_are_no_arrays_of_numbers(tmp_path, bad):
+    content, message = BAD_MEMBERS[bad]
+    members = {f"{name}.npy": npy(array) for name, array in ARRAYS.items()} | {"values.npy": content}
+    if bad == "text":
+        members["values"] = members.pop("values.npy")
+    archive(tmp_path / "data.npz", members)
+    with pytest.raises(FileError, match=rf"data\.npz.*{message}") as caught:
+        read_observations(tmp_path / "data.npz", unit="V")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [np.array(1.0), np.array(["V", "A"]), np.zeros(3)])
+def test_units_that_are_no_text(tmp_path, unit):
+    np.savez(tmp_path / "data.npz", **(ARRAYS | {"unit": unit}))
+    with pytest.raises(FileError, match=r"array 'unit': it is .*; expected one text"):
+        read_observations(tmp_path / "data.npz", unit="V")
+    np.savez(tmp_path / "data.npz", **(ARRAYS | {"unit": np.array(b"V")}))
+    assert read_observations(tmp_path / "data.npz", unit="V").unit == "V"
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "LARGEST", 1_000_000)
+    np.savez_compressed(tmp_path / "data.npz", **(ARRAYS | {"values": np.zeros(10**6)}))
+    with pytest.raises(FileError, match=r"it would unpack to 8e\+06 bytes"):
+        read_observations(tmp_path / "data.npz", unit="V")
+    np.savez(tmp_path / "data.npz", **(ARRAYS | {"values": np.random.default_rng(0).random(10**6)}))
+    with pytest.raises(FileError, match="array 'points'"):  # it is read
+        read_observations(tmp_path / "data.npz", unit="V")
+
+
+@pytest.mark.parametrize("far", [1e101, 1e155, 1e300, -1.7e308])
+@pytest.mark.parametrize("mesh", [MESH, None])
+def test_points_at_the_end_of_the_numbers(tmp_path, far, mesh):
+    with pytest.raises(FileError, match=r"line 7: the point \(\S+, 1\) is further away than 1e\+100"):
+        read(tmp_path, GOOD.replace("1,1,", f"{far},1,"), mesh=mesh)
+
+
+@pytest.mark.parametrize("far", [3.0, 1e30, 1e155, 1e308, np.inf, np.nan])
+def test_points_far_away_are_outside_whatever_finds_them(far):
+    points = np.array([[0.5, far, 0.5, -far], [0.5, 0.5, far, far]])
+    for mesh in (MESH, skfem.MeshQuad(), skfem.MeshTri2(), skfem.MeshQuad2()):
+        assert (cells_at(mesh, points) >= 0).tolist() == [True, False, False, False]
+    assert cells_at(skfem.MeshHex(), np.full((3, 2), far)).tolist() == [-1, -1]
+    with pytest.raises(FEMError, match="3 of 4 points lie outside the mesh"):
+        FunctionSpace(MESH, skfem.ElementTriP1()).point_evaluation(points)

@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
     """A converged run, a failed one with other settings, and one that is not finished."""
     folder = tmp_path_factory.mktemp("runs")
     told = {"verification": VERIFICATION, "stage_seconds": STAGES, "strength": STRENGTH, "score": 0.875}
-    failed = {"status": "failed", "message": "<b>singular</b> & \"bad\"", "verification": None}
+    failed = {"status": "failed", "message": '<b>singular</b> & "bad"', "verification": None}
     other = {"optimizer": "newton-cg", "options": {"n": 5, "noise": 0.01}}
     return [
         write_run(folder / "first", fields_on("P1"), {"status": "converged", **told}),
@@ -126,7 +126,7 @@ def test_everything_is_escaped(report):
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report):
     text = report.read_text(encoding="utf-8")
     page = Outline(text)
-    assert text.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
+    assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert page.all("title")
     assert not page.all("script")
     sources = [attributes[name] for _, attributes in page.elements for name in ("src", "href") if name in attributes]

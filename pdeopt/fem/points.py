@@ -38,7 +38,14 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
 
 
 def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
-    """(k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
+    """Return (k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
+    lowest, highest = mesh.p.min(1, keepdims=True), mesh.p.max(1, keepdims=True)
+    size = np.max(highest - lowest)  # squares of distances to points far away would overflow
+    near = ((points > lowest - size) & (points < highest + size)).all(0)
+    if not near.all():
+        cells = np.full(points.shape[1], -1)
+        cells[near] = cells_at(mesh, points[:, near])
+        return cells
     if not points.shape[1]:
         return np.empty(0, int)
     find = curved_finder(mesh) if isinstance(mesh, SECOND_ORDER) else mesh.element_finder()
@@ -56,8 +63,6 @@ def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> 
 
 def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     """Where the point is in no cell, it is moved a little toward the nearest ones."""
-    if not np.isfinite(point).all():
-        return -1
     _, nearest = centers.query(point, range(1, min(4, centers.n) + 1))
     for place in (point, *(point + ROUNDING * (centers.data[nearest] - point))):
         try:

@@ -11,7 +11,10 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>[^()]*)\)")
+#: A name and its unit in parentheses, which may hold others: "k (W/(m K))".
+HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>(?:[^()]|\([^()]*\))*)\)")
+#: What stands for a missing value in tables of other programs.
+MISSING = {"na", "n/a", "#n/a", "null", "none", "missing", "-", "--", ".", "?"}
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
@@ -112,6 +115,8 @@ def _number(path: Path, line: int, cell: str, title: str) -> float:
     place = f"{path}, line {line}, column {title!r}"
     if not _is_number(cell):
         hint = ": write a decimal point" if _is_number(cell.replace(",", ".")) else ""
+        if cell.lower() in MISSING:
+            hint = ": leave out rows where nothing was measured"
         raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty")
     if not np.isfinite(float(cell)):
         raise FileError(f"{place}: {cell}; expected a finite number: leave out rows where nothing was measured")

@@ -10,10 +10,10 @@ import numpy as np
 import skfem
 from scipy.spatial import cKDTree
 
-from pdeopt.fem import FunctionSpace, cells_at
+from pdeopt.fem import FunctionSpace, MeshError, cells_at, check_mesh
 from pdeopt.io.errors import FileError
 from pdeopt.io.mesh_cells import MESHES
-from pdeopt.io.npz import read_arrays
+from pdeopt.io.npz import read_arrays, text_in
 
 NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
 NEEDED = (*NUMBERS, "cell", "label", "at_kind")
@@ -52,7 +52,11 @@ class FormerRun:
         """
         self._check(points)
         values = np.where(self.gather >= 0, self.coefficient[self.gather], np.nan).mean(0)
-        mesh = MESHES[self.cell](np.ascontiguousarray(self.p[:, : self.t.max() + 1]), self.t)
+        mesh = MESHES[self.cell](np.ascontiguousarray(self.p[:, : self.t.max() + 1], float), self.t)
+        try:
+            check_mesh(mesh, check_conformity=False)
+        except MeshError as error:
+            raise FileError(f"{self.directory}: {error}") from error
         cells = cells_at(mesh, points)
         found, inside = np.empty(points.shape[1]), cells >= 0
         if self.kind == "cells":
@@ -91,7 +95,7 @@ class FormerRun:
 
 
 def read_run(directory: str | Path) -> FormerRun:
-    """The result of a former run. Raises FileError for a folder that holds none."""
+    """Return the result of a former run. Raises FileError for a folder that holds none, and for a damaged one."""
     directory = Path(directory)
     path = directory / "result.npz"
     if not path.is_file():
@@ -102,20 +106,31 @@ def read_run(directory: str | Path) -> FormerRun:
     for name in NEEDED:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; expected the result of a run")
+    for name in ("parameter", "coefficient", "p", "at_x"):
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise FileError(f"{path}, array {name!r}: it has values that are NaN or infinite; expected finite numbers")
     if not _fit(arrays):
         raise FileError(f"{path}: its arrays do not fit each other; expected the result of a run")
-    label, cell, kind = (str(arrays[name]) for name in ("label", "cell", "at_kind"))
+    label, cell, kind = (text_in(path, arrays, name) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
     return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, arrays["at_gather"], arrays["at_x"])
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether values are real numbers, and indices within what they count."""
+    """Return whether values are real numbers, and indices within what they count."""
     m, values, p, t, gather, x = (arrays[name] for name in NUMBERS)
     if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS) or not (gather.size and t.size):
         return False
-    shapes = values.ndim == m.ndim == 1 and p.ndim == t.ndim == x.ndim == 2 and gather.shape[-1] == x.shape[1]
-    return shapes and -1 <= gather.min() <= gather.max() < len(values) and 0 <= t.min() <= t.max() < p.shape[1]
+    if t.dtype.kind == "f" or gather.dtype.kind == "f":
+        return False
+    shapes = values.ndim == m.ndim == 1 and p.ndim == t.ndim == x.ndim == 2 and gather.ndim > 1
+    if not shapes or gather.shape[-1] != x.shape[1] or len(x) != len(p):
+        return False
+    indices = -1 <= gather.min() <= gather.max() < len(values) and 0 <= t.min() <= t.max() < p.shape[1]
+    kind, cell = (str(arrays[name]) for name in ("at_kind", "cell"))
+    places = {"vertices": t.max() + 1, "cells": t.shape[1], "boundary": 0}
+    known = cell not in MESHES or (len(t), len(p)) == (MESHES[cell].elem.refdom.nnodes, MESHES[cell].elem.refdom.dim())
+    return indices and known and kind in places and x.shape[1] >= places[kind]
 
 
 def _interpolated(mesh: skfem.Mesh, values: np.ndarray, points: np.ndarray) -> np.ndarray:

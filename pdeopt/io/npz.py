@@ -14,15 +14,46 @@ from pdeopt.io.errors import FileError
 
 #: What numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
 DAMAGED = (
-    *(OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, LookupError, RuntimeError, SyntaxError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError, AssertionError),
 )
+#: A file may unpack to so many bytes, or to so many times its own size.
+LARGEST, PACKED = 4 << 30, 20
 
 
 def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
-    """All arrays of an NPZ file. Raises FileError for a damaged one; ``expected``: what it should be."""
+    """Return all arrays of an NPZ file.
+
+    Raises FileError for a damaged one, for one that unpacks to more than there may be, and for a member that is no
+    array of numbers or text; ``expected``: what the file should be.
+    """
+    name = ""
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > max(LARGEST, PACKED * path.stat().st_size):
+            raise FileError(f"{path}: it would unpack to {size:.3g} bytes; expected {expected}")
+        found: dict[str, np.ndarray] = {}
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            for name in file.files:
+                found[name] = file[name]
+    except FileError:
+        raise
     except DAMAGED as error:
-        raise FileError(f"{path}: not readable ({error}); expected {expected}") from error
+        place = f"array {name!r}: " if name else ""
+        cause = "it announces more than there is memory for" if isinstance(error, MemoryError) else error
+        raise FileError(f"{path}: not readable ({place}{cause}); expected {expected}") from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise FileError(f"{path}: its member {name!r} is no array; expected {expected}")
+    return found
+
+
+def text_in(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> str:
+    """Return the text in an array. Raises FileError for numbers, and for more than one text."""
+    array = arrays[name]
+    if array.dtype.kind not in "US" or array.size != 1:
+        what = f"{array.dtype} of shape {array.shape}"
+        raise FileError(f"{path}, array {name!r}: it is {what}; expected one text, such as numpy.array('V')")
+    item = array.item()
+    return item.decode(errors="replace") if isinstance(item, bytes) else str(item)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.io.errors import FileError
-from pdeopt.io.npz import read_arrays
+from pdeopt.io.npz import read_arrays, text_in
 from pdeopt.io.observations import Expected, Observations, same_unit
 
 NUMBERS = ("points", "values", "uncertainty")
@@ -23,13 +23,14 @@ def from_arrays(path: Path, expected: Expected) -> Observations:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
     for name, unit in (("unit", expected.unit), ("length_unit", expected.length_unit)):
-        if not same_unit(str(arrays[name]), unit):
+        given = text_in(path, arrays, name)
+        if not same_unit(given, unit):
             raise FileError(
-                f"{path}, array {name!r}: the unit is {str(arrays[name])!r}; expected {unit!r}. Nothing is converted: "
+                f"{path}, array {name!r}: the unit is {given!r}; expected {unit!r}. Nothing is converted: "
                 "change the numbers and the unit in the file"
             )
     points, values, spread = _numbers(path, arrays)
-    label = str(arrays.get("label", expected.label or "value"))
+    label = text_in(path, arrays, "label") if "label" in arrays else expected.label or "value"
     places = tuple(f"index {k}" for k in range(len(values)))
     return Observations(points, values, spread, label, expected.unit, expected.length_unit, places)
 

@@ -23,12 +23,14 @@ def read_observations(
     uncertainty: float | None = None,
     mesh: skfem.Mesh | None = None,
     repeated: bool = False,
+    keep_markers: bool = False,
 ) -> Observations:
-    """Observations from a CSV file with a header such as ``x (m),y (m),potential (V),uncertainty (V)``, or an NPZ file.
+    """Return observations from a CSV or NPZ file.
 
-    A CSV file has the columns x, y and z, as many as there are dimensions, one of values under any name, and their
-    uncertainty; lines that begin with # are comments. An NPZ file has the arrays points (d, k), values (k,) and
-    uncertainty (k,) or (), and the texts unit, length_unit and, possibly, label. No unit is converted.
+    A CSV file has a header such as ``x (m),y (m),potential (V),uncertainty (V)``: the columns x, y and z, as many as
+    there are dimensions, one of values under any name, and their uncertainty; lines that begin with # are comments. An
+    NPZ file has the arrays points (d, k), values (k,) and uncertainty (k,) or (), and the texts unit, length_unit and,
+    possibly, label. No unit is converted; units that only look different are the same: m·K and m K, m⁻¹ and m^-1.
 
     Args:
         unit, length_unit: what the file must say; "1" for values without unit.
@@ -36,6 +38,7 @@ def read_observations(
         uncertainty: of all values, where the file gives none.
         mesh: the points must lie in it.
         repeated: whether a point may be there more than once.
+        keep_markers: whether −9999, 1e30 and the like, which stand for a missing value in many files, are values.
 
     Raises:
         FileError: that names the line or the array; for points outside the mesh it lists them.
@@ -46,7 +49,7 @@ def read_observations(
     if read is None:
         raise FileError(f"{path}: observation data are read from .csv and .npz files, not from {path.suffix!r}")
     found = read(path, expected)
-    check_values(path, found)
+    check_values(path, found, keep_markers)
     if not repeated:
         check_repetition(path, found)
     if mesh is not None:

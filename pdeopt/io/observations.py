@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import normalize
@@ -12,10 +13,24 @@ import skfem
 from pdeopt.fem import cells_at
 from pdeopt.io.errors import FileError, listed
 
+#: Characters that look like others: three degree signs, four dots of multiplication, five minus signs.
+LOOK_ALIKE = str.maketrans(dict.fromkeys("º˚", "°") | dict.fromkeys("·⋅∙•*", " ") | dict.fromkeys("−‐‑‒–", "-"))
+#: What stands for a missing value in many files, and is finite: also fill values of netCDF and of 32-bit numbers.
+NO_DATA = (-999.0, 9999.0, 99999.0, 999999.0, 32768.0, 1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38)
+NAMES = {"values": "a value", "uncertainty": "an uncertainty"}
+#: Squares of distances between points that are further away overflow.
+FARTHEST = 1e100
+
 
 def same_unit(one: str, other: str) -> bool:
-    """Whether they are written alike; there are two letters µ that look the same, and two Ω."""
-    return normalize("NFKC", one) == normalize("NFKC", other)
+    """Return whether two units are written alike: m·K and m K, m⁻¹ and m^-1, whichever letter is taken for µ and Ω."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(unit: str) -> str:
+    text = normalize("NFKC", unit.translate(LOOK_ALIKE)).translate(LOOK_ALIKE)
+    text = re.sub(r"(?<=[^\W\d])(?:\^|  +)\{?(-?\d+)\}?", r"\1", text)  # m^-1, m^{-1}, m**-1
+    return re.sub(r"(?<=°) | *([/()]) *", r"\1", " ".join(text.split()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +69,8 @@ class Expected:
     dimension: int | None
 
 
-def check_values(path: Path, found: Observations) -> None:
-    """Raise FileError for numbers that are not finite, and for uncertainties that are not positive."""
+def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
+    """Raise FileError for numbers that are not finite or mark a missing one, and for uncertainties that are not > 0."""
     arrays = {"points": found.points, "values": found.values, "uncertainty": found.uncertainty}
     for name, array in arrays.items():
         bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(0))
@@ -63,6 +78,21 @@ def check_values(path: Path, found: Observations) -> None:
             raise FileError(
                 f"{path}, array {name!r}, {found.places[bad[0]]}: NaN or infinite; leave out what was not measured"
             )
+    for name in () if keep_markers else ("values", "uncertainty"):
+        sizes = np.where(arrays[name] == 999, 0, np.abs(arrays[name]))  # −999 marks, 999 may be a value
+        marked = np.flatnonzero(np.isclose(sizes[:, np.newaxis], np.abs(NO_DATA), rtol=1e-6, atol=0).any(1))
+        if len(marked):
+            raise FileError(
+                f"{path}, {found.places[marked[0]]}: {arrays[name][marked[0]]:g} as {NAMES[name]}, in "
+                f"{len(marked)} of {len(found.values)} places: in many files it stands for a missing one. Leave out "
+                "what was not measured, or read_observations(..., keep_markers=True) where it was"
+            )
+    far = np.flatnonzero((np.abs(found.points) > FARTHEST).any(0))
+    if len(far):
+        raise FileError(
+            f"{path}, {found.places[far[0]]}: the point {_shown(found.points[:, far[0]])} is further away than "
+            f"{FARTHEST:g}; expected coordinates in {found.length_unit}"
+        )
     flat = np.flatnonzero(found.uncertainty <= 0)
     if len(flat):
         raise FileError(
