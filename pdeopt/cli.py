@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.errors import RunError, UsageError
-from pdeopt.run.interruption import interrupts_come_through
+from pdeopt.run.interruption import exit_status, interrupts_come_through
+from pdeopt.run.screen import screens
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 for a failed run or check, 2 for bad input, 130 after Ctrl-C."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    """Run the command, and return the exit status.
+
+    It is 0, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after Ctrl-C.
+    """
+    with screens():
+        return _carried_out(sys.argv[1:] if argv is None else list(argv))
+
+
+def _carried_out(words: list[str]) -> int:
     try:
         arguments = parse(words)
         with interrupts_come_through():
@@ -39,14 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 1
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # `pdeopt list | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 1
     except KeyboardInterrupt as interrupt:
         _complain(str(interrupt) or "interrupted")
-        return 130
+        return exit_status()
 
 
 def _list(arguments: Arguments) -> int:
@@ -64,7 +68,9 @@ def _run(arguments: Arguments) -> int:
     from pdeopt.run.progress import Progress
     from pdeopt.run.request import RunRequest
     from pdeopt.run.strength_option import parse_strength
+    from pdeopt.run.trust import remember
 
+    remember(arguments.path)
     given = arguments.given
     asked = given.regularization_strength
     request = RunRequest(
@@ -105,7 +111,9 @@ def _resume(arguments: Arguments) -> int:
         return 0
     console = _console()
     with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
-        outcome = resume_run(given.directory, given.max_iterations, given.live, arguments.words, progress)
+        outcome = resume_run(
+            given.directory, given.max_iterations, given.live, arguments.words, progress, given.trust
+        )
         _warn_and_log(outcome, progress)
     return _tell(outcome, console, given.quiet)
 
@@ -147,7 +155,7 @@ def _resume_sweep(given: Namespace) -> int:
     for name in ("live", "verbose"):
         if getattr(given, name):
             raise UsageError(f"--{name}: {given.directory} holds a sweep, whose runs are not shown one by one")
-    return resume_sweep(given.directory, _console(), given.quiet)
+    return resume_sweep(given.directory, _console(), given.quiet, given.trust)
 
 
 def _check(arguments: Arguments) -> int:
@@ -217,4 +225,6 @@ def _refuse(error: UsageError, words: list[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"pdeopt: error: {message}", file=sys.stderr)
+    """Say what went wrong; what a file holds is quoted in messages, and must not control the terminal."""
+    harmless = "".join(one if one.isprintable() or one == "\n" else "?" for one in message)
+    print(f"pdeopt: error: {harmless}", file=sys.stderr)

@@ -23,6 +23,7 @@ from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.checkpoint import read_checkpoint, write_checkpoint
 from pdeopt.run.errors import UsageError
 from pdeopt.run.template import TEMPLATE
+from pdeopt.run.trust import remember
 from pdeopt.sparse.solvers.direct import DirectSolver
 
 #: The matrix depends on the parameter, so that the problem is not quadratic.
@@ -72,6 +73,7 @@ def stopped(former, tmp_path):
     shutil.copy(former / "small.py", "small.py")
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps({**config, "path": str(tmp_path / "small.py")}))
+    remember(Path("small.py"))
     return Path("run")
 
 
@@ -190,7 +192,7 @@ def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former
     """A torn record at the end of the file, and temporary files."""
     path = stopped / answers.EVALUATIONS
     os.truncate(path, path.stat().st_size - missing)
-    (stopped / ".12345-history.csv").write_text("iter")
+    (stopped / ".pdeopt-0123456789abcdef-history.csv").write_text("iter")
     assert main(["resume", "run", "--max-iterations", "200", "--quiet"]) == 0
     assert_same_end("run", former / "whole")
     assert not list(stopped.glob(".*"))

@@ -37,7 +37,7 @@ def watched(tmp_path_factory):
 
     def update_and_look(self, directory, row, m):
         update(self, directory, row, m)
-        seen.append(imread(directory / live_picture.NAME).std())
+        seen.append(imread(directory / "live.png").std())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

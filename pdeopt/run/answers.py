@@ -22,6 +22,7 @@ import numpy as np
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.file_lock import acquired
+from pdeopt.run.regular_file import open_regular
 
 #: The file of a run directory that holds them.
 EVALUATIONS = "evaluations.bin"
@@ -82,12 +83,11 @@ class Answers:
 
         Raises UsageError where another process writes it.
         """
-        path.touch()
-        self._file = path.open("r+b", buffering=0)
+        self._file = open_regular(path, "r+b")
         if not acquired(self._file.fileno()):
             raise UsageError(f"{path.parent} is being written by another process; wait until it has ended")
         self._departed = departed
-        self._reader = path.open("rb")
+        self._reader = open_regular(path, "rb")
         self._advance()
         for answer in self._waiting:
             self._write(answer)
@@ -146,9 +146,9 @@ class Answers:
 def is_being_written(path: Path) -> bool:
     """Whether a process keeps its answers in this file; False where there is none."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, "rb") as file:
             return not acquired(file.fileno())
-    except OSError:
+    except (OSError, UsageError):
         return False
 
 

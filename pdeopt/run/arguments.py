@@ -228,6 +228,8 @@ def _add_watching(parser: Parser) -> None:
 def _add_resume(parser: Parser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory, or that of a sweep")
     parser.add_argument("--max-iterations", type=_count, metavar="N", help="(default: the limit of the run)")
+    trust = "execute this problem file, of which the directory is, although you have not run it before"
+    parser.add_argument("--trust", type=Path, metavar="FILE", help=trust)
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     _add_watching(parser)
 

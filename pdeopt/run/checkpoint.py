@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 
 import pdeopt
-from pdeopt.io.npz import DAMAGED
+from pdeopt.io import FileError
+from pdeopt.io.npz import read_arrays
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.errors import UsageError
+from pdeopt.run.regular_file import is_regular
 
 CHECKPOINT = "checkpoint.npz"
 #: Of the files that a run goes on from; another one is refused.
 FORMAT = 1
 #: The misfit at the initial guess is that of the same problem where it agrees to this part of it.
 SAME = 1e-6
+#: Which of its numbers are words, and which are whole.
+TEXTS, COUNTS = frozenset({"version", "problem", "source"}), frozenset({"format", "iteration"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +87,22 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
     """None where there is none. Raises UsageError for a file that is no checkpoint."""
-    try:
-        with np.load(path) as file:
-            given = {part.name: file[part.name] for part in fields(Checkpoint)}
-        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
-    except FileNotFoundError:
+    if not is_regular(path):
         return None
-    except DAMAGED as error:
+    try:
+        arrays = read_arrays(path, "a checkpoint")
+        given = {part.name: arrays[part.name] for part in fields(Checkpoint)}
+        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
+        parameter = given["parameter"]
+        kinds = {name: (str,) if name in TEXTS else (int,) if name in COUNTS else (int, float) for name in plain}
+        wrong = [name for name, kind in kinds.items() if type(plain[name]) not in kind]
+        if wrong or parameter.ndim != 1 or parameter.dtype != float:
+            raise ValueError(f"its {wrong[0] if wrong else 'parameter'} is of another kind than a run writes")
+    except KeyError as error:
+        raise UsageError(f"{path} is no checkpoint, or damaged: it has no {error}") from error
+    except (FileError, ValueError) as error:
         raise UsageError(f"{path} is no checkpoint, or damaged: {error}") from error
-    return Checkpoint(**plain, parameter=given["parameter"])
+    return Checkpoint(**plain, parameter=parameter)
 
 
 def _refuse(reason: str) -> None:

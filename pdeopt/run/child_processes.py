@@ -154,4 +154,5 @@ def _ended(child: _Child) -> Ended:
 
 def _environment(jobs: int) -> dict[str, str]:
     """What is set already stays."""
-    return {**dict.fromkeys(THREADS, str(max(1, cores() // jobs))), **os.environ}
+    share = dict.fromkeys(THREADS, str(max(1, cores() // jobs)))
+    return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # what is said on standard error is read as that

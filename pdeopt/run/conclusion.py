@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
+from pdeopt.run.directory import LIVE, is_ours
 from pdeopt.run.errors import UsageError, attempt, bad_input, describe, is_interrupt
 from pdeopt.run.fields import Fields, fields_of, write_fields
 from pdeopt.run.interpretation import Meaning, interpreted
-from pdeopt.run.live_picture import NAME as LIVE
 from pdeopt.run.mesh_output import mesh_files, write_mesh
 from pdeopt.run.optimization import Ending
 from pdeopt.run.pictures import draw_run
@@ -75,13 +75,13 @@ def _interrupted(ending: Ending, done: str) -> Ending:
 
 def write_result(
     directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None
-) -> tuple[int, list[str]]:
-    """result.npz, fields.vtu (and state.vtu) and pictures.
+) -> tuple[bool, list[str]]:
+    """Write result.npz, fields.vtu (and state.vtu) and pictures.
 
-    Returns an exit status other than 0 after Ctrl-C, and a warning for each picture or mesh that could not be written.
+    Returns whether it was interrupted, and a warning for each picture or mesh that could not be written.
     """
     if fields is None:
-        return 0, []
+        return False, []
     write_fields(directory / "result.npz", fields)
     try:
         warnings = []
@@ -90,7 +90,7 @@ def write_result(
         warnings += draw_run(directory, fields, recorder.rows, summary)
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
-        return 130, [f"interrupted before all pictures were drawn; to draw them: {again}"]
-    if (directory / "result.png").exists():
+        return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]
+    if (directory / "result.png").exists() and is_ours(directory / LIVE):
         (directory / LIVE).unlink(missing_ok=True)
-    return 0, warnings
+    return False, warnings

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import re
-import shutil
-import threading
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from pdeopt.run.errors import UsageError
+from pdeopt.run.regular_file import is_regular, read_bytes, refuse_irregular
 
-#: What a run writes; a folder that holds one of them holds a run.
+#: What a run writes; a folder that holds one of them holds a run, and what has such a name there is the run's.
 FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
     *("fields.vtu", "state.vtu"),
@@ -28,8 +29,15 @@ FILES = (
 )
 #: Those that a run goes on from; all others are written when it ends.
 KEPT = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
-#: What is being written has such a name.
-LEFTOVER = re.compile(r"\.\d+-.+")
+#: Those that are written in place.
+GROWING = ("evaluations.bin", "run.log")
+#: What may come later; these are written over, or removed, only where pdeopt wrote them (`is_ours`).
+LIVE, REPORT = "live.png", "report.html"
+#: What is being written has such a name, which nobody else chooses and nobody can foresee.
+LEFTOVER = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
+#: One of these stands in every picture and page that pdeopt writes.
+SIGNATURE = "written by pdeopt"
+SIGNATURES = (SIGNATURE.encode(), b'<meta name="generator" content="pdeopt ')
 
 
 class RunDirectory:
@@ -37,19 +45,22 @@ class RunDirectory:
 
     Attributes:
         path: where the run writes; final once it is made.
+        others: what is in a given folder already, and stays as it is.
 
     Raises:
-        UsageError: where the folder could not be written, or holds a run.
+        UsageError: where the folder could not be written, holds a run, or holds a name that a run writes.
     """
 
     def __init__(self, problem: str, out: Path | None) -> None:
         self._default = Path("runs") / problem if out is None else None
         self.path = unused(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
-        held = [name for name in FILES if os.path.exists(self.path / name)]  # False also where it cannot be looked at
+        held = [name for name in (*FILES, LIVE, REPORT) if os.path.lexists(self.path / name)]
         if held:
-            raise UsageError(f"{self.path} already holds a run ({held[0]}); choose another --out, or move it away")
+            what = f"already holds a run ({held[0]})" if held[0] in KEPT else f"holds {held[0]}, which a run writes"
+            raise UsageError(f"{self.path} {what}; choose another --out, or move it away")
         _probe(self.path)
+        self.others = sorted(path.name for path in self.path.iterdir()) if self._expected else []
 
     def make(self, config: Mapping[str, Any]) -> Path:
         """Make it and claim it with its config.json, also against runs that were started at the same time.
@@ -76,7 +87,8 @@ def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
 def _created(path: Path, text: str) -> bool:
     """Write a new file, whole from the first moment on; False where it exists."""
     temporary = _beside(path)
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -96,6 +108,26 @@ def _created_empty(path: Path) -> bool:
     return True
 
 
+def refuse_irregular_files(directory: Path) -> None:
+    """Raise UsageError where a link, a pipe or a folder has a name that a run writes."""
+    for name in (*FILES, LIVE, REPORT):
+        refuse_irregular(directory / name, written=name in GROWING)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether nothing has this name, or a picture or a page that pdeopt wrote."""
+    try:
+        return not is_regular(path) or any(words in read_bytes(path) for words in SIGNATURES)
+    except UsageError:  # a link, or the like
+        return False
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise UsageError where a picture or a page would replace what pdeopt did not write."""
+    if not is_ours(path):
+        raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
+
+
 def remove_endings(directory: Path) -> None:
     """What a run wrote when it ended, which is of an earlier end as soon as it goes on."""
     for name in FILES:
@@ -106,7 +138,7 @@ def remove_endings(directory: Path) -> None:
 def remove_leftovers(directory: Path) -> None:
     """Temporary files of a process that was killed while it wrote."""
     for path in directory.iterdir():
-        if LEFTOVER.fullmatch(path.name):
+        if LEFTOVER.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -114,6 +146,7 @@ def remove_leftovers(directory: Path) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block succeeds, and vanishes when it does not."""
     temporary = _beside(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -122,12 +155,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
+    return path.with_name(f".pdeopt-{secrets.token_hex(8)}-{path.name}")
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; bytes in names of files that are no text become escapes, which JSON reads back."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -174,11 +208,9 @@ def _probe(path: Path) -> None:
     The folder itself is not made: a run that starts at the same moment would see it.
     """
     start = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
-    probe = start / f".{os.getpid()}-probe"
     try:
-        (probe / path.relative_to(start)).mkdir(parents=True)
-        (probe / "file").touch()
+        with tempfile.TemporaryDirectory(prefix=".pdeopt-", dir=start, ignore_cleanup_errors=True) as probe:
+            (Path(probe) / path.relative_to(start)).mkdir(parents=True, exist_ok=True)
+            (Path(probe) / "file").touch()
     except OSError as error:
         raise UsageError(f"cannot write to the output directory {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(probe, ignore_errors=True)

@@ -14,7 +14,7 @@ from pdeopt.inverse import NewtonModel, Problem, continuation
 from pdeopt.run.conclusion import evaluate, write_result
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, bad_input, describe, raise_interrupt
-from pdeopt.run.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.interruption import StopFlag, exit_status, stop_on_interrupt
 from pdeopt.run.keeping import Keeper, command, resumable
 from pdeopt.run.live_picture import LivePicture
 from pdeopt.run.optimization import Ending, Settings
@@ -29,7 +29,7 @@ from pdeopt.run.summary import summarize
 from pdeopt.run.verification import verified
 from pdeopt.sparse import Work, work
 
-EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1, "interrupted": 130}
+EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1}
 LOG = "run.log"
 
 
@@ -56,11 +56,17 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     Raises UsageError, and leaves nothing behind, for bad input; RunError where the run can be gone on with.
     """
     directory = RunDirectory(request.name, request.out)
+    if directory.others:
+        progress.warn(f"{directory.path} holds other files ({_some(directory.others)}); they stay as they are")
     announce(request, progress)
     problem = request.problem()
     settings = request.settings(problem)
     keeper = Keeper(lambda: directory.make(config_of(request, problem, settings)), request.path)
     return carry_out(request, problem, settings, keeper, progress)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
 
 
 def announce(request: RunRequest, progress: Progress) -> None:
@@ -90,7 +96,7 @@ def carry_out(
         progress.stage("pictures", "writing results and pictures …")
         solver = solver_name(request, problem)
         summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
-        status, warnings = write_result(keeper.directory, recorder, summary, reached.fields)
+        interrupted, warnings = write_result(keeper.directory, recorder, summary, reached.fields)
         summary |= {"verification": verification, "stage_seconds": progress.times.seconds()}
         write_json(keeper.directory / "summary.json", summary)  # the last one: a run that has it is complete
         if ending.status == "converged":
@@ -98,7 +104,9 @@ def carry_out(
     if reached.fields is not None and (note := scene_note(reached.fields)):
         progress.note(note)
     next_step = _next_step(ending, settings, keeper.directory)
-    return Outcome(keeper.directory, summary, status or EXIT_STATUS[ending.status], warnings, next_step)
+    if interrupted or ending.status == "interrupted":
+        return Outcome(keeper.directory, summary, exit_status(), warnings, next_step)
+    return Outcome(keeper.directory, summary, EXIT_STATUS[ending.status], warnings, next_step)
 
 
 def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from pdeopt.inverse import InputError, Problem
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays
 from pdeopt.run.errors import UsageError
+from pdeopt.run.json_file import read_object
 from pdeopt.run.placement import Placement, place_parameter
 
 
@@ -76,9 +75,8 @@ def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
 
 
 def _problem_of(directory: Path) -> str | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((directory / "config.json").read_text(encoding="utf-8"))["problem"])
-    return None
+    problem = read_object(directory / "config.json").get("problem")
+    return None if problem is None else str(problem)
 
 
 def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:

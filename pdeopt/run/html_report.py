@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 import pdeopt
 from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.directory import write_text
+from pdeopt.run.directory import REPORT, refuse_foreign, write_text
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures import PICTURES
+from pdeopt.run.regular_file import is_regular, read_bytes
 from pdeopt.run.report_tables import (
     Table,
     facts,
@@ -31,7 +32,7 @@ from pdeopt.run.report_tables import (
     two_columns,
     versions,
 )
-from pdeopt.run.stored_run import StoredRun, read_runs, readable
+from pdeopt.run.stored_run import StoredRun, drawable, read_runs, readable
 from pdeopt.run.style import styled
 
 #: Pictures of a run directory, in their order on the page, and what each shows.
@@ -90,8 +91,11 @@ class Section:
 def write_report(directories: Sequence[Path], out: Path | None) -> Path:
     """Write the page and return where: ``out``, or report.html, of a single run in its directory. Raises UsageError."""
     runs = read_runs(directories)
-    target = out or (directories[0] if len(runs) == 1 else Path()) / "report.html"
-    text = _page(runs)
+    target = out or (directories[0] if len(runs) == 1 else Path()) / REPORT
+    if out is None:
+        refuse_foreign(target)
+    with drawable(runs.values()):
+        text = _page(runs)
     try:
         write_text(target, text)
     except OSError as error:
@@ -165,7 +169,7 @@ def _pictures(run: StoredRun) -> list[Picture]:
     for name, caption in CAPTIONS.items():
         path = run.path / f"{name}.png"
         with readable(path):
-            content = path.read_bytes() if path.is_file() else _drawn(name, run)
+            content = read_bytes(path) if is_regular(path) else _drawn(name, run)
             if content is not None:
                 found.append(Picture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
     return found

@@ -1,4 +1,8 @@
-"""Ctrl-C: it is never lost; in an optimization the first one asks it to stop, and the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: none is lost; the first one asks an optimization to stop, the second ends it at once.
+
+Batch systems send SIGTERM before they kill, and a terminal that is closed sends SIGHUP; all three are one thing here,
+and arrive as a KeyboardInterrupt. They differ in the exit status: 128 and the number of the signal.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +10,77 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 #: Seconds after which an interrupt that was ignored comes again.
 AGAIN = 0.05
+#: Seconds within which two different signals are one: service managers send SIGTERM and SIGHUP, batch systems signal a
+#: sweep together with its runs, to which it hands the signal on.
+TOGETHER = 1.0
+SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+EXIT_STATUSES = tuple(128 + number for number in SIGNALS)
+Handler = Callable[[int, FrameType | None], object]
+
+
+class _Last:
+    """The last signal that arrived, and when."""
+
+    number: int = signal.SIGINT
+    moment = -TOGETHER
+
+
+def exit_status() -> int:
+    """Return the exit status after an interrupt: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return 128 + _Last.number
+
+
+def handle_signals(handle: Handler) -> dict[int, object]:
+    """Let all of `SIGNALS` call ``handle``; return the handlers from before.
+
+    What is ignored stays so, as SIGHUP is under nohup, but for Ctrl-C: a shell lets what it starts in the background
+    ignore it, and the runs of a sweep are told by it.
+    """
+
+    def arrive(number: int, frame: FrameType | None) -> None:
+        before, now = (_Last.number, _Last.moment), time.monotonic()
+        _Last.number, _Last.moment = number, now
+        if before[0] == number or now - before[1] > TOGETHER:
+            handle(number, frame)
+
+    kept = [one for one in SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
+    return {number: signal.signal(number, arrive) for number in SIGNALS if number not in kept}
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _restore(handlers: dict[int, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]  # what it returned
 
 
 @contextmanager
 def interrupts_come_through() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt; one that lands where Python ignores exceptions comes again a moment later.
+    """Every signal raises KeyboardInterrupt; one that lands where Python ignores exceptions comes again a moment later.
 
     JAX has such a place, a callback of the garbage collector, which is busy while problems are built.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
+    _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
     pending: list[threading.Timer] = []
-    hook, handler = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
+    hook, handlers = sys.unraisablehook, handle_signals(_raise)
 
     def again(ignored: sys.UnraisableHookArgs) -> None:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             hook(ignored)
             return
-        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)))
+        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), _Last.number)))
         pending[-1].start()
 
     sys.unraisablehook = again
@@ -40,7 +91,7 @@ def interrupts_come_through() -> Iterator[None]:
             timer.cancel()
             timer.join()
         sys.unraisablehook = hook
-        signal.signal(signal.SIGINT, handler)
+        _restore(handlers)
 
 
 class StopFlag:
@@ -55,7 +106,7 @@ class StopFlag:
 
 @contextmanager
 def stop_on_interrupt(announce: Callable[[str], None]) -> Iterator[StopFlag]:
-    """A flag that Ctrl-C sets.
+    """A flag that the first signal sets; the second one raises KeyboardInterrupt.
 
     An exception raised by the signal itself could land in a callback of compiled code, which would turn it into an
     error of JAX; the flag is looked at between evaluations.
@@ -65,14 +116,15 @@ def stop_on_interrupt(announce: Callable[[str], None]) -> Iterator[StopFlag]:
         yield flag  # only the main thread may handle signals
         return
 
-    def handle(signum: int, frame: object) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if flag.requested:
             raise KeyboardInterrupt
         flag.requested = True
-        announce("stopping after this evaluation (Ctrl-C again quits at once)")
+        again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        announce(f"stopping after this evaluation ({again} again quits at once)")
 
-    previous = signal.signal(signal.SIGINT, handle)
+    handlers = handle_signals(handle)
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, previous)
+        _restore(handlers)

@@ -89,8 +89,6 @@ def resumable(keeper: Keeper) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         if not keeper.answers.is_open:
             raise

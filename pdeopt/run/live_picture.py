@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
+from pdeopt.run.directory import LIVE, refuse_foreign
 from pdeopt.run.errors import attempt
 from pdeopt.run.fields import fields_of
 from pdeopt.run.progress import Progress
@@ -17,7 +18,6 @@ from pdeopt.run.result_figure import draw_result
 from pdeopt.run.style import save, styled
 from pdeopt.sparse import forgetting
 
-NAME = "live.png"
 #: The part of the run's time that drawing may take; seconds between two pictures, at least; and those that the first
 #: one is expected to take.
 PART, SHORTEST, EXPECTED = 0.1, 3.0, 1.0
@@ -38,13 +38,14 @@ class LivePicture:
             return
         self._progress.stage("live picture")
         with forgetting():
-            warnings = attempt(NAME, lambda: self._draw(directory / NAME, row, m))
+            warnings = attempt(LIVE, lambda: self._draw(directory / LIVE, row, m))
         self._progress.stage("optimization")
         now = time.perf_counter()
         self._next = float("inf") if warnings else now + _pause(now - start)
         self._tell(directory, warnings)
 
     def _draw(self, path: Path, row: Row, m: np.ndarray) -> None:
+        refuse_foreign(path)
         with styled():
             save(draw_result(fields_of(self._problem, m), self._headline(row, m)), path)
 
@@ -63,7 +64,7 @@ class LivePicture:
         for warning in warnings:
             self._progress.warn(f"{warning}; the run went on without it")
         if not (self._drawn or warnings):
-            self._progress.note(f"live picture: {directory / NAME}")
+            self._progress.note(f"live picture: {directory / LIVE}")
         self._drawn = True
 
 

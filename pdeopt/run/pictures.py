@@ -12,20 +12,24 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pdeopt.run.comparison_figure import draw_comparison
+from pdeopt.run.directory import refuse_foreign
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.fields import Fields
 from pdeopt.run.history_figure import draw_history
+from pdeopt.run.json_file import read_object
 from pdeopt.run.recorder import COLUMNS, Row
 from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.scene_figure import draw_scene, scene_note
 from pdeopt.run.segmentation_figure import draw_segmentation
-from pdeopt.run.stored_run import StoredRun, read_object, read_runs
+from pdeopt.run.stored_run import StoredRun, drawable, read_runs
 from pdeopt.run.strength_figure import draw_strength
 from pdeopt.run.style import save, styled
 
 #: The formats of every picture of a run: for the screen, and for a publication.
 SUFFIXES = (".png", ".pdf")
+#: Where several runs are compared, if nothing else is said.
+COMPARISON = Path("comparison.png")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
@@ -51,10 +55,15 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
         against: what histories are drawn over, one of `history_figure.AXES`.
     """
     runs = read_runs(directories)
-    with styled():
-        if len(runs) > 1:
-            return _save(draw_comparison(runs, against), [out or Path("comparison.png")])
-        run = next(iter(runs.values()))
+    run, *others = runs.values()
+    if out is None and others:
+        refuse_foreign(COMPARISON)
+    elif out is None and not run.config:  # a folder that is no run's own
+        for path in (path for name in PICTURES for path in _paths(run.path / name)):
+            refuse_foreign(path)
+    with styled(), drawable(runs.values()):
+        if others:
+            return _save(draw_comparison(runs, against), [out or COMPARISON])
         return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
 
 
@@ -67,7 +76,7 @@ def missing_scene(directory: Path) -> str:
 def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
     """The history alone, of one run or of several. Raises UsageError."""
     runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
-    with styled():
+    with styled(), drawable(runs.values()):
         if len(runs) > 1:
             _save(draw_comparison(runs, against), [out])
         else:

@@ -20,6 +20,7 @@ from pdeopt.optimize import Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.directory import write_text
+from pdeopt.run.regular_file import read_bytes
 from pdeopt.sparse import SolveError, Work, work
 
 #: A line search evaluates at most about 20 points before one is accepted.
@@ -280,8 +281,10 @@ def write_history(path: Path, rows: list[Row]) -> None:
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
     """Column → values (rows,). Raises ValueError for a file that is not a history."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    try:
+        lines = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"it is no table: {error}") from error
     cut = next((k for k, line in enumerate(lines, 2) if None in line or None in line.values()), None)
     if cut is not None:
         raise ValueError(f"line {cut} has another number of values than the first line has names; is it cut off?")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,33 @@ from pdeopt.inverse import Problem, continuation
 from pdeopt.optimize import full_bounds
 from pdeopt.run.answers import EVALUATIONS
 from pdeopt.run.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
-from pdeopt.run.directory import remove_leftovers, working_in, write_json
+from pdeopt.run.directory import refuse_irregular_files, remove_leftovers, working_in, write_json
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execute import LOG, Outcome, announce, carry_out
+from pdeopt.run.json_file import check_entries, read_object, shown
 from pdeopt.run.keeping import Keeper, command
 from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.optimization import Settings
 from pdeopt.run.progress import Progress
+from pdeopt.run.regular_file import is_regular
 from pdeopt.run.request import RunRequest, config_of
+from pdeopt.run.stored_run import read_summary
+from pdeopt.run.strength_option import parse_strength
+from pdeopt.run.trust import refuse_untrusted
 
+#: What the entries of config.json are, and the range of its numbers.
+ENTRIES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), (str,)),
+    **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
+    "max_iterations": (int,),
+    "regularization_strength": (int, float, str),
+    **dict.fromkeys(("folder", "initial_guess", "truth"), (str, type(None))),
+    **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
+}
+LIMITS = {
+    **{"gradient_tolerance": (0, 1), "absolute_gradient_tolerance": (0, 1e308)},
+    **{"discrepancy_factor": (0, 1e308), "max_iterations": (0, 1e15)},
+}
 #: Said where the answers that are kept are no longer those that the optimizer asks for.
 DEPARTED = (
     "the optimizer goes another way than before, as with another version of a package or number of threads: "
@@ -30,23 +49,32 @@ DEPARTED = (
 
 
 def resume_run(
-    directory: Path, max_iterations: int | None, live: bool, argv: list[str], progress: Progress
+    directory: Path,
+    max_iterations: int | None,
+    live: bool,
+    argv: list[str],
+    progress: Progress,
+    trusted: Path | None = None,
 ) -> Outcome:
     """Go on to where the run would have come by itself.
 
     Args:
         max_iterations: replaces the run's own limit, where it is given. live: see `RunRequest`.
         argv: the command line, for the record.
+        trusted: the problem file of the run, where the user has not run it before and says that it may be executed.
 
     Raises:
-        UsageError: where there is nothing to go on from, or what there is belongs to another problem or version.
+        UsageError: where there is nothing to go on from, what there is belongs to another problem or version, or the
+            problem file is neither pdeopt's nor known to be the user's. Nothing of the directory is executed then.
     """
+    refuse_irregular_files(directory)
     config = read_config(directory)
     former = _settings(config, directory)
     _refuse_at_limit(directory, former.max_iterations, max_iterations)
     settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
     path = _problem_file(config, directory)
     checkpoint = _checkpoint(directory, path)
+    refuse_untrusted(path, directory, trusted)
     with working_in(config.get("folder")):
         request = replace(_request(config, path, settings, argv), live=live)
         announce(request, progress)
@@ -69,11 +97,7 @@ def has_converged(directory: Path) -> bool:
 
 def _summary(directory: Path) -> dict[str, Any]:
     """Empty for a run that has not ended."""
-    try:
-        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return summary if isinstance(summary, dict) else {}
+    return read_summary(directory / "summary.json")
 
 
 def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
@@ -86,14 +110,10 @@ def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
 def read_config(directory: Path) -> dict[str, Any]:
     """config.json. Raises UsageError where there is none."""
     path = directory / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{directory} is not a run directory: it has no config.json") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"cannot read {path}: expected a JSON object")
+    if not is_regular(path):
+        raise UsageError(f"{directory} is not a run directory: it has no config.json")
+    config = read_object(path)
+    check_entries(path, config, ENTRIES)
     return config
 
 
@@ -103,7 +123,7 @@ def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
     if checkpoint is None:
         return None
     checkpoint.refuse_other(path)
-    if not (directory / EVALUATIONS).is_file():
+    if not is_regular(directory / EVALUATIONS):
         raise UsageError(f"{directory} has no {EVALUATIONS}, from which a run goes on; start a new one")
     return checkpoint
 
@@ -114,13 +134,16 @@ def _prepare(directory: Path, config: dict[str, Any]) -> None:
 
 
 def _settings(config: dict[str, Any], directory: Path) -> Settings:
+    path = directory / "config.json"
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
-        raise UsageError(f"{directory / 'config.json'} has no {min(missing)!r}; it is of another version of pdeopt")
-    for name, kind in {"options": dict, "max_iterations": int}.items():
-        if not isinstance(config[name], kind):
-            raise UsageError(f"cannot read {directory / 'config.json'}: its {name} is {config[name]!r}")
-    return Settings(**{part.name: config[part.name] for part in fields(Settings)})
+        raise UsageError(f"{path} has no {min(missing)!r}; it is of another version of pdeopt")
+    for name, (least, most) in LIMITS.items():
+        if not least <= config[name] <= most:
+            raise UsageError(f"cannot read {path}: its {name} is {shown(config[name])}; expected {least} to {most:g}")
+    given = {part.name: config[part.name] for part in fields(Settings)}
+    strength = parse_strength(str(given["regularization_strength"]), f"{path}: regularization_strength")
+    return Settings(**{**given, "regularization_strength": strength})
 
 
 def _limit(former: int, given: int | None) -> int:
@@ -131,10 +154,10 @@ def _limit(former: int, given: int | None) -> int:
 
 def _problem_file(config: dict[str, Any], directory: Path) -> Path:
     """Where it was; for a problem that comes with pdeopt, where it is now."""
-    path, name = Path(str(config.get("path"))), config.get("problem")
+    path, name = Path(config.get("path", "")), config.get("problem")
     known = problem_files().get(str(name))
-    if path.is_file():
-        return path
+    if os.path.isfile(path):  # False, too, for what can be no name of a file
+        return path.resolve()
     if known is not None:
         return known
     raise UsageError(f"the run in {directory} is of the problem file {path}, which is not there; put it back")

@@ -6,6 +6,9 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
+from pdeopt.run.errors import UsageError
+from pdeopt.run.regular_file import open_regular
+
 
 class RunLog:
     """A text stream whose lines are kept until there is a run directory, and then appended to a file one by one.
@@ -18,7 +21,7 @@ class RunLog:
     """
 
     def __init__(self) -> None:
-        self.failure: OSError | None = None
+        self.failure: OSError | UsageError | None = None
         self._path: Path | None = None
         self._lines: list[str] = []
 
@@ -46,7 +49,7 @@ class RunLog:
             return
         lines, self._lines = self._lines, []  # before it is written: Ctrl-C may say something meanwhile
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-        except OSError as error:
+            with open_regular(self._path, "ab") as file:
+                file.write("".join(lines).encode("utf-8", "backslashreplace"))
+        except (OSError, UsageError) as error:
             self.failure = error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,28 @@ from typing import Any
 import numpy as np
 
 from pdeopt.io.npz import DAMAGED
-from pdeopt.run.errors import UsageError
+from pdeopt.run.errors import UsageError, describe, raise_interrupt
 from pdeopt.run.fields import Fields, read_fields
+from pdeopt.run.json_file import check_entries, read_object
 from pdeopt.run.recorder import read_history
+from pdeopt.run.regular_file import is_regular
 
 UNFINISHED = "unfinished"
 #: What every summary.json has, and pictures and reports rely on.
 REQUIRED = ("problem", "status", "message", "iterations")
+#: What the entries of summary.json are; null where nothing is known.
+ENTRIES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("problem", "status", "message"), (str,)),
+    "iterations": (int,),
+    **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
+    **dict.fromkeys(
+        (
+            *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
+            *("initial_relative_error", "expected_misfit", "noise_level"),
+        ),
+        (int, float, type(None)),
+    ),
+}
 #: Longer values of options are cut to what is last in them, as the name of a folder.
 LONG = 24
 
@@ -79,11 +93,13 @@ class StoredRun:
 def read_run(path: Path) -> StoredRun:
     """What stands in a run directory. Raises UsageError where it is none, or where a file cannot be read."""
     history = path / "history.csv"
-    if not history.is_file():
+    if not is_regular(history):
         raise UsageError(f"{path} is not a run directory: it has no history.csv{_instead(path)}")
     with readable(history):
         columns = read_history(history)
-    return StoredRun(path, read_object(path / "config.json"), columns, _summary(path), _fields(path))
+    config = read_object(path / "config.json")
+    check_entries(path / "config.json", config, {"argv": (list,), "options": (dict,), "problem": (str,)})
+    return StoredRun(path, config, columns, read_summary(path / "summary.json"), _fields(path))
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, StoredRun]:
@@ -94,41 +110,48 @@ def read_runs(paths: Sequence[Path]) -> dict[str, StoredRun]:
     return {name: read_run(path) for name, path in zip(names, once, strict=True)}
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object; empty where there is no file. Raises UsageError."""
-    if not path.is_file():
-        return {}
-    with readable(path):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError(f"it holds a JSON {type(values).__name__}; expected an object {{…}}")
-        return values
-
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Raise what goes wrong while a file is read as a `UsageError`."""
     try:
         yield
+    except UsageError:
+        raise
     except KeyError as error:
         raise UsageError(f"cannot read {path}: it has no {error}") from error
     except DAMAGED as error:
         raise UsageError(f"cannot read {path}: {error}") from error
+    except Exception as error:  # a file can hold anything
+        raise UsageError(f"cannot read {path}: {describe(error)}") from error
 
 
-def _summary(directory: Path) -> dict[str, Any]:
-    path = directory / "summary.json"
+@contextmanager
+def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
+    """Raise what goes wrong while stored runs are shown as a `UsageError`: their files can hold anything."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise_interrupt(error)
+        which = ", ".join(str(run.path) for run in runs)
+        raise UsageError(f"cannot show {which}: the files there do not fit each other ({describe(error)})") from error
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Return summary.json, empty where there is none. Raises UsageError where pictures could not rely on it."""
     summary = read_object(path)
-    missing = [name for name in REQUIRED if name not in summary]
-    if path.is_file() and missing:
+    missing = [name for name in REQUIRED if summary and name not in summary]
+    if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
+    check_entries(path, summary, ENTRIES)
     return summary
 
 
 def _fields(directory: Path) -> Fields | None:
     path = directory / "result.npz"
     with readable(path):
-        return read_fields(path) if path.is_file() else None
+        return read_fields(path) if is_regular(path) else None
 
 
 def _instead(path: Path) -> str:

@@ -8,7 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.directory import atomic
+import pdeopt
+from pdeopt.run.directory import SIGNATURE, atomic
 
 BLUE, ORANGE, GREEN, PINK, BLACK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#222222", "#56B4E9"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
@@ -50,8 +51,15 @@ def save(figure: Figure, *paths: Path) -> None:
     """
     for path in paths:
         with atomic(path) as temporary:
-            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+            kind = path.suffix.removeprefix(".") or "png"
+            figure.savefig(temporary, format=kind, metadata=_signature(kind))
         figure.set_layout_engine("none")  # all stays where it is
+
+
+def _signature(kind: str) -> dict[str, str] | None:
+    """Return what says in a file of this format who wrote it; None where the format has no place for it."""
+    place = {"png": "Software", "pdf": "Creator", "svg": "Creator"}.get(kind)
+    return None if place is None else {place: f"{SIGNATURE} {pdeopt.__version__}"}
 
 
 def styled():

@@ -17,11 +17,14 @@ from pdeopt.run.child_processes import Ended, Listener, Task, cores, run_childre
 from pdeopt.run.directory import unused, working_in
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.grid import Grid, Point
+from pdeopt.run.interruption import exit_status
+from pdeopt.run.loading import find_problem
 from pdeopt.run.sweep_directory import claimed, stored_sweep
 from pdeopt.run.sweep_figure import draw_sweep
 from pdeopt.run.sweep_progress import SweepProgress
-from pdeopt.run.sweep_results import INTERRUPTED, Finished, ended_run, stored_run, write_table
+from pdeopt.run.sweep_results import Finished, ended_run, stored_run, write_table
 from pdeopt.run.sweep_table import print_results
+from pdeopt.run.trust import is_trusted, refuse_untrusted, remember
 
 TABLE, PICTURE, ASIDE = "sweep.csv", "sweep.png", ".aside"
 BAD_INPUT = 2
@@ -32,11 +35,12 @@ class Sweep:
     """A sweep as it was asked for.
 
     Attributes:
-        problem: a name or a path, as given. grid: what is run. directory: where. jobs: runs at a time.
+        problem: a name or a path, as given. path: its file. grid: what is run. directory: where. jobs: runs at a time.
         argv: the command line, for the record.
     """
 
     problem: str
+    path: Path
     grid: Grid
     directory: Path
     jobs: int
@@ -48,7 +52,7 @@ class Sweep:
         given = arguments.given
         directory = unused(Path("sweeps") / arguments.path.stem) if given.out is None else given.out
         jobs = min(given.jobs or cores(), len(arguments.grid.points))
-        return cls(given.problem, arguments.grid, directory, jobs, arguments.words)
+        return cls(given.problem, arguments.path, arguments.grid, directory, jobs, arguments.words)
 
     def record(self) -> dict[str, Any]:
         """The content of sweep.json."""
@@ -59,16 +63,20 @@ class Sweep:
 
 def start_sweep(arguments: Arguments, console: Console) -> int:
     """Run a sweep, or go on with the same one in its directory; returns the exit status. Raises UsageError."""
+    remember(arguments.path)
     return _run(Sweep.of(arguments), console, arguments.given.quiet)
 
 
-def resume_sweep(directory: Path, console: Console, quiet: bool = False) -> int:
-    """Go on with the sweep of a directory; returns the exit status. Raises UsageError."""
+def resume_sweep(directory: Path, console: Console, quiet: bool = False, trusted: Path | None = None) -> int:
+    """Go on with the sweep of a directory; return the exit status. Raises UsageError. ``trusted``: see `resume_run`.
+    """
     stored = stored_sweep(directory)
     if stored is None:
         raise UsageError(f"{directory} holds no sweep: it has no sweep.json")
     where = directory if stored["folder"] == str(Path.cwd()) else directory.resolve()
+    said = None if trusted is None else trusted.resolve()
     with working_in(stored["folder"]):
+        refuse_untrusted(find_problem(stored["argv"][1]).resolve(), directory, said)
         return _run(replace(Sweep.of(parse(stored["argv"])), directory=where), console, quiet)
 
 
@@ -114,7 +122,8 @@ def _task(sweep: Sweep, point: Point) -> Task:
     """The rest of a run that was begun, or all of one."""
     folder = sweep.directory / point.folder
     if (folder / "config.json").exists():
-        return Task(point.folder, ["resume", str(folder), "--quiet"])
+        said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # where nothing can be remembered
+        return Task(point.folder, ["resume", str(folder), "--quiet", *said])
     return _fresh(sweep, point)
 
 
@@ -126,6 +135,8 @@ def _fresh(sweep: Sweep, point: Point) -> Task:
 def _set_aside(folder: Path) -> Path:
     """Where `pdeopt plot DIR/*/` does not find it."""
     aside = unused(folder.parent / ASIDE / folder.name)
+    if aside.parent.is_symlink():
+        raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
     aside.parent.mkdir(exist_ok=True)
     return folder.rename(aside)
 
@@ -139,10 +150,10 @@ def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet:
     if runs and not quiet:
         print_results(console, sweep.grid, runs)
         _say_what_next(console, sweep, runs)
-    if not done:
+    if not done or len(runs) < total:  # or somebody ended one of the runs
         next_words = f"go on with: pdeopt resume {shlex.quote(str(sweep.directory))}"
         print(f"pdeopt: interrupted; {len(runs)} of {total} runs are finished; {next_words}", file=sys.stderr)
-        return INTERRUPTED
+        return exit_status()
     return int(any(run.failed for run in runs))
 
 

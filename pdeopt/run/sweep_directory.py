@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,12 @@ from typing import Any
 from pdeopt.run.directory import write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.file_lock import acquired
+from pdeopt.run.json_file import check_entries, read_object, shown
+from pdeopt.run.regular_file import is_regular
 
 FILE = "sweep.json"
+#: What it must hold.
+ENTRIES: Mapping[str, tuple[type, ...]] = {"problem": (str,), "folder": (str,), "grid": (dict,), "argv": (list,)}
 
 
 @contextmanager
@@ -66,11 +69,20 @@ def _shown(values: str | list[str] | None) -> str:
 def stored_sweep(directory: Path) -> dict[str, Any] | None:
     """sweep.json, None where there is none. Raises UsageError for one that cannot be read."""
     path = directory / FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        folder, grid, argv = str(stored["folder"]), dict(stored["grid"]), list(stored["argv"])
-        return {"problem": stored["problem"], "folder": folder, "grid": grid, "argv": argv}
-    except FileNotFoundError:
+    if not is_regular(path):
         return None
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    stored = read_object(path)
+    missing = [name for name in ENTRIES if name not in stored]
+    if missing:
+        raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
+    check_entries(path, stored, ENTRIES)
+    argv, grid = stored["argv"], stored["grid"]
+    if not _are_texts(argv) or argv[:1] != ["sweep"] or len(argv) < 2:
+        raise UsageError(f"cannot read {path}: its argv is {shown(argv)}; expected the words of a 'pdeopt sweep'")
+    if not all(_are_texts(values) for values in grid.values()):
+        raise UsageError(f"cannot read {path}: its grid is {shown(grid)}; expected lists of texts")
+    return {name: stored[name] for name in ENTRIES}
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

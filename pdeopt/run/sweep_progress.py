@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pdeopt.run.errors import UsageError
+from pdeopt.run.regular_file import read_bytes
 from pdeopt.run.sweep_results import Finished
 
 #: Seconds between two looks into the histories of what runs.
@@ -80,7 +82,7 @@ class SweepProgress:
 
 def _reached(run: Finished) -> str:
     summary = run.summary
-    if "iterations" not in summary:
+    if any(summary.get(name) is None for name in ("iterations", "objective", "seconds")):
         return f": {summary['message']}"
     error = summary.get("relative_error")
     known = "" if error is None else f", relative error {100 * error:.3g} %"
@@ -92,7 +94,7 @@ def _reached(run: Finished) -> str:
 
 def _last_iteration(path: Path) -> str:
     """Empty before the first."""
-    with suppress(OSError, ValueError, IndexError):
-        iteration, objective = path.read_text(encoding="utf-8").splitlines()[-1].split(",")[:2]
+    with suppress(OSError, UsageError, ValueError, IndexError):
+        iteration, objective = read_bytes(path).decode().splitlines()[-1].split(",")[:2]
         return f"iteration {int(iteration)}, objective {float(objective):.4g}"
     return ""

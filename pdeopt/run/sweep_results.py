@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from pdeopt.run.child_processes import Ended
 from pdeopt.run.directory import write_text
 from pdeopt.run.errors import UsageError
 from pdeopt.run.grid import Grid, Point
+from pdeopt.run.interruption import EXIT_STATUSES, SIGNALS
+from pdeopt.run.stored_run import read_summary
 
 #: Columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
 FIRST = (
@@ -22,7 +22,6 @@ FIRST = (
     *("evaluations", "factorizations", "solves", "seconds"),
 )
 LAST = ("message", "folder")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,17 @@ class Finished:
 
 def stored_run(directory: Path, point: Point) -> Finished | None:
     """What is in the folder of a run; None where it is not there, or was interrupted. Raises UsageError."""
-    path = directory / point.folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return None if "interrupted" in summary["message"] else Finished(point, summary)
-    except FileNotFoundError:
-        return None
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    folder = directory / point.folder
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a symbolic link; expected a folder: the runs of a sweep lie in its directory")
+    summary = read_summary(folder / "summary.json")
+    return Finished(point, summary) if summary and "interrupted" not in summary["message"] else None
 
 
 def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
     """What a child has left behind; None where it was interrupted, also while Python itself started."""
-    found = stored_run(directory, point) if child.exit_status in (0, 1, INTERRUPTED) else None
-    if found is None and child.exit_status not in (INTERRUPTED, -signal.SIGINT):
+    found = stored_run(directory, point) if child.exit_status in (0, 1, *EXIT_STATUSES) else None
+    if found is None and child.exit_status not in (*EXIT_STATUSES, *(-number for number in SIGNALS)):
         return Finished(point, {"status": "failed", "message": _complaint(child)})
     return found
 

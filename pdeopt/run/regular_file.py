@@ -1,0 +1,72 @@
+"""What is opened in a run directory: regular files only, so that no link is followed and no pipe is waited for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from pdeopt.run.errors import UsageError
+
+#: Modes of `open`, without the text: to read, to read and write, and to append; the last two make a missing file.
+FLAGS = {
+    "rb": os.O_RDONLY,
+    "r+b": os.O_RDWR | os.O_CREAT,
+    "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+}
+#: Systems that lack one of these have no links or no pipes of this kind, or need it to keep bytes as they are.
+ALWAYS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
+def open_regular(path: Path, mode: str) -> BinaryIO:
+    """Open a regular file; what is read and written has no buffer, so that it is on the disk at once.
+
+    Args:
+        mode: one of `FLAGS`.
+
+    Raises:
+        UsageError: where something else has this name, such as a link, a pipe or a folder, and where a file that is to
+            be written has a second name, by which it is somebody else's.
+        OSError: where it is missing, or cannot be opened.
+    """
+    refuse_irregular(path, written=mode != "rb")
+    descriptor = os.open(path, FLAGS[mode] | ALWAYS, 0o666)
+    try:
+        _check(path, os.fstat(descriptor), mode != "rb")  # what was put there since
+        return cast(BinaryIO, os.fdopen(descriptor, mode, buffering=0 if mode == "r+b" else -1))
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def refuse_irregular(path: Path, written: bool = False) -> None:
+    """Raise UsageError where something other than a regular file has this name; nothing may have it."""
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):  # it is missing, or its name is none: whoever opens it says so
+        return
+    _check(path, found, written)
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether there is a file. Raises UsageError where something else has its name."""
+    refuse_irregular(path)
+    return path.is_file()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file. Raises as `open_regular`."""
+    with open_regular(path, "rb") as file:
+        return file.read()
+
+
+def _check(path: Path, found: os.stat_result, written: bool) -> None:
+    if stat.S_ISREG(found.st_mode):
+        if written and found.st_nlink > 1:
+            raise UsageError(f"{path} has a second name (a hard link), which would change with it; put a copy here")
+        return
+    kinds = {stat.S_ISLNK: "a symbolic link", stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe"}
+    kind = next((words for is_kind, words in kinds.items() if is_kind(found.st_mode)), "a device or a socket")
+    remedy = "; put a copy of the file in its place" if stat.S_ISLNK(found.st_mode) else ""
+    raise UsageError(f"{path} is {kind}; expected a regular file, nothing else is opened in a run directory{remedy}")
