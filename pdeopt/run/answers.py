@@ -55,7 +55,7 @@ class Answers:
     """Keeps answers in memory until there is a file, and then in the file; gives those of the file back first.
 
     A record is written at once and at the end of the file, with a checksum: what a killed process left unfinished is
-    told from what is whole, and cut off.
+    told from what is whole, and cut off; so is what no run has written.
     """
 
     def __init__(self) -> None:
@@ -93,12 +93,17 @@ class Answers:
             self._write(answer)
         self._waiting.clear()
 
-    def recall(self, kind: str, question: str) -> Answer | None:
-        """The next answer of the file where it is one to this question; None otherwise, and from then on."""
+    def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
+        """Return the next answer of the file where it is one to this question; None otherwise, and from then on.
+
+        Args:
+            size: p, of the array where there is one; None for any.
+        """
         answer = self._next
         if answer is None:
             return None
-        if (answer.kind, answer.question) != (kind, question):
+        fits = size is None or answer.array is None or answer.array.shape == (size,)
+        if (answer.kind, answer.question) != (kind, question) or not fits:
             self._next = None
             self._cut()
             self._departed()
@@ -173,7 +178,20 @@ def _read(file: BinaryIO) -> Answer | None:
     content = file.read(words + data)
     if zlib.crc32(content) != checksum:
         return None
-    given = json.loads(content[:words])
-    shape = given.pop("array")
-    array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
-    return Answer(**{**given, "array": array, "numbers": tuple(given["numbers"])})
+    try:
+        given = json.loads(content[:words])
+        shape = given.pop("array")
+        array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
+        answer = Answer(**{**given, "array": array, "numbers": tuple(map(float, given["numbers"]))})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
+    return answer if _is_sound(answer) else None
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether all is of the kind that a run writes."""
+    if not all(isinstance(text, str) for text in (answer.kind, answer.question, answer.error)):
+        return False
+    if answer.kind == "value" and answer.array is not None and len(answer.numbers) != 3:
+        return False
+    return isinstance(answer.spent, dict) and type(answer.seconds) in (int, float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,7 @@ def find_problem(given: str) -> Path:
 
 def load_build(path: Path) -> Callable[..., Any]:
     """The function ``build`` of a problem file."""
+    _refuse_missing_platform()
     with bad_input(path):
         module = _imported(path)
     build = getattr(module, "build", None)
@@ -68,6 +70,20 @@ def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path
     if not isinstance(problem, Problem):
         raise UsageError(f"build(...) in {path} returned {_kind(problem)}; expected a pdeopt.inverse.Problem")
     return problem
+
+
+def _refuse_missing_platform() -> None:
+    """Raise UsageError where JAX is told to compute on what is not there; it would end in errors of its own later."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked:
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+        raise UsageError(f"JAX_PLATFORMS={asked}: JAX finds no such device{reason}; unset it, or say cpu") from error
 
 
 def _kind(value: Any) -> str:

@@ -20,6 +20,7 @@ from pdeopt.optimize import Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.directory import write_text
+from pdeopt.run.errors import UsageError
 from pdeopt.run.regular_file import read_bytes
 from pdeopt.sparse import SolveError, Work, work
 
@@ -71,8 +72,12 @@ class Spent:
 
     @classmethod
     def of(cls, words: dict[str, Any]) -> Spent:
-        """What `dataclasses.asdict` made words of."""
-        return cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
+        """Return what `dataclasses.asdict` made words of. Raises TypeError or KeyError for other words."""
+        spent = cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
+        counts = (spent.products, spent.evaluations, *astuple(spent.first), *astuple(spent.second))
+        if any(type(count) not in (int, float) for count in counts):
+            raise TypeError("a count is no number")
+        return spent
 
 
 class Clock:
@@ -129,7 +134,7 @@ class Recorder:
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
         question = _digest(m)
-        answer = self._recalled("value", question) or self._evaluated(m, question)
+        answer = self._recalled("value", question, len(m)) or self._evaluated(m, question)
         if answer.array is None:
             raise SolveError(answer.error)
         self._terms[question] = terms = Terms(*answer.numbers)
@@ -220,7 +225,7 @@ class Recorder:
 
         def product(direction: np.ndarray) -> np.ndarray:
             question = _digest(m, direction)
-            recalled = self._recalled("product", question)
+            recalled = self._recalled("product", question, len(m))
             if recalled is not None:
                 return action()(direction) if recalled.array is None else recalled.array
             self._begin()
@@ -239,11 +244,14 @@ class Recorder:
             raise Interrupted
         self._clock.go_on()
 
-    def _recalled(self, kind: str, question: str) -> Answer | None:
+    def _recalled(self, kind: str, question: str, size: int) -> Answer | None:
         """An answer that is kept; counters and clock are then those of the time when it was given."""
-        answer = self.answers.recall(kind, question)
+        answer = self.answers.recall(kind, question, size)
         if answer is not None:
-            self._spent = Spent.of(answer.spent)
+            try:
+                self._spent = Spent.of(answer.spent)
+            except (KeyError, TypeError) as error:
+                raise UsageError(f"the answers that are kept are damaged ({error}); start a new run") from error
             self._clock.stand(answer.seconds)
         return answer
 

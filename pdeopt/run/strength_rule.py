@@ -13,6 +13,7 @@ from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 from pdeopt.run.optimization import Ending, Minimization, Settings, at_strength
 from pdeopt.run.recorder import Recorder
+from pdeopt.run.strength_option import RULES
 
 #: Rules that aim at the misfit of the noise.
 NEED_NOISE = ("discrepancy", "cooling")
@@ -139,6 +140,8 @@ def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
 
 def _check(problem: Problem, settings: Settings) -> None:
     rule = settings.regularization_strength
+    if isinstance(rule, str) and rule not in RULES:
+        raise InputError(f"regularization strength {rule!r}: expected {', '.join(RULES)} or a number")
     if rule != 1 and not problem.functional.regularization_terms:
         raise InputError(f"--regularization-strength {rule}: the problem has no regularization")
     if rule not in NEED_NOISE and settings.discrepancy_factor != 1:
