@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pdeopt.run.arguments import Arguments, parse
 from pdeopt.run.errors import RunError, UsageError
-from pdeopt.run.interruption import exit_status, interrupts_come_through
+from pdeopt.run.interruption import exit_status, forget_signals, interrupts_come_through
 from pdeopt.run.screen import screens
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It is 0, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after Ctrl-C.
     """
+    forget_signals()
     with screens():
         return _carried_out(sys.argv[1:] if argv is None else list(argv))
 

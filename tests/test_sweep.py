@@ -63,6 +63,8 @@ if alpha == "3":
     end("failed", "the line search failed", 1)
 if alpha == "5":
     os.kill(os.getpid(), signal.SIGKILL)
+if alpha == "13":
+    sys.exit(143)
 if alpha in ("9", "11") and not os.environ.get("FAST"):
     time.sleep(60)
 end("converged", os.environ["OMP_NUM_THREADS"], 0)
@@ -216,8 +218,8 @@ def test_finished_runs_are_left_alone(fake, capsys):
     assert len(calls()) == 5
 
 
-def interrupt_when(path, times=1):
-    """Ctrl-C once a file is there."""
+def interrupt_when(path, times=1, number=signal.SIGINT):
+    """Ctrl-C, or another signal, once a file is there."""
 
     def wait():
         deadline = time.monotonic() + 30
@@ -225,7 +227,7 @@ def interrupt_when(path, times=1):
             time.sleep(0.02)
         for _ in range(times):
             time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -239,6 +241,23 @@ def test_an_interrupted_sweep_goes_on(fake, capsys, monkeypatch):
     assert resume_sweep(Path("s"), Console(quiet=True)) == 0
     assert [call[0] for call in calls()] == ["run"] * 4 + ["resume"] * 2
     assert [row["message"] for row in table()] == ["1", "resumed", "1", "resumed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_sweep_with_its_runs_in_order(fake, capsys, number):
+    interrupt_when(fake / "s" / "n=6" / "config.json", number=number)
+    assert main([*GRID, "--alpha", "9"]) == 128 + number
+    assert "0 of 2 runs are finished; go on with: pdeopt resume s" in capsys.readouterr().err
+    for name in ("n=4", "n=6"):
+        summary = json.loads((fake / "s" / name / "summary.json").read_text())
+        assert "interrupted" in summary["message"], "each run ended cleanly"
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_run_that_somebody_ended_is_not_taken_for_done(fake, capsys):
+    """The sweep goes on with the others, and says at the end that one is missing."""
+    assert main([*GRID, "--alpha", "1,13"]) == 130
+    assert "2 of 4 runs are finished; go on with" in capsys.readouterr().err
 
 
 def test_a_second_interrupt_ends_what_does_not_stop(fake, capsys, monkeypatch):

@@ -15,9 +15,10 @@ from matplotlib.image import imread
 from test_run import small_problem
 
 from pdeopt.cli import main
-from pdeopt.run import conclusion, execute, live_picture
-from pdeopt.run.interruption import interrupts_come_through
+from pdeopt.run import conclusion, execute, interruption, live_picture
+from pdeopt.run.interruption import exit_status, interrupts_come_through, stop_on_interrupt
 from pdeopt.run.run_log import RunLog
+from pdeopt.run.screen import Screen
 from pdeopt.sparse import clear_memo
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
@@ -228,22 +229,19 @@ def test_quiet_and_verbose_exclude_each_other(capsys):
 INTERRUPTED = "pdeopt: error: interrupted\n"
 
 
-def raise_interrupt(*_):
-    raise KeyboardInterrupt
-
-
-def test_ctrl_c_while_the_command_is_imported_ends_in_one_line():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_the_command_is_imported_ends_in_one_line(name):
     code = (
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'rich': os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        if name == 'rich': os.kill(os.getpid(), signal.{name})\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from pdeopt.__main__ import main\n"
         "sys.exit(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (130, INTERRUPTED)
+    assert (done.returncode, done.stderr) == (128 + signal.Signals[name], INTERRUPTED)
 
 
 def test_the_package_is_a_command():
@@ -273,13 +271,16 @@ def test_ctrl_c_that_python_ignores_comes_again(capsys):
 
 
 @pytest.mark.parametrize(
-    ("where", "message"),
-    [("fields_of", "interrupted while the result was evaluated"), ("draw_run", "the maximum number of iterations")],
+    ("where", "message", "number"),
+    [
+        ("fields_of", "interrupted while the result was evaluated", signal.SIGINT),
+        ("draw_run", "the maximum number of iterations", signal.SIGTERM),
+    ],
 )
-def test_ctrl_c_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message):
-    monkeypatch.setattr(conclusion, where, raise_interrupt)
+def test_a_signal_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message, number):
+    monkeypatch.setattr(conclusion, where, lambda *_: signal.raise_signal(number))
     words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--no-check", "--quiet"]
-    assert main(words) == 130
+    assert main(words) == 128 + number
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert message in summary["message"]
     assert (summary["status"], summary["iterations"]) == ("stopped", 1)
@@ -298,3 +299,130 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
+
+
+# --- SIGTERM and SIGHUP ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_problem_is_built_leaves_nothing(tmp_path, capsys, number):
+    text = f"import signal\ndef build(n: int = 1):\n    signal.raise_signal({int(number)})\n"
+    (tmp_path / "slow.py").write_text(text)
+    before = signal.getsignal(number)
+    assert main(["run", "./slow.py", "--quiet"]) == 128 + number
+    assert capsys.readouterr().err == INTERRUPTED
+    assert not (tmp_path / "runs").exists()
+    assert signal.getsignal(number) == before
+
+
+def test_sigterm_ends_a_run_in_order_and_it_goes_on(tmp_path):
+    """A real process, as a batch system sees it."""
+    words = [sys.executable, "-m", "pdeopt"]
+    options = ["--out", "out", "--no-check", "--gradient-tolerance", "0", "--max-iterations", "100000"]
+    run = subprocess.Popen(
+        [*words, "run", small_problem(tmp_path), *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "out" / "run.log"
+    deadline = time.monotonic() + 240
+    while not (log.exists() and "iteration    1" in log.read_text()) and time.monotonic() < deadline:
+        assert run.poll() is None, "it ended before"
+        time.sleep(0.002)
+    run.send_signal(signal.SIGTERM)
+    _, error = run.communicate(timeout=240)
+    if run.returncode == 0:
+        pytest.skip("it was at the end of what rounding allows")
+    assert (run.returncode, error) == (143, "")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "interrupted after iteration" in summary["message"]
+    assert (tmp_path / "out" / "result.npz").exists()
+    assert "stopping after this evaluation (SIGTERM again quits at once)" in log_of(tmp_path / "out")
+    done = main(["resume", "out", "--max-iterations", "100000", "--quiet"])
+    assert done in (0, 1)
+    assert "interrupted" not in json.loads((tmp_path / "out" / "summary.json").read_text())["message"]
+
+
+def test_a_second_signal_ends_it_at_once():
+    said = []
+    with interrupts_come_through(), stop_on_interrupt(said.append) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert said == ["stopping after this evaluation (SIGTERM again quits at once)"]
+    assert exit_status() == 143
+
+
+def test_two_kinds_of_signals_at_one_time_are_one(monkeypatch):
+    """As service managers send them, and a sweep hands on what its runs were sent, too."""
+    with interrupts_come_through(), stop_on_interrupt(lambda _: None) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        assert exit_status() == 143
+        monkeypatch.setattr(interruption, "TOGETHER", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts_come_through(), stop_on_interrupt(lambda _: None) as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_exit_status_is_that_of_the_last_command(tmp_path):
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
+    with interrupts_come_through(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert main(["run", "./slow.py"]) == 130
+
+
+OUTLIVES = """
+import sys, time
+from pathlib import Path
+from pdeopt.run.interruption import exit_status, interrupts_come_through, stop_on_interrupt
+from pdeopt.run.screen import screens
+with screens(), interrupts_come_through(), stop_on_interrupt(print) as stop:
+    print("ready", flush=True)
+    while not stop():
+        time.sleep(0.01)
+    for _ in range(3):
+        print("ä result", flush=True)
+        print("a warning", file=sys.stderr, flush=True)
+    Path("written").write_text(str(exit_status()))
+"""
+
+
+def test_a_closed_terminal_keeps_no_result_from_being_written(tmp_path):
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", OUTLIVES])
+    while b"ready" not in os.read(terminal, 1000):
+        pass
+    os.close(terminal)
+    os.waitpid(child, 0)
+    assert (tmp_path / "written").read_text() == "129"
+
+
+def test_a_reader_that_has_gone_keeps_no_result_from_being_written(tmp_path):
+    """As `| tee log`, which a Ctrl-C ends, too."""
+    run = subprocess.Popen([sys.executable, "-c", OUTLIVES], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout.readline() == b"ready\n"
+    run.stdout.close()
+    run.stderr.close()
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) == 0
+    assert (tmp_path / "written").read_text() == "130"
+
+
+def test_a_full_disk_behind_standard_output_is_told():
+    with open("/dev/full", "w", encoding="utf-8") as full, pytest.raises(OSError, match="No space left"):
+        print("x" * 10_000, file=Screen(full), flush=True)

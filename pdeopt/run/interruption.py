@@ -26,15 +26,20 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class _Last:
-    """The last signal that arrived, and when."""
+    """The last signal that was acted upon, and when."""
 
     number: int = signal.SIGINT
-    moment = -TOGETHER
+    moment: float = -TOGETHER
 
 
 def exit_status() -> int:
     """Return the exit status after an interrupt: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     return 128 + _Last.number
+
+
+def forget_signals() -> None:
+    """Let a new command begin as if none had arrived."""
+    _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
 
 
 def handle_signals(handle: Handler) -> dict[int, object]:
@@ -45,9 +50,9 @@ def handle_signals(handle: Handler) -> dict[int, object]:
     """
 
     def arrive(number: int, frame: FrameType | None) -> None:
-        before, now = (_Last.number, _Last.moment), time.monotonic()
-        _Last.number, _Last.moment = number, now
-        if before[0] == number or now - before[1] > TOGETHER:
+        now = time.monotonic()
+        if number == _Last.number or now - _Last.moment > TOGETHER:
+            _Last.number, _Last.moment = number, now
             handle(number, frame)
 
     kept = [one for one in SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
@@ -72,7 +77,7 @@ def interrupts_come_through() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
-    _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
+    forget_signals()
     pending: list[threading.Timer] = []
     hook, handlers = sys.unraisablehook, handle_signals(_raise)
 
