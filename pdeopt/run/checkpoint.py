@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import pdeopt
-from pdeopt.io import FileError
 from pdeopt.io.npz import read_arrays
 from pdeopt.run.directory import write_arrays
-from pdeopt.run.errors import UsageError
+from pdeopt.run.errors import UsageError, describe
 from pdeopt.run.regular_file import is_regular
 
 CHECKPOINT = "checkpoint.npz"
@@ -100,8 +99,8 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             raise ValueError(f"its {wrong[0] if wrong else 'parameter'} is of another kind than a run writes")
     except KeyError as error:
         raise UsageError(f"{path} is no checkpoint, or damaged: it has no {error}") from error
-    except (FileError, ValueError) as error:
-        raise UsageError(f"{path} is no checkpoint, or damaged: {error}") from error
+    except Exception as error:  # a file can hold anything
+        raise UsageError(f"{path} is no checkpoint, or damaged: {describe(error)}") from error
     return Checkpoint(**plain, parameter=parameter)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import FieldMisfit, InputError, Problem
+from pdeopt.io.npz import read_arrays
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.placement import Placement, PlainMesh, has_place, place_field, place_parameter
 
@@ -138,11 +139,10 @@ def write_fields(path: Path, fields: Fields) -> None:
 def read_fields(path: Path) -> Fields:
     """Return what `write_fields` wrote, also of former versions.
 
-    Raises KeyError where an array is missing, ValueError for arrays that do not fit each other: a file of a former
-    version may hold a state without its mesh.
+    Raises FileError for a damaged file, KeyError where an array is missing, ValueError for arrays that do not fit each
+    other: a file of a former version may hold a state without its mesh.
     """
-    with np.load(path) as file:
-        arrays = dict(file)
+    arrays = dict(read_arrays(path, "the result of a run"))
     if int(arrays.get("format", 1)) > FORMAT:
         raise ValueError(f"its format is {arrays['format']}; this version of pdeopt reads up to {FORMAT}: update it")
     arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pdeopt.io import FileError
 from pdeopt.io.npz import DAMAGED
 from pdeopt.run.errors import UsageError, describe, raise_interrupt
 from pdeopt.run.fields import Fields, read_fields
@@ -117,6 +118,8 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except UsageError:
         raise
+    except FileError as error:  # which names the file
+        raise UsageError(str(error)) from error
     except KeyError as error:
         raise UsageError(f"cannot read {path}: it has no {error}") from error
     except DAMAGED as error:
