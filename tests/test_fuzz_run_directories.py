@@ -393,6 +393,26 @@ def test_answers_of_another_length_are_not_given_back(tmp_path):
     again.close()
 
 
+@pytest.mark.parametrize(
+    "spent", [{}, {**SPENT, "first": {"solves": "3"}}, {**SPENT, "second": {"weeks": 3}}, {**SPENT, "products": [[]]}]
+)
+def test_counts_that_are_none_are_refused(spent):
+    with pytest.raises((TypeError, KeyError)):
+        Spent.of(spent)
+
+
+def test_answers_that_are_nested_deeply_are_not_given_back(tmp_path):
+    deep = json.loads("[" * 300 + "]" * 300)
+    answers = Answers()
+    answers.open(tmp_path / "file")
+    answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(25), "", {**SPENT, "first": {"solves": deep}}, 0.1))
+    answers.close()
+    again = Answers()
+    again.open(tmp_path / "file")
+    assert not again.replaying
+    again.close()
+
+
 def test_what_stands_in_files_does_not_control_the_terminal(tmp_path, capsys):
     run = write_run(tmp_path / "run", config={**CONFIG, "optimizer": 7})
     config = json.loads((run / "config.json").read_text())

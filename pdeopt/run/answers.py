@@ -22,6 +22,7 @@ import numpy as np
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.file_lock import acquired
+from pdeopt.run.json_file import parse_object
 from pdeopt.run.regular_file import open_regular
 
 #: The file of a run directory that holds them.
@@ -179,11 +180,11 @@ def _read(file: BinaryIO) -> Answer | None:
     if zlib.crc32(content) != checksum:
         return None
     try:
-        given = json.loads(content[:words])
+        given = parse_object(content[:words])
         shape = given.pop("array")
         array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
         answer = Answer(**{**given, "array": array, "numbers": tuple(map(float, given["numbers"]))})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     return answer if _is_sound(answer) else None
 

@@ -26,14 +26,20 @@ def read_object(path: Path) -> dict[str, Any]:
         content = read_bytes(path)
         if len(content) > LARGEST:
             raise ValueError(f"it has {len(content)} bytes; expected at most {LARGEST}")
-        values = json.loads(content.decode("utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError(f"it holds {NAMES[type(values)]}; expected an object {{…}}")
-        _refuse_deep(values)
-    except RecursionError:
-        raise UsageError(f"cannot read {path}: {TOO_DEEP}") from None
+        return parse_object(content)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Return the object that a text in JSON is. Raises ValueError, also where it is nested too deeply."""
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds {NAMES[type(values)]}; expected an object {{…}}")
+    _refuse_deep(values)
     return values
 
 

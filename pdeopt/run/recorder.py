@@ -74,7 +74,7 @@ class Spent:
     def of(cls, words: dict[str, Any]) -> Spent:
         """Return what `dataclasses.asdict` made words of. Raises TypeError or KeyError for other words."""
         spent = cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
-        counts = (spent.products, spent.evaluations, *astuple(spent.first), *astuple(spent.second))
+        counts = (spent.products, spent.evaluations, *vars(spent.first).values(), *vars(spent.second).values())
         if any(type(count) not in (int, float) for count in counts):
             raise TypeError("a count is no number")
         return spent
