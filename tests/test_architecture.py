@@ -1,6 +1,7 @@
 """The rooms of the design, read off the imports: which may know which, and which libraries each may use."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def module_name(path):
 MODULES = {module_name(path): path for path in FILES}
 
 
+@functools.cache
 def imports(path, deferred=True):
     """All modules that a file imports, ``from a import b`` as both a and a.b; ``deferred``: also inside functions."""
     tree = ast.parse(path.read_text())
