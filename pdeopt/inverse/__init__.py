@@ -11,6 +11,7 @@ from pdeopt.inverse.inner_product import (
 )
 from pdeopt.inverse.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
 from pdeopt.inverse.newton_model import NewtonModel
+from pdeopt.inverse.numbers import Numbers
 from pdeopt.inverse.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
@@ -47,6 +48,7 @@ __all__ = [
     "Matern",
     "Misfit",
     "NewtonModel",
+    "Numbers",
     "Observation",
     "Parameter",
     "Parametrization",

@@ -15,9 +15,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.local_mass import lumped_mass, scaled_spectrum
+from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
-from pdeopt.inverse.problem import Parameter
+from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
 from pdeopt.sparse.matrix_function import MatrixFunction
@@ -132,11 +132,11 @@ class MaternProduct:
         return float(np.linalg.norm(self.term.whiten(m)))
 
 
-def l2_product(parameter: Parameter) -> MassProduct:
+def l2_product(parameter: AnyParameter) -> MassProduct:
     """∫ a b, by the consistent mass matrix; it is diagonal for piecewise constants. Raises InputError."""
     mass = parameter.mass.tocsr()
     _check_positive(parameter, mass.diagonal())
-    if _is_diagonal(mass):
+    if parameter.space is None or _is_diagonal(mass):
         return _diagonal("l2", mass.diagonal())
     low, high = scaled_spectrum(parameter.space)
     if low < 1e-3:
@@ -147,16 +147,15 @@ def l2_product(parameter: Parameter) -> MassProduct:
     return MassProduct("l2", mass, (low * (1 - 1e-12), high * (1 + 1e-12)))
 
 
-def lumped_product(parameter: Parameter) -> MassProduct:
+def lumped_product(parameter: AnyParameter) -> MassProduct:
     """∫ a b by the lumped mass matrix, which is diagonal: bounds on m stay bounds on z."""
-    weights = lumped_mass(parameter.space)
-    weights = weights if parameter.dofs is None else weights[parameter.dofs]
+    weights = parameter.lumped_mass
     _check_positive(parameter, weights)
     return _diagonal("l2-lumped", weights)
 
 
 def regularization_product(
-    functional: ReducedFunctional, parameter: Parameter, initial: np.ndarray | None = None
+    functional: ReducedFunctional, parameter: AnyParameter, initial: np.ndarray | None = None
 ) -> FactoredProduct | MaternProduct:
     """⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization and its strength β: the prior's product.
 
@@ -184,7 +183,7 @@ def regularization_product(
 def inner_product_named(
     name: str,
     functional: ReducedFunctional,
-    parameter: Parameter,
+    parameter: AnyParameter,
     bounds: Bounds = None,
     initial: np.ndarray | None = None,
 ) -> Product:
@@ -223,7 +222,7 @@ def has_bounds(bounds: Bounds) -> bool:
     return bounds is not None and any(side is not None and np.isfinite(side).any() for side in bounds)
 
 
-_MAKERS: dict[str, Callable[[ReducedFunctional, Parameter, np.ndarray | None], Product]] = {
+_MAKERS: dict[str, Callable[[ReducedFunctional, AnyParameter, np.ndarray | None], Product]] = {
     "l2": lambda functional, parameter, initial: l2_product(parameter),
     "l2-lumped": lambda functional, parameter, initial: lumped_product(parameter),
     "regularization": regularization_product,
@@ -243,7 +242,7 @@ def _is_definite(term: Regularization) -> bool:
     return getattr(term, "null_space", None) == DEFINITE and getattr(term, "weight", 0.0) > 0
 
 
-def _check_positive(parameter: Parameter, diagonal: np.ndarray) -> None:
+def _check_positive(parameter: AnyParameter, diagonal: np.ndarray) -> None:
     empty = np.count_nonzero(diagonal <= 0)
     if empty:
         raise InputError(

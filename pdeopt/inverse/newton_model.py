@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from pdeopt.inverse.problem import Parameter
+from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.reduced_functional import Action, ReducedFunctional
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
@@ -24,7 +24,7 @@ class NewtonModel:
         functional: J. parameter: whose mass matrix makes the preconditioner definite.
     """
 
-    def __init__(self, functional: ReducedFunctional, parameter: Parameter) -> None:
+    def __init__(self, functional: ReducedFunctional, parameter: AnyParameter) -> None:
         self.functional = functional
         self._parameter = parameter
         self._operator = _Operator(functional)
@@ -94,7 +94,7 @@ class _Operator:
         return self._terms[k].operator(m) if dual is None else self._terms[k].operator(m, dual)
 
 
-def softness(operator: sp.csr_array, parameter: Parameter) -> float:
+def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
     """δ, the smallest of xᵀRx / xᵀMx over the centered coordinate functions x: R of the softest mode, about.
 
     Of ∫|∇m|² on the unit square it is 12, where the softest mode that is no constant has π².
@@ -103,9 +103,8 @@ def softness(operator: sp.csr_array, parameter: Parameter) -> float:
     return min((q for q in quotients if q > 0), default=float(operator.trace() / parameter.mass.trace()))
 
 
-def _coordinates(parameter: Parameter) -> list[np.ndarray]:
-    places = parameter.space.locations
-    places = places if parameter.dofs is None else places[:, parameter.dofs]
+def _coordinates(parameter: AnyParameter) -> list[np.ndarray]:
+    places = parameter.locations
     weights = np.asarray(parameter.mass.sum(1)).ravel()
     centered = places - (places @ weights / weights.sum())[:, None]
     return [x for x in centered if np.ptp(x) > 0]

@@ -13,11 +13,11 @@ from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.local_mass import lumped_mass
+from pdeopt.inverse.numbers import Numbers, check_role
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
 
-#: What a parameter is called.
-ROLES = ("reconstruction", "control", "design", "result")
 #: What an interpretation says, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
 #: The names of summary.json that every run writes; a problem's own quantities have others.
@@ -28,7 +28,7 @@ SUMMARY_NAMES = frozenset({
     "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
     "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
     "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength", "verification",
-    "stage_seconds",
+    "stage_seconds", "numbers",
 })
 # fmt: on
 
@@ -51,8 +51,7 @@ class Parameter:
     role: str | None = None
 
     def __post_init__(self) -> None:
-        if self.role is not None and self.role not in ROLES:
-            raise InputError(f"the role of a parameter is {self.role!r}; expected one of {', '.join(ROLES)}, or None")
+        check_role(self.role)
 
     @property
     def size(self) -> int:
@@ -72,9 +71,29 @@ class Parameter:
         matrix = mass.assemble(self.space).to_scipy()
         return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]
 
+    @cached_property
+    def lumped_mass(self) -> np.ndarray:
+        """(p,), the diagonal of the lumped L² product."""
+        weights = lumped_mass(self.space)
+        return weights if self.dofs is None else weights[self.dofs]
+
+    @property
+    def locations(self) -> np.ndarray:
+        """(d, p), where each degree of freedom sits."""
+        return self.space.locations if self.dofs is None else self.space.locations[:, self.dofs]
+
     def norm(self, values: np.ndarray) -> float:
         """The L² norm of a function of this parameter's kind."""
         return float(np.sqrt(values @ (self.mass @ values)))
+
+    def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
+        """Return ‖values − truth‖ / ‖truth‖ in L²; None for a truth of zero."""
+        size = self.norm(truth)
+        return self.norm(values - truth) / size if size > 0 else None
+
+
+#: What is looked for: a function, or a few numbers.
+AnyParameter = Parameter | Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +103,7 @@ class Problem:
     Attributes:
         functional: the reduced functional J(m).
         initial: the initial guess of m, (p,).
-        parameter: the space and the name of the coefficient.
+        parameter: the space and the name of the coefficient, or the names of a few numbers.
         bounds: (lower, upper) for m, numbers or arrays (p,); None where there are none.
         truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
         data_label: the data in words, with their unit.
@@ -111,7 +130,7 @@ class Problem:
 
     functional: ReducedFunctional
     initial: np.ndarray
-    parameter: Parameter
+    parameter: AnyParameter
     bounds: tuple[np.ndarray | float | None, np.ndarray | float | None] | None = None
     truth: np.ndarray | None = None
     data_label: str = "data"
@@ -163,8 +182,9 @@ class Problem:
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
         if self.truth is not None and not np.isfinite(self.truth).all():
             raise InputError("the truth has NaN or infinite values")
-        dim = (self.state_space or self.parameter.space).mesh.dim()
-        if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim):
+        space = self.state_space or self.parameter.space
+        dim = "d" if space is None else space.mesh.dim()
+        if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim != "d"):
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
@@ -172,11 +192,10 @@ class Problem:
         return {name: float(quantity(m)) for name, quantity in self.quantities.items()}
 
     def relative_error(self, m: np.ndarray) -> float | None:
-        """‖coefficient − truth‖ / ‖truth‖ in L², of the physical coefficient; None without a truth, or a zero one."""
+        """Return that of the physical coefficient, as the parameter defines it; None without a truth, or a zero one."""
         if self.truth is None:
             return None
-        size = self.parameter.norm(self.truth)
-        return self.parameter.norm(self.functional.coefficient(m) - self.truth) / size if size > 0 else None
+        return self.parameter.relative_error(np.asarray(self.functional.coefficient(m)), self.truth)
 
 
 def _is_positive(value: Any) -> bool:

@@ -17,6 +17,8 @@ from pdeopt.io.npz import read_arrays, text_in
 
 NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
 NEEDED = (*NUMBERS, "cell", "label", "at_kind")
+#: Kinds of values that cannot be evaluated at points, and why.
+NOT_ON_MESH = {"boundary": "lives on a boundary", "numbers": "is a few numbers"}
 #: A point outside takes the value beside it where that is nearer than this part of the diagonal of a cell there.
 BESIDE = 0.75
 
@@ -29,8 +31,9 @@ class FormerRun:
         directory: of the run. label: the coefficient in words, with its unit.
         parameter: m (p,). coefficient: physical, (p,).
         p: (d, vertices). t: (vertices of a cell, cells). cell: their kind, "triangle"; "" for kinds without a picture.
-        kind: where the values sit: "vertices", "cells" or "boundary".
+        kind: where the values sit: "vertices", "cells" or "boundary"; "numbers" sit nowhere.
         gather: (j, k), indices into the values, −1 where there is none; the mean over j belongs to the place x (d, k).
+        names: of a few numbers, with their units; empty for a function.
     """
 
     directory: Path
@@ -43,6 +46,7 @@ class FormerRun:
     kind: str
     gather: np.ndarray
     x: np.ndarray
+    names: tuple[str, ...] = ()
 
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
         """(k,), the coefficient at points (d, k), between vertices linear (of higher elements, too).
@@ -69,8 +73,8 @@ class FormerRun:
         return found
 
     def _check(self, points: np.ndarray) -> None:
-        if self.kind == "boundary" or self.cell not in MESHES:
-            where = "lives on a boundary" if self.kind == "boundary" else "has cells of another kind than are known"
+        if self.kind in NOT_ON_MESH or self.cell not in MESHES:
+            where = NOT_ON_MESH.get(self.kind, "has cells of another kind than are known")
             raise FileError(f"{self.directory}: its parameter {where}, and cannot be evaluated elsewhere")
         if self.gather.ndim > 2:
             raise FileError(f"{self.directory}: its coefficient has several components and is not evaluated elsewhere")
@@ -113,13 +117,18 @@ def read_run(directory: str | Path) -> FormerRun:
         raise FileError(f"{path}: its arrays do not fit each other; expected the result of a run")
     label, cell, kind = (text_in(path, arrays, name) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
-    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, arrays["at_gather"], arrays["at_x"])
+    gather, x, names = arrays["at_gather"], arrays["at_x"], tuple(map(str, arrays.get("number_names", ())))
+    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, gather, x, names)
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
     """Return whether values are real numbers, and indices within what they count."""
     m, values, p, t, gather, x = (arrays[name] for name in NUMBERS)
-    if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS) or not (gather.size and t.size):
+    if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS):
+        return False
+    if str(arrays["at_kind"]) == "numbers":
+        return values.ndim == 1 and values.shape == m.shape == arrays.get("number_names", np.empty(0)).shape
+    if not (gather.size and t.size):
         return False
     if t.dtype.kind == "f" or gather.dtype.kind == "f":
         return False

@@ -14,6 +14,7 @@ from pdeopt.run.common_truth import shared_truth
 from pdeopt.run.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
 from pdeopt.run.fields import Fields
 from pdeopt.run.history_figure import draw_histories_into
+from pdeopt.run.number_table import ROWS, draw_numbers, in_digits
 from pdeopt.run.result_figure import Words
 from pdeopt.run.segmentation_figure import (
     Segmentation,
@@ -63,13 +64,17 @@ def _label(name: str, run: StoredRun) -> str:
 
 def _comparable(runs: Runs) -> dict[str, Fields]:
     """Those that show the same quantity in the same manner as the first."""
-    drawable = {name: run.fields for name, run in runs.items() if run.fields and _canvas(run.fields).can_draw}
+    drawable = {name: run.fields for name, run in runs.items() if run.fields and _can_draw(run.fields)}
     kinds = [_manner(one) for one in drawable.values()]
     return {name: one for name, one in drawable.items() if _manner(one) == kinds[0]}
 
 
-def _manner(fields: Fields) -> tuple[str, bool, int]:
-    return fields.label, fields.at.abscissa.size > 0, fields.at.mesh.dim
+def _can_draw(fields: Fields) -> bool:
+    return bool(fields.names) or Canvas(fields.at).can_draw
+
+
+def _manner(fields: Fields) -> tuple[str, bool, int, tuple[str, ...]]:
+    return fields.label, fields.at.abscissa.size > 0, fields.at.mesh.dim, fields.names
 
 
 def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
@@ -79,7 +84,11 @@ def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
 
 
 def _kind(run: StoredRun) -> str:
-    return run.status if run.fields is None else f"{run.fields.label}, {run.fields.at.mesh.dim}-D"
+    return run.status if run.fields is None else f"{run.fields.label}, {_extent(run.fields)}"
+
+
+def _extent(fields: Fields) -> str:
+    return f"{len(fields.names)} numbers" if fields.names else f"{fields.at.mesh.dim}-D"
 
 
 def _canvas(fields: Fields) -> Canvas:
@@ -89,6 +98,9 @@ def _canvas(fields: Fields) -> Canvas:
 def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> list[Part]:
     if not shown:
         return []
+    if next(iter(shown.values())).names:
+        names = max(len(one.names) for one in shown.values())
+        return [(0.6 + 0.3 * min(names, ROWS), lambda figure: _numbers(figure, shown))]
     if next(iter(shown.values())).at.abscissa.size:
         return [(CURVES, lambda figure: _curves(figure, shown))]
     panels = {_titled(name, runs[name], "relative_error"): one for name, one in shown.items()}
@@ -131,6 +143,14 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     surface, label = _canvas(drawn[0][1]).surface, drawn[0][1].label
     label = f"{label}, {surface.note}" if surface is not None and surface.note else label
     figure.colorbar(drawing, ax=grid, label=noted(label, scale), shrink=0.9)
+
+
+def _numbers(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
+    known = shared_truth(list(shown.values()))
+    columns = {name: in_digits(one.coefficient) for name, one in shown.items()}
+    if known is not None and known.truth is not None:
+        columns = {Words.of(known).known: in_digits(known.truth), **columns}
+    draw_numbers(figure.subplots(), next(iter(shown.values())).names, columns)
 
 
 def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:

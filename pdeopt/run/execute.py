@@ -120,9 +120,10 @@ def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | Non
 
 def _size(problem: Problem) -> str:
     data = getattr(problem.functional.misfit, "data", None)
-    mesh = problem.parameter.space.mesh
+    space = problem.parameter.space
+    where = "" if space is None else f" on a mesh of {space.mesh.nelements} cells"
     known = "" if data is None else f", {np.size(data)} data"
-    return f"{problem.parameter.size} parameters on a mesh of {mesh.nelements} cells{known}"
+    return f"{problem.parameter.size} parameters{where}{known}"
 
 
 def _verify(

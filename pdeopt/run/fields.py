@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import FieldMisfit, InputError, Problem
+from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem
 from pdeopt.io.npz import read_arrays
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.placement import Placement, PlainMesh, has_place, place_field, place_parameter
@@ -34,6 +34,7 @@ class Fields:
             same; None where that is not known.
         label, data_label: names with units.
         role: what the coefficient is called: "reconstruction", "control", "design" or "result".
+        names: of the coefficient's values, with units, where they are a few numbers; empty where it is a function.
         extra: what the problem's `interpret` adds, by name.
 
     Raises:
@@ -56,11 +57,14 @@ class Fields:
     label: str
     data_label: str
     role: str
+    names: tuple[str, ...] = ()
     extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
             self._check_shape(name, "parameter")
+        if self.names and len(self.names) != len(self.coefficient):
+            raise ValueError(f"{len(self.coefficient)} numbers have {len(self.names)} names")
         self._check_shape("adjoint", "state")
         self._check_shape("predicted", "data")
         self.at.check(self.coefficient, "the coefficient")
@@ -88,7 +92,7 @@ MESH = ("p", "t", "cell")
 #: Names that result.npz has of its own.
 STORED = frozenset(
     {
-        *("format", "length_unit", *ARRAYS, *TEXTS, *MESH, *(f"state_{part}" for part in MESH)),
+        *("format", "length_unit", "number_names", *ARRAYS, *TEXTS, *MESH, *(f"state_{part}" for part in MESH)),
         *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
     }
 )
@@ -119,6 +123,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         state_at=_place_state(problem, solved.state),
         label=problem.parameter.label,
         data_label=problem.data_label,
+        names=tuple(problem.parameter.names) if isinstance(problem.parameter, Numbers) else (),
         role=problem.parameter.role or _role(kind, noise),
     )
 
@@ -128,6 +133,8 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
     arrays |= {"format": np.array(FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
+    if fields.names:
+        arrays["number_names"] = np.array(fields.names)
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
     if fields.state_at is not None:
         arrays |= fields.state_at.to_arrays("state_at")
@@ -156,7 +163,8 @@ def read_fields(path: Path) -> Fields:
         state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
     state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
     extra = {name: array for name, array in arrays.items() if name not in STORED}
-    return Fields(**given, at=Placement.from_arrays("at", arrays, mesh), state_at=state_at, extra=extra)
+    names = tuple(map(str, arrays.get("number_names", ())))
+    return Fields(**given, names=names, at=Placement.from_arrays("at", arrays, mesh), state_at=state_at, extra=extra)
 
 
 def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:
@@ -173,7 +181,7 @@ def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
     space = problem.state_space
     if space is None:
         space = problem.parameter.space
-        if len(state) != space.n:
+        if space is None or len(state) != space.n:
             return None
     elif len(state) != space.n:
         raise InputError(

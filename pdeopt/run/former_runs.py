@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Problem
+from pdeopt.inverse import InputError, Numbers, Parameter, Problem
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays
 from pdeopt.run.errors import UsageError
@@ -82,12 +82,18 @@ def _problem_of(directory: Path) -> str | None:
 def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
     """(p,), the run's coefficient at this problem's degrees of freedom."""
     parameter, at = problem.parameter, place_parameter(problem.parameter)
-    mesh = parameter.space.mesh
     if run.label != parameter.label:
         raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
+    if isinstance(parameter, Numbers) or run.names:
+        ours = tuple(parameter.names) if isinstance(parameter, Numbers) else ()
+        if run.names != ours:
+            theirs, wanted = (", ".join(names) or "a function" for names in (run.names, ours))
+            raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
+        return run.coefficient
+    mesh = parameter.space.mesh
     if len(run.p) != mesh.dim():
         raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
-    if _is_same(run, at, problem):
+    if _is_same(run, at, parameter):
         return run.coefficient
     if "boundary" in (run.kind, at.kind):
         raise FileError(
@@ -101,9 +107,9 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
     return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
 
 
-def _is_same(run: FormerRun, at: Placement, problem: Problem) -> bool:
+def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
     """Whether the degrees of freedom are the same, in the same order."""
-    mesh, size = problem.parameter.space.mesh, problem.parameter.size
+    mesh, size = parameter.space.mesh, parameter.size
     return (
         run.coefficient.shape == (size,)
         and np.array_equal(run.gather, at.gather)

@@ -10,7 +10,8 @@ import numpy as np
 import skfem
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import Parameter
+from pdeopt.inverse import Numbers
+from pdeopt.inverse.problem import AnyParameter
 from pdeopt.run.boundary import curve_coordinate
 
 #: Cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
@@ -67,7 +68,8 @@ class Placement:
     """How the values (n,) of a finite-element function are drawn, on the mesh that it lives on.
 
     Attributes:
-        kind: "vertices" or "cells" of the mesh, or "boundary" for values along a boundary.
+        kind: "vertices" or "cells" of the mesh, "boundary" for values along a boundary, or "numbers" for those that
+            are nowhere.
         gather: (j, k) indices into the values, −1 where there is none; the mean over j is drawn. Of a vector-valued
             function (c, j, k), c components.
         x: (d, k), where each drawn value sits.
@@ -140,12 +142,15 @@ class Placement:
         )
 
 
-def place_parameter(parameter: Parameter, unit: str = "") -> Placement:
-    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise.
+def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
+    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers nowhere.
 
     Args:
         unit: of the mesh's coordinates.
     """
+    if isinstance(parameter, Numbers):
+        nowhere = PlainMesh(np.empty((0, 0)), np.empty((0, 0), int), "")
+        return Placement("numbers", np.arange(parameter.size)[None], parameter.locations, np.empty(0), "", nowhere)
     space, dofs = parameter.space, parameter.dofs
     facets = getattr(space.basis, "find", None)  # of a space on facets
     if facets is not None:

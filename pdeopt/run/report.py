@@ -51,6 +51,7 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
     if summary["relative_error"] is not None:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
+    lines += [(name, _shown(value)) for name, value in summary.get("numbers", {}).items()]
     lines += [(name, _shown(value)) for name, value in summary.items() if name not in SUMMARY_NAMES]
     if summary["strength"] or summary["regularization_strength"] not in (1, None):
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))

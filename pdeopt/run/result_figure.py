@@ -25,6 +25,7 @@ from pdeopt.run.field_axes import (
     symmetric_scale,
 )
 from pdeopt.run.fields import FIELD, RECONSTRUCTION, Fields
+from pdeopt.run.number_table import draw_numbers, in_digits
 from pdeopt.run.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -47,7 +48,9 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
     canvas = Canvas(fields.at, electrodes_of(fields, fields.at.mesh))
-    if canvas.is_curve:
+    if fields.names:
+        draw_numbers(top.subplots(), *_number_columns(fields))
+    elif canvas.is_curve:
         _coefficient_curves(top, fields)
     elif canvas.can_draw:
         _coefficient_fields(top, fields, canvas)
@@ -56,6 +59,17 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
         top.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
     _bottom_row(bottom, fields)
     return figure
+
+
+def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:
+    """Names, and the columns of a table of the numbers."""
+    words = Words.of(fields)
+    columns = {"initial guess": in_digits(fields.initial), words.found: in_digits(fields.coefficient)}
+    if fields.truth is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 100 * (fields.coefficient / fields.truth - 1)
+        columns |= {words.known: in_digits(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
+    return fields.names, columns
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -67,7 +81,7 @@ def headline(summary: dict[str, Any]) -> str:
     if is_number(summary.get("score")):
         parts.append(f"score {summary['score']:.3f}")
     if summary.get("relative_error") is not None:
-        parts.append(f"relative L² error {100 * summary['relative_error']:.3g} %")
+        parts.append(f"relative {'' if summary.get('numbers') else 'L² '}error {100 * summary['relative_error']:.3g} %")
     if summary.get("discrepancy") is not None:
         parts.append(f"misfit {summary['discrepancy']:.2f} × that of the noise")
     return ",  ".join(parts)

@@ -67,7 +67,15 @@ def summarize(
         "inner_product": ending.inner_product or settings.inner_product,
         **chosen(settings, ending),
         **reached.quantities,
+        **_numbers(reached.fields),
     }
+
+
+def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:
+    """The unknown numbers by name, where they are few."""
+    if fields is None or not fields.names:
+        return {}
+    return {"numbers": dict(zip(fields.names, map(float, fields.coefficient), strict=True))}
 
 
 def _noise(problem: Problem, misfit: float) -> dict[str, Any]:

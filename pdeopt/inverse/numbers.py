@@ -1,0 +1,77 @@
+"""A few unknown numbers, without a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.inverse.errors import InputError
+
+#: What a parameter is called in pictures.
+ROLES = ("reconstruction", "control", "design", "result")
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A handful of unknown numbers, in the place of a `Parameter`: conductivities of layers, rates of wells.
+
+    The coefficient is an array (p,) in the order of the names. The numbers have the Euclidean inner product: choose
+    units, or a `Log` parametrization, in which they are of similar size.
+
+    Attributes:
+        names: of each number, with its unit: "conductivity of clay (W/(m K))".
+        label: what they are together.
+        role: as of a `Parameter`.
+
+    Raises:
+        InputError: for names that are missing, or not unique.
+    """
+
+    names: Sequence[str]
+    label: str = "numbers"
+    role: str | None = None
+
+    space = None
+    dofs = None
+
+    def __post_init__(self) -> None:
+        check_role(self.role)
+        if isinstance(self.names, str) or not self.names or not all(isinstance(name, str) for name in self.names):
+            raise InputError(f"the names of the numbers are {self.names!r}; expected a list of texts, one a number")
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"the names of the numbers are {list(self.names)}; expected a different one for each")
+
+    @property
+    def size(self) -> int:
+        """p, how many there are."""
+        return len(self.names)
+
+    @property
+    def mass(self) -> sp.csr_matrix:
+        """The identity: the Euclidean product."""
+        return sp.identity(self.size, format="csr")
+
+    @property
+    def lumped_mass(self) -> np.ndarray:
+        """(p,), ones."""
+        return np.ones(self.size)
+
+    @property
+    def locations(self) -> np.ndarray:
+        """(0, p): they are nowhere."""
+        return np.empty((0, self.size))
+
+    def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
+        """Return the root mean square of the relative errors, which units do not change; None for a truth of zero."""
+        if not np.all(truth):
+            return None
+        return float(np.sqrt(np.mean((values / truth - 1) ** 2)))
+
+
+def check_role(role: str | None) -> None:
+    """Raise InputError for a role that is not known."""
+    if role is not None and role not in ROLES:
+        raise InputError(f"the role of a parameter is {role!r}; expected one of {', '.join(ROLES)}, or None")
