@@ -2,18 +2,21 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import skfem
 
-from pdeopt.fem import Dirichlet, FEMError, FunctionSpace
+from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, cells_at
 from pdeopt.inverse import (
     AtDofs,
+    AtPoints,
     FullField,
     InputError,
     L2Misfit,
+    Log,
     Parameter,
     Problem,
     Quadratic,
@@ -132,3 +135,53 @@ def test_interrupt_inside_a_callback_stays_an_interrupt():
     with pytest.raises(KeyboardInterrupt):
         raise_interrupt(RuntimeError("INTERNAL: CpuCallback error … KeyboardInterrupt: "))
     raise_interrupt(RuntimeError("something else"))
+
+
+# --- what JAX traces, and what is no object ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("use", "error", "message"),
+    [
+        (lambda x: V.point_evaluation(jnp.stack([x, x])[:, None]).data.sum(), FEMError, "JAX traces the points.*w.x"),
+        (lambda x: AtPoints.of(V, [[x], [0.5]]).matrix.data.sum(), FEMError, "JAX traces the points"),
+        (lambda x: cells_at(MESH, jnp.stack([x, x])[:, None]).sum(), FEMError, "JAX traces the points"),
+        (lambda x: V.nodal(lambda p: p[0] * x).sum(), FEMError, "JAX traces what the function returns"),
+        (lambda x: L2Misfit.of(FullField(), x * jnp.ones(4), 1.0).noise.sum(), InputError, "JAX traces what is given"),
+        (lambda x: identity_problem(np.ones(4))(x * jnp.ones(4)), InputError, "called with numbers, and JAX traces"),
+    ],
+    ids=["points", "observation", "cells", "nodal values", "data", "functional"],
+)
+def test_what_cannot_be_traced_says_what_to_do(use, error, message):
+    for transform in (jax.grad, jax.jit):
+        with pytest.raises(error, match=message):
+            transform(use)(0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parametrization": "log"}, r"parametrization is 'log'; expected a parametrization, as Log\(\)"),
+        ({"parametrization": Log}, "parametrization is the class Log; expected an object"),
+        ({"misfit": "l2"}, "misfit is 'l2'; expected a misfit as"),
+        ({"state": None}, "state is None; expected a LinearStateEquation"),
+        ({"regularization": "h1"}, r"regularization is 'h1'; expected a term as h1\(V, 1.0\)"),
+        ({"regularization": [lambda m: 0.0, "tv"]}, "regularization is 'tv'"),
+        ({"regularization": 1e-3}, "regularization is 0.001"),
+        ({"strength": "cooling"}, "strength of the regularization is 'cooling'; expected a number"),
+    ],
+)
+def test_parts_that_are_none_are_refused_at_construction(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(identity_problem(np.ones(4)), **changes)
+
+
+def test_a_functional_and_a_problem_are_shown_in_a_line():
+    state = LinearStateEquation(lambda k: (mass.assemble(V, k=k), jnp.ones(V.n)), Dirichlet.on(V))
+    J = ReducedFunctional(state, L2Misfit.of(FullField(), np.ones(V.n), 1.0), (h1(V, 1.0), lambda m: 0.0), Log(), 2.0)
+    assert repr(J) == (
+        "ReducedFunctional(L2Misfit of LinearStateEquation, 2 × (Quadratic + <lambda>), Log(reference=1.0))"
+    )
+    problem = Problem(J, np.zeros(V.n), Parameter(V, "k (S/m)"))
+    assert repr(problem) == f"Problem(k (S/m): 25 parameters, {J!r}, optimizer 'l-bfgs-b')"
+    assert len(repr(J.misfit)) < 200

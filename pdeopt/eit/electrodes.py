@@ -159,11 +159,19 @@ def _check_scalar(space: FunctionSpace) -> None:
 
 
 def _checked_impedances(impedances: ArrayLike, count: int) -> jax.Array:
-    """z (L,). Raises InputError for another shape, and for values that are not positive where they are known."""
+    """Return z (L,).
+
+    Raises InputError for another shape, for complex values, and for values that are not positive where they are known.
+    """
     if jnp.shape(impedances) not in ((), (count,)):
         raise InputError(
             f"the contact impedances have shape {jnp.shape(impedances)}; expected a number or ({count},), one for each "
             "electrode"
+        )
+    if jnp.iscomplexobj(impedances):
+        raise InputError(
+            "the contact impedances are complex; the model is that of direct or slowly varying currents, with real "
+            "z > 0: take their real part, or their modulus"
         )
     if not isinstance(impedances, jax.core.Tracer):
         values = np.atleast_1d(np.asarray(impedances))
@@ -172,4 +180,4 @@ def _checked_impedances(impedances: ArrayLike, count: int) -> jax.Array:
             raise InputError(
                 f"the contact impedance of electrode {bad[0] + 1} is {values[bad[0]]}; expected a positive number"
             )
-    return jnp.broadcast_to(jnp.asarray(impedances, float), (count,))
+    return jnp.broadcast_to(jnp.array(impedances, float), (count,))

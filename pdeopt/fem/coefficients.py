@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.field import Field
 from pdeopt.fem.space import FunctionSpace
+from pdeopt.sparse import check_process
 
 
 @jax.tree_util.register_pytree_node_class
@@ -39,6 +40,7 @@ def coefficients_of(name: str, space: FunctionSpace, given: dict[str, Any], inde
 
     Raises FormError, which names the form, for what does not fit.
     """
+    check_process()
     w = Coefficients(space.tables.geometry)
     for key, value in given.items():
         if key in w:

@@ -51,7 +51,7 @@ class Dirichlet:
             return cls(space.n, dofs)
         if callable(values):
             space.check_nodal(names)
-        given = jnp.asarray(values(space.locations[:, dofs]) if callable(values) else values)
+        given = jnp.array(values(space.locations[:, dofs]) if callable(values) else values)
         given = given.astype(jnp.promote_types(given.dtype, jnp.float64))
         given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
         if given.shape[0] != len(dofs) or given.ndim > 2:

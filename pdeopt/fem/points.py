@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
+import jax
 import numpy as np
 import scipy.sparse as sp
 import skfem
@@ -37,8 +39,20 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
     return matrix
 
 
+def known_points(points: Any) -> np.ndarray:
+    """Return points as a NumPy array; raises FEMError where JAX traces them."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(points)):
+        raise FEMError(
+            "JAX traces the points: the cell that holds a point does not depend smoothly on its place, so that a place "
+            "cannot be a parameter here; take a smooth source or sensor at a place p in a form instead, as "
+            "jnp.exp(-((w.x[0] - p[0])**2 + (w.x[1] - p[1])**2) / (2 * width**2))"
+        )
+    return np.asarray(points, float)
+
+
 def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
     """Return (k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
+    points = known_points(points)
     lowest, highest = mesh.p.min(1, keepdims=True), mesh.p.max(1, keepdims=True)
     size = np.max(highest - lowest)  # squares of distances to points far away would overflow
     near = ((points > lowest - size) & (points < highest + size)).all(0)

@@ -21,7 +21,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
-from pdeopt.fem.points import point_matrix
+from pdeopt.fem.points import known_points, point_matrix
 from pdeopt.fem.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
@@ -172,7 +172,13 @@ class FunctionSpace:
         Raises FEMError for elements whose degrees of freedom are not point values.
         """
         self.check_nodal()
-        values = np.asarray(function(self.locations))
+        given = function(self.locations)
+        if isinstance(given, jax.core.Tracer):
+            raise FEMError(
+                "nodal: JAX traces what the function returns, and NumPy cannot take it; compute the values in jax.numpy"
+                " from V.locations, and pass V.interpolate(values)"
+            )
+        values = np.asarray(given)
         if values.shape not in ((), (self.n,)):
             raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
@@ -224,7 +230,7 @@ class FunctionSpace:
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
-        points = np.atleast_2d(np.asarray(points, float))
+        points = np.atleast_2d(known_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         return CSRMatrix.from_scipy(point_matrix(self.basis, points))

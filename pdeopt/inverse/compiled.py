@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from pdeopt.inverse.errors import InputError
-from pdeopt.sparse import solve_errors
+from pdeopt.sparse import check_process, solve_errors
 
 
 class Compiled:
@@ -27,6 +27,7 @@ class Compiled:
         return Compiled, (self._function,)  # the copy in another process compiles for itself
 
     def __call__(self, *args: Any) -> Any:
+        check_process()
         arrays = tuple(real(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
@@ -36,7 +37,15 @@ class Compiled:
 
 
 def real(arg: Any) -> Any:
-    """As 64-bit floating point. Raises InputError for complex values: they would lose their imaginary part."""
+    """Return an array as 64-bit floating point.
+
+    Raises InputError for complex values, which would lose their imaginary part, and for what JAX traces.
+    """
+    if isinstance(arg, jax.core.Tracer):
+        raise InputError(
+            "a reduced functional is called with numbers, and JAX traces these: it has its derivatives itself, "
+            "J.derivative(m), J.hessian(m), and is compiled already; jax.grad, jax.jit and jax.vmap stay outside of it"
+        )
     if np.iscomplexobj(arg):
         raise InputError("a complex array was given where a real one is expected")
     return arg if isinstance(arg, jax.Array) and arg.dtype == np.float64 else np.asarray(arg, np.float64)

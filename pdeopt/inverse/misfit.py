@@ -90,6 +90,11 @@ class L2Misfit:
         _check_noise_shape(sigma, values)
         return cls(observation, values, sigma)
 
+    def __repr__(self) -> str:
+        return (
+            f"L2Misfit({type(self.observation).__name__}, data {self.data.shape}, noise {np.min(self.noise):g} or more)"
+        )
+
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         return self.distance(self.observation(u, coefficient))
 
@@ -146,6 +151,9 @@ class FieldMisfit:
         """The whole state."""
         return FullField()
 
+    def __repr__(self) -> str:
+        return f"FieldMisfit(data {self.data.shape})"
+
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         return self.distance(u)
 
@@ -175,6 +183,11 @@ def _check_real(what: str, predicted: jax.Array) -> None:
 
 def _fixed(values: ArrayLike) -> np.ndarray:
     """As 64-bit floating point that nobody changes: compiled functionals keep it."""
+    if isinstance(values, jax.core.Tracer):
+        raise InputError(
+            "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "
+            "traced, or write it as a function of (u, coefficient)"
+        )
     array = np.array(values, float)
     array.setflags(write=False)
     return array

@@ -155,6 +155,10 @@ class Problem:
         if taken:
             raise InputError(f"a quantity is named {min(taken)!r}, which summary.json has already; choose another name")
 
+    def __repr__(self) -> str:
+        label = self.parameter.label
+        return f"Problem({label}: {self.parameter.size} parameters, {self.functional!r}, optimizer {self.optimizer!r})"
+
     def _check_stopping(self) -> None:
         if not isinstance(self.optimizer, str):
             raise InputError(f"the optimizer is {self.optimizer!r}; expected its name, e.g. 'newton-cg'")

@@ -15,7 +15,7 @@ from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization import Regularization
 from pdeopt.inverse.tracing import Parts, Trace
-from pdeopt.sparse import solve_errors
+from pdeopt.sparse import check_process, solve_errors
 
 #: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.
 Linear = Any
@@ -177,5 +177,6 @@ def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:
 
 
 def _on_host(program: Product, linear: Any, direction: np.ndarray) -> np.ndarray:
+    check_process()
     with solve_errors():
         return np.asarray(program(linear, real(direction)))

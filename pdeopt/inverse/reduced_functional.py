@@ -70,8 +70,19 @@ class ReducedFunctional:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.strength) and self.strength >= 0):
-            raise InputError(f"the strength of the regularization is {self.strength}; expected a number ≥ 0")
+        _check_callable("state", self.state, "a LinearStateEquation, or a function coefficient ↦ u")
+        _check_callable("misfit", self.misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
+        _check_callable("parametrization", self.parametrization, "a parametrization, as Log() or Bounded(0.1, 10)")
+        if not callable(self.regularization) and (
+            isinstance(self.regularization, str) or not isinstance(self.regularization, Sequence)
+        ):
+            raise InputError(
+                f"the regularization is {self.regularization!r}; expected a term as h1(V, 1.0), or several of them"
+            )
+        for term in (self.regularization,) if callable(self.regularization) else self.regularization:
+            _check_callable("regularization", term, "a term as h1(V, 1.0), or a function of m")
+        if isinstance(self.strength, str) or not (np.isfinite(self.strength) and self.strength >= 0):
+            raise InputError(f"the strength of the regularization is {self.strength!r}; expected a number ≥ 0")
 
     def with_strength(self, strength: float) -> ReducedFunctional:
         """The same with another β; nothing is compiled again."""
@@ -80,6 +91,23 @@ class ReducedFunctional:
     def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
         """Return the same with another regularization; state and misfit are not traced again."""
         return self._sharing(Programs(self._programs.trace, terms_of(regularization)), regularization=regularization)
+
+    def __repr__(self) -> str:
+        terms = " + ".join(_name(term) for term in self.regularization_terms) or "no regularization"
+        map_ = "" if isinstance(self.parametrization, Identity) else f", {self.parametrization!r:.60}"
+        return f"ReducedFunctional({_name(self.misfit)} of {_name(self.state)}, {self.strength:g} × ({terms}){map_})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the compiled programs: the copy reads from outside and compiles anew, at its first use.
+
+        Raises InputError where it would read other values than this one has read: the two would differ.
+        """
+        if "_programs" in self.__dict__ and not self._programs.trace.follows():
+            raise InputError(
+                "this functional keeps values of global variables, closures or arrays that have changed since its first"
+                " use, and a copy would take those of now; make another one with dataclasses.replace(J), and copy that"
+            )
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
 
     @property
     def regularization_terms(self) -> tuple[Regularization, ...]:
@@ -206,3 +234,16 @@ class ReducedFunctional:
     @cached_property
     def _programs(self) -> Programs:
         return Programs(Trace(self.state, self.misfit, self.parametrization), self.regularization_terms)
+
+
+def _check_callable(name: str, given: Any, expected: str) -> None:
+    """Raise InputError for what cannot be called, and for a class in place of an object."""
+    if isinstance(given, type):
+        raise InputError(f"the {name} is the class {given.__name__}; expected an object: {expected}")
+    if not callable(given):
+        raise InputError(f"the {name} is {given!r}; expected {expected}")
+
+
+def _name(part: Any) -> str:
+    """Return a few words for a part, for `repr`."""
+    return str(getattr(part, "__name__", type(part).__name__))

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdeopt.fem.jaxpr_digest import fingerprint
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.misfit import AnyMisfit, observation_of
 from pdeopt.inverse.parametrization import Parametrization
@@ -103,6 +104,12 @@ class Parts:
     adjoint: Traced | None
     terms: dict[int, tuple[Regularization, Traced]]
 
+    def digests(self) -> list[bytes]:
+        """Return what tells these parts from others, constants by their content."""
+        common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.adjoint
+        found = [*common, *(term for _, term in self.terms.values())]
+        return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
+
 
 class Trace:
     """A reduced functional's functions, which are traced together when the first of them is needed.
@@ -114,6 +121,15 @@ class Trace:
         self._given = state, misfit, parametrization
         self._parts: Parts | None = None
         self._lock = threading.RLock()
+
+    def follows(self) -> bool:
+        """Return whether the functions, called now, would be traced to the same as before."""
+        parts = self._parts
+        if parts is None:
+            return True
+        again = _parts(parts.size, *self._given)
+        again.terms.update({key: (term, _term(parts.size, term)) for key, (term, _) in parts.terms.items()})
+        return again.digests() == parts.digests()
 
     def parts(self, size: int, terms: Sequence[Regularization]) -> Parts:
         """Return all parts, for m (p,) of this size and at least these terms.

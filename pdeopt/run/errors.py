@@ -51,9 +51,9 @@ def describe(error: Exception) -> str:
     from pdeopt.inverse import InputError
     from pdeopt.io import FileError
     from pdeopt.optimize import OptimizerError
-    from pdeopt.sparse import SolveError
+    from pdeopt.sparse import ProcessError, SolveError
 
-    if isinstance(error, (UsageError, FEMError, FileError, InputError, OptimizerError, SolveError)):
+    if isinstance(error, (UsageError, FEMError, FileError, InputError, OptimizerError, ProcessError, SolveError)):
         return str(error)
     return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
 

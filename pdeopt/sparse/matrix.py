@@ -34,7 +34,7 @@ class CSRMatrix:
         if not csr.has_canonical_format:
             csr = csr.copy()
             csr.sum_duplicates()
-        return cls(jnp.asarray(csr.data), SparsityPattern.from_scipy(csr))
+        return cls(jnp.array(csr.data), SparsityPattern.from_scipy(csr))
 
     def to_scipy(self) -> sp.csr_matrix:
         """A SciPy matrix with the same stored entries (concrete values only)."""

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.matrix import CSRMatrix, matrix_product
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.process import check_process
 from pdeopt.sparse.solvers import Solver, resolve_solver
 
 
@@ -31,7 +32,9 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
         SolveError: for a matrix that is not square, singular or not finite, for a shape or dtype that does not fit, or
             when no solver reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or
             ``ValueError``, unless the call stands in ``with solve_errors():``.
+        ProcessError: where 64-bit mode was switched off, and in a fork of a process that has computed.
     """
+    check_process()
     b = jnp.asarray(b)
     _check(A, b)
     dtype = jnp.result_type(A.data, b)

@@ -183,7 +183,7 @@ def matern(
         float(delta),
         CSRMatrix.from_scipy(restricted(A.to_scipy(), dofs)),
         _checked_lumped(space, dofs),
-        jnp.asarray(reference, float),
+        jnp.array(reference, float),
         space.mesh.dim() - on_facets,
         float(np.linalg.det(tensor)),
     )

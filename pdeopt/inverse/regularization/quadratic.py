@@ -83,7 +83,7 @@ def tikhonov(
     """
     M = mass.assemble(space).to_scipy()
     words = "L2", null_space(M, dofs, constants=False)
-    return Quadratic(nonnegative(weight), _block(M, dofs), jnp.asarray(reference), *words)
+    return Quadratic(nonnegative(weight), _block(M, dofs), jnp.array(reference), *words)
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:

@@ -1,0 +1,51 @@
+"""The state of the process in which JAX computes: in 64-bit mode, and not forked from one in which it has computed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import jax
+
+#: The way out of a fork.
+SPAWN = (
+    "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), joblib with"
+    " its default backend (loky), or `pdeopt sweep`"
+)
+
+_computing: int | None = None  # the number of the process in which JAX was first used for us
+
+
+class ProcessError(RuntimeError):
+    """An error of the process, in which nothing can be computed rightly; the message says what to change."""
+
+
+def check_process() -> None:
+    """Raise ProcessError where 64-bit mode was switched off, and in a fork of a process that has computed already."""
+    global _computing
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ProcessError(
+            "JAX's 64-bit mode was switched off after pdeopt was imported, and single precision is not enough for a "
+            "solve or a derivative; switch it on again with jax.config.update('jax_enable_x64', True), and leave out "
+            "what switches it off (jax_enable_x64 = False, jax.experimental.disable_x64)"
+        )
+    process = os.getpid()
+    if _computing is None:
+        _computing = process
+    if _computing != process:
+        raise ProcessError(
+            f"this process was forked from one that had computed with JAX before, whose threads it lacks: it would wait"
+            f" for ever; {SPAWN}"
+        )
+
+
+def _warn_of_fork() -> None:
+    if _computing == os.getpid():
+        warnings.warn(
+            f"this process has computed with JAX and is forked now; pdeopt refuses to compute in the child: {SPAWN}",
+            stacklevel=2,
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_warn_of_fork)
