@@ -1,6 +1,7 @@
 """The two identities that adjoint code owes its reader: Taylor remainders and the adjoint identity.
 
-This file shares no code with what it judges; it sees callables of NumPy arrays only.
+A Taylor test says something only where the function changes and bends: `visible_scale` finds such a step. This file
+shares no code with what it judges; it sees callables of NumPy arrays only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["TaylorTest", "adjoint_identity", "taylor_test"]
+__all__ = ["Scale", "TaylorTest", "adjoint_identity", "taylor_test", "visible_scale"]
 
 #: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
 ACCURACY = 1e-12
@@ -19,9 +20,19 @@ ACCURACY = 1e-12
 MEASURED = 100
 #: A remainder that vanishes means something only where J itself changes by so many times its rounding.
 RESOLVED = 1e6
+#: Two derivatives are told apart that differ by this part of the rate at which J changes.
+TOLD = 1e-8
+#: That a third remainder vanishes means something only where the second one is this part of the change of J.
+BENT = 1e-3
 #: Spacing of the points at which the rounding of J is estimated, relative to the largest step; their number; and the
 #: order of the differences, in which all that is smooth drops out.
 SPACING, SAMPLES, DIFFERENCES = 1e-6, 12, 4
+#: A function bends visibly where the increments over both halves of a step differ by a part of their sum between these.
+LEAST_BEND, MOST_BEND = 0.05, 0.9
+#: The part that is aimed at, the largest factor between two steps that are tried, and their number.
+BEND, FACTOR, TRIES = 0.3, 1e3, 12
+#: A function that bends nowhere, up to a step so many times the first one that changes it, is linear.
+LINEAR = 1e6
 EPS = float(np.finfo(float).eps)
 
 
@@ -33,7 +44,8 @@ class TaylorTest:
         steps: (k,) step lengths h, falling.
         remainders: {1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}, each (k,); 3 only with a Hessian.
         orders: the exponent p with which each falls like h^p; infinity where it vanishes up to rounding though J
-            changes by much more (an exact expansion, as of a quadratic functional), NaN where it cannot be told.
+            changes, and for p = 3 bends, by much more (an exact expansion, as of a quadratic functional); NaN where it
+            cannot be told. An error of lower order counts also where it is smaller than the term that is expected.
         resolved: J is finite along the line and changes by much more than rounding; otherwise an order may be NaN.
     """
 
@@ -92,18 +104,34 @@ def taylor_test(
     rounding = max(rounding, EPS * (abs(base) + np.abs(difference).max()))
     resolved = bool(np.isfinite(difference).all() and np.abs(difference).max() > RESOLVED * rounding)
     floors = {p: rounding + accuracy * np.abs(expansion) for p, expansion in expansions.items()}
-    orders = {p: _order_from(p, signed[p], steps, floors[p], resolved) for p in signed}
+    rate = np.abs(difference[-1]) / steps[-1]
+    orders = {p: _order_of(p, signed[p], steps, floors[p], resolved, rate) for p in signed}
+    bent = np.abs(signed[2]).max() > BENT * np.abs(difference).max() or orders[2] == np.inf
+    if orders.get(3) == np.inf and not bent:
+        orders[3] = float("nan")
     return TaylorTest(steps, {p: np.abs(remainder) for p, remainder in signed.items()}, orders, resolved)
 
 
-def _order_from(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved: bool) -> float:
-    """The order of a remainder that should be p.
+def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved: bool, rate: float) -> float:
+    """Return the order of a remainder r that should be p.
 
-    Where c h^p + d h^(p+1) changes its sign at a step of the test, it shows no order near there. 2^(p+1) r(h/2) − r(h)
-    is free of the second term, and keeps all that is of lower order than p: errors of the derivative stay.
+    2^p r(h/2) − r(h) is free of the term c h^p and keeps all that is of lower order: the error of a derivative, also
+    where c h^p hides it. Where c h^p + d h^(p+1) changes its sign at a step of the test, r shows no order near there;
+    2^(p+1) r(h/2) − r(h) is free of the second term.
     """
     order = _order(np.abs(signed), steps, floor, resolved)
-    if not order <= p - 0.1:
+    if np.isnan(order) or p == 1:
+        return order
+    if p == 2 and np.abs(signed[-1]) <= MEASURED * floor[-1] and rate * steps[-1] > RESOLVED * floor[-1]:
+        return float("inf") if order <= p - 0.1 else order  # the larger steps meet kinks of J
+    hidden = np.abs(2.0**p * signed[1:] - signed[:-1])
+    smallest = 2.0**p * floor[1:] + floor[:-1] + TOLD / MEASURED * rate * steps[:-1]
+    usable = np.flatnonzero(hidden > MEASURED * smallest)[-3:]
+    if len(usable) > 1:
+        found = np.diff(np.log(hidden[usable])) / np.diff(np.log(steps[usable]))
+        if (found < p - 0.5).all():
+            return min(order, float(found[-1]))
+    if order > p - 0.1:
         return order
     weight = 2.0 ** (p + 1)
     extrapolated = np.abs(weight * signed[1:] - signed[:-1])
@@ -112,7 +140,7 @@ def _order_from(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray
 
 
 def _rounding(value: Callable[[np.ndarray], float], m: np.ndarray, spacing: np.ndarray) -> float:
-    """The size of the rounding errors of J, from high differences of its values (Moré, Wild 2011)."""
+    """Return the size of the rounding errors of J, from high differences of its values (Moré, Wild 2011)."""
     samples = np.array([value(m + k * spacing) for k in range(SAMPLES)])
     if not np.isfinite(samples).all():
         return float("nan")
@@ -120,7 +148,7 @@ def _rounding(value: Callable[[np.ndarray], float], m: np.ndarray, spacing: np.n
 
 
 def _order(remainder: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved: bool) -> float:
-    """The observed order between the two smallest usable steps, the most asymptotic ones."""
+    """Return the observed order between the two smallest usable steps, the most asymptotic ones."""
     if not (np.isfinite(remainder).all() and np.isfinite(floor).all()):
         return float("nan")
     usable = np.flatnonzero(remainder > MEASURED * floor)
@@ -130,6 +158,59 @@ def _order(remainder: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved
     if j == len(steps):
         return float("nan")
     return float(np.log(remainder[i] / max(remainder[j], floor[j])) / np.log(steps[i] / steps[j]))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The length at which a function of one variable shows what it is.
+
+    Attributes:
+        step: over it the function changes and bends visibly; where it bends nowhere, the first one that changes it;
+            where nothing changes it, the one that was given.
+        bends: the function bends visibly there. linear: it bends nowhere up to steps `LINEAR` times as long.
+    """
+
+    step: float
+    bends: bool
+    linear: bool
+
+
+def visible_scale(along: Callable[[float], float], step: float, *, rounding: float = 0.0, tries: int = TRIES) -> Scale:
+    """Find a step over which a function changes and bends visibly, from its values alone.
+
+    That the increments over both halves of a step differ tells how it bends, in any unit of the argument and of the
+    function, and whatever its derivative is said to be. The next step is where a parabola would bend as is wanted.
+
+    Args:
+        along: t ≥ 0 ↦ J(m + t v), say; not finite where it cannot be evaluated, so that shorter steps are tried.
+        step: the first t that is tried. tries: how many, at most.
+        rounding: the error of the values, where it is more than rounding of the values themselves.
+
+    Example:
+        >>> visible_scale(lambda t: math.exp(1e-9 * t), 1.0).bends
+        True
+    """
+    given, base, first, longest, shorter = step, along(0.0), 0.0, np.inf, 0.2
+    for _ in range(tries):
+        half, full = along(step / 2) - base, along(step) - base
+        rest = full - half
+        change, bend, slope = abs(half) + abs(rest), abs(rest - half), abs(3 * half - rest)
+        noise = max(rounding, EPS * max(abs(base), abs(base + half), abs(base + full)))
+        if not np.isfinite(change) or bend > MOST_BEND * change > noise:
+            longest, factor, shorter = step, shorter, max(shorter**2, 1 / FACTOR)
+        elif LEAST_BEND * change <= MEASURED**2 * noise:
+            factor = FACTOR
+        elif bend > LEAST_BEND * change:
+            if abs(full) <= 4 * abs(base) or bend <= slope or (base == 0 and slope < TOLD * change):
+                return Scale(step, True, False)
+            factor = max(1 / FACTOR, slope / (4 * bend), (abs(base) / abs(full)) ** 0.5)
+        else:
+            first = first or step
+            if step >= LINEAR * first and LINEAR * bend <= change:
+                return Scale(first, False, True)
+            factor = min(FACTOR, BEND * change / max(bend, MEASURED**2 * noise))
+        step = min(factor * step, (step * longest) ** 0.5)
+    return Scale(first or given, False, False)
 
 
 def adjoint_identity(

@@ -424,7 +424,10 @@ def test_check_words_what_is_not_finite(tmp_path, capsys):
     ids=str,
 )
 def test_all_steps_of_a_check_stay_within_the_bounds(bounds):
-    point = checking.point_of(SimpleNamespace(initial=np.ones(4), bounds=bounds))
+    def evaluate(m):
+        return float(np.sum(m**4)), 4 * m**3
+
+    point = checking.point_of(SimpleNamespace(initial=np.ones(4), bounds=bounds), evaluate)
     lower, upper = full_bounds(bounds, 4)
     for direction in (point.v, point.w):
         assert np.all(direction != 0) or np.array_equal(direction != 0, lower < upper), "only what is fixed stays"

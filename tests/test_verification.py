@@ -105,7 +105,7 @@ def test_right_derivatives_of_odd_functions_raise_no_alarm(name):
     ("objective", "reason"),
     [
         (lambda u: 1.0 + 0.0 * jnp.sum(u), "J does not change along this direction"),
-        (lambda u: jnp.sum(u**2) * (1 + 0.01 * jax.lax.stop_gradient(jnp.sin(3e8 * jnp.sum(u)))), "J does not"),
+        (lambda u: jnp.sum(u**2) * (1 + 0.01 * jax.lax.stop_gradient(jnp.sin(3e8 * jnp.sum(u)))), "J is too rough"),
         (lambda u: jnp.sum(u) / 0.0, "the objective is not finite near the initial guess"),
     ],
     ids=["constant", "rough", "infinite"],
@@ -232,8 +232,8 @@ def test_it_takes_few_evaluations():
     before = work.copy()
     verify(problem)
     spent = work.since(before)
-    assert spent.factorizations <= 5
-    assert spent.solves + spent.adjoint_solves <= 12
+    assert spent.factorizations <= 9, "the initial guess, a step that bends, the point beyond, and three steps there"
+    assert spent.solves + spent.adjoint_solves <= 20
 
 
 def test_ctrl_c_is_seen_between_two_evaluations():

@@ -53,7 +53,8 @@ def describe(error: Exception) -> str:
     from pdeopt.optimize import OptimizerError
     from pdeopt.sparse import ProcessError, SolveError
 
-    if isinstance(error, (UsageError, FEMError, FileError, InputError, OptimizerError, ProcessError, SolveError)):
+    ours = (UsageError, RunError, FEMError, FileError, InputError, OptimizerError, ProcessError, SolveError)
+    if isinstance(error, ours):
         return str(error)
     return f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
 

@@ -26,7 +26,7 @@ from pdeopt.run.scene_figure import scene_note
 from pdeopt.run.stopwatch import in_words
 from pdeopt.run.strength_rule import optimize
 from pdeopt.run.summary import summarize
-from pdeopt.run.verification import verified
+from pdeopt.run.verification import LaterVerification, verified
 from pdeopt.sparse import Work, work
 
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1}
@@ -86,8 +86,9 @@ def carry_out(
         with stop_on_interrupt(progress.status) as stop:
             verification = _verify(request, problem, progress, stop)
             before = work.copy()
-            recorder = _recorder(request, problem, keeper, progress, stop)
-            ending = _optimize(request, problem, settings, recorder, progress)
+            later = LaterVerification(problem, progress, stop) if request.check else None
+            recorder = _recorder(request, problem, keeper, progress, stop, later)
+            ending = _optimize(request, problem, settings, recorder, progress, later)
             recorder.finish()
             keeper.finish(recorder)
         _tell_work(request, problem, work.since(before), progress)
@@ -97,6 +98,9 @@ def carry_out(
         solver = solver_name(request, problem)
         summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
         interrupted, warnings = write_result(keeper.directory, recorder, summary, reached.fields)
+        if verification is not None and later is not None and later.report is not None:
+            wrong = later.report["passed"] is False
+            verification |= {"later": later.report, "passed": False if wrong else verification["passed"]}
         summary |= {"verification": verification, "stage_seconds": progress.times.seconds()}
         write_json(keeper.directory / "summary.json", summary)  # the last one: a run that has it is complete
         if ending.status == "converged":
@@ -161,7 +165,12 @@ def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> Non
 
 
 def _recorder(
-    request: RunRequest, problem: Problem, keeper: Keeper, progress: Progress, stop: StopFlag
+    request: RunRequest,
+    problem: Problem,
+    keeper: Keeper,
+    progress: Progress,
+    stop: StopFlag,
+    later: LaterVerification | None,
 ) -> Recorder:
     picture = LivePicture(request.name, problem, progress) if request.live else None
 
@@ -174,6 +183,8 @@ def _recorder(
         progress.row(row, shown=live)
         if live and picture is not None and recorder.m is not None:
             picture.update(keeper.directory, row, recorder.m)
+        if later is not None:
+            later.row(recorder)
 
     compiled = progress.times.seconds().get("compiling", 0.0)
     progress.stage("compiling", "evaluating the initial guess …" if compiled else "compiling and evaluating …")
@@ -183,10 +194,18 @@ def _recorder(
 
 
 def _optimize(
-    request: RunRequest, problem: Problem, settings: Settings, recorder: Recorder, progress: Progress
+    request: RunRequest,
+    problem: Problem,
+    settings: Settings,
+    recorder: Recorder,
+    progress: Progress,
+    later: LaterVerification | None,
 ) -> Ending:
     try:
-        return optimize(problem, settings, recorder, lambda text: _note_once(recorder, progress, text))
+        ending = optimize(problem, settings, recorder, lambda text: _note_once(recorder, progress, text))
+        if later is not None:
+            later.row(recorder, last=True)
+        return ending
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None

@@ -1,7 +1,12 @@
-"""Derivatives are verified before they are used: a short Taylor test and the adjoint identity at the initial guess."""
+"""Derivatives are verified before they are used, and once more after the first iterations.
+
+A short Taylor test and the adjoint identity where J has visibly changed and bent; then a Taylor test along the way that
+the optimizer went.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,21 +15,34 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem, ReducedFunctional
-from pdeopt.run.checking import ADJOINT, FIRST_STEP, IDENTITY, Point, point_of, untold
+from pdeopt.run.checking import (
+    ADJOINT,
+    FIRST_STEP,
+    HALVINGS,
+    IDENTITY,
+    Point,
+    point_along,
+    point_of,
+    rounding_of,
+    untold,
+)
 from pdeopt.run.errors import RunError, describe, raise_interrupt
 from pdeopt.run.optimization import accuracy_of
 from pdeopt.run.progress import Progress
+from pdeopt.run.recorder import Interrupted, Recorder
 from pdeopt.run.stopwatch import in_words
 from pdeopt.sparse import forgetting
 from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
 
 #: The short test: its largest step, along directions of the parameter's size, and how often that is halved. Where it
 #: does not show the order that it should, the thorough test of `pdeopt check` decides.
-SHORT_STEP, HALVINGS = 4e-3, 2
+SHORT_STEP, SHORT_HALVINGS = 4e-3, 2
 #: The order from which on the derivative is taken for right, and that below which J itself is too rough to tell.
 ORDER, ROUGH = 1.9, 0.9
 #: The order that the short test must show at every halving.
 STEADY = 1.5
+#: The iterate at which derivatives are verified once more.
+LATER = 3
 #: Distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
 DISTANCES = (1.0, 0.1, 0.01, 1e-3)
 #: J of an iterative solver is more accurate than its residual by this factor, at least.
@@ -83,90 +101,161 @@ class Verification:
 
 
 class Probe:
-    """J at a point and beyond, from the program that the optimization uses, too: nothing else is compiled for it.
+    """J where it is verified, from the program that the optimization uses, too: nothing else is compiled for it.
 
     Attributes:
-        point: where, and the directions. derivative: of J there; NaN where the state equation cannot be solved.
-        stop: whether the user asked to stop; KeyboardInterrupt is raised then.
+        functional: J. stop: whether the user asked to stop; KeyboardInterrupt is raised then.
     """
 
-    def __init__(self, functional: ReducedFunctional, point: Point, stop: Callable[[], bool]) -> None:
-        self.functional, self.point, self.stop = functional, point, stop
-        objective, self.derivative = self._evaluated(point.m)
-        self._values = {point.m.tobytes(): objective}
+    def __init__(self, functional: ReducedFunctional, stop: Callable[[], bool]) -> None:
+        self.functional, self.stop = functional, stop
+        self._found: dict[bytes, tuple[float, np.ndarray]] = {}
+
+    def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J(m) and its derivative; NaN where the state equation cannot be solved."""
+        key = hashlib.blake2b((m + 0.0).tobytes(), digest_size=16).digest()
+        if key not in self._found:
+            if self.stop():
+                raise KeyboardInterrupt
+            try:
+                self._found[key] = self.functional.value_and_derivative(m)
+            except ArithmeticError:
+                self._found[key] = float("nan"), np.full_like(m, np.nan)
+        return self._found[key]
 
     def value(self, m: np.ndarray) -> float:
-        """J(m); NaN where the state equation cannot be solved."""
-        if m.tobytes() not in self._values:
-            self._values[m.tobytes()] = self._evaluated(m)[0]
-        return self._values[m.tobytes()]
+        """J(m)."""
+        return self.evaluate(m)[0]
 
-    def is_finite(self, step: float) -> bool:
+    def is_finite(self, point: Point, step: float) -> bool:
         """J at the point and at the end of the step, and the derivative."""
-        ends = self.value(self.point.m), self.value(self.point.m + step * self.point.v)
-        return bool(np.isfinite(ends).all() and np.isfinite(self.derivative).all())
+        value, derivative = self.evaluate(point.m)
+        return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
 
-    def slopes(self) -> tuple[float, float]:
-        """The rate at which J changes along v: measured, and by its derivative."""
-        base = self.value(self.point.m)
-        long, short = (self.value(self.point.m + h * self.point.v) - base for h in (SHORT_STEP, SHORT_STEP / 2))
-        return (4 * short - long) / SHORT_STEP, float(self.derivative @ self.point.v)
-
-    def _evaluated(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        if self.stop():
-            raise KeyboardInterrupt
-        try:
-            return self.functional.value_and_derivative(m)
-        except ArithmeticError:
-            return float("nan"), np.full_like(m, np.nan)
+    def slopes(self, m: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
+        """The rate at which J changes along a direction: measured, and by its derivative."""
+        base, derivative = self.evaluate(m)
+        long, short = (self.value(m + h * direction) - base for h in (SHORT_STEP, SHORT_STEP / 2))
+        return (4 * short - long) / SHORT_STEP, float(derivative @ direction)
 
 
 def verified(problem: Problem, progress: Progress, stop: Callable[[], bool]) -> Verification:
-    """Verify the derivatives of a problem near its initial guess, off the bounds.
+    """Verify the derivatives of a problem where J has visibly changed and bent, downhill of its initial guess.
 
-    Costs about six evaluations, and the compilation of one more program. Nothing of it is remembered or counted: the
+    Costs about ten evaluations, and the compilation of one more program. Nothing of it is remembered or counted: the
     optimization is the same without it. Raises what the functional raises, but for states that cannot be solved.
     """
     with forgetting():
         progress.stage("compiling", "compiling and evaluating the objective …")
-        probe = _first_finite(problem, stop)
+        probe = Probe(problem.functional, stop)
+        probe.evaluate(np.asarray(problem.initial, float))
         progress.stage("verification", "verifying the derivatives …")
         start = time.perf_counter()
-        found = Verification({}, None, False, "", NOT_FINITE) if probe is None else _judged(probe)
+        point = _first_finite(problem, probe)
+        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(probe, point)
     seconds = time.perf_counter() - start
     return replace(found, seconds=seconds, message=f"{found.message} ({in_words(seconds)})")
 
 
-def _first_finite(problem: Problem, stop: Callable[[], bool]) -> Probe | None:
-    far, near = point_of(problem), np.asarray(problem.initial, float)
+class LaterVerification:
+    """Verifies the derivatives once more where the optimizer went: there a nonlinear problem bends.
+
+    It evaluates beside the optimization, which is the same without it.
+
+    Attributes:
+        report: for summary.json; None as long as there is none.
+    """
+
+    def __init__(self, problem: Problem, progress: Progress, stop: Callable[[], bool]) -> None:
+        self.report: dict[str, Any] | None = None
+        self._problem, self._progress, self._stop = problem, progress, stop
+        self._start: np.ndarray | None = None
+
+    def row(self, recorder: Recorder, last: bool = False) -> None:
+        """Look at an iterate; the test is made at the third one, or at the last one where that comes before.
+
+        Raises RunError where the derivative is wrong, Interrupted where the user asked to stop.
+        """
+        iteration, m = recorder.rows[-1].iteration, recorder.m
+        if m is None or self.report is not None:
+            return
+        if iteration == 0:
+            self._start = m.copy()
+        elif self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start):
+            recorder.pause()
+            self._progress.times.begin("verification")
+            try:
+                self._verify(recorder.model.functional, m, m - self._start, iteration)
+            except KeyboardInterrupt:
+                raise Interrupted from None
+            finally:
+                self._progress.times.begin("optimization")
+
+    def _verify(self, functional: ReducedFunctional, m: np.ndarray, way: np.ndarray, iteration: int) -> None:
+        with forgetting():
+            probe, point = Probe(functional, self._stop), point_along(self._problem, m, way)
+            accuracy = accuracy_of(functional)
+            test = _taylor(probe, point, point.v, accuracy)
+            fault = _taylor_fault(test, probe, m, point.v, accuracy)
+        told = bool(fault or _is_right(test))
+        verdict = f"Taylor {_order(test)}" if told else f"{UNTOLD}{_roughness(test)}"
+        message = f"at iterate {iteration}, along the way to it: {verdict}"
+        orders = {str(p): order for p, order in test.orders.items()}
+        passed = None if not told else not fault
+        self.report = {"iteration": iteration, "passed": passed, "message": message, "taylor_orders": orders}
+        (self._progress.detail if passed else self._progress.note)(message)
+        if fault:
+            raise RunError(f"the derivative is wrong there: {fault}; {CAUSES}")
+
+
+def _first_finite(problem: Problem, probe: Probe) -> Point | None:
+    far, near = point_of(problem, probe.evaluate), np.asarray(problem.initial, float)
     for part in DISTANCES:
-        probe = Probe(problem.functional, Point(near + part * (far.m - near), part * far.v, part * far.w), stop)
-        if np.isfinite(probe.value(probe.point.m)) and probe.is_finite(SHORT_STEP):
-            return probe
+        point = far if part == 1 else replace(far, m=near + part * (far.m - near), v=part * far.v, w=part * far.w)
+        if probe.is_finite(point, SHORT_STEP):
+            return point
     return None
 
 
-def _judged(probe: Probe) -> Verification:
+def _judged(probe: Probe, point: Point) -> Verification:
     accuracy = accuracy_of(probe.functional)
-    test = _taylor(probe, accuracy)
-    gap, reason = _adjoint_gap(probe)
-    wrong = _taylor_fault(test, probe, accuracy)
+    for direction in (*point.parts, point.v):  # of the first that is wrong; the last one is that of the report
+        test = _taylor(probe, point, direction, accuracy)
+        wrong = _taylor_fault(test, probe, point.m, direction, accuracy)
+        if wrong:
+            break
+    gap, reason = _adjoint_gap(probe, point)
     fault = wrong or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
-    if not (wrong or _is_right(test)):
+    exact = bool(np.isinf(test.orders[2]))
+    if not (wrong or (_is_right(test) and (point.shown or not exact))):
         return Verification(test.orders, gap, False, fault, UNTOLD + _roughness(test))
-    taylor = "remainder zero up to the accuracy of J" if np.isinf(test.orders[2]) else f"order {test.orders[2]:.2f}"
     identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
-    message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {taylor}, {identity}"
+    message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {_order(test)}, {identity}"
     return Verification(test.orders, gap, True, fault, message)
 
 
-def _taylor(probe: Probe, accuracy: float) -> TaylorTest:
+def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
     """The short test where it shows the order; otherwise the thorough one."""
-    rounding = BETTER * accuracy * abs(probe.value(probe.point.m))
-    short = _taylor_test(probe, accuracy, SHORT_STEP, HALVINGS, rounding)
+    value, derivative = probe.evaluate(point.m)
+    rounding = max(BETTER * accuracy * abs(value), rounding_of(point.m, value, derivative))
+
+    def test(first_step: float, halvings: int, rounding: float | None) -> TaylorTest:
+        return taylor_test(
+            probe.value,
+            derivative,
+            point.m,
+            direction,
+            first_step=first_step,
+            halvings=halvings,
+            rounding=rounding,
+            accuracy=max(ACCURACY, accuracy),
+        )
+
+    short = test(SHORT_STEP, SHORT_HALVINGS, rounding)
     if _is_right(short) and (np.isinf(short.orders[2]) or _falls(short.remainders[2])):
         return short
-    return _taylor_test(probe, accuracy, FIRST_STEP if probe.is_finite(FIRST_STEP) else SHORT_STEP, 10, None)
+    far = np.isfinite(probe.value(point.m + FIRST_STEP * direction))
+    return test(FIRST_STEP if far else SHORT_STEP, HALVINGS, None)
 
 
 def _falls(remainders: np.ndarray) -> bool:
@@ -174,22 +263,9 @@ def _falls(remainders: np.ndarray) -> bool:
     return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
 
 
-def _taylor_test(probe: Probe, accuracy: float, first_step: float, halvings: int, rounding: float | None) -> TaylorTest:
-    return taylor_test(
-        probe.value,
-        probe.derivative,
-        probe.point.m,
-        probe.point.v,
-        first_step=first_step,
-        halvings=halvings,
-        rounding=rounding,
-        accuracy=max(ACCURACY, accuracy),
-    )
-
-
-def _adjoint_gap(probe: Probe) -> tuple[float | None, str]:
+def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
     """The gap of the predicted data's derivative; None with the reason where it cannot be told."""
-    point, functional = probe.point, probe.functional
+    functional = probe.functional
     try:
         cotangent = np.random.default_rng(1).standard_normal(functional.prediction_shape(point.m))
         image, preimage = functional.tangent_and_adjoint(point.m, point.v, cotangent)
@@ -208,14 +284,19 @@ def _roughness(test: TaylorTest) -> str:
     return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
 
 
+def _order(test: TaylorTest) -> str:
+    order = test.orders[2]
+    return "remainder zero up to the accuracy of J" if np.isinf(order) else f"order {order:.2f}"
+
+
 def _is_right(test: TaylorTest) -> bool:
     return test.orders[2] > ORDER
 
 
-def _taylor_fault(test: TaylorTest, probe: Probe, accuracy: float) -> str:
+def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
     """Empty where J is too rough, or its solver too inexact, to blame the derivative."""
-    measured, derived = probe.slopes()
-    size = float(np.linalg.norm(probe.derivative * probe.point.v))
+    measured, derived = probe.slopes(m, direction)
+    size = float(np.linalg.norm(probe.evaluate(m)[1] * direction))
     blamed = test.orders[1] >= ROUGH and test.orders[2] <= ORDER
     if not (blamed and abs(measured - derived) > SOLVER_SLOPE * accuracy * size):
         return ""
