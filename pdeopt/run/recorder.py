@@ -175,10 +175,6 @@ class Recorder:
                 return
         self._append(iterate)
 
-    def pause(self) -> None:
-        """Let the clock stand until the next evaluation, for work beside the optimization."""
-        self._clock.stand(self._clock.seconds())
-
     def finish(self) -> None:
         """A last row where the last minimization took no step: its functional is another than that of the last row."""
         if self._start_again is not None and self._terms[_digest(self._start_again.m)] != self._last_terms:

@@ -182,7 +182,6 @@ class LaterVerification:
         if iteration == 0:
             self._start = m.copy()
         elif self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start):
-            recorder.pause()
             self._progress.times.begin("verification")
             try:
                 self._verify(recorder.model.functional, m, m - self._start, iteration)
