@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import skfem
 
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.inverse import AtDofs, InputError, L2Misfit, Parameter, Problem
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import CSRMatrix, SolveError, linear_solve
 
@@ -161,3 +162,121 @@ def test_degrees_of_freedom_may_come_in_any_order():
     np.testing.assert_allclose(
         solve(A, b, shuffled), solve(A, b, Dirichlet(V.n, dofs, jnp.asarray(values))), atol=1e-13
     )
+
+
+# --- several conditions ------------------------------------------------------------------------------------------
+
+SIDES = MESH.with_boundaries({"left": lambda x: x[0] == 0, "right": lambda x: x[0] == 1, "top": lambda x: x[1] == 1})
+W = FunctionSpace(SIDES, skfem.ElementTriP1())
+
+
+def prescribed(condition):
+    values = np.zeros(len(condition.dofs)) if condition.values is None else np.asarray(condition.values)
+    return dict(zip(condition.dofs.tolist(), values.tolist(), strict=True))
+
+
+def test_values_by_name_give_the_exact_solution_between_two_plates():
+    for condition in (
+        Dirichlet.on(W, {"left": 80, "right": 20.0}),
+        Dirichlet.on(W, "left", 80) + Dirichlet.on(W, "right", 20.0),
+        Dirichlet.on(W, {"right": np.full(5, 20.0), ("left",): lambda x: 80.0 + 0 * x[0]}),
+        Dirichlet.on(W, {"left": jnp.float64(80.0), "right": jnp.full(5, 20.0)}),
+    ):
+        u = solve(diffusion.assemble(W, k=3.0), jnp.zeros(W.n), condition)
+        np.testing.assert_allclose(u, 80 - 60 * W.locations[0], rtol=1e-12)
+
+
+def test_conditions_on_components_and_for_several_experiments_add_up():
+    vector = FunctionSpace(SIDES, skfem.ElementVector(skfem.ElementTriP1()))
+    rollers = Dirichlet.on(vector, "left", names=["u^1"]) + Dirichlet.on(vector, "top", 1.0, names=["u^2"])
+    x = vector.locations
+    first = np.arange(vector.n) % 2 == 0
+    fixed = np.flatnonzero((first & (x[0] == 0)) | (~first & (x[1] == 1)))
+    assert prescribed(rollers) == {dof: float(dof % 2) for dof in fixed.tolist()}
+    columns = Dirichlet.on(W, "left", np.arange(10.0).reshape(5, 2)) + Dirichlet.on(W, "right", 7.0)
+    assert prescribed(columns)[W.dofs("right")[0]] == [7.0, 7.0]
+    assert prescribed(columns)[W.dofs("left")[-1]] == [8.0, 9.0]
+
+
+def test_equal_values_in_a_shared_corner_pass_and_different_ones_are_refused_with_the_place():
+    both = Dirichlet.on(W, {"left": lambda x: x[1] / 3, "top": lambda x: (1 + x[0]) / 3})
+    np.testing.assert_array_equal(both.dofs, W.dofs(["left", "top"]))
+    np.testing.assert_allclose(both.values, (W.locations[0] + W.locations[1])[both.dofs] / 3)
+    assert len((Dirichlet.on(W, "left") + Dirichlet.on(W, "top")).dofs) == 9
+    message = r"different values for 1 degrees of freedom, the first at \[0.0, 1.0\]: 80 and 20.*first \| second"
+    with pytest.raises(FEMError, match=message):
+        Dirichlet.on(W, {"left": 80, "top": 20})
+    with pytest.raises(FEMError, match="2 degrees of freedom"):
+        Dirichlet.on(W, {("left", "right"): 1.0, "top": None})
+    walls, lid = Dirichlet.on(W, "left"), Dirichlet.on(W, "top", 1.0)
+    corner = int(np.flatnonzero((W.locations.T == [0, 1]).all(1))[0])
+    assert (prescribed(walls | lid)[corner], prescribed(lid | walls)[corner]) == (1.0, 0.0)
+
+
+def test_values_by_name_are_differentiated_and_compared_also_inside_a_trace():
+    A = diffusion.assemble(W, k=1.0)
+
+    @jax.jit
+    def middle(hot):
+        return solve(A, jnp.zeros(W.n), Dirichlet.on(W, {"left": hot, "right": 20.0}))[12]
+
+    assert middle(80.0) == pytest.approx(80 - 60 * W.locations[0, 12])
+    assert jax.grad(middle)(80.0) == pytest.approx(1 - W.locations[0, 12])
+    fixed = jax.jit(lambda k: k * Dirichlet.on(W, {"left": 1.0, "top": 1.0}).values)
+    assert fixed(2.0).tolist() == [2.0] * 9
+    with pytest.raises(FEMError, match="different values"):
+        jax.jit(lambda k: k * Dirichlet.on(W, {"left": 1.0, "top": 2.0}).values)(2.0)
+    with pytest.raises(FEMError, match=r"share 1 degrees of freedom, the first at \[0.0, 1.0\].*cannot be compared"):
+        jax.jit(lambda k: Dirichlet.on(W, {"left": 1.0, "top": k}).values)(2.0)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: Dirichlet.on(W, {"hot": 1.0}), "no boundary named 'hot'; it has 'left', 'right', 'top'"),
+        (lambda: Dirichlet.on(W, {"left": 1.0}, 2.0), "without others"),
+        (lambda: Dirichlet.on(W, {}), "by name are given as"),
+        (lambda: Dirichlet.on(W, {"left": np.ones(3)}), r"shape \(3,\); expected a number, \(5,\)"),
+        (lambda: Dirichlet.on(W) + Dirichlet(3, np.array([0])), "spaces of 25 and 3 degrees of freedom"),
+        (lambda: Dirichlet.on(W, "left", np.ones((5, 2))) + Dirichlet.on(W, "right", np.ones((5, 3))), "2 and 3 exper"),
+        (lambda: Dirichlet.on(W, "left") + 1.0, "unsupported operand"),
+    ],
+)
+def test_conditions_that_do_not_fit_together_are_refused(ask, message):
+    with pytest.raises((FEMError, TypeError), match=message):
+        ask()
+
+
+# --- nothing to solve for ----------------------------------------------------------------------------------------
+
+ONE_CELL = FunctionSpace(skfem.MeshTri(np.array([[0, 1.0, 0], [0, 0, 1]]), np.array([[0], [1], [2]])), W.element)
+COARSE = FunctionSpace(skfem.MeshQuad(), skfem.ElementQuad1())
+
+
+@pytest.mark.parametrize("space", [ONE_CELL, COARSE], ids=["one triangle", "one quadrilateral"])
+@pytest.mark.parametrize("values", [None, lambda x: x[0]], ids=["zero", "of x"])
+def test_a_state_without_a_free_degree_of_freedom_is_refused(space, values):
+    state = LinearStateEquation(
+        lambda k: (diffusion.assemble(space, k=k), jnp.zeros(space.n)), Dirichlet.on(space, values=values)
+    )
+    with pytest.raises(SolveError, match=rf"prescribes all {space.n} degrees of freedom.*refine the mesh"):
+        state(1.0)
+    with pytest.raises(SolveError, match="prescribes all"):
+        state.adjoint(1.0, jnp.zeros(space.n))
+
+
+def test_a_problem_without_parameters_or_without_data_is_refused():
+    nothing = Parameter(V, "conductivity (W/(m K))", dofs=np.empty(0, int))
+    with pytest.raises(InputError, match="the parameter has no degrees of freedom"):
+        Problem(None, np.empty(0), nothing)
+    for shape in ((0,), (0, 2)):
+        with pytest.raises(InputError, match=r"there are no data \(shape \(0,"):
+            L2Misfit.of(AtDofs(np.empty(0, int)), np.empty(shape), 1.0)
+
+
+def test_a_state_with_one_free_degree_of_freedom_is_solved():
+    space = FunctionSpace(skfem.MeshTri.init_tensor(np.linspace(0, 1, 3), np.linspace(0, 1, 3)), W.element)
+    state = LinearStateEquation(
+        lambda k: (diffusion.assemble(space, k=k), jnp.zeros(space.n)), Dirichlet.on(space, values=lambda x: x[0])
+    )
+    np.testing.assert_allclose(state(1.0), space.locations[0], atol=1e-14)

@@ -75,10 +75,12 @@ class L2Misfit:
 
     @classmethod
     def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
-        """Checked: raises InputError for data that are not finite and for a noise level that is not positive."""
+        """Checked: raises InputError for no data, for data that are not finite, and for noise that is not positive."""
         if np.iscomplexobj(data):
             raise InputError("the data are complex; give their real and imaginary parts as separate observations")
         values, sigma = _fixed(data), _fixed(noise)
+        if values.size == 0:
+            raise InputError(f"there are no data (shape {values.shape}), so that nothing can be found from them")
         if not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(values))
             raise InputError(

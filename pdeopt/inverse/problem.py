@@ -178,6 +178,8 @@ class Problem:
 
     def _check_arrays(self) -> None:
         size = self.parameter.size
+        if size == 0:
+            raise InputError("the parameter has no degrees of freedom, so that nothing is to be found: check its dofs")
         if np.shape(self.initial) != (size,):
             raise InputError(f"the initial guess has shape {np.shape(self.initial)}; the parameter has ({size},)")
         if not np.isfinite(self.initial).all():

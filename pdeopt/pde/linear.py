@@ -18,7 +18,8 @@ from pdeopt.sparse import CSRMatrix, SolveError, Solver, linear_solve
 class LinearStateEquation:
     """The map from a coefficient κ to the state u of A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
 
-    Raises SolveError where the system cannot be solved, FEMError where its parts do not fit, when it is called.
+    Raises, when it is called, SolveError where the system cannot be solved or no degree of freedom is free, and
+    FEMError where its parts do not fit.
 
     Attributes:
         system: κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
@@ -65,4 +66,11 @@ class LinearStateEquation:
         if not isinstance(A, CSRMatrix):
             raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")
         dirichlet = self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
-        return (A, b, None) if dirichlet is None else (*dirichlet.condense(A, b), dirichlet)
+        if dirichlet is None:
+            return A, b, None
+        if len(np.unique(dirichlet.dofs)) == dirichlet.n:
+            raise SolveError(
+                f"the Dirichlet condition prescribes all {dirichlet.n} degrees of freedom, so that there is nothing to "
+                "solve for: refine the mesh until it has vertices inside, or prescribe fewer boundaries, by name"
+            )
+        return *dirichlet.condense(A, b), dirichlet
