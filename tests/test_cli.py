@@ -1,17 +1,30 @@
 """The command line: what it lists and helps with, and what it says to bad input."""
 
+import io
 import os
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import pytest
+from rich.console import Console
 
 import pdeopt
 from pdeopt.cli import main
+from pdeopt.run.checking import Check
+from pdeopt.run.directory import write_json
 from pdeopt.run.errors import UsageError
+from pdeopt.run.grid import Grid, Key
+from pdeopt.run.json_file import read_object
 from pdeopt.run.loading import problem_files
 from pdeopt.run.options import options_of
+from pdeopt.run.progress import Progress
+from pdeopt.run.report import print_checks
+from pdeopt.run.screen import readable, screens
+from pdeopt.run.sweep_results import Finished
+from pdeopt.run.sweep_table import print_results
 from pdeopt.run.template import TEMPLATE
 
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
@@ -256,3 +269,118 @@ def test_boolean_and_optional_options_reach_build(tmp_path, capsys):
     (tmp_path / "told.py").write_text(text, encoding="utf-8")
     assert "fine=True size=None" in refused(capsys, ["run", "./told.py", "--fine", "--size", "none", "--quiet"])
     assert "fine=False size=1.0" in refused(capsys, ["run", "./told.py", "--no-fine", "--quiet"])
+
+
+# --- output that is not UTF-8 ------------------------------------------------------------------------------------
+
+#: As terminals, log files and batch systems have them.
+ENCODINGS = ("ascii", "latin-1", "cp1252", "gbk")
+
+
+class Shown(io.TextIOWrapper):
+    """Standard output of an encoding, and what was written to it."""
+
+    def __init__(self, encoding):
+        super().__init__(io.BytesIO(), encoding=encoding, write_through=True)
+
+    @property
+    def text(self):
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+@contextmanager
+def printed_in(encoding):
+    """Standard output and standard error in an encoding that lacks characters."""
+    both = Shown(encoding)
+    with redirect_stdout(both), redirect_stderr(both):
+        yield both
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["run", "--help"], ["sweep", "--help"], ["resume", "--help"]])
+def test_every_encoding_shows_what_there_is(encoding, words):
+    with printed_in(encoding) as shown:
+        assert main(words) == 0
+    assert len(shown.text) > 200
+    assert "?" not in shown.text, "each character has a stand-in"
+
+
+def test_every_encoding_shows_the_options_of_a_problem():
+    with printed_in("ascii") as shown:
+        assert main(["run", "robin", "--help"]) == 0
+    assert "?" not in shown.text
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_shows_errors(encoding, tmp_path):
+    (tmp_path / "größe.py").write_text('"""Größe."""\nraise RuntimeError("∇u ≠ 0 für 漢字 🙂")\n', encoding="utf-8")
+    with printed_in(encoding) as shown:
+        assert main(["check", "./größe.py"]) == 2
+    assert shown.text.startswith("pdeopt: error: RuntimeError: ")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_shows_checks_summaries_and_tables(encoding):
+    console = Console(width=120)  # writes to standard output, as those of the commands
+    with printed_in(encoding) as shown, screens():
+        print_checks(console, [Check("adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩", "gap 1e-16 …", "< 1e-9", True)])
+        with Progress(console, verbose=True) as progress:
+            progress.status("compiling and evaluating the objective …")
+            progress.note("α = ½ · 10⁻³ °C")
+        grid = Grid((Key("--n", ("4", "6")),))
+        runs = [Finished(point, {"status": "failed", "message": "σ – ∞"}) for point in grid.points]
+        print_results(console, grid, runs)
+    assert "adjoint identity" in shown.text
+    assert "1/2" in shown.text or "½" in shown.text
+
+
+def test_a_process_prints_in_the_encoding_that_it_is_given():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    words = [sys.executable, "-m", "pdeopt", "list"]
+    done = subprocess.run(words, capture_output=True, env=environment, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        ("½ α ‖∇m‖² − 3·10⁻⁴", "ascii", "1/2 alpha |grad m|^2 - 3*10^-4"),
+        ("Größe 5 µm, Ω", "ascii", "Grosse 5 um, Omega"),
+        ("½ α ‖∇m‖²", "latin-1", "½ alpha |grad m|²"),
+        ("漢 \udce9 🙂", "ascii", "? ? ?"),
+        ("漢 \udce9", "utf-8", "漢 ?"),
+        ("plain", "ascii", "plain"),
+    ],
+)
+def test_stand_ins_can_be_read(text, encoding, expected):
+    assert readable(text, encoding) == expected
+
+
+def test_names_of_files_that_are_no_text_are_written_and_read(tmp_path):
+    """A byte of an old encoding in a name: such a text cannot be encoded as UTF-8."""
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "x.json", {"path": name, "α": "β"})
+    assert (tmp_path / "x.json").read_text(encoding="utf-8").isprintable() is False
+    assert read_object(tmp_path / "x.json") == {"path": name, "α": "β"}
+
+
+def test_standard_output_comes_back_after_a_command(capsys):
+    before = sys.stdout
+    assert main(["--version"]) == 0
+    assert sys.stdout is before
+
+
+# --- devices -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_told(platform):
+    if platform == "cuda" and shutil.which("nvidia-smi"):
+        pytest.skip("it may be there")
+    environment = {**os.environ, "JAX_PLATFORMS": platform}
+    words = [sys.executable, "-m", "pdeopt", "run", "robin", "--n", "4"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"pdeopt: error: JAX_PLATFORMS={platform}: JAX finds no such device")
+    assert done.stderr.count("\n") == 1
