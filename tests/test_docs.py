@@ -26,6 +26,7 @@ NOTHING_TO_RUN = {
     "docs/index.md": "README.md",
     "docs/performance.md": "measurements, each with the command that took it",
     "docs/theory.md": "formulas",
+    "docs/what_pdeopt_does_not_do.md": "limits",
 }
 #: Pages that another test follows.
 FOLLOWED = {"docs/your_own_mesh_and_data.md": "test_io_example.py"}

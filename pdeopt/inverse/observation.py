@@ -67,8 +67,11 @@ class AtDofs:
 class AtPoints:
     """Point values u(x_k), interpolated by the finite-element functions. Data (k,) or (k, r); made by `of`.
 
+    Of a vector-valued state the data are (components · k,): all points of the first component, then all of the second,
+    so that ``data.reshape(components, k)`` has a column a point.
+
     Attributes:
-        matrix: (k, n), as of `FunctionSpace.point_evaluation`.
+        matrix: (k, n), or (components · k, n), as of `FunctionSpace.point_evaluation`.
     """
 
     matrix: CSRMatrix

@@ -29,12 +29,19 @@ class PlainMesh:
         p: (d, points); nodes of second-order cells follow the vertices. t: (vertices of a cell, cells).
         cell: a name of `CELLS`, "" for cells that cannot be drawn.
         unit: of the coordinates; "" where none is stated.
+
+    Raises:
+        ValueError: where cells name points that are not there.
     """
 
     p: np.ndarray
     t: np.ndarray
     cell: str
     unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.t.size and not 0 <= self.t.min() <= self.t.max() < self.p.shape[1]:
+            raise ValueError(f"cells name points {self.t.min()} to {self.t.max()}; the mesh has {self.p.shape[1]}")
 
     @classmethod
     def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
