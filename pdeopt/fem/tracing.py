@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
+import skfem
 
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.jaxpr_digest import fingerprint
@@ -66,38 +72,88 @@ def _traced_variable(function: Callable[..., Any]) -> str:
     return next(traced, "coefficient")
 
 
-_NOT_TRACEABLE = (
-    jax.errors.TracerArrayConversionError,
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerIntegerConversionError,
+#: What JAX raises where a function asks for values while it is traced, a word of it, and what to write instead.
+_UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        jax.errors.TracerArrayConversionError,
+        "",
+        "NumPy and SciPy cannot compute with what JAX differentiates; replace {call} (import jax.numpy as jnp), and "
+        "helpers of skfem.helpers by those of pdeopt.fem",
+    ),
+    (
+        jax.errors.TracerBoolConversionError,
+        "",
+        "a decision depends on a value that JAX differentiates; replace `if` on values by jnp.where(condition, a, b), "
+        "`and` by jnp.logical_and, max by jnp.maximum",
+    ),
+    (
+        jax.errors.NonConcreteBooleanIndexError,
+        "",
+        "an array is indexed by a mask that JAX traces, so that its size is not known; use jnp.where(mask, a, b)",
+    ),
+    (
+        jax.errors.TracerIntegerConversionError,
+        "",
+        "a list, a tuple or range is indexed by a number that JAX traces; index an array, jnp.array(...)[k]",
+    ),
+    (
+        jax.errors.ConcretizationTypeError,
+        "",
+        "the value of what JAX differentiates is asked for, as by float(...), int(...) or .item(); leave that out, "
+        "q[0] is a number to compute with already",
+    ),
+    (TypeError, "__array_ufunc__", "it applies a NumPy function to a field; replace {call} (import jax.numpy as jnp)"),
+    (
+        ValueError,
+        "__jax_array__",
+        "it passes a field to a function that takes arrays only; pass its values, w['m'].value instead of w['m']",
+    ),
+)
+#: Folders of code that is not the user's.
+_LIBRARIES = tuple(
+    f"{folder}{os.sep}"
+    for folder in (*(Path(package.__file__).parent for package in (jax, np, scipy, skfem)), Path(__file__).parents[1])
 )
 
 
 @contextmanager
-def form_errors(name: str) -> Iterator[None]:
-    """Say what to replace in a form that JAX cannot trace."""
+def tracing_errors(what: str) -> Iterator[None]:
+    """Raise what JAX says of a function that it cannot trace as a FormError with the user's own line and a remedy.
+
+    Args:
+        what: the function, as the beginning of a sentence: "form 'diffusion'", "the state equation".
+    """
     try:
         yield
-    except _NOT_TRACEABLE as error:
-        raise FormError(
-            f"form '{name}' cannot be traced by JAX. Replace NumPy functions of coefficients by JAX's: np.exp(...) → "
-            "jnp.exp(...), np.where → jnp.where (import jax.numpy as jnp); helpers of skfem.helpers by those of "
-            "pdeopt.fem; and `if` on values by jnp.where"
-        ) from error
-    except TypeError as error:
-        if "__array_ufunc__" not in str(error):
+    except FormError:
+        raise
+    except Exception as error:
+        found = (text for kind, word, text in _UNTRACEABLE if isinstance(error, kind) and word in str(error))
+        advice = next(found, None)
+        if advice is None:
             raise
-        raise FormError(
-            f"form '{name}' applies a NumPy function to a field; replace np. by jnp. (import jax.numpy as jnp): "
-            "np.exp(w['m']) → jnp.exp(w['m'])"
-        ) from error
-    except ValueError as error:
-        if "__jax_array__" not in str(error):
-            raise
-        raise FormError(
-            f"form '{name}' passes a field to a function that takes arrays only; pass its values: "
-            "jax.nn.sigmoid(w['m']) → jax.nn.sigmoid(w['m'].value)"
-        ) from error
+        place, line = _last_line(error)
+        calls = [f"np.{name}(...) → jnp.{name}(...)" for name in re.findall(r"\bnp\.(\w+)\(", line)]
+        call = ", ".join(["np. by jnp.", *dict.fromkeys(calls)])
+        raise FormError(f"{what} cannot be traced by JAX{place}: {advice.format(call=call)}") from error
+
+
+def _last_line(error: Exception) -> tuple[str, str]:
+    """Return the last line of the user's own that an error passed through: where it is, and its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    if not own:
+        return "", ""
+    name, line = Path(own[-1].filename).name, own[-1].line or ""
+    return f" ({name}, line {own[-1].lineno}{f': {line}' if line else ''})", line
+
+
+@contextmanager
+def form_errors(name: str) -> Iterator[None]:
+    """Say what to replace in a form that JAX cannot trace, and which coefficient it misses."""
+    try:
+        with tracing_errors(f"form '{name}'"):
+            yield
     except (KeyError, AttributeError) as error:
         if "the form asks for" not in str(error):
             raise

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem.jaxpr_digest import fingerprint
+from pdeopt.fem.tracing import tracing_errors
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.misfit import AnyMisfit, observation_of
 from pdeopt.inverse.parametrization import Parametrization
@@ -55,6 +56,7 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
 
     Raises:
         InputError: where the function hides traced arrays in an object that JAX does not see into.
+        FormError: where JAX cannot trace it, with the user's line.
     """
     leaves, structure = jax.tree.flatten(examples)
     places = [k for k, leaf in enumerate(leaves) if _is_array(leaf)]
@@ -72,7 +74,8 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
                 )
         return [leaf for leaf in returned[0] if _is_array(leaf)]
 
-    closed, shapes = jax.make_jaxpr(of_arrays, return_shape=True)([leaves[k] for k in places])
+    with tracing_errors(what):
+        closed, shapes = jax.make_jaxpr(of_arrays, return_shape=True)([leaves[k] for k in places])
     others, form = returned
     found = [k for k, leaf in enumerate(others) if _is_array(leaf)]
     others = _filled(others, found, [None] * len(found))  # no tracer outlives its trace

@@ -87,6 +87,8 @@ def _quoted(text: str | None) -> str:
 
 def _place(error: Exception, path: Path) -> str:
     """The last line of the problem file that the error passed through, as the end of a message."""
+    if f"({path.name}, line " in str(error):  # it names the line itself
+        return ""
     resolved = path.resolve()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _same_file(f.filename, resolved)]
     return f" ({path.name}, line {frames[-1].lineno})" if frames else ""
