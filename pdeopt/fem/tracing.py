@@ -110,9 +110,9 @@ _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
     ),
 )
 #: Folders of code that is not the user's.
-_LIBRARIES = tuple(
-    f"{folder}{os.sep}"
-    for folder in (*(Path(package.__file__).parent for package in (jax, np, scipy, skfem)), Path(__file__).parents[1])
+_LIBRARIES = (
+    *(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (jax, np, scipy, skfem)),
+    f"{Path(__file__).parents[1]}{os.sep}",
 )
 
 
