@@ -24,6 +24,7 @@ NOTHING_TO_RUN = {
     "docs/changelog.md": "CHANGELOG.md",
     "docs/conventions.md": "names and formats; the other pages use them",
     "docs/index.md": "README.md",
+    "docs/processes_and_threads.md": "what holds between processes; tests/test_processes.py does it",
     "docs/performance.md": "measurements, each with the command that took it",
     "docs/theory.md": "formulas",
     "docs/what_pdeopt_does_not_do.md": "limits",

@@ -282,6 +282,7 @@ INFINITE[1, 5] = np.nan
         ({"currents": INFINITE}, InputError, "NaN or infinite in column 5"),
         ({"currents": 0 * CURRENTS}, InputError, "all currents are zero"),
         ({"currents": 1j * CURRENTS}, InputError, "complex"),
+        ({"impedances": 1e-3 + 1e-4j}, InputError, r"impedances are complex.*real"),
         ({"impedances": 0.0}, InputError, r"electrode 1 is 0.0; expected a positive"),
         ({"impedances": IMPEDANCES - 0.1}, InputError, "electrode 1 is -0.05"),
         ({"impedances": IMPEDANCES[1:]}, InputError, r"shape \(7,\); expected a number or \(8,\)"),
@@ -304,6 +305,13 @@ def test_bad_input_is_refused(changes, error, message):
     }
     with pytest.raises(error, match=message):
         complete_electrode_model(**{**given, **changes})
+
+
+def test_complex_impedances_that_a_function_returns_are_refused():
+    V = space("P1")
+    model = complete_electrode_model(V, NAMES, CURRENTS, V.interpolate, lambda c: c[0] * (1 + 1j))
+    with pytest.raises(InputError, match=r"impedances are complex.*real"):
+        jax.eval_shape(model, np.ones(V.n))
 
 
 def test_electrodes_inside_the_mesh_are_refused():

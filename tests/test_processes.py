@@ -17,7 +17,7 @@ import skfem
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import AtPoints, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional, total_variation
 from pdeopt.pde import LinearStateEquation
-from pdeopt.sparse import CSRMatrix, ProcessError, linear_solve
+from pdeopt.sparse import CSRMatrix, ProcessError, clear_compiled, linear_solve
 
 V = FunctionSpace(skfem.MeshTri().refined(1), skfem.ElementTriP1())
 FORCE = 1.0
@@ -62,6 +62,17 @@ def test_a_used_functional_is_copied_with_all_that_belongs_to_it(monkeypatch):
     fresh = pickle.loads(pickle.dumps(replace(J)))
     assert fresh.terms(M).misfit != pytest.approx(J.terms(M).misfit)
     assert fresh.terms(M) == pytest.approx(replace(J).terms(M), rel=1e-14)
+
+
+def test_what_was_compiled_can_be_forgotten(monkeypatch):
+    """And the functional still keeps what it has read."""
+    J = functional()
+    before = J.value_and_derivative(M)
+    monkeypatch.setitem(globals(), "FORCE", 2.0)
+    clear_compiled()
+    after = J.value_and_derivative(M)
+    assert after[0] == before[0]
+    np.testing.assert_array_equal(after[1], before[1])
 
 
 def test_several_threads_use_one_functional():

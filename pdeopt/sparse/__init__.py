@@ -19,7 +19,7 @@ from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_derivatives
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.process import ProcessError, check_process
+from pdeopt.sparse.process import ProcessError, check_process, clear_compiled
 from pdeopt.sparse.solve import linear_solve
 from pdeopt.sparse.solvers import (
     AMG,
@@ -61,6 +61,7 @@ __all__ = [
     "Work",
     "block_matrix",
     "check_process",
+    "clear_compiled",
     "clear_memo",
     "dense_solve_pullback",
     "diagonal_matrix",
