@@ -341,7 +341,7 @@ def test_newton_converges_fast_and_counts_its_products():
     )
     assert result.cg_iterations == len(products) == seen[-1].cg_iterations
     norms = [it.gradient_norm for it in seen]
-    assert norms[-1] < 1e-2 * norms[-2]
+    assert norms[-1] < 1e-5 * norms[-4]  # three iterations; a method that converges linearly takes dozens
     assert all(after.objective <= before.objective for before, after in pairwise(seen))
 
 

@@ -41,19 +41,19 @@ class NewtonModel:
         """The same with Jᵀ φ″ J for the misfit."""
         return self._with_regularization(self.functional.misfit_gauss_newton(m), m)
 
-    def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action:
+    def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action | None:
         """(R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
 
         R is the operator of the regularization, M the mass matrix; δM makes R definite on its null space.
         Preconditioned with R, the Hessian is the identity plus a compact operator, so that conjugate gradients take a
         number of iterations that the mesh does not change: that of the directions about which the data know more than
-        the regularization. (Bui-Thanh, Ghattas, Martin, Stadler 2013, section 5.) Without a term that states an
-        operator it is M⁻¹.
+        the regularization. (Bui-Thanh, Ghattas, Martin, Stadler 2013, section 5.) None without a term that states an
+        operator: nothing has the scale of the Hessian then.
         """
         operator = self._operator(m)
-        mass = sp.csr_array(self._parameter.mass)
         if operator is None or not operator.count_nonzero():  # a weight may be zero
-            return _restricted_solver(mass, free)
+            return None
+        mass = sp.csr_array(self._parameter.mass)
         return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
 
     def follow(self, m: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from pdeopt.optimize.bounds import Bound, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
 from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonSettings, minimize_newton
-from pdeopt.optimize.objective import Action, Differentiable, OptimizerError, Preconditioner, hessian_of
+from pdeopt.optimize.objective import Differentiable, OptimizerError, Preconditioner, hessian_of
 from pdeopt.optimize.result import Iterate, Result
 from pdeopt.optimize.scipy_methods import METHODS, check_method, minimize_scipy
 from pdeopt.optimize.trace import Finished, Goals, Trace
@@ -32,6 +32,7 @@ def minimize(
     gradient_tolerance: float = 1e-4,
     absolute_gradient_tolerance: float = 0.0,
     objective_tolerance: float = 1e-9,
+    remaining_tolerance: float = 1e-6,
     gauss_newton_steps: int = 5,
     max_cg_iterations: int = 500,
     recycled: int = 80,
@@ -54,13 +55,17 @@ def minimize(
             or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
             "dogleg".
         inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
-        preconditioner: of the Newton systems. Where None, that of the objective (a `NewtonModel` has one), or else the
-            inverse of the inner product's matrix.
+        preconditioner: of the Newton systems, about the inverse of the Hessian, scale included. Where None, that of the
+            objective (a `NewtonModel` has one), or else the inverse of the inner product's matrix, scaled to the
+            Hessian.
         bounds: (lower, upper), numbers or arrays (p,); None where there is none.
         max_iterations: at most so many; then the status is "stopped".
         gradient_tolerance: converged when the norm of the projected gradient has fallen by this factor.
         absolute_gradient_tolerance: or below this.
         objective_tolerance: or when an iteration changes J by no more than this, relative.
+        remaining_tolerance: and, in each of these cases, a quadratic model predicts that J can fall by no more than
+            this, relative: the Newton step at the end, or for methods without Hessian the inverse BFGS formula. A small
+            gradient alone does not say that the minimum is near, as where J is flat in some directions.
         gauss_newton_steps: of newton-cg, before it uses the full Hessian.
         max_cg_iterations: in one Newton system. recycled: products with a Hessian kept to precondition the next one.
         accuracy: relative accuracy of J (of its solver): decreases below it are not told from rounding.
@@ -77,7 +82,14 @@ def minimize(
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
     _check_product(product, limits)
-    goals = Goals(gradient_tolerance, absolute_gradient_tolerance, objective_tolerance, max_iterations, accuracy)
+    goals = Goals(
+        gradient_tolerance,
+        absolute_gradient_tolerance,
+        objective_tolerance,
+        remaining_tolerance,
+        max_iterations,
+        accuracy,
+    )
     trace = Trace(objective, product, limits, goals, callback)
     if optimizer in METHODS:
         check_method(optimizer, objective, len(start), _bounded(limits))
@@ -89,7 +101,7 @@ def minimize(
             hessian=hessian_of(objective, "hessian" if optimizer == "newton-cg" else "gauss_newton", optimizer),
             first=getattr(objective, "gauss_newton", None),
             first_iterations=gauss_newton_steps,
-            preconditioner=preconditioner or getattr(objective, "preconditioner", None) or _riesz(product),
+            preconditioner=preconditioner or getattr(objective, "preconditioner", None),
             max_cg_iterations=max_cg_iterations,
             memory=recycled,
         )
@@ -104,13 +116,6 @@ def minimize(
             raise
         return trace.result(Finished("failed", str(error)))
     raise AssertionError("a method returned without a reason")
-
-
-def _riesz(product: InnerProduct) -> Preconditioner:
-    def at(m: np.ndarray, free: np.ndarray) -> Action:
-        return lambda residual: np.where(free, product.gradient(residual), 0.0)
-
-    return at
 
 
 def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:

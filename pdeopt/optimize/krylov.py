@@ -15,11 +15,14 @@ class Direction:
 
     Attributes:
         step: d (p,). iterations: products with H. curvature: False where a direction of negative curvature ended it.
+        decrease: bᵀd − ½ dᵀHd, by which the step lowers the quadratic model, and what is left to gain beyond it where
+            the preconditioner is the inverse of H; infinite without curvature.
     """
 
     step: np.ndarray
     iterations: int
     curvature: bool
+    decrease: float
 
 
 def conjugate_gradients(
@@ -34,21 +37,21 @@ def conjugate_gradients(
     step, residual = np.zeros_like(rhs), rhs
     corrected = precondition(residual)
     direction, square = corrected, float(residual @ corrected)
-    goal = tolerance**2 * square
+    goal, decrease = tolerance**2 * square, 0.0
     for count in range(1, max_iterations + 1):
         product = hessian(direction)
         curvature = float(direction @ product)
         if not curvature > 0:
-            return Direction(step if count > 1 else _along(direction, square, curvature), count, False)
+            return Direction(step if count > 1 else _along(direction, square, curvature), count, False, np.inf)
         length = square / curvature
-        step = step + length * direction
+        step, decrease = step + length * direction, decrease + 0.5 * square * length
         residual = residual - length * product
         corrected = precondition(residual)
         square, before = float(residual @ corrected), square
         if square <= goal:
-            return Direction(step, count, True)
+            break
         direction = corrected + (square / before) * direction
-    return Direction(step, max_iterations, True)
+    return Direction(step, count, True, decrease + 0.5 * square)
 
 
 def _along(direction: np.ndarray, square: float, curvature: float) -> np.ndarray:

@@ -49,10 +49,23 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
     reaches in 120).
     """
     damping = Damping()
+    matrices: dict[int, np.ndarray] = {}  # that of the last iterate
+
+    def hessian() -> np.ndarray:
+        if trace.last.iteration not in matrices:
+            matrices.clear()
+            found = _matrix(gauss_newton(trace.last.m), trace.lower < trace.upper)
+            matrices[trace.last.iteration] = 0.5 * (found + found.T)
+        return matrices[trace.last.iteration]
+
+    def left_to_gain() -> float:
+        derivative = trace.projected(trace.last.m)
+        step = _damped_step(hessian(), derivative, np.flatnonzero(derivative), 0.0)
+        return -0.5 * float(derivative @ step) if step.any() else np.inf
+
+    trace.model = left_to_gain
     while True:
-        m = trace.last.m
-        hessian = _matrix(gauss_newton(m), trace.lower < trace.upper)
-        trace.accept(_accepted_step(trace, m, 0.5 * (hessian + hessian.T), damping))
+        trace.accept(_accepted_step(trace, hessian(), damping))
 
 
 def _matrix(action: Action, movable: np.ndarray) -> np.ndarray:
@@ -77,7 +90,8 @@ def _check_block_action(action: Action, vector: np.ndarray, column: np.ndarray, 
         raise OptimizerError("gauss_newton(m) acts on a block (p, k) otherwise than on its columns; make it linear")
 
 
-def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Damping) -> np.ndarray:
+def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.ndarray:
+    m = trace.last.m
     value, derivative = trace.evaluate(m)
     free, norm = np.flatnonzero(trace.projected(m)), trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)
@@ -89,12 +103,17 @@ def _accepted_step(trace: Trace, m: np.ndarray, hessian: np.ndarray, damping: Da
         if attempt == 0 and predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            raise Finished("converged", "a step would change the objective by less than the accuracy of its evaluation")
+            if trace.nothing_left():
+                raise Finished(
+                    "converged", "a step would change the objective by less than the accuracy of its evaluation"
+                )
         if decrease > ACCEPTED * predicted:
             damping.accept(decrease / predicted)
             return candidate
         damping.reject()
-    raise Finished("failed", f"no damped Gauss–Newton step lowers the objective; {REMEDY}")
+    if trace.nothing_left():
+        raise Finished("converged", "no damped Gauss–Newton step lowers the objective any more")
+    raise Finished("failed", f"no damped Gauss–Newton step lowers the objective, but {trace.expectation()}; {REMEDY}")
 
 
 def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:

@@ -19,6 +19,8 @@ SUFFICIENT, HALVINGS = 1e-4, 25
 #: solved for is not lost, as its products precondition the next one: with 0.2 instead of 0 as the lower end, total
 #: variation on 128 × 128 × 2 triangles takes 89 products instead of 187, in as many Newton steps.
 LOOSEST, TIGHTEST = 0.5, 0.2
+#: Where the gradient is small or J hardly falls any more, the system is solved this far to see what is left to gain.
+CERTAIN = 0.05
 #: Entries within this part of their range of a bound, and pushed against it, move to the bound (Bertsekas 1982); of
 #: their size where the range is infinite.
 NEAR = 1e-3
@@ -30,14 +32,15 @@ class NewtonSettings:
     Attributes:
         hessian: m ↦ H(m), for the iterations after the first ones. first: for those; None where H serves at once.
         first_iterations: how many.
-        preconditioner: see `Preconditioner`. max_cg_iterations: in one Newton system.
+        preconditioner: see `Preconditioner`; None: the Riesz map, scaled to the Hessian.
+        max_cg_iterations: in one Newton system.
         memory: products with a Hessian that precondition the next system, too.
     """
 
     hessian: Callable[[np.ndarray], Action]
     first: Callable[[np.ndarray], Action] | None
     first_iterations: int
-    preconditioner: Preconditioner
+    preconditioner: Preconditioner | None
     max_cg_iterations: int
     memory: int
 
@@ -48,55 +51,114 @@ class NewtonSettings:
 
 def minimize_newton(trace: Trace, settings: NewtonSettings) -> None:
     """Iterate from the trace's first iterate until it raises Finished."""
-    recycling = Recycling(settings.memory, len(trace.last.m))
+    steps = _Steps(trace, settings)
+    trace.model = steps.left_to_gain
     while True:
-        m = trace.last.m
+        trace.accept(_armijo(trace, steps.step()))
+
+
+class _Steps:
+    """The inexact Newton steps at the iterates, one after the other; of the last one, too, to see what is left."""
+
+    def __init__(self, trace: Trace, settings: NewtonSettings) -> None:
+        self._trace = trace
+        self._settings = settings
+        self._recycling = Recycling(settings.memory, trace.product)
+        self._certain: tuple[int, np.ndarray] | None = None  # an iterate and its step
+
+    def step(self) -> np.ndarray:
+        """The step at the last iterate (p,), to be projected onto the bounds."""
+        trace = self._trace
+        if self._certain is not None and self._certain[0] == trace.last.iteration:
+            return self._certain[1]
+        fallen = trace.last.gradient_norm / trace.first.gradient_norm
+        step, free = self._held()
+        return np.where(free, self._solved(free, float(np.clip(fallen**0.5, TIGHTEST, LOOSEST))).step, step)
+
+    def left_to_gain(self) -> float:
+        """What the model gains between the last iterate and its minimum: a bound from the preconditioner, which is at
+        least the inverse of the Hessian about; or where that is much, from the system solved closely."""
+        trace = self._trace
+        derivative = trace.evaluate(trace.last.m)[1]
+        step, free = self._held()
+        rhs = np.where(free, -derivative, 0.0)
+        held = -float(derivative @ step)
+        bound = held + 0.5 * float(rhs @ self._preconditioner(free)(rhs))
+        if trace.negligible(bound) or not rhs.any():
+            return bound
+        found = self._solved(free, CERTAIN)
+        self._certain = trace.last.iteration, np.where(free, found.step, step)
+        return held + found.decrease
+
+    def _held(self) -> tuple[np.ndarray, np.ndarray]:
+        """The steps of the entries that go to a bound or stay there, 0 elsewhere; and which others are free."""
+        trace, m = self._trace, self._trace.last.m
         derivative = trace.evaluate(m)[1]
-        held = _nearly_active(trace, m, derivative)
-        found = _direction(trace, settings, recycling, ~held)
-        step = np.where(held, np.where(derivative > 0, trace.lower, trace.upper) - m, found.step)
-        trace.accept(_armijo(trace, m, step, derivative), found.iterations)
+        held = _nearly_active(trace, derivative, self._scale())
+        return np.where(held, np.where(derivative > 0, trace.lower, trace.upper) - m, 0.0), ~held
+
+    def _solved(self, free: np.ndarray, tolerance: float) -> Direction:
+        """The inexact Newton step of the free entries."""
+        trace, m = self._trace, self._trace.last.m
+        rhs = np.where(free, -trace.evaluate(m)[1], 0.0)
+        if not rhs.any():
+            return Direction(np.zeros_like(m), 0, True, 0.0)
+        hessian = self._recycling.recorded(self._settings.hessian_at(m, trace.last.iteration))
+        found = conjugate_gradients(
+            hessian if free.all() else lambda v: np.where(free, hessian(v), 0.0),
+            rhs,
+            self._preconditioner(free),
+            tolerance,
+            self._settings.max_cg_iterations,
+        )
+        trace.cg_iterations += found.iterations
+        return found
+
+    def _preconditioner(self, free: np.ndarray) -> Action:
+        """That of the problem, or else the Riesz map times the largest inverse of a curvature seen."""
+        given = self._settings.preconditioner(self._trace.last.m, free) if self._settings.preconditioner else None
+        if given is None:
+            product = self._trace.product
+            scale = self._scale() or 1.0  # of the first system: conjugate gradients do not see it
+            given = lambda x: np.where(free, scale * product.gradient(x), 0.0)  # noqa: E731
+        return self._recycling.preconditioner(given, free)
+
+    def _scale(self) -> float:
+        """The largest inverse of a curvature seen, 0 before the first."""
+        return max(self._recycling.longest(), self._trace.secants.longest())
 
 
-def _nearly_active(trace: Trace, m: np.ndarray, derivative: np.ndarray) -> np.ndarray:
-    """Entries that are at a bound, or so close that a gradient step would take them there; few where that is far."""
+def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.ndarray:
+    """Entries that are at a bound, or so close that a gradient step, of that scale, would take them there."""
+    m = trace.last.m
     width = trace.upper - trace.lower
     near = NEAR * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
-    near = np.minimum(near, np.abs(trace.product.gradient(derivative)))
+    near = np.minimum(near, scale * np.abs(trace.product.gradient(derivative)))
     return ((m <= trace.lower + near) & (derivative > 0)) | ((m >= trace.upper - near) & (derivative < 0))
 
 
-def _direction(trace: Trace, settings: NewtonSettings, recycling: Recycling, free: np.ndarray) -> Direction:
-    """The inexact Newton step of the free entries."""
-    m = trace.last.m
-    rhs = np.where(free, -trace.evaluate(m)[1], 0.0)
-    if not rhs.any():
-        return Direction(np.zeros_like(m), 0, True)
-    hessian = recycling.recorded(settings.hessian_at(m, trace.last.iteration))
-    return conjugate_gradients(
-        hessian if free.all() else lambda v: np.where(free, hessian(v), 0.0),
-        rhs,
-        recycling.preconditioner(settings.preconditioner(m, free), free),
-        float(np.clip((trace.last.gradient_norm / trace.first.gradient_norm) ** 0.5, TIGHTEST, LOOSEST)),
-        settings.max_cg_iterations,
-    )
-
-
-def _armijo(trace: Trace, m: np.ndarray, step: np.ndarray, derivative: np.ndarray) -> np.ndarray:
+def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
     """The first of m + t·step, t = 1, ½, ¼ …, projected onto the bounds, that lowers J sufficiently."""
+    m, derivative = trace.last.m, trace.evaluate(trace.last.m)[1]
     value, norm = trace.last.objective, trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)
     for k in range(HALVINGS):
         candidate = np.clip(m + 0.5**k * step, trace.lower, trace.upper)
         predicted = float(derivative @ (m - candidate))
         found = trace.evaluate(candidate)[0]
-        if abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell any more; its gradient can
+        if k == 0 and abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell; its gradient can
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            raise Finished("converged", "a step would change the objective by less than the accuracy of its evaluation")
+            if trace.nothing_left():
+                raise Finished(
+                    "converged", "a step would change the objective by less than the accuracy of its evaluation"
+                )
         if predicted > 0 and found <= value - SUFFICIENT * predicted:
             return candidate
+    if trace.nothing_left():
+        raise Finished("converged", "no step along the Newton direction lowers the objective any more")
     raise Finished(
         "failed",
-        f"the line search failed: no step along the Newton direction lowers the objective; {REMEDY}",
+        f"the line search failed: no step along the Newton direction lowers the objective, but "
+        f"{trace.expectation()}; {REMEDY}",
     )

@@ -40,11 +40,11 @@ class Objective:
 
 
 class Preconditioner(Protocol):
-    """Approximates the inverse of the Hessian at m."""
+    """Approximates the inverse of the Hessian at m, with its units: best from above, where little is known."""
 
-    def __call__(self, m: np.ndarray, free: np.ndarray) -> Action:
+    def __call__(self, m: np.ndarray, free: np.ndarray) -> Action | None:
         """At m (p,), of the entries where ``free`` (p,) is True: maps a residual that vanishes elsewhere to a step that
-        vanishes elsewhere, symmetric and positive definite between such vectors."""
+        vanishes elsewhere, symmetric and positive definite between such vectors. None where nothing is known."""
         ...
 
 

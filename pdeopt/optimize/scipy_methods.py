@@ -16,8 +16,6 @@ from pdeopt.optimize.trace import REMEDY, Finished, Trace
 DENSE = 3000
 #: SciPy's own limits are so many times ours: the trace ends the minimization.
 UNREACHED = 100
-#: The factor by which the gradient step within the bounds must fall, for a method that never reaches them.
-INTERIOR = 1e-4
 #: Entries within this part of their range of a bound are on it: SLSQP comes no closer.
 SNAPPED = 1e-13
 #: How often a nearer point is tried to probe the curvature.
@@ -36,10 +34,8 @@ class Method:
         scipy: its name there. bounds: whether it keeps them. hessian: "", "action" or "dense", what it takes.
         dense: it keeps a p × p matrix. plain: its callback takes x, not a result.
         limit: its option for the largest number of iterations or evaluations.
-        unit_step: its first step, or its first trust radius, has length 1.
-        unit_curvature: its first Hessian is the identity. Where curvatures are far from 1, SLSQP fails and BFGS takes
-            twice as many iterations (on the problem conductivity).
-        interior: it approaches bounds without reaching them, so that another measure of convergence is taken.
+        unit_step: its first step, or its first trust radius, has length 1; others take curvatures to be 1 at first.
+            Where these are far from 1, SLSQP fails and BFGS takes twice as many iterations (problem conductivity).
         options: that make it stop by our rules and not by its own.
     """
 
@@ -50,8 +46,6 @@ class Method:
     plain: bool = False
     limit: str = "maxiter"
     unit_step: bool = False
-    unit_curvature: bool = False
-    interior: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,16 +54,15 @@ METHODS = {
         "L-BFGS-B", bounds=True, unit_step=True, options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40}
     ),
     "cg": Method("CG", options={"gtol": 0.0}),
-    "bfgs": Method("BFGS", dense=True, unit_curvature=True, options={"gtol": 0.0}),
+    "bfgs": Method("BFGS", dense=True, options={"gtol": 0.0}),
     "tnc": Method(
         "TNC",
         bounds=True,
         plain=True,
-        unit_curvature=True,
         limit="maxfun",
         options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0},
     ),
-    "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, unit_curvature=True, options={"ftol": 0.0}),
+    "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, options={"ftol": 0.0}),
     "trust-ncg": Method("trust-ncg", hessian="action", unit_step=True, options={"gtol": 0.0}),
     "trust-krylov": Method("trust-krylov", hessian="action", unit_step=True, options={"gtol": 0.0}),
     "trust-constr": Method(
@@ -77,7 +70,6 @@ METHODS = {
         bounds=True,
         hessian="action",
         unit_step=True,
-        interior=True,
         options={"gtol": 0.0, "xtol": 1e-12},
     ),
     "trust-exact": Method("trust-exact", hessian="dense", dense=True, unit_step=True, options={"gtol": 0.0}),
@@ -86,10 +78,26 @@ METHODS = {
 
 
 def minimize_scipy(trace: Trace, name: str) -> None:
-    """Iterate from the trace's first iterate. Raises Finished, always."""
-    method = METHODS[name]
+    """Iterate from the trace's first iterate until it raises Finished.
+
+    Where a method ends by itself, at one of its absolute tolerances, it starts again in coordinates made anew, as long
+    as that gets anywhere.
+    """
+    while True:
+        before = trace.last
+        ended, last = _run(trace, name, METHODS[name]), trace.last
+        fell = before.objective - last.objective > trace.goals.accuracy * abs(last.objective)
+        if fell or last.gradient_norm < 0.9 * before.gradient_norm:
+            continue
+        if trace.nothing_left():
+            raise Finished("converged", f"{name} finds no lower objective, and its quadratic model promises none")
+        raise Finished("failed", f"the search of {name} failed{ended}, but {trace.expectation()}; {REMEDY}")
+
+
+def _run(trace: Trace, name: str, method: Method) -> str:
+    """From the last iterate on; returns why it ended without one, in parentheses."""
     length = parabola_length(trace)
-    coordinates = _Coordinates(trace, _scale(trace, method, length), method.plain)
+    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else length, method.plain)
     found = minimize(
         coordinates.evaluate,
         coordinates.start,
@@ -100,39 +108,15 @@ def minimize_scipy(trace: Trace, name: str) -> None:
         options={**method.options, method.limit: UNREACHED * trace.goals.iterations},
         **_hessian(name, method, trace, coordinates),
     )
-    if method.interior and _residual(trace, trace.last.m) <= INTERIOR * _residual(trace, trace.first.m):
-        raise Finished("converged", f"{name}: {found.message}")
-    if trace.decreases_no_more() or _predicted_decrease(trace, length) <= trace.goals.accuracy * abs(
-        trace.last.objective
-    ):
-        raise Finished("converged", "no step changes the objective by more than the accuracy of its evaluation")
-    reason = "" if found.success else f" ({found.message})"
-    raise Finished("failed", f"the search of {name} failed: no step lowers the objective{reason}; {REMEDY}")
-
-
-def _scale(trace: Trace, method: Method, length: float) -> float:
-    """c of `_Coordinates`."""
-    if method.unit_curvature:
-        return float(np.sqrt(length / trace.first.gradient_norm))
-    return LONGER * length if method.unit_step else 1.0
-
-
-def _residual(trace: Trace, m: np.ndarray) -> float:
-    """Norm of the gradient step that stays within the bounds; small also near bounds that are never reached."""
-    step = trace.product.gradient(trace.evaluate(m)[1])
-    return trace.product.norm(np.clip(m - step, trace.lower, trace.upper) - m)
-
-
-def _predicted_decrease(trace: Trace, length: float) -> float:
-    """½ |g|² / curvature, with the curvature that gave the length at the start."""
-    return 0.5 * trace.last.gradient_norm**2 * length / trace.first.gradient_norm
+    return ": no step lowers the objective" + ("" if found.success else f" ({found.message})")
 
 
 class _Coordinates:
-    """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal).
+    """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal), and of
+    J = σ J̃, where ∇J̃ has norm 1 in z at the start.
 
-    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1: c
-    makes that so.
+    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1, or
+    their tolerances are absolute: c and σ make that fit, whatever the units of m and J.
     """
 
     def __init__(self, trace: Trace, scale: float, only_better: bool) -> None:
@@ -140,20 +124,21 @@ class _Coordinates:
         self._only_better = only_better
         self._product: InnerProduct = trace.product
         self._scale = scale
-        self._origin = trace.first.m
+        self._unit = scale * trace.last.gradient_norm  # σ
+        self._origin = self._start = trace.last.m
         self.bounds: Bounds | None = None
         if np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any():
             roots = self._roots() / self._scale
-            self._origin = np.zeros_like(trace.first.m)
+            self._origin = np.zeros_like(self._start)
             self.bounds = Bounds(roots * trace.lower, roots * trace.upper)
-            self.start = np.clip(roots * trace.first.m, self.bounds.lb, self.bounds.ub)
+            self.start = np.clip(roots * self._start, self.bounds.lb, self.bounds.ub)
         else:
-            self.start = np.zeros_like(trace.product.pullback(trace.first.m))
+            self.start = np.zeros_like(trace.product.pullback(self._start))
 
     def parameter(self, z: np.ndarray) -> np.ndarray:
         """m of z; exactly on a bound where z is on it, up to rounding."""
         if not z.any() and self.bounds is None:
-            return self._trace.first.m
+            return self._start
         m = self._origin + self._product.primal(self._scale * z)
         if self.bounds is None:
             return m
@@ -167,7 +152,7 @@ class _Coordinates:
         value, derivative = self._trace.evaluate(m)
         if not np.isfinite(value):
             value, derivative = self._wall(m)
-        return value, self._scale * self._product.pullback(derivative)
+        return value / self._unit, self._scale / self._unit * self._product.pullback(derivative)
 
     def _wall(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """What stands for a value that is not finite: as high above the last iterate as was hoped for below, and
@@ -177,8 +162,8 @@ class _Coordinates:
         return last.objective + abs(float(derivative @ (m - last.m))), -derivative
 
     def hessian(self, action: Action) -> Action:
-        """c² Sᵀ H S of an action H."""
-        square = self._scale**2
+        """c² Sᵀ H S / σ of an action H."""
+        square = self._scale**2 / self._unit
         return lambda direction: square * self._product.pullback(action(self._product.primal(direction)))
 
     def accept(self, intermediate_result: OptimizeResult) -> None:  # SciPy wants this name
@@ -202,7 +187,7 @@ def parabola_length(trace: Trace) -> float:
     That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. At
     most the length with which J would vanish, were it linear; an eighth of that where the curvature is not positive.
     """
-    first, product = trace.first, trace.product
+    first, product = trace.last, trace.product
     derivative = trace.projected(first.m)
     gradient = product.gradient(derivative)
     part = 10 * trace.goals.accuracy**0.5
@@ -212,6 +197,7 @@ def parabola_length(trace: Trace) -> float:
         step = np.clip(first.m - near * gradient, trace.lower, trace.upper) - first.m
         value, other = trace.evaluate(first.m + step)
         if step.any() and value <= highest:
+            trace.secants.remember(step, other - trace.evaluate(first.m)[1])
             slope, curvature = -float(derivative @ step), float((other - derivative) @ step)
             times = min(slope / curvature, 1 / part) if curvature > 0 else 1 / (LONGER * part)
             return times * product.norm(step)

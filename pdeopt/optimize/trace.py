@@ -11,6 +11,7 @@ import numpy as np
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.optimize.objective import Differentiable
+from pdeopt.optimize.recycling import Recycling
 from pdeopt.optimize.result import Iterate, Result
 
 #: A projected derivative below this part of the whole one is rounding.
@@ -21,6 +22,12 @@ EVALUATIONS = 20
 SEARCH = 100
 #: So many iterations in a row must hardly change the objective: a single one may have been cut short.
 FLAT = 2
+#: After so many in a row the method is given up where its model sees more to gain.
+STALLED = 10
+#: Steps between iterates whose differences of gradients make the model of a method that states none.
+SECANTS = 20
+#: A part of the decrease so far that is nothing, if no more is asked for: J may fall to 0, so that no part of it is.
+NOTHING = 1e-12
 #: A method comes back to the point before the last one, at most.
 REMEMBERED = 2
 #: What to do about a step that should lower the objective and does not.
@@ -43,11 +50,12 @@ class Finished(Exception):
 
 @dataclass(frozen=True)
 class Goals:
-    """When a minimization ends: any one is enough.
+    """When a minimization ends. It has converged where one of the first three is met, and ``remaining`` as well.
 
     Attributes:
         gradient: factor by which the norm of the projected gradient must fall. absolute_gradient: or below this.
         decrease: of the objective in one iteration, relative.
+        remaining: what a quadratic model predicts that is left to gain, relative to the objective.
         iterations: at most so many.
         accuracy: relative, to which J is computed.
     """
@@ -55,6 +63,7 @@ class Goals:
     gradient: float
     absolute_gradient: float
     decrease: float
+    remaining: float
     iterations: int
     accuracy: float
 
@@ -66,6 +75,10 @@ class Trace:
         product: the inner product in which norms are reported.
         lower, upper: bounds (p,), infinite where there are none.
         goals: when to end.
+        cg_iterations: of Newton systems, counted by the method.
+        secants: steps and the differences of the gradients at their ends, between iterates.
+        model: what is left to gain at the last iterate, as a quadratic model of J predicts; a method that knows the
+            Hessian sets its own.
     """
 
     def __init__(
@@ -80,6 +93,9 @@ class Trace:
         self.product = product
         self.lower, self.upper = bounds
         self.goals = goals
+        self.cg_iterations = 0
+        self.secants = Recycling(SECANTS, product)
+        self.model: Callable[[], float] = self._secant_model
         self._callback = callback
         self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED)
         self._evaluations = 0
@@ -87,6 +103,8 @@ class Trace:
         self._advanced = False
         self._flat = 0
         self._trouble = ""
+        self._derivative = np.zeros(0)  # at the last iterate
+        self._predicted: tuple[int, float] | None = None  # at which iterate what is left to gain
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J and its Euclidean derivative; the points asked for last are remembered."""
@@ -126,6 +144,7 @@ class Trace:
     def start(self, m: np.ndarray) -> None:
         """The initial guess. Raises Finished where there is nothing to do."""
         value, derivative = self.evaluate(m)
+        self._derivative = derivative
         norm = self.gradient_norm(m)
         self._append(Iterate(0, m.copy(), value, norm, 0.0, self._evaluations, 0))
         if not (np.isfinite(value) and np.isfinite(norm)):
@@ -137,13 +156,14 @@ class Trace:
         if self.goals.iterations < 1:
             raise Finished("stopped", "no iteration was asked for")
 
-    def accept(self, m: np.ndarray, cg_iterations: int = 0) -> None:
-        """The next iterate, with the conjugate-gradient iterations spent on it. Raises Finished at an end."""
-        before = self.last
-        value, norm = self.evaluate(m)[0], self.gradient_norm(m)
-        step, spent = self.product.norm(m - before.m), before.cg_iterations + cg_iterations
+    def accept(self, m: np.ndarray) -> None:
+        """The next iterate. Raises Finished at an end."""
+        before, former = self.last, self._derivative
+        (value, self._derivative), norm = self.evaluate(m), self.gradient_norm(m)
+        self.secants.remember(m - before.m, self._derivative - former)
+        step = self.product.norm(m - before.m)
         self._advanced = value < before.objective or norm < 0.5 * before.gradient_norm
-        self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, self._evaluations, spent))
+        self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, self._evaluations, self.cg_iterations))
         self._finish_where_done()
 
     @property
@@ -168,6 +188,34 @@ class Trace:
         enough = max(self.goals.decrease * scale, self.goals.accuracy * scale, EPS * abs(self.first.objective))
         return abs(before.objective - after.objective) <= enough
 
+    def left_to_gain(self) -> float:
+        """What the model predicts that J can fall by from the last iterate on; infinite where it has no minimum."""
+        if self._predicted is None or self._predicted[0] != self.last.iteration:
+            self._predicted = self.last.iteration, self.model()
+        return self._predicted[1]
+
+    def nothing_left(self) -> bool:
+        """Whether that is negligible."""
+        return self.negligible(self.left_to_gain())
+
+    def negligible(self, decrease: float) -> bool:
+        """Whether it is so small a part of J as asked for, or lost in the accuracy of J, or in what J fell by."""
+        first, last = self.first.objective, self.last.objective
+        enough = max(self.goals.remaining, self.goals.accuracy) * abs(last)
+        nothing = min(NOTHING, self.goals.gradient**2)
+        return decrease <= max(enough, nothing * (first - last), EPS * abs(first))
+
+    def _secant_model(self) -> float:
+        """½ gᵀ B⁻¹ g with the inverse BFGS formula, cut off at the bounds."""
+        m, scale = self.last.m, self.secants.longest()
+        if not scale > 0:
+            return np.inf
+        derivative = self.projected(m)
+        free = derivative != 0
+        inverse = self.secants.preconditioner(lambda x: np.where(free, scale * self.product.gradient(x), 0.0), free)
+        step = np.clip(m - inverse(derivative), self.lower, self.upper) - m
+        return -0.5 * float(derivative @ step)
+
     def result(self, end: Finished) -> Result:
         last = self.last
         return Result(
@@ -178,7 +226,7 @@ class Trace:
             end.message + (self._trouble if end.status == "failed" else ""),
             last.iteration,
             self._evaluations,
-            last.cg_iterations,
+            self.cg_iterations,
         )
 
     def _append(self, iterate: Iterate) -> None:
@@ -192,16 +240,26 @@ class Trace:
 
     def _finish_where_done(self) -> None:
         goals, norm = self.goals, self.last.gradient_norm
+        self._flat = self._flat + 1 if self.decreases_no_more() else 0
+        small = ""
         if norm <= goals.absolute_gradient:
             below = f"the gradient norm fell below {goals.absolute_gradient:g}"
-            raise Finished("converged", below if goals.absolute_gradient > 0 else "the gradient is zero")
-        if norm <= goals.gradient * self.first.gradient_norm:
-            raise Finished("converged", f"the gradient norm fell by the factor {goals.gradient:g}")
-        self._flat = self._flat + 1 if self.decreases_no_more() else 0
-        if self._flat >= FLAT:
+            small = below if goals.absolute_gradient > 0 else "the gradient is zero"
+        elif norm <= goals.gradient * self.first.gradient_norm:
+            small = f"the gradient norm fell by the factor {goals.gradient:g}"
+        elif self._flat >= FLAT:
             small = f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
-            if norm <= 0.5 * self.first.gradient_norm:
-                raise Finished("converged", small)
-            raise Finished("stopped", f"{small}, though its gradient has hardly fallen; steps may be too short")
+        if small and (norm == 0 or self.nothing_left()):
+            raise Finished("converged", small)
+        more = f"; {small}, but {self.expectation()}" if small else ""
+        if self._flat >= STALLED:
+            raise Finished("stopped", f"{small}, but {self.expectation()}; steps may be too short")
         if self.last.iteration >= goals.iterations:
-            raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached")
+            raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached{more}")
+
+    def expectation(self) -> str:
+        """What is left to gain, in words."""
+        left = self.left_to_gain()
+        if not np.isfinite(left):
+            return "nothing is known of its curvature there"
+        return f"its quadratic model says that it can still fall by {left:.2g}, from {self.last.objective:.6g}"
