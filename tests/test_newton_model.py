@@ -126,9 +126,6 @@ PRECONDITIONED = {
     "Tikhonov": (tikhonov(V, 1e-3),),
     "total variation": (VARIATION,),
     "several": (h1(V, 3.0) + tikhonov(V, 2.0), VARIATION, own_term),
-    "none": (),
-    "plain": (own_term,),
-    "weight 0": (h1(V, 0.0),),
 }
 
 
@@ -157,9 +154,15 @@ def test_preconditioners_are_the_inverse_of_what_they_stand_for():
     R = (1.5 * K + delta * M)[np.ix_(FREE, FREE)]
     P = dense(NewtonModel(J, PARAMETER).preconditioner(EDGE, FREE))[np.ix_(FREE, FREE)]
     np.testing.assert_allclose(P @ R, np.eye(FREE.sum()), atol=1e-9)
-    for terms in ((), (own_term,), (h1(V, 0.0),)):
-        P = dense(NewtonModel(denoising(*terms), PARAMETER).preconditioner(EDGE, whole))
-        np.testing.assert_allclose(P @ M, np.eye(V.n), atol=1e-9)
+
+
+@pytest.mark.parametrize("terms", [(), (own_term,), (h1(V, 0.0),)], ids=["none", "plain", "weight 0"])
+def test_without_an_operator_there_is_no_preconditioner(terms):
+    """Nothing has the scale of the Hessian: the optimizer scales the inner product's by what it sees."""
+    model = NewtonModel(denoising(*terms), PARAMETER)
+    assert model.preconditioner(EDGE, np.ones(V.n, bool)) is None
+    found = minimize(model, EDGE, optimizer="newton-cg", preconditioner=model.preconditioner)
+    assert found.status == "converged"
 
 
 def test_the_softest_mode_of_h1_is_near_twelve():

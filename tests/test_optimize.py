@@ -491,3 +491,113 @@ def test_one_sided_bounds_do_not_depend_on_the_unit(unit):
     )
     assert result.status == "converged"
     assert result.evaluations <= 15
+
+
+# --- units -------------------------------------------------------------------------------------------------------
+
+EIGENVECTORS = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+STIFF = (EIGENVECTORS * np.geomspace(1, 1e-4, 12)) @ EIGENVECTORS.T
+TARGET = np.linspace(-1, 2, 12)
+
+
+def stiff(m):
+    """A quadratic of condition 1e4; 0.3 at its minimum."""
+    return 0.3 + 0.5 * (m - TARGET) @ STIFF @ (m - TARGET), STIFF @ (m - TARGET)
+
+
+def valley(m):
+    return 0.3 + rosen(m), rosen_der(m)
+
+
+FUNCTIONS = {
+    "stiff": Objective(stiff, lambda m: lambda v: STIFF @ v, lambda m: lambda v: STIFF @ v),
+    "valley": Objective(valley, rosenbrock_hessian),
+}
+START_OF = {"stiff": np.zeros(12), "valley": np.full(3, -1.0)}
+
+
+class Factored:
+    """⟨a, b⟩ = aᵀ G b with a G that mixes entries, in the units of m."""
+
+    name, weights = "factored", None
+
+    def __init__(self, size, unit):
+        root = np.random.default_rng(4).standard_normal((size, size))
+        self.root = unit * np.linalg.cholesky(root @ root.T / size + np.eye(size))
+        self.matrix = np.linalg.inv(self.root @ self.root.T)
+
+    def primal(self, z):
+        return self.root @ z
+
+    def pullback(self, derivative):
+        return self.root.T @ derivative
+
+    def gradient(self, derivative):
+        return self.root @ (self.root.T @ derivative)
+
+    def norm(self, m):
+        return float(np.sqrt(m @ self.matrix @ m))
+
+
+def in_units(objective, factor, unit):
+    """The same function as a multiple of itself, of m' = m · unit."""
+
+    def scaled(action):
+        return action and (lambda m: lambda v: factor / unit**2 * action(m / unit)(v))
+
+    def value_and_derivative(m):
+        value, derivative = objective.value_and_derivative(m / unit)
+        return factor * value, factor / unit * derivative
+
+    return Objective(value_and_derivative, scaled(objective.hessian), scaled(objective.gauss_newton))
+
+
+PRODUCTS = {
+    "euclidean": lambda size, unit: None,
+    "weighted": lambda size, unit: Diagonal("weighted", np.geomspace(0.1, 10, size) / unit**2),
+    "factored": Factored,
+}
+UNITS = [(1.0, 1.0), (1e-12, 1.0), (1e12, 1.0), (1.0, 1e-6), (1.0, 1e6), (1e-9, 1e6)]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_converged_means_does_not_depend_on_units(optimizer, name, product):
+    if (optimizer, name) in {("gauss-newton", "valley"), ("dogleg", "valley")}:
+        pytest.skip("the method does not apply")
+    for factor, unit in UNITS:
+        for recycled in (80, 0) if optimizer in ("newton-cg", "gauss-newton") else (80,):
+            start = START_OF[name]
+            result = minimize(
+                in_units(FUNCTIONS[name], factor, unit),
+                unit * start,
+                optimizer=optimizer,
+                inner_product=PRODUCTS[product](len(start), unit),
+                recycled=recycled,
+                max_iterations=1000,
+            )
+            case = f"J times {factor:g}, m in {unit:g}, recycled {recycled}: {result}"
+            assert result.status == "converged", case
+            assert result.objective / factor == pytest.approx(0.3, rel=1e-4), case
+
+
+@pytest.mark.parametrize("optimizer", sorted(KEEPS_BOUNDS))
+@pytest.mark.parametrize("bounds", [(-0.5, 0.3), (0.1, None)])
+def test_what_converged_means_within_bounds_does_not_depend_on_units(optimizer, bounds):
+    best = None
+    for factor, unit in UNITS:
+        result = minimize(
+            in_units(FUNCTIONS["stiff"], factor, unit),
+            np.zeros(12),
+            optimizer=optimizer,
+            bounds=tuple(bound if bound is None else unit * bound for bound in bounds),
+            inner_product=Diagonal("weighted", np.geomspace(0.1, 10, 12) / unit**2),
+            max_iterations=1000,
+        )
+        case = f"J times {factor:g}, m in {unit:g}: {result}"
+        assert result.status == "converged", case
+        box = [(-np.inf, np.inf)[k] if bound is None else bound for k, bound in enumerate(bounds)]
+        root = np.linalg.cholesky(STIFF).T
+        best = scipy.optimize.lsq_linear(root, root @ TARGET, box, method="bvls", tol=1e-14).x
+        assert result.objective / factor == pytest.approx(stiff(best)[0], rel=1e-4), case

@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.optimize import Bounds
 
 from pdeopt.optimize.objective import OptimizerError
 
-Bound = np.ndarray | float | None
+Bound = np.ndarray | Sequence[float] | float | None
+#: See `full_bounds`.
+BoundsLike = tuple[Bound, Bound] | Bounds | None
+RIGHT = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
 
 
-def full_bounds(bounds: tuple[Bound, Bound] | None, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds (size,), infinite where there are none.
+def full_bounds(bounds: BoundsLike, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds (size,), infinite where there are none.
+
+    Args:
+        bounds: (lower, upper), each a number, an array (size,) or None; or a `scipy.optimize.Bounds`. SciPy's older
+            pairs [(lower, upper), …], one a parameter, are refused; as two pairs of numbers can be either where there
+            are two parameters, these must be arrays then, np.array([…]).
+        size: the number of parameters.
 
     Raises:
-        OptimizerError: where a lower bound lies above the upper one, or a bound has another shape.
+        OptimizerError: for anything else, a bound of another shape, one that is NaN, a lower one above the upper one.
     """
-    given_lower, given_upper = (None, None) if bounds is None else bounds
-    lower = np.asarray(-np.inf if given_lower is None else given_lower, float)
-    upper = np.asarray(np.inf if given_upper is None else given_upper, float)
-    for bound in (lower, upper):
-        if bound.shape not in ((), (size,)):
-            raise OptimizerError(f"a bound has shape {bound.shape}; expected a number or ({size},)")
-    lower, upper = np.broadcast_to(lower, (size,)), np.broadcast_to(upper, (size,))
+    given_lower, given_upper = _sides(bounds, size)
+    lower = _full(given_lower, "lower", -np.inf, size)
+    upper = _full(given_upper, "upper", np.inf, size)
     crossed = np.flatnonzero(~(lower <= upper))
     if len(crossed):
         k = int(crossed[0])
         raise OptimizerError(f"lower bound {lower[k]} is above upper bound {upper[k]}, or one is NaN, at entry {k}")
+    nowhere = np.flatnonzero((lower == np.inf) | (upper == -np.inf))
+    if len(nowhere):
+        k = int(nowhere[0])
+        raise OptimizerError(f"bounds {lower[k]} and {upper[k]} at entry {k} leave no number; where there is none: None")
     return lower, upper
+
+
+def _sides(bounds: BoundsLike, size: int) -> tuple[Bound, Bound]:
+    if bounds is None:
+        return None, None
+    if isinstance(bounds, Bounds):  # it makes arrays (1,) of numbers
+        lower, upper = (side[0] if np.shape(side) == (1,) else side for side in (bounds.lb, bounds.ub))
+        return lower, upper
+    if isinstance(bounds, np.ndarray) or not isinstance(bounds, Sequence) or isinstance(bounds, str):
+        raise OptimizerError(f"the bounds are a {type(bounds).__name__}; {RIGHT}")
+    if len(bounds) == 2 and not (size == 2 and all(isinstance(side, (list, tuple)) for side in bounds)):
+        return bounds[0], bounds[1]
+    pairs = len(bounds) == size and all(isinstance(side, (list, tuple)) and len(side) == 2 for side in bounds)
+    if not pairs:
+        raise OptimizerError(f"the bounds have {len(bounds)} entries; {RIGHT}")
+    if size == 2 and not any(side is None for pair in bounds for side in pair):
+        doubt = f"bounds={bounds!r} can be a lower and an upper bound or, as SciPy has it, a pair for each parameter; "
+    else:
+        doubt = "the bounds are pairs, one for each parameter; "
+    lower, upper = (
+        f"np.array({[float(none if pair[k] is None else pair[k]) for pair in bounds[:6]]})".replace("inf", "np.inf")
+        for k, none in enumerate((-np.inf, np.inf))
+    )
+    more = "" if size <= 6 else f", …, of {size} numbers each"
+    raise OptimizerError(f"{doubt}{RIGHT}: for the pairs, ({lower}, {upper}){more}")
+
+
+def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
+    try:
+        bound = np.asarray(none if side is None else side, float)
+    except (TypeError, ValueError):
+        raise OptimizerError(f"the {name} bound is {side!r}, not real numbers; {RIGHT}") from None
+    if bound.shape not in ((), (size,)):
+        raise OptimizerError(f"a bound has shape {bound.shape}; expected a number or ({size},), as the {name} one")
+    return np.broadcast_to(bound, (size,))
 
 
 def projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def minimize(
     gradient_tolerance: float = 1e-4,
     absolute_gradient_tolerance: float = 0.0,
     objective_tolerance: float = 1e-9,
-    remaining_tolerance: float = 1e-6,
+    remaining_tolerance: float = 1e-5,
     gauss_newton_steps: int = 5,
     max_cg_iterations: int = 500,
     recycled: int = 80,

@@ -63,7 +63,7 @@ class _Steps:
     def __init__(self, trace: Trace, settings: NewtonSettings) -> None:
         self._trace = trace
         self._settings = settings
-        self._recycling = Recycling(settings.memory, trace.product)
+        self._recycling = Recycling(settings.memory, len(trace.last.m))
         self._certain: tuple[int, np.ndarray] | None = None  # an iterate and its step
 
     def step(self) -> np.ndarray:
@@ -125,7 +125,8 @@ class _Steps:
 
     def _scale(self) -> float:
         """The largest inverse of a curvature seen, 0 before the first."""
-        return max(self._recycling.longest(), self._trace.secants.longest())
+        product = self._trace.product
+        return max(self._recycling.longest(product), self._trace.secants.longest(product))
 
 
 def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.ndarray:

@@ -27,22 +27,15 @@ class Recycling:
     residual looks solved that is not, and a gradient as if little were left to gain.
     """
 
-    def __init__(self, memory: int, product: InnerProduct) -> None:
-        """At most ``memory`` products, fewer where they would take more than `LARGEST`."""
-        self._product = product
-        self._memory = memory
-        self._pairs: deque[tuple[np.ndarray, np.ndarray]] = deque()
-        self._lengths: deque[float] = deque()  # ⟨v, v⟩ / vᵀHv of each
+    def __init__(self, memory: int, size: int) -> None:
+        """At most ``memory`` products of ``size`` numbers each, fewer where they would take more than `LARGEST`."""
+        affordable = LARGEST // (2 * 8 * max(size, 1))
+        self._pairs: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=min(memory, affordable))
 
     def remember(self, direction: np.ndarray, image: np.ndarray) -> None:
         """Keep the pair (v, Hv), or a step with the difference of the gradients at its ends, if it curves upwards."""
-        curvature = float(direction @ image)
-        if curvature > FLATTEST * np.linalg.norm(direction) * np.linalg.norm(image):
+        if direction @ image > FLATTEST * np.linalg.norm(direction) * np.linalg.norm(image):
             self._pairs.append((direction, image))
-            self._lengths.append(self._product.norm(direction) ** 2 / curvature)
-        while len(self._pairs) > min(self._memory, LARGEST // (2 * direction.nbytes)):
-            self._pairs.popleft()
-            self._lengths.popleft()
 
     def recorded(self, hessian: Action) -> Action:
         """The same action, its products of positive curvature remembered."""
@@ -54,14 +47,14 @@ class Recycling:
 
         return product
 
-    def longest(self) -> float:
+    def longest(self, product: InnerProduct) -> float:
         """The largest ⟨v, v⟩ / vᵀHv of what is remembered, 0 of nothing: the scale of the inverse of H, at its softest.
 
         With it times the Riesz map as the rest, ½ gᵀPg is what the model predicts that is left to gain. Measured on
         quadratics of condition 1e4 and 1e5 on the paths of L-BFGS-B, BFGS and CG, at gradient norms that fell by 1e2
         to 1e8, that is 0.2 to 5 times the truth; with the sᵀy / yᵀy that L-BFGS itself takes, 1/30 to 1/400 of it.
         """
-        return max(self._lengths, default=0.0)
+        return max((product.norm(v) ** 2 / float(v @ image) for v, image in self._pairs), default=0.0)
 
     def preconditioner(self, given: Action, free: np.ndarray) -> Action:
         """The given one, corrected on what is remembered, for residuals that vanish where ``free`` is False."""
