@@ -16,7 +16,7 @@ ROOMS = {
     "sparse": set(),
     "fem": {"sparse"},
     "pde": {"sparse", "fem"},
-    "inverse": {"sparse", "fem", "pde"},
+    "inverse": {"sparse", "fem", "pde", "optimize"},
     "io": {"sparse", "fem"},
     "eit": {"sparse", "fem", "pde", "inverse", "optimize", "io"},
     "optimize": set(),

@@ -20,13 +20,12 @@ from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
+from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.sparse.matrix_function import MatrixFunction
 from pdeopt.sparse.solvers.cholesky import Cholesky
 
 Product = Any
 """An `InnerProduct`; its protocol stands in `pdeopt.optimize`, which this room does not know."""
-
-Bounds = tuple[Any, Any] | None
 
 
 class MassProduct:
@@ -184,7 +183,7 @@ def inner_product_named(
     name: str,
     functional: ReducedFunctional,
     parameter: AnyParameter,
-    bounds: Bounds = None,
+    bounds: BoundsLike = None,
     initial: np.ndarray | None = None,
 ) -> Product:
     """The product of a name: "l2", "l2-lumped", "regularization", "euclidean".
@@ -201,7 +200,7 @@ def inner_product_named(
     """
     if name not in _MAKERS:
         raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
-    if has_bounds(bounds):
+    if has_bounds(full_bounds(bounds, parameter.size)):
         if name == "regularization":
             raise InputError(
                 "the inner product of the regularization keeps no bounds on single entries of m; use --inner-product "
@@ -217,8 +216,8 @@ def inner_product_names() -> list[str]:
     return list(_MAKERS)
 
 
-def has_bounds(bounds: Bounds) -> bool:
-    """Whether a side is given and finite somewhere."""
+def has_bounds(bounds: tuple[Any, Any] | None) -> bool:
+    """Return whether a side is given and finite somewhere."""
     return bounds is not None and any(side is not None and np.isfinite(side).any() for side in bounds)
 
 

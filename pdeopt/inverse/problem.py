@@ -17,6 +17,8 @@ from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.numbers import Numbers, check_role
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
+from pdeopt.optimize.bounds import BoundsLike, full_bounds
+from pdeopt.optimize.objective import OptimizerError
 
 #: What an interpretation says, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
@@ -104,7 +106,8 @@ class Problem:
         functional: the reduced functional J(m).
         initial: the initial guess of m, (p,).
         parameter: the space and the name of the coefficient, or the names of a few numbers.
-        bounds: (lower, upper) for m, numbers or arrays (p,); None where there are none.
+        bounds: (lower, upper) for m, numbers or arrays (p,), None where there are none; or a `scipy.optimize.Bounds`.
+            See `pdeopt.optimize.full_bounds`.
         truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
         data_label: the data in words, with their unit.
         points: (d, k), where the data were taken, in the state's mesh, for the picture; None where that is not at
@@ -124,14 +127,15 @@ class Problem:
             dictionaries, the first ones stay when it is interrupted or fails later.
 
     Raises:
-        InputError: for arrays that do not fit each other, negative tolerances, strengths that are not positive, and
+        InputError: for arrays that do not fit each other, bounds that cannot hold or that the initial guess is outside
+            of, negative tolerances, strengths that are not positive, and
             names of quantities that are taken.
     """
 
     functional: ReducedFunctional
     initial: np.ndarray
     parameter: AnyParameter
-    bounds: tuple[np.ndarray | float | None, np.ndarray | float | None] | None = None
+    bounds: BoundsLike = None
     truth: np.ndarray | None = None
     data_label: str = "data"
     points: np.ndarray | None = None
@@ -147,6 +151,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._check_arrays()
+        self._check_bounds()
         self._check_stopping()
         self._check_strength()
         if self.interpret is not None and not callable(self.interpret):
@@ -158,6 +163,21 @@ class Problem:
     def __repr__(self) -> str:
         label = self.parameter.label
         return f"Problem({label}: {self.parameter.size} parameters, {self.functional!r}, optimizer {self.optimizer!r})"
+
+    def _check_bounds(self) -> None:
+        try:
+            lower, upper = full_bounds(self.bounds, self.parameter.size)
+        except OptimizerError as error:
+            raise InputError(str(error)) from None
+        rounding = 1e-9 * np.abs(self.initial).max(initial=0)
+        outside = np.flatnonzero((self.initial < lower - rounding) | (self.initial > upper + rounding))
+        if len(outside):
+            k = int(outside[0])
+            raise InputError(
+                f"the initial guess is outside the bounds in {len(outside)} of {len(lower)} entries, the first is "
+                f"{self.initial[k]:g} at entry {k}, where {lower[k]:g} to {upper[k]:g} is allowed; bounds are those of "
+                "m, not of the coefficient. Start inside, e.g. at np.clip(initial, lower, upper)"
+            )
 
     def _check_stopping(self) -> None:
         if not isinstance(self.optimizer, str):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
 
-from pdeopt.optimize.bounds import Bound, full_bounds
+from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
 from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonSettings, minimize_newton
@@ -27,7 +29,7 @@ def minimize(
     optimizer: str = "l-bfgs-b",
     inner_product: InnerProduct | None = None,
     preconditioner: Preconditioner | None = None,
-    bounds: tuple[Bound, Bound] | None = None,
+    bounds: BoundsLike = None,
     max_iterations: int = 200,
     gradient_tolerance: float = 1e-4,
     absolute_gradient_tolerance: float = 0.0,
@@ -58,7 +60,8 @@ def minimize(
         preconditioner: of the Newton systems, about the inverse of the Hessian, scale included. Where None, that of the
             objective (a `NewtonModel` has one), or else the inverse of the inner product's matrix, scaled to the
             Hessian.
-        bounds: (lower, upper), numbers or arrays (p,); None where there is none.
+        bounds: (lower, upper), numbers or arrays (p,), None where there is none; or a `scipy.optimize.Bounds`. See
+            `full_bounds`.
         max_iterations: at most so many; then the status is "stopped".
         gradient_tolerance: converged when the norm of the projected gradient has fallen by this factor.
         absolute_gradient_tolerance: or below this.
@@ -77,7 +80,9 @@ def minimize(
             keep, and an objective without the Hessian that the method needs.
     """
     if optimizer not in OPTIMIZERS:
-        raise OptimizerError(f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
+        raise OptimizerError(
+            f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}{_meant(optimizer)}"
+        )
     start = np.array(initial, float)
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
@@ -116,6 +121,13 @@ def minimize(
             raise
         return trace.result(Finished("failed", str(error)))
     raise AssertionError("a method returned without a reason")
+
+
+def _meant(name: object) -> str:
+    """The nearest name, as a question; letters count, and not how they are joined."""
+    plain = {re.sub(r"\W|_", "", known): known for known in OPTIMIZERS}
+    near = get_close_matches(re.sub(r"\W|_", "", str(name).lower()), plain, 1)
+    return f"; did you mean {plain[near[0]]}?" if near else ""
 
 
 def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:

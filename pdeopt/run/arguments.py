@@ -62,7 +62,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        unknown = re.fullmatch(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if unknown is None:
+            raise UsageError(message)
+        given, known = unknown.groups()
+        raise UsageError(message + did_you_mean(given, re.sub(r"'", "", known).split(", ")))
 
 
 def parse(words: list[str]) -> Arguments:

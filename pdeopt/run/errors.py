@@ -77,8 +77,13 @@ def _shortened(text: str) -> str:
 
 def did_you_mean(given: str, known: list[str]) -> str:
     """A suggestion as the end of a message, empty where nothing is close."""
-    close = get_close_matches(given, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    plain = {_letters(name): name for name in known}
+    close = get_close_matches(_letters(given), plain, n=1)
+    return f"; did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _quoted(text: str | None) -> str:
