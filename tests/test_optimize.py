@@ -226,6 +226,50 @@ def test_bounds_that_cannot_hold_are_refused(bounds, message):
         minimize(Objective(rosenbrock), START, bounds=bounds)
 
 
+PAIRS = r"give bounds=\(lower, upper\).*for the pairs, \(np.array\(\[1.0, 1.0.*\]\), np.array\(\[100.0, 200.0"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "size", "message"),
+    [
+        ([(1.0, 100.0), (1.0, 200.0)], 2, "can be a lower and an upper bound or, as SciPy has it.*" + PAIRS),
+        (((1.0, 1.0), (100.0, 200.0)), 2, "can be a lower and an upper bound or"),
+        ([(1, 100), (1, 200), (None, None)], 3, "the bounds are pairs.*" + PAIRS + r", np.inf\]\)"),
+        ([(1, 100), (1, None)], 2, r"the bounds are pairs.*np.array\(\[100.0, np.inf\]\)"),
+        ([(0, 1)] * 50, 50, "the bounds are pairs.*of 50 numbers each"),
+        (np.array([[1.0, 100.0], [1.0, 200.0]]), 2, r"the bounds are a ndarray; give bounds=\(lower, upper\)"),
+        ((0.0, 1.0, 2.0), 3, r"the bounds have 3 entries; give bounds=\(lower, upper\)"),
+        ("ab", 2, "the bounds are a str"),
+        (3.0, 2, "the bounds are a float"),
+        (("low", 1.0), 2, "the lower bound is 'low', not real numbers"),
+        ((0.0, [1.0, 1j]), 3, "the upper bound is .*, not real numbers"),
+        ((np.inf, None), 2, "leave no number"),
+    ],
+)
+def test_bounds_in_another_form_are_refused_with_the_right_one(bounds, size, message):
+    calls = []
+    with pytest.raises(ValueError, match=message):
+        minimize(Objective(lambda m: calls.append(m) or (0.0, m)), np.full(size, 0.5), bounds=bounds)
+    assert not calls, "before anything is evaluated"
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        (np.array([1.0, 1.0]), np.array([100.0, 50.0])),
+        [np.array([1.0, 1.0]), np.array([100.0, 50.0])],
+        ([1.0, 1.0], np.array([100.0, 50.0])),
+        Bounds([1.0, 1.0], [100.0, 50.0]),
+        Bounds(1.0, [100.0, 50.0]),
+        (1.0, np.array([100.0, 50.0])),
+    ],
+)
+def test_each_form_of_bounds_means_the_same(bounds):
+    center = np.array([20.0, 100.0])
+    result = minimize(Objective(lambda m: (((m - center) ** 2).sum(), 2 * (m - center))), [40.0, 40.0], bounds=bounds)
+    np.testing.assert_allclose(result.m, [20.0, 50.0], rtol=1e-3)
+
+
 def test_a_start_that_the_bounds_hold_is_converged():
     """The part of the derivative that no bound holds is rounding only."""
 
@@ -375,6 +419,12 @@ def test_a_missing_hessian_is_named(optimizer):
 def test_an_unknown_optimizer_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown optimizer 'bfgs-l'; expected one of l-bfgs-b, newton-cg"):
         minimize(Objective(rosenbrock), START, optimizer="bfgs-l")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lbfgs", "l-bfgs-b"), ("L-BFGS", "l-bfgs-b"), ("newton_cg", "newton-cg")])
+def test_the_optimizer_that_was_meant_is_named(name, meant):
+    with pytest.raises(ValueError, match=f"did you mean {meant}?"):
+        minimize(Objective(rosenbrock), START, optimizer=name)
 
 
 @pytest.mark.parametrize("optimizer", ["bfgs", "trust-exact"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.optimize import Bounds
 
 from pdeopt.optimize.objective import OptimizerError
 
-Bound = np.ndarray | Sequence[float] | float | None
+Bound: TypeAlias = np.ndarray | Sequence[float] | float | None
 #: See `full_bounds`.
-BoundsLike = tuple[Bound, Bound] | Bounds | None
+BoundsLike: TypeAlias = tuple[Bound, Bound] | Bounds | None
 RIGHT = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
 
 
@@ -37,11 +38,13 @@ def full_bounds(bounds: BoundsLike, size: int) -> tuple[np.ndarray, np.ndarray]:
     nowhere = np.flatnonzero((lower == np.inf) | (upper == -np.inf))
     if len(nowhere):
         k = int(nowhere[0])
-        raise OptimizerError(f"bounds {lower[k]} and {upper[k]} at entry {k} leave no number; where there is none: None")
+        raise OptimizerError(
+            f"bounds {lower[k]} and {upper[k]} at entry {k} leave no number; where there is none: None"
+        )
     return lower, upper
 
 
-def _sides(bounds: BoundsLike, size: int) -> tuple[Bound, Bound]:
+def _sides(bounds: Any, size: int) -> tuple[Bound, Bound]:
     if bounds is None:
         return None, None
     if isinstance(bounds, Bounds):  # it makes arrays (1,) of numbers
