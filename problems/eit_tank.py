@@ -177,6 +177,7 @@ def build(
         functional,
         initial=np.zeros(V.n),
         parameter=Parameter(V, "sheet conductance σ (mS)"),
+        length_unit="m",
         data_label="voltages (V)" if imaging == "absolute" else "corrected voltages (V)",
         optimizer="gauss-newton",
         gradient_tolerance=1e-2,

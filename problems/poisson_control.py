@@ -59,7 +59,7 @@ def build(
     return Problem(
         functional,
         initial=np.zeros(V.n),
-        parameter=Parameter(V, "control u"),
+        parameter=Parameter(V, "control u", role="control"),
         data_label="temperature y",
         optimizer="newton-cg",
         gradient_tolerance=1e-7,

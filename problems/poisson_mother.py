@@ -90,7 +90,7 @@ def build(
     return Problem(
         ReducedFunctional(state_equation(V, Q.interpolate, solver), FieldMisfit.of(V, target), tikhonov(Q, alpha)),
         initial=Q.nodal(lambda x: x[0] + x[1]),
-        parameter=Parameter(Q, "control f"),
+        parameter=Parameter(Q, "control f", role="control"),
         truth=Q.nodal(exact),
         data_label="temperature u",
         state_space=V,

@@ -24,7 +24,7 @@ from run_directories import (
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import Parameter
+from pdeopt.inverse import InputError, Parameter
 from pdeopt.run.boundary import curve_coordinate
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.history_figure import draw_history
@@ -387,3 +387,38 @@ def test_second_order_cells_are_drawn_by_their_vertices():
     surface = surface_of(PlainMesh.of(mesh))
     assert surface.x.shape == (2, mesh.nvertices)
     assert surface.on_vertices(mesh.p[0, : mesh.nvertices]) == pytest.approx(surface.x[0])
+
+
+@pytest.mark.parametrize(("unit", "axis"), [("m", "x (m)"), ("", "x")])
+def test_coordinates_have_the_unit_that_the_problem_states(tmp_path, unit, axis):
+    plane, solid = (replace(problem_on(space_of(name)), length_unit=unit) for name in ("P1", "tetrahedra P0"))
+    fields = fields_of(plane, plane.initial)
+    write_fields(tmp_path / "result.npz", fields)
+    axes = draw_result(read_fields(tmp_path / "result.npz"), {}).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (axis, axis.replace("x", "y"))
+    surface = surface_of(fields_of(solid, solid.initial).at.mesh)
+    assert (surface.axes[0], surface.note) == (axis, f"slice z = 0.5 {unit}".strip())
+    line = Parameter(space_of("P1"), "", space_of("P1").dofs(lambda x: x[0] == 1))
+    assert place_parameter(line, unit).abscissa_label == axis.replace("x", "y")
+
+
+@pytest.mark.parametrize("role", ["control", "design", "result"])
+def test_only_a_reconstruction_has_a_truth(role):
+    problem = problem_on(space_of("P1"))
+    problem = replace(problem, parameter=replace(problem.parameter, role=role))
+    titles = [axes.get_title() for axes in draw_result(fields_of(problem, problem.initial), {}).axes]
+    assert titles[:3] == ["exact", role, f"{role} − exact"]
+    with pytest.raises(
+        InputError, match="the role of a parameter is 'estimate'; expected one of reconstruction, control"
+    ):
+        replace(problem.parameter, role="estimate")
+
+
+def test_an_error_along_a_curve_is_a_ratio_where_the_curve_is_logarithmic():
+    space = space_of("P1")
+    problem = problem_on(space, dofs=space.dofs(lambda x: x[0] == 1))
+    fields = fields_of(problem, 0.1 * problem.truth)
+    axes = draw_result(fields, {}).axes
+    assert [one.get_yscale() for one in axes[:2]] == ["log", "log"]
+    assert axes[1].get_title() == "reconstruction / truth"
+    assert axes[1].lines[1].get_ydata() == pytest.approx(0.1)

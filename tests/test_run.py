@@ -33,7 +33,7 @@ COLUMNS = [
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
 OPTIONAL = ("strength", "segmentation", "reference", "scene")
-WRITTEN = set(FILES) - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
+WRITTEN = set(FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),

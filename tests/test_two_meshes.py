@@ -11,11 +11,12 @@ import skfem
 from run_directories import linear, wedges, write_meshes, write_run
 
 from pdeopt.cli import main
-from pdeopt.fem import FunctionSpace
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad
 from pdeopt.inverse import FieldMisfit, FullField, InputError, L2Misfit, Parameter, Problem, ReducedFunctional
+from pdeopt.pde import LinearStateEquation
 from pdeopt.run.common_truth import shared_truth
 from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.fields import fields_of, read_fields, write_fields
+from pdeopt.run.fields import _place_state, fields_of, read_fields, write_fields
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.stored_run import read_runs
 
@@ -144,6 +145,42 @@ def test_a_state_of_another_length_than_its_space_is_refused():
     problem = replace(problem_of(Parameter(COARSE, "k"), FINE), state_space=COARSE)
     with pytest.raises(InputError, match="the state has 36 degrees of freedom, the problem's state_space 16 "):
         fields_of(problem, problem.initial)
+
+
+def test_a_run_says_so_before_it_begins(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("two.py").write_text(TWO_MESHES.replace("state_space=V", "state_space=P"), encoding="utf-8")
+    assert main(["run", "two.py", "--n", "3", "--nk", "2", "--out", "a"]) == 2
+    assert "the state has 16 degrees of freedom, the problem's state_space 9 " in capsys.readouterr().err
+    assert not Path("a").exists()
+
+
+@bilinear_form
+def diffusion(u, v, w):
+    return dot(grad(u), grad(v))
+
+
+@pytest.mark.parametrize(
+    ("space", "parameter", "same"),
+    [
+        (triangles(3, skfem.ElementTriP2()), triangles(6, skfem.ElementTriP1()), False),
+        (triangles(8, skfem.ElementTriP1()), triangles(4, skfem.ElementTriP2()), False),
+        (FunctionSpace(FINE.mesh, skfem.ElementTriP1()), FINE, True),
+        (FINE, FINE.boundary(lambda x: x[0] == 0), True),
+        (FINE.subdomain(lambda x: x[0] < 0.5), FINE, True),
+    ],
+)
+def test_a_space_of_as_many_degrees_of_freedom_is_not_taken_for_the_states(space, parameter, same):
+    matrix = diffusion.assemble(space)
+    state = LinearStateEquation(
+        lambda k: ((1 + k.sum()) * matrix, jnp.zeros(space.n)), Dirichlet.on(FINE) if same else None
+    )
+    problem = problem_of(Parameter(parameter, "k"), FINE)
+    problem = replace(
+        problem, functional=replace(problem.functional, state=state, misfit=lambda u, _: (u**2).sum()), state_space=None
+    )
+    at = _place_state(problem, np.zeros(space.n))
+    assert (at is not None) is same
 
 
 @pytest.mark.parametrize(

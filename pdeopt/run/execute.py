@@ -14,6 +14,7 @@ from pdeopt.inverse import NewtonModel, Problem, continuation
 from pdeopt.run.conclusion import evaluate, write_result
 from pdeopt.run.directory import RunDirectory, write_json
 from pdeopt.run.errors import UsageError, bad_input, describe, raise_interrupt
+from pdeopt.run.fields import check_state_space
 from pdeopt.run.interruption import StopFlag, exit_status, stop_on_interrupt
 from pdeopt.run.keeping import Keeper, command, resumable
 from pdeopt.run.live_picture import LivePicture
@@ -82,6 +83,8 @@ def carry_out(
     """Verify and optimize, from the answers that are kept on, and write what came of it."""
     progress.detail(_size(problem))
     progress.goal = _goal(problem, settings)
+    with bad_input(request.path):
+        check_state_space(problem)
     with resumable(keeper):
         with stop_on_interrupt(progress.status) as stop:
             verification = _verify(request, problem, progress, stop)

@@ -7,10 +7,13 @@ from dataclasses import fields as members
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem
 from pdeopt.io.npz import read_arrays
+from pdeopt.pde import LinearStateEquation
 from pdeopt.run.directory import write_arrays
 from pdeopt.run.placement import Placement, PlainMesh, has_place, place_field, place_parameter
 
@@ -18,6 +21,9 @@ from pdeopt.run.placement import Placement, PlainMesh, has_place, place_field, p
 FORMAT = 2
 SAMPLES, FIELD, NOTHING = "samples", "field", ""
 RECONSTRUCTION, RESULT = "reconstruction", "result"
+#: The cells that are looked at to tell whether the state's matrix couples the degrees of freedom of a space: more than
+#: this part of those that share a cell, in matrices of that space nearly all.
+SAMPLED, COUPLED = 2000, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,16 +182,48 @@ def _role(kind: str, noise: np.ndarray | None) -> str:
     return RECONSTRUCTION if kind == SAMPLES or noise is not None else RESULT
 
 
-def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """In the problem's state space; in the parameter's where that has as many degrees of freedom."""
-    space = problem.state_space
-    if space is None:
-        space = problem.parameter.space
-        if space is None or len(state) != space.n:
-            return None
-    elif len(state) != space.n:
+def check_state_space(problem: Problem) -> None:
+    """Raise InputError where the state is not of the space that the problem says; nothing is solved."""
+    space, functional = problem.state_space, problem.functional
+    if space is not None:
+        state = jax.eval_shape(functional.state, functional.coefficient(problem.initial))
+        _check_length(len(state.shape) and state.shape[0], space)
+
+
+def _check_length(n: int, space: FunctionSpace) -> None:
+    if n != space.n:
         raise InputError(
-            f"the state has {len(state)} degrees of freedom, the problem's state_space {space.n} ({space}): give the "
-            "space that the state is computed in"
+            f"the state has {n} degrees of freedom, the problem's state_space {space.n} ({space}): give the space that "
+            "the state is computed in"
         )
+
+
+def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
+    """In the problem's state space; in the parameter's where that may be the state's."""
+    space = problem.state_space
+    if space is not None:
+        _check_length(len(state), space)
+    else:
+        space = problem.parameter.space
+        if space is None or len(state) != space.n or not _may_hold_state(space, problem):
+            return None
     return place_field(space, unit=problem.length_unit) if has_place(space) else None
+
+
+def _may_hold_state(space: FunctionSpace, problem: Problem) -> bool:
+    """Whether the state's matrix couples what shares a cell of the space: another space may have as many dofs."""
+    equation = problem.functional.state
+    if not isinstance(equation, LinearStateEquation):
+        return True
+    coefficient = problem.functional.coefficient(problem.initial)
+    pattern = jax.eval_shape(lambda k: equation.system(k)[0], coefficient).pattern
+    rows, columns = np.repeat(np.arange(space.n), np.diff(pattern.indptr)), pattern.indices
+    coupled = np.zeros(space.n, bool)  # all, unless it is assembled on a subdomain only
+    coupled[rows[rows != columns]] = True
+    every = -(-space.basis.element_dofs.shape[1] // SAMPLED)
+    local = np.nonzero(~np.eye(space.basis.Nbfun, dtype=bool))
+    i, j = (space.basis.element_dofs[k, ::every].ravel() for k in local)
+    kept = coupled[i] & coupled[j]
+    if not kept.any():
+        return True
+    return float(np.isin(i[kept] * space.n + j[kept], rows * space.n + columns).mean()) > COUPLED
