@@ -1,6 +1,7 @@
 """Programs are compiled quickly, two workers share two cores, and random cases come in two budgets."""
 
 import os
+import shutil
 import tempfile
 
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,10 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pdeopt-tests-")
 SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None)
 settings.register_profile("many", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=SLOW_DRAWS)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 def pytest_configure(config):

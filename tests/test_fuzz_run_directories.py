@@ -19,12 +19,14 @@ from run_directories import fields_on, write_run
 
 import pdeopt
 from pdeopt.cli import main
-from pdeopt.run import html_report, pictures, report_tables, resume
+from pdeopt.inverse import InputError
+from pdeopt.run import html_report, pictures, report_tables, resume, strength_rule
 from pdeopt.run.answers import EVALUATIONS, HEAD, MARK, Answer, Answers
 from pdeopt.run.checkpoint import CHECKPOINT, FORMAT, Checkpoint, read_checkpoint, write_checkpoint
 from pdeopt.run.directory import write_json
 from pdeopt.run.errors import UsageError
 from pdeopt.run.grid import Grid, Key
+from pdeopt.run.optimization import Settings
 from pdeopt.run.recorder import Spent
 from pdeopt.run.stored_run import drawable, read_run, readable
 from pdeopt.run.sweep_directory import stored_sweep
@@ -349,6 +351,11 @@ def test_an_entry_of_the_wrong_kind_is_named(tmp_path, capsys, name, entry, valu
 
 
 SUMMARY_OF_A_RUN = {"problem": "p", "status": "stopped", "message": "", "iterations": 2}
+
+
+def test_a_rule_for_the_strength_that_there_is_not_is_named_in_python_too():
+    with pytest.raises(InputError, match="'nope': expected discrepancy, cooling, lcurve or a number"):
+        strength_rule.optimize(None, Settings("l-bfgs-b", "l2", 1e-4, 0.0, 9, "nope"), None, print)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def save(figure: Figure, *paths: Path) -> None:
 
 def _signature(kind: str) -> dict[str, str] | None:
     """Return what says in a file of this format who wrote it; None where the format has no place for it."""
-    place = {"png": "Software", "pdf": "Creator", "svg": "Creator"}.get(kind)
+    place = {"png": "Software", "pdf": "Creator", "svg": "Creator"}.get(kind.lower())
     return None if place is None else {place: f"{SIGNATURE} {pdeopt.__version__}"}
 
 
