@@ -118,7 +118,7 @@ def test_a_killed_run_leaves_its_log(tmp_path):
     words = [sys.executable, "-m", "pdeopt", "run", path, "--out", "out", "--no-check", "--gradient-tolerance", "0"]
     run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     log = tmp_path / "out" / "run.log"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (log.exists() and "iteration    1" in log.read_text()) and time.monotonic() < deadline:
         assert run.poll() is None, "it ended before"
         time.sleep(0.002)
@@ -315,30 +315,25 @@ def test_a_signal_while_a_problem_is_built_leaves_nothing(tmp_path, capsys, numb
     assert signal.getsignal(number) == before
 
 
-def test_sigterm_ends_a_run_in_order_and_it_goes_on(tmp_path):
-    """A real process, as a batch system sees it."""
+def test_sigterm_ends_a_run_in_order(tmp_path):
+    """A real process, as a batch system sees it; how it goes on is the same as after Ctrl-C (test_resume.py)."""
     words = [sys.executable, "-m", "pdeopt"]
     options = ["--out", "out", "--no-check", "--gradient-tolerance", "0", "--max-iterations", "100000"]
-    run = subprocess.Popen(
-        [*words, "run", small_problem(tmp_path), *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([*words, "run", small_problem(tmp_path), *options], **pipes)
     log = tmp_path / "out" / "run.log"
     deadline = time.monotonic() + 240
     while not (log.exists() and "iteration    1" in log.read_text()) and time.monotonic() < deadline:
         assert run.poll() is None, "it ended before"
         time.sleep(0.002)
     run.send_signal(signal.SIGTERM)
-    _, error = run.communicate(timeout=240)
-    if run.returncode == 0:
-        pytest.skip("it was at the end of what rounding allows")
+    said, error = run.communicate(timeout=240)
     assert (run.returncode, error) == (143, "")
+    assert "go on with: pdeopt resume out\n" in said
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert "interrupted after iteration" in summary["message"]
-    assert (tmp_path / "out" / "result.npz").exists()
+    assert {"result.npz", "result.png", "checkpoint.npz", "evaluations.bin"} <= {*os.listdir("out")}
     assert "stopping after this evaluation (SIGTERM again quits at once)" in log_of(tmp_path / "out")
-    done = main(["resume", "out", "--max-iterations", "100000", "--quiet"])
-    assert done in (0, 1)
-    assert "interrupted" not in json.loads((tmp_path / "out" / "summary.json").read_text())["message"]
 
 
 def test_a_second_signal_ends_it_at_once():
