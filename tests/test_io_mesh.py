@@ -8,7 +8,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace
-from pdeopt.io import FileError, mesh_formats, read_mesh
+from pdeopt.io import FileError, mesh_formats, meshio_process, read_mesh
 from pdeopt.io.meshio_process import MeshioProcess
 
 TICKS = np.linspace(0, 2, 5), np.linspace(0, 1, 4)
@@ -172,6 +172,21 @@ def test_med_files_keep_the_names_of_their_groups(tmp_path):
     read = read_mesh(tmp_path / "m.med")
     assert_same(read, "tri", {"left": "left"}, {"steel": "steel"})
     assert len(read.subdomains["plate"]) == mesh.nelements
+
+
+def test_groups_of_nodes_in_a_med_file_are_boundaries(tmp_path):
+    pytest.importorskip("h5py")
+    mesh = MESHES["tri"]
+    families = np.where(mesh.p[0] == 0, 2, np.where(mesh.p[0] == 1, 3, 0))
+    families[np.argmax(mesh.p.sum(0))] = 4
+    raw = meshio.Mesh(mesh.p.T, [("triangle", mesh.t.T)], point_data={"point_tags": families})
+    raw.point_tags = {2: ["left", "fixed"], 3: ["middle", "fixed"], 4: ["point"]}
+    raw.write(tmp_path / "m.med")
+    read = read_mesh(tmp_path / "m.med", boundaries=("left", "middle", "fixed"))
+    assert_same(read, "tri", {"left": "left", "middle": "middle"}, {})
+    assert len(read.boundaries["fixed"]) == 6
+    with pytest.raises(FileError, match="the set of nodes 'point' is no boundary: no facet has all its vertices in it"):
+        read_mesh(tmp_path / "m.med", boundaries="point")
 
 
 def test_sets_of_abaqus_are_subdomains(tmp_path):
@@ -440,6 +455,151 @@ def test_elements_without_a_group_beside_others_with_one(tmp_path):
     (tmp_path / "m.msh").write_text(HALF_IN_A_GROUP)
     with pytest.raises(FileError, match=r"some elements belong to no physical group.*Mesh\.SaveAll = 0"):
         read_mesh(tmp_path / "m.msh")
+
+
+def test_files_of_gmsh_that_are_not_read_say_why(tmp_path):
+    plain = HALF_IN_A_GROUP.replace("1 1 0 0 0", "1 1 0 1 1 0")
+    files = {
+        "partitioned": plain.replace("$Nodes", "$PartitionedEntities\n2\n0\n0 0 0 0\n$EndPartitionedEntities\n$Nodes"),
+        r"parametric.*SaveParametric": plain.replace("2 1 0 4\n", "2 1 1 4\n"),
+        r"parametric .*SaveParametric": plain.replace("$Nodes", "$ParametricNodes").replace(
+            "EndNodes", "EndParametricNodes"
+        ),
+        "announces 5 nodes, and its blocks hold 4": plain.replace("1 4 1 4\n", "1 5 1 5\n"),
+        "announces 3 cells, and 2 are there": plain.replace("2 2 1 2\n", "2 3 1 3\n"),
+        "announces 2 cells, and 1 are there": plain.replace("2 2 1 2\n", "1 2 1 2\n"),
+    }
+    for message, text in files.items():
+        (tmp_path / "m.msh").write_text(text)
+        with pytest.raises(FileError, match=rf"m\.msh: .*{message}") as caught:
+            read_mesh(tmp_path / "m.msh")
+        assert "cut short" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["tri", "tet"])
+@pytest.mark.parametrize("version", ["gmsh22", "gmsh"])
+def test_a_lost_block_or_count_in_a_binary_file_is_missed(tmp_path, kind, version):
+    write_gmsh(tmp_path / "m.msh", raw_mesh(kind), version, binary=True)
+    content = (tmp_path / "m.msh").read_bytes()
+    start = content.index(b"$Elements\n") + len(b"$Elements\n")
+    for at in (start, start + 8) if version == "gmsh" else (start,):
+        (tmp_path / "m.msh").write_bytes(content[:at] + bytes([content[at] - 1]) + content[at + 1 :])
+        with pytest.raises(FileError, match=r"m\.msh: (it announces \d+ cells, and \d+ are there|not readable)"):
+            read_mesh(tmp_path / "m.msh")
+
+
+def test_a_reader_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    (tmp_path / "m.bdf").write_text("BEGIN BULK\n")  # meshio looks for ever for what follows
+    raw_mesh("tri").write(tmp_path / "m.vtu")
+    own = MeshioProcess()
+    monkeypatch.setattr(mesh_formats, "MESHIO", own)
+    read_mesh(tmp_path / "m.vtu")
+    monkeypatch.setattr(meshio_process, "SECONDS", 0.5)
+    with pytest.raises(FileError, match=r"m\.bdf: reading it did not end within 1 s: it is damaged"):
+        read_mesh(tmp_path / "m.bdf")
+    monkeypatch.setattr(meshio_process, "SECONDS", 60)
+    assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
+    own._process.kill()
+    assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    write_gmsh(tmp_path / "m.msh", raw_mesh("tri"), "gmsh")
+    text = (tmp_path / "m.msh").read_text().replace("\n20\n", "\n2000000000\n")  # the number of a node
+    (tmp_path / "m.msh").write_text(text)
+    monkeypatch.setattr(mesh_formats, "MESHIO", MeshioProcess())
+    with pytest.raises(FileError, match=r"m\.msh.*(more than there is memory for|crashed)"):
+        read_mesh(tmp_path / "m.msh")
+
+
+@pytest.mark.parametrize("size", [1e101, 1e155, 1e300])
+def test_coordinates_at_the_end_of_the_numbers(tmp_path, size):
+    raw = raw_mesh("tri")
+    raw.points = raw.points * size
+    raw.write(tmp_path / "m.vtu")
+    with pytest.raises(FileError, match=r"m\.vtu: coordinates reach .*; expected none above 1e\+100"):
+        read_mesh(tmp_path / "m.vtu")
+    assert_same(read_mesh(tmp_path / "m.vtu", scale=1 / size), "tri", *NUMBERED)
+
+
+TETGEN = {".node": "# nodes\n4 3 0 0\n1 0 0 0\n2 1 0 0\n3 0 1 0\n4 0 0 1\n", ".ele": "1 4 1\n1 1 2 3 4 7\n"}
+BAD_TETGEN = {
+    "comments": ({".ele": "# a\n# b\n"}, r"m\.ele: there is no header"),
+    "less": ({".ele": "2 4 1\n1 1 2 3 4 7\n"}, r"m\.ele: it announces 2 rows, and 1 are there"),
+    "more": ({".node": TETGEN[".node"] + "5 1 1 1\n"}, r"m\.node: it announces 4 rows, and 5 are there"),
+    "short": ({".node": TETGEN[".node"].replace("3 0 1 0", "3 0 1")}, r"m\.node, line 5: 3 numbers; expected 4"),
+    "word": ({".node": TETGEN[".node"].replace("3 0 1 0", "3 0 a 0")}, r"m\.node: not readable as numbers"),
+    "node": ({".ele": "1 4 1\n1 1 2 3 9 7\n"}, r"m\.ele: it names nodes that the \.node file does not hold"),
+    "order": ({".ele": "1 10 0\n1 1 2 3 4 1 2 3 4 1 2\n"}, "elements have 10 nodes; expected 4: .*without -o2"),
+    "faces": ({".face": "2 1\n1 1 2 3 5\n"}, r"m\.face: it announces 2 rows"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_TETGEN)
+def test_damaged_files_of_tetgen(tmp_path, bad):
+    changed, message = BAD_TETGEN[bad]
+    for ending, text in (TETGEN | changed).items():
+        (tmp_path / f"m{ending}").write_text(text)
+    with pytest.raises(FileError, match=message):
+        read_mesh(tmp_path / "m.ele")
+    (tmp_path / "m.node").unlink()
+    with pytest.raises(FileError, match=r"m\.node: there is no such file"):
+        read_mesh(tmp_path / "m.ele")
+
+
+def test_files_of_tetgen_are_read_from_either_and_any_numbering(tmp_path):
+    for ending, text in TETGEN.items():
+        (tmp_path / f"m{ending}").write_text(
+            text.replace("1 0 0 0\n", "9 0 0 0\n").replace("1 1 2 3 4 7", "1 9 2 3 4 7")
+        )
+    (tmp_path / "m.face").write_text("3 1\n1 9 2 3 5\n2 9 2 4 0\n3 2 3 4 6\n")
+    for ending in (".node", ".ele"):
+        mesh = read_mesh(tmp_path / f"m{ending}")
+        assert (set(mesh.boundaries), set(mesh.subdomains)) == ({"marker 5", "marker 6"}, {"region 7"})
+
+
+SU2 = """NDIME= 2
+NELEM= 2
+5 0 1 2 0
+5 0 2 3 1
+NPOIN= 4
+0 0 0
+1 0 1
+1 1 2
+0 1 3
+NMARK= 1
+MARKER_TAG= left
+MARKER_ELEMS= 1
+3 3 0
+"""
+BAD_SU2 = {
+    "less": (SU2.replace("NELEM= 2", "NELEM= 3"), "line 2: the section announces 3 rows and has 2"),
+    "more": (SU2.replace("NELEM= 2", "NELEM= 1"), "line 4: '5 0 2 3 1' stands between the sections"),
+    "cut": (SU2[: SU2.index("MARKER_T")], "some of 1 markers are missing: it is cut short"),
+    "no points": (SU2[: SU2.index("NPOIN")], "points, cells or some of"),
+    "cell": (SU2.replace("5 0 2 3 1", "5 0 2"), "line 4: '5 0 2' is no cell"),
+    "word": (SU2.replace("1 1 2\n", "1 a 2\n"), "line 8: '1 a 2' is no row of numbers"),
+    "point": (SU2.replace("1 1 2\n", "1\n"), "expected 2 or 3 coordinates each"),
+    "count": (SU2.replace("NELEM= 2", "NELEM= many"), "line 2: 'many' is no count"),
+    "zones": ("NZONE= 2\n" + SU2, "there are 2 zones; expected one"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_SU2)
+def test_damaged_files_of_su2(tmp_path, bad):
+    text, message = BAD_SU2[bad]
+    (tmp_path / "m.su2").write_text(text)
+    with pytest.raises(FileError, match=rf"m\.su2.*{message}"):
+        read_mesh(tmp_path / "m.su2")
+
+
+def test_a_lost_element_of_nastran_is_said(tmp_path):
+    raw_mesh("tri").write(tmp_path / "m.bdf")
+    lines = (tmp_path / "m.bdf").read_text().splitlines(keepends=True)
+    lost = next(k for k, line in enumerate(lines) if line.startswith("CTRIA3")) + 2
+    (tmp_path / "m.bdf").write_text("".join(lines[:lost] + lines[lost + 1 :]))
+    with pytest.warns(UserWarning, match=r"m\.bdf: elements are numbered from 1 to 41 without 1"):
+        read_mesh(tmp_path / "m.bdf", check_conformity=False)
 
 
 def test_a_cut_vtu_file_is_refused_with_its_line(tmp_path):

@@ -72,7 +72,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
             at, found = at + 20 + 32 * int(n), found + int(n)
     else:
         words = section.split()
-        if not all(word.isdigit() for word in words[:2]):
+        if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
             return  # place_of_nonsense speaks of it
         blocks, announced = map(int, words[:2])
         at, found = 4, 0

@@ -18,7 +18,7 @@ from skfem.io.meshio import INV_HEX_MAPPING
 
 from pdeopt.fem import MeshError
 from pdeopt.fem.conformity import SAME_PLACE
-from pdeopt.io.mesh_groups import Group
+from pdeopt.io.mesh_groups import Group, node_sets_of
 
 MESHES = {
     "line": skfem.MeshLine1,
@@ -31,6 +31,9 @@ MESHES = {
     "tetra10": skfem.MeshTet2,
     "hexahedron27": skfem.MeshHex2,
 }
+
+#: Products of coordinates that are larger overflow.
+FARTHEST = 1e100
 
 Coincident = Literal["refuse", "merge", "keep"]
 
@@ -65,7 +68,13 @@ def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coi
     if not 0 < scale < np.inf:
         raise MeshError(f"the scale is {scale}; expected a number > 0: 1e-3 for a file in mm")
     kind = _kind(raw)
-    points = np.asarray(raw.points, float) * scale
+    points = np.asarray(raw.points, float)
+    if points.ndim != 2 or not 1 <= points.shape[1] <= 3:
+        raise MeshError(f"points are of shape {points.shape}; expected 1 to 3 coordinates for each")
+    largest = np.max(np.abs(points), where=np.isfinite(points), initial=0) * scale
+    if largest > FARTHEST:
+        raise MeshError(f"coordinates reach {largest:.3g}; expected none above {FARTHEST:g}: squares of them overflow")
+    points = points * scale
     representative = _representatives(raw, kind, points, coincident)
     cells = _cells(raw, kind, groups, representative)
     used, nodes = np.unique(cells.nodes, return_inverse=True)
@@ -162,7 +171,7 @@ def _in_dimension(points: np.ndarray, dimension: int, kind: str) -> np.ndarray:
 
 def _with_names(mesh: skfem.Mesh, raw: Any, cells: Cells, representative: np.ndarray) -> skfem.Mesh:
     boundaries = {name: _found_facets(mesh, cells, name, nodes) for name, nodes in cells.facets.items()}
-    for name, nodes in raw.point_sets.items():
+    for name, nodes in node_sets_of(raw).items():
         facets = _facets_of_nodes(mesh, np.isin(cells.vertices, representative[nodes]))
         if len(facets):
             boundaries.setdefault(name, facets)

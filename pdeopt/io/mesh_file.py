@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from pdeopt.fem.conformity import require_conforming
 from pdeopt.io.errors import FileError, did_you_mean, existing_file
 from pdeopt.io.mesh_cells import Coincident, mesh_of
 from pdeopt.io.mesh_formats import read_raw
-from pdeopt.io.mesh_groups import Group, groups_of
+from pdeopt.io.mesh_groups import Group, groups_of, node_sets_of
 
 
 def read_mesh(
     path: str | Path,
     *,
-    require: str | Sequence[str] = (),
-    boundaries: str | Sequence[str] = (),
-    subdomains: str | Sequence[str] = (),
+    require: str | Collection[str] = (),
+    boundaries: str | Collection[str] = (),
+    subdomains: str | Collection[str] = (),
     scale: float = 1.0,
     coincident: Coincident = "refuse",
     check_conformity: bool = True,
@@ -77,7 +77,7 @@ def _missing(mesh: skfem.Mesh, kind: str, name: str, known: list[str], raw: Any,
         return f"{name!r} is a group of {what}; expected a {kind}, a group of {other}; the mesh has {names_of(mesh)}"
     if name in groups:
         return f"the group {name!r} is empty: no cell and no facet of a cell belongs to it"
-    if name in raw.point_sets:
+    if name in node_sets_of(raw):
         return (
             f"the set of nodes {name!r} is no boundary: no facet has all its vertices in it, or it holds those of "
             "whole cells; give a set of the nodes on the boundary, or of its facets"

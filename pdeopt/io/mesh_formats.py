@@ -15,9 +15,16 @@ from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.gmsh_sections import announced_elements, check_sections, is_gmsh, place_of_nonsense
 from pdeopt.io.meshio_process import MESHIO
 from pdeopt.io.numbering import lost_lines
+from pdeopt.io.su2_file import read_su2
+from pdeopt.io.tetgen_files import read_tetgen
 
 #: Formats with a reader of our own, since meshio's loses groups or never ends.
-OWN: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {".inp": read_deck}
+OWN: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
+    ".inp": read_deck,
+    ".ele": read_tetgen,
+    ".node": read_tetgen,
+    ".su2": read_su2,
+}
 #: Formats that meshio reads.
 BY_MESHIO = {
     **{".msh": "gmsh", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf", ".xmf": "xdmf", ".med": "med"},

@@ -9,8 +9,8 @@ import numpy as np
 #: An array with more different whole numbers than this counts cells and does not group them.
 MOST_TAGS = 256
 GEOMETRICAL, FAMILIES = "gmsh:geometrical", "cell_tags"
-#: Arrays of numbers that have names by number and dimension.
-NUMBERED = ("gmsh:physical", "netgen:index")
+#: Arrays of numbers that may have names by number and dimension, and where 0 stands for none.
+NUMBERED = ("gmsh:physical", "netgen:index", "ugrid:ref")
 
 #: For each block of cells of a meshio mesh, the indices of those that belong to a group.
 Group = list[np.ndarray]
@@ -28,6 +28,15 @@ def groups_of(raw: Any) -> dict[str, Group]:
         tagged = _tagged(raw, number, dimension)
         groups[name] = [np.union1d(*both) for both in zip(groups.get(name, tagged), tagged, strict=True)]
     return _tag_groups(raw) | groups
+
+
+def node_sets_of(raw: Any) -> dict[str, np.ndarray]:
+    """Return name → indices of points: sets of nodes, and the groups of nodes of a MED file."""
+    families = getattr(raw, "point_tags", {}) if "point_tags" in raw.point_data else {}
+    names = {name for members in families.values() for name in members}
+    numbers = {name: [number for number, members in families.items() if name in members] for name in sorted(names)}
+    groups = {name: np.flatnonzero(np.isin(raw.point_data["point_tags"], own)) for name, own in numbers.items()}
+    return groups | {name: np.asarray(members, int) for name, members in raw.point_sets.items()}
 
 
 def _indices(raw: Any, sets: list) -> Group:

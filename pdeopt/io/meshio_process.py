@@ -31,33 +31,40 @@ class MeshioProcess:
     def read(self, path: Path, file_format: str) -> tuple[Any, str, str]:
         """Return (meshio's mesh or None, the name of the exception or "", what meshio says).
 
-        Raises FileError where the process does not answer in time, or ends.
+        Raises FileError where the process does not answer in time, or ends on the file twice: once it may have been
+        ended from outside.
         """
         size = path.stat().st_size
-        request = str(path.absolute()), file_format, MEMORY + MEMORY_PER_BYTE * size
+        limit = SECONDS + size / BYTES_PER_SECOND
+        request = pickle.dumps((str(path.absolute()), file_format, MEMORY + MEMORY_PER_BYTE * size))
         with self._lock:
-            process = self._running()
-            assert process.stdin
-            assert process.stdout
-            limit = SECONDS + size / BYTES_PER_SECOND
-            timer = threading.Timer(limit, process.kill)
-            timer.start()
-            try:
-                process.stdin.write(pickle.dumps(request))
-                process.stdin.flush()
-                answer: tuple[Any, str, str] = pickle.load(process.stdout)
-            except BaseException as error:
-                late = not timer.is_alive()
-                self._end()  # or the next read would get this one's answer
-                if not isinstance(error, (EOFError, OSError, pickle.UnpicklingError)):
-                    raise
-                what = f"reading it did not end within {limit:.0f} s" if late else "the reader crashed on it"
-                raise FileError(f"{path}: {what}: the file is damaged or cut short; write it anew") from error
-            finally:
-                timer.cancel()
-            if size > LARGE:
-                self._end()
-        return answer
+            for _ in range(2):
+                process = self._running()
+                timer = threading.Timer(limit, process.kill)
+                timer.start()
+                try:
+                    return self._answer(process, request)
+                except (EOFError, OSError, pickle.UnpicklingError) as error:
+                    if not timer.is_alive():
+                        what = f"reading it did not end within {limit:.0f} s"
+                        raise FileError(f"{path}: {what}: it is damaged or cut short; write it anew") from error
+                finally:
+                    timer.cancel()
+                    if size > LARGE:
+                        self._end()
+        raise FileError(f"{path}: the reader crashed on it: it is damaged or cut short; write it anew")
+
+    def _answer(self, process: subprocess.Popen[bytes], request: bytes) -> tuple[Any, str, str]:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            answer: tuple[Any, str, str] = pickle.load(process.stdout)
+            return answer
+        except BaseException:
+            self._end()  # or the next read would get the rest of this answer
+            raise
 
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the process; a new one where it has ended, and after a fork, where it is another process's."""
