@@ -15,8 +15,10 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import ReducedFunctional
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run import checking
+from pdeopt.run.errors import RunError
 from pdeopt.run.progress import Progress
-from pdeopt.run.verification import verified
+from pdeopt.run.recorder import Interrupted
+from pdeopt.run.verification import LaterVerification, verified
 from pdeopt.sparse import resolve_solver
 from pdeopt.verify import taylor_test
 
@@ -277,3 +279,52 @@ def test_a_step_too_short_to_bend_proves_no_hessian():
     assert np.isnan(test.orders[3])
     assert not test.passed
     assert checking.untold(test, 3) == "cannot be told: J does not bend along this direction"
+
+
+# --- once more, where the optimizer went -------------------------------------------------------------------------
+
+
+def looked_at(problem, iterates, last=False):
+    """What a run finds that has these iterates; the last one is its end."""
+    later = LaterVerification(problem, Progress(Console(file=io.StringIO())), lambda: False)
+    for k, m in enumerate(iterates):
+        recorder = SimpleNamespace(
+            rows=[SimpleNamespace(iteration=k)], m=m, model=SimpleNamespace(functional=problem.functional)
+        )
+        later.row(recorder)
+    if last:
+        later.row(recorder, last=True)
+    return later.report
+
+
+WAY = np.linspace(-0.5, 0.6, SIZE)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_third_iterate_is_looked_at_and_no_other(unit):
+    iterates = [unit * k * WAY for k in range(5)]
+    found = looked_at(problem_of(m=unit), iterates)
+    assert (found["iteration"], found["passed"]) == (3, True)
+    assert found["taylor_orders"]["2"] == pytest.approx(2, abs=0.1)
+    with pytest.raises(RunError, match="the derivative is wrong there: Taylor test"):
+        looked_at(problem_of(BREAKS["the state in a coefficient detached"], m=unit), iterates)
+
+
+def test_a_run_of_fewer_iterations_is_looked_at_at_its_end():
+    assert looked_at(problem_of(), [0 * WAY, WAY]) is None
+    assert looked_at(problem_of(), [0 * WAY, WAY], last=True)["iteration"] == 1
+    assert looked_at(problem_of(), [WAY, WAY], last=True) is None, "it went nowhere"
+
+
+def test_an_iterate_held_by_its_bounds_tells_nothing():
+    found = looked_at(problem_of(bounds=(0.0, 0.0)), [0 * WAY, 0 * WAY + 1e-300], last=True)
+    assert found["passed"] is None
+    assert "derivatives could not be verified: J does not change along this direction" in found["message"]
+
+
+def test_who_asks_to_stop_meanwhile_interrupts_the_run():
+    later = LaterVerification(problem_of(), Progress(Console(file=io.StringIO())), lambda: True)
+    functional = SimpleNamespace(functional=problem_of().functional)
+    later.row(SimpleNamespace(rows=[SimpleNamespace(iteration=0)], m=0 * WAY, model=functional))
+    with pytest.raises(Interrupted):
+        later.row(SimpleNamespace(rows=[SimpleNamespace(iteration=3)], m=WAY, model=functional))

@@ -13,9 +13,10 @@ from test_run import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_T
 
 from pdeopt.cli import main
 from pdeopt.inverse import ReducedFunctional
+from pdeopt.run import execute
 from pdeopt.run.loading import build_problem, find_problem, load_build, problem_files
 from pdeopt.run.progress import Progress
-from pdeopt.run.verification import verified
+from pdeopt.run.verification import Verification, verified
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
 WRONG_SIGN = WRONG_ADJOINT.replace("1.01 * g", "-g")
@@ -199,6 +200,17 @@ def test_it_may_be_run_all_the_same(tmp_path, capsys):
     assert run_with(WRONG_ADJOINT, "--no-check", "--quiet") == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["verification"] is None
     assert capsys.readouterr().err == ""
+
+
+def test_a_derivative_that_is_found_wrong_after_the_first_iterations_fails_the_run(tmp_path, capsys, monkeypatch):
+    right = Verification({2: 2.0}, None, True, "", "derivatives verified")
+    monkeypatch.setattr(execute, "verified", lambda *_: right)
+    assert run_with(WRONG_ADJOINT) == 1
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["message"].startswith("after iteration 1: the derivative is wrong there: Taylor test: along a")
+    assert summary["verification"]["passed"] is summary["verification"]["later"]["passed"] is False
+    assert "its derivative says" in capsys.readouterr().err
 
 
 def test_a_rule_of_reverse_mode_alone_is_enough_for_optimizers_of_first_order(tmp_path, capsys):
