@@ -26,6 +26,7 @@ from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Parameter
 from pdeopt.run.boundary import curve_coordinate
+from pdeopt.run.components_figure import draw_components
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.history_figure import draw_history
 from pdeopt.run.pictures import draw_histories, draw_run, redraw
@@ -422,3 +423,33 @@ def test_an_error_along_a_curve_is_a_ratio_where_the_curve_is_logarithmic():
     assert [one.get_yscale() for one in axes[:2]] == ["log", "log"]
     assert axes[1].get_title() == "reconstruction / truth"
     assert axes[1].lines[1].get_ydata() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["P2", "P0", "three dimensions"])
+def test_the_components_of_a_vector_valued_state_are_drawn(tmp_path, name):
+    mesh, element, kind = VECTORS[name]
+    space = FunctionSpace(MESHES[mesh], element)
+    state = np.asarray(space.basis.project(lambda x: np.stack([linear(x), -3 * x[0], 7 + x[1]])[: len(x)]))
+    fields = replace(fields_on("P1"), state=state, state_at=place_field(space))
+    figure = draw_components(fields, {})
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    note = " (slice z = 0.5)" if name == "three dimensions" else ""
+    assert [axes.get_title() for axes in panels] == [f"state, {x} component{note}" for x in "xyz"[: len(space.mesh.p)]]
+    drawn = np.asarray(panels[1].collections[0].get_array())
+    x = panels[1].collections[0]._triangulation.x if kind == "vertices" else fields.state_at.x[0]
+    assert drawn == pytest.approx(-3 * x, abs=1e-9)
+    scales = {(axes.collections[0].norm.vmin, axes.collections[0].norm.vmax) for axes in panels}
+    assert len(scales) == 1, "components can be compared"
+    assert -scales.pop()[0] == pytest.approx(np.abs(fields.state_at.drawn(state)).max())
+    figure.savefig(tmp_path / "x.png", dpi=30)
+
+
+def test_scalars_have_no_components():
+    assert draw_components(fields_on("P1"), {}) is None
+
+
+def test_the_components_of_a_vector_valued_coefficient_are_drawn_beside_the_true_ones():
+    space = FunctionSpace(MESHES["triangles"], VECTORS["P1"][1])
+    figure = draw_components(fields_of(problem_on(space), np.ones(space.n)), {})
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == [f"{what}, {x} component" for what in ("truth", "reconstruction", "state") for x in "xy"]

@@ -32,7 +32,7 @@ COLUMNS = [
     *("second_order_solves", "hessian_products"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
-OPTIONAL = ("strength", "segmentation", "reference", "scene")
+OPTIONAL = ("strength", "components", "segmentation", "reference", "scene")
 WRITTEN = set(FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),

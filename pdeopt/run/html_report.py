@@ -38,6 +38,7 @@ from pdeopt.run.style import styled
 #: Pictures of a run directory, in their order on the page, and what each shows.
 CAPTIONS = {
     "result": "Coefficient, data fit and state",
+    "components": "Components of vectors",
     "segmentation": "Segmentation",
     "scene": "Coefficient in three dimensions",
     "live": "Coefficient while the run goes on",

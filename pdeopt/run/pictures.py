@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pdeopt.run.comparison_figure import draw_comparison
+from pdeopt.run.components_figure import draw_components
 from pdeopt.run.directory import refuse_foreign
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.fields import Fields
@@ -88,6 +89,7 @@ PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "result": lambda run, _: draw_result(run.fields, run.titled_summary) if run.fields else None,
     "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
+    "components": lambda run, _: draw_components(run.fields, run.titled_summary) if run.fields else None,
     "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
     "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
     "scene": lambda run, _: draw_scene(run.fields, run.titled_summary) if run.fields else None,

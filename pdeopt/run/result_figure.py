@@ -133,10 +133,10 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
     scale = coefficient_scale(*panels.values())
     note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
-        _draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
+        draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
     if fields.truth is not None:
         error = Error.of(fields, fields.truth, scale)
-        _draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
+        draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
     draw_points(axes[len(panels) - 1], canvas, fields.points)
     if segmentation:
         _draw_segmentation(figure, axes[len(panels) :], segmentation)
@@ -163,8 +163,8 @@ def _draw_segmentation(figure: SubFigure, panels: Sequence[Axes], given: Segment
     figure.legend(handles=legend_handles(given), loc="outside lower right", ncols=4)
 
 
-def _draw_panel(
-    figure: SubFigure,
+def draw_panel(
+    figure: Figure | SubFigure,
     axes: Axes,
     canvas: Canvas,
     drawn: np.ndarray,
@@ -219,35 +219,36 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
         _data_fit(axes[0], fields)
         _residuals(axes[1], fields)
     if canvas is not None:
-        drawn = canvas.at.magnitude(_first(fields.state))
-        _draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), _state_title(fields), "state u", "cividis")
+        drawn = canvas.at.magnitude(first_experiment(fields.state))
+        draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
         draw_points(axes[-1], canvas, fields.points)
 
 
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     """The target, the state, and how they differ."""
     assert fields.data is not None
-    wanted, reached = _first(fields.data), _first(fields.state)
+    wanted, reached = first_experiment(fields.data), first_experiment(fields.state)
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
     name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
     axes = figure.subplots(1, 3)
-    _draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
-    _draw_panel(figure, axes[1], canvas, state, scale, _state_title(fields), label, "cividis")
+    draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
+    draw_panel(figure, axes[1], canvas, state, scale, state_title(fields), label, "cividis")
     gap, title = canvas.at.magnitude(reached - wanted), f"state − {name}"
     if fields.noise is not None:
         title += f", σ = {_level(fields.noise):.2g}"
-    _draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
+    draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
 
 
-def _first(values: np.ndarray) -> np.ndarray:
-    """Of the first experiment."""
+def first_experiment(values: np.ndarray) -> np.ndarray:
+    """Return the values (n,) of the first experiment."""
     return values.reshape(len(values), -1)[:, 0]
 
 
-def _state_title(fields: Fields) -> str:
+def state_title(fields: Fields, magnitude: bool = True) -> str:
+    """Return what is drawn of the state: which experiment, and of vectors whether their magnitude."""
     experiments = fields.state.size // len(fields.state)
     is_vector = fields.state_at is not None and fields.state_at.components > 1
-    what = "magnitude of the state" if is_vector else "state"
+    what = "magnitude of the state" if is_vector and magnitude else "state"
     return what if experiments == 1 else f"{what}, experiment 1 of {experiments}"
 
 
