@@ -21,6 +21,9 @@ from pdeopt.optimize.trace import Finished, Goals, Trace
 #: What `minimize` takes, ours first.
 OPTIMIZERS = ("l-bfgs-b", "newton-cg", "gauss-newton", *(name for name in METHODS if name != "l-bfgs-b"))
 
+#: The least part of J that may be left to gain, where nothing is said.
+REMAINING = 1e-5
+
 
 def minimize(
     objective: Differentiable,
@@ -34,7 +37,7 @@ def minimize(
     gradient_tolerance: float = 1e-4,
     absolute_gradient_tolerance: float = 0.0,
     objective_tolerance: float = 1e-9,
-    remaining_tolerance: float = 1e-5,
+    remaining_tolerance: float | None = None,
     gauss_newton_steps: int = 5,
     max_cg_iterations: int = 500,
     recycled: int = 80,
@@ -67,8 +70,9 @@ def minimize(
         absolute_gradient_tolerance: or below this.
         objective_tolerance: or when an iteration changes J by no more than this, relative.
         remaining_tolerance: and, in each of these cases, a quadratic model predicts that J can fall by no more than
-            this, relative: the Newton step at the end, or for methods without Hessian the inverse BFGS formula. A small
-            gradient alone does not say that the minimum is near, as where J is flat in some directions.
+            this, relative (None: a tenth of gradient_tolerance, at least 1e-5). The model is that of the Newton step at
+            the end, or for methods without Hessian the inverse BFGS formula, an estimate. A small gradient alone does
+            not say that the minimum is near, as where J is flat in some directions.
         gauss_newton_steps: of newton-cg, before it uses the full Hessian.
         max_cg_iterations: in one Newton system. recycled: products with a Hessian kept to precondition the next one.
         accuracy: relative accuracy of J (of its solver): decreases below it are not told from rounding.
@@ -91,7 +95,7 @@ def minimize(
         gradient_tolerance,
         absolute_gradient_tolerance,
         objective_tolerance,
-        remaining_tolerance,
+        max(REMAINING, 0.1 * gradient_tolerance) if remaining_tolerance is None else remaining_tolerance,
         max_iterations,
         accuracy,
     )
