@@ -141,6 +141,13 @@ def test_a_surface_inside_points_out_of_its_elements(tmp_path):
         assert X.basis.dx.sum() == pytest.approx(4)
 
 
+def test_a_surface_inside_points_out_of_elements_that_are_numbered_clockwise(tmp_path):
+    text = square_deck(2).replace("2, 2, 3, 6, 5", "2, 2, 5, 6, 3").replace("1, 1, 2, 5, 4", "1, 1, 4, 5, 2")
+    for element, face, normal in ((1, "S3", 1.0), (2, "S1", -1.0)):
+        mesh = read(tmp_path, text + f"*SURFACE, NAME=X\n{element}, {face}\n")
+        np.testing.assert_allclose(FunctionSpace(mesh, mesh.elem()).boundary("X").basis.normals[0], normal, atol=1e-12)
+
+
 @pytest.mark.parametrize(("kind", "mesh"), [("C3D4", skfem.MeshTet()), ("C3D8", skfem.MeshHex())])
 def test_every_face_of_a_solid(tmp_path, kind, mesh):
     """The faces of a cell, one by one, close it: their outward normals add up to nothing."""
