@@ -168,6 +168,59 @@ def test_fields_that_do_not_exist_are_refused(ask, message):
         ask()
 
 
+# --- lengths that the mesh does not resolve ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("space", "length"),
+    [
+        (square(8), 0.02),
+        (square(8), 0.17),
+        (QUADS, 0.04),
+        (LINE, 0.009),
+        (CUBE, 0.14),
+        (square(4).boundary(), 0.2),
+        (square(4, skfem.ElementTriP2()), 0.15),
+    ],
+)
+def test_a_length_below_the_cell_size_is_refused_with_the_size(space, length):
+    with pytest.raises(
+        InputError, match=rf"length {length:g} of a Matérn term is below the size of the cells in 100%.*from "
+    ):
+        matern_from_length(space, deviation=1.0, length=length)
+
+
+def test_a_length_of_few_cells_is_logged_and_a_resolved_one_is_not(caplog):
+    for length, logged in ((0.3, 1), (0.5, 0)):
+        caplog.clear()
+        term = matern_from_length(square(8), deviation=1.0, length=length)
+        assert len(caplog.records) == logged
+        assert Field(square(8), term).deviation(0.5, 0.5) == pytest.approx(1, abs=0.3)
+    matern(square(8), gamma=1e-4, delta=1.0)
+    assert "correlation length 0.0283 of a Matérn term is less than 2 cells in 100 %" in caplog.text
+    caplog.clear()
+    matern_from_length(square(8, skfem.ElementTriP2()), deviation=1.0, length=0.3)
+    assert not caplog.records
+
+
+def test_coarse_cells_in_a_small_part_of_a_graded_mesh_are_allowed(caplog):
+    fine = np.r_[np.linspace(0, 0.8, 17), 1.0]
+    graded = FunctionSpace(skfem.MeshTri.init_tensor(fine, np.linspace(0, 1, 21)), skfem.ElementTriP1())
+    matern_from_length(graded, deviation=1.0, length=0.18)
+    assert "in 20 % of the domain" in caplog.text
+    with pytest.raises(InputError, match="in 100%"):
+        matern_from_length(graded, deviation=1.0, length=0.05)
+
+
+def test_the_length_along_each_axis_of_an_anisotropic_field_is_compared_with_the_cells_there():
+    flat = FunctionSpace(skfem.MeshTri.init_tensor(ticks(4), ticks(40)), skfem.ElementTriP1())
+    along, across = np.diag([100.0, 1.0]), np.diag([1.0, 100.0])
+    matern_from_length(flat, deviation=1.0, length=0.1, anisotropy=along)
+    for tensor in (None, across):
+        with pytest.raises(InputError, match="below the size of the cells"):
+            matern_from_length(flat, deviation=1.0, length=0.1, anisotropy=tensor)
+
+
 # --- element mass matrices ---------------------------------------------------------------------------------------
 
 SPACES = {

@@ -6,6 +6,9 @@ import pytest
 import skfem
 
 from pdeopt.fem import FEMError, FunctionSpace, cells_at
+from pdeopt.fem.points import located
+from pdeopt.inverse import AtPoints
+from pdeopt.io import FileError, read_observations
 
 TICKS = [np.array([0, 0.4, 1.0]), np.array([0, 0.3, 1.0]), np.array([0, 1.0])]
 CURVED = {
@@ -105,3 +108,94 @@ def test_rates_and_points_that_do_not_fit_are_refused():
         vectors.point_load(points, np.ones(2))
     with pytest.raises(FEMError, match="1 of 2 points lie outside the mesh"):
         V.point_load(points + np.array([[0.5], [0]]), np.ones(2))
+
+
+# --- points a little outside -------------------------------------------------------------------------------------
+
+ROTATED = np.array([[0.8, -0.6], [0.6, 0.8]])
+ROUND = skfem.MeshTri.init_circle(4)
+SLANTED = skfem.MeshTri(np.array([[0, 1, 0.0], [0, 0.7, 0.9]]), np.array([[0], [1], [2]])).refined(5)
+BALL = skfem.MeshTet.init_ball(2)
+CUBES, SQUARES = skfem.MeshHex().refined(2), skfem.MeshQuad().refined(3)
+TILTED = skfem.MeshHex(CUBES.p + 0.3 * CUBES.p[[1, 2, 0]], CUBES.t)
+RIMS = {
+    "a disk": (ROUND, skfem.ElementTriP1()),
+    "a slanted side": (SLANTED, skfem.ElementTriP1()),
+    "quadrilaterals": (
+        skfem.MeshQuad(ROTATED @ skfem.MeshQuad().refined(3).p, skfem.MeshQuad().refined(3).t),
+        skfem.ElementQuad1(),
+    ),
+    "a line": (skfem.MeshLine(np.linspace(1 / 3, 2 / 3, 9)), skfem.ElementLineP1()),
+    "a ball": (BALL, skfem.ElementTetP1()),
+    "hexahedra": (TILTED, skfem.ElementHex1()),
+    "a curved disk": CURVED["tri"],
+    "a curved ball": CURVED["tet"],
+}
+
+
+@pytest.mark.parametrize("decimals", [4, 5, 6])
+@pytest.mark.parametrize("rim", RIMS)
+def test_sensors_on_the_rim_with_few_decimals_are_moved_to_it_and_counted(rim, decimals, caplog):
+    mesh, element = RIMS[rim]
+    V = FunctionSpace(mesh, element)
+    on_rim = mesh._mapping().G(np.full((max(mesh.dim() - 1, 1), 1), 0.3), find=mesh.boundary_facets())[..., 0]
+    points = np.round(on_rim, decimals)
+    u = V.nodal(lambda x: 1 + x[0] - 2 * x[-1])
+    outside = (cells_at(mesh, points) < 0).sum()
+    assert outside > 0
+    values = V.point_evaluation(points).to_scipy() @ u
+    np.testing.assert_allclose(values, 1 + on_rim[0] - 2 * on_rim[-1], atol=3 * 10.0**-decimals)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{outside} of {points.shape[1]} points lie outside the mesh by up to ")
+    moved = located(mesh, points)
+    assert 0 < moved.distances.max() < 10.0**-decimals
+    np.testing.assert_allclose(moved.distances, np.sqrt(((moved.points - points) ** 2).sum(0)), atol=1e-15)
+
+
+def test_sensors_on_a_circle_are_those_of_its_polygon():
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False) + 0.01
+    points = np.stack([np.cos(angles), np.sin(angles)])
+    V = FunctionSpace(ROUND, skfem.ElementTriP1())
+    with pytest.raises(FEMError, match=r"of 40 points lie outside .*by 0\.00\d+, which is 0\.0\d+ of the cell"):
+        V.point_evaluation(points, tolerance=1e-3)
+    np.testing.assert_allclose(AtPoints.of(V, points)(ROUND.p[0], None), points[0], atol=0.006)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "point", "distance", "relative"),
+    [
+        (skfem.MeshTri(), [0.5, 1.5], 0.5, 0.5 / np.sqrt(2)),
+        (skfem.MeshTri(), [1.3, 1.4], 0.5, 0.5 / np.sqrt(2)),
+        (skfem.MeshQuad(), [-3.0, 0.5], 3.0, 3 / np.sqrt(2)),
+        (skfem.MeshLine(np.linspace(0, 1, 3)), [1.25], 0.25, 0.5),
+        (skfem.MeshTet(), [0.4, 0.3, -0.2], 0.2, 0.2 / np.sqrt(3)),
+        (skfem.MeshHex(), [1.2, 1.0, 2.0], np.sqrt(1.04), np.sqrt(1.04 / 3)),
+    ],
+)
+def test_the_distance_of_the_worst_point_is_told(mesh, point, distance, relative):
+    found = located(mesh, np.array(point)[:, None])
+    assert (found.cells[0], found.distances[0]) == (-1, pytest.approx(distance))
+    assert found.relative[0] == pytest.approx(relative, rel=0.3)
+    with pytest.raises(FEMError, match=rf"the worst by {distance:.3g}"):
+        FunctionSpace(mesh, mesh.elem()).point_evaluation(np.array(point)[:, None])
+    closer = located(mesh, np.array(point)[:, None], tolerance=10.0)
+    assert (closer.cells[0] >= 0, closer.distances[0]) == (True, pytest.approx(distance))
+
+
+def test_a_tolerance_that_is_no_number_and_places_that_are_none_are_refused():
+    V = FunctionSpace(ROUND, skfem.ElementTriP1())
+    for tolerance in (-1.0, np.nan):
+        with pytest.raises(FEMError, match=r"tolerance of points is .*expected a number ≥ 0"):
+            V.point_evaluation(np.zeros((2, 1)), tolerance=tolerance)
+    with pytest.raises(FEMError, match="far away, or no number"):
+        V.point_evaluation(np.array([[0.0, 1e200], [0.0, 0.0]]), tolerance=1e9)
+
+
+def test_points_of_a_file_may_lie_on_the_rim_with_few_decimals(tmp_path):
+    rim = ROUND.p[:, ROUND.facets[:, ROUND.boundary_facets()]].mean(1)
+    rows = [f"{x:.4f},{y:.4f},1.0,0.1" for x, y in rim.T]
+    file = tmp_path / "d.csv"
+    file.write_text("\n".join(["x (m),y (m),u (V),uncertainty (V)", *rows]) + "\n")
+    assert len(read_observations(file, unit="V", mesh=ROUND).values) == rim.shape[1]
+    with pytest.raises(FileError, match=r"d\.csv: \d+ of 64 points lie outside.*the worst by \de-05.*line \d"):
+        read_observations(file, unit="V", mesh=ROUND, tolerance=1e-6)

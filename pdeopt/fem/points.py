@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,16 +21,135 @@ from pdeopt.fem.errors import FEMError
 CHUNK = 64
 #: A point on the boundary may lie outside by rounding: by so much of its distance to the center of a cell near it.
 ROUNDING = 1e-9
+#: A point outside is moved to the nearest place of the boundary where it is no further away, relative to the size of
+#: the cell there: coordinates with four decimals are rounded by so much of cells of 0.0014, and a sensor on the rim of
+#: a disk lies outside of its polygon by so much of an edge that spans 23 degrees.
+TOLERANCE = 0.05
+#: Straight pieces along an edge in place of a curved one: they deviate by 1/64 of what the edge does.
+PIECES = 3
+
+_log = logging.getLogger(__name__)
 
 
-def point_matrix(basis: skfem.CellBasis, points: np.ndarray) -> sp.csr_matrix:
-    """The matrix (components · k, n) that evaluates a function at points (d, k), first component first.
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Points in the cells that hold them.
 
-    Raises FEMError that lists the points outside the mesh.
+    Attributes:
+        points: (d, k), those outside moved to the nearest place of the boundary.
+        cells: (k,), −1 for points that are too far outside.
+        distances: (k,), how far each was moved, or would have to be; 0 inside, infinite where it is no number.
+        relative: (k,), the same relative to the size of the cell there.
     """
-    cells = cells_at(basis.mesh, points)
-    if (cells < 0).any():
-        raise FEMError(_points_outside(np.flatnonzero(cells < 0), points))
+
+    points: np.ndarray
+    cells: np.ndarray
+    distances: np.ndarray
+    relative: np.ndarray
+
+    def outside(self) -> str:
+        """Return what a message says of points too far outside: how far the worst of them lies from the mesh."""
+        far = np.flatnonzero(self.cells < 0)
+        worst = far[np.argmax(self.distances[far])]
+        if not np.isfinite(self.distances[worst]):
+            return "the worst is far away, or no number"
+        return f"the worst by {self.distances[worst]:.3g}, which is {self.relative[worst]:.3g} of the cell there"
+
+
+def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) -> Located:
+    """Return points (d, k) in their cells, those a little outside moved to the boundary, which is logged.
+
+    Args:
+        mesh: any mesh, also of curved cells.
+        points: (d, k), one column each.
+        tolerance: how far outside points are moved, relative to the longest edge of the cell there.
+    """
+    if not tolerance >= 0:
+        raise FEMError(f"the tolerance of points is {tolerance}; expected a number ≥ 0, relative to the cell: 0.05")
+    cells, moved = cells_at(mesh, points), points.astype(float)
+    distances, relative = (np.where(cells < 0, np.inf, 0.0) for _ in range(2))
+    outside = np.flatnonzero((cells < 0) & (np.abs(points) < 1e100).all(0))
+    if len(outside):
+        boundary = _Boundary(mesh)
+        for k in outside:
+            place, owner, distances[k] = boundary.nearest(points[:, k])
+            relative[k] = distances[k] / boundary.sizes[owner]
+            if relative[k] <= tolerance:
+                moved[:, k], cells[k] = place, boundary.cells[owner]
+    near = np.flatnonzero((distances > 0) & (cells >= 0))
+    if len(near):
+        _log.warning(
+            "%d of %d points lie outside the mesh by up to %.3g (%.2g of the cell there), and are moved to the nearest "
+            "place of its boundary",
+            len(near),
+            len(cells),
+            distances[near].max(),
+            relative[near].max(),
+        )
+    return Located(moved, cells, distances, relative)
+
+
+class _Boundary:
+    """The boundary of a mesh as points, segments or triangles, in small pieces where it is curved."""
+
+    def __init__(self, mesh: skfem.Mesh) -> None:
+        facets = mesh.boundary_facets()
+        self.cells = mesh.f2t[0, facets]
+        nodes = mesh.p[:, mesh.t[:, self.cells]]
+        self.sizes = np.sqrt(((nodes[:, :, None] - nodes[:, None]) ** 2).sum(0).max((0, 1)))
+        if mesh.dim() == 1:
+            corners = mesh.p[:, mesh.facets[:, facets]][:, :, :, None]  # (d, corner, f, piece)
+        else:
+            quads = len(mesh.facets) == 4
+            reference = skfem.MeshLine if mesh.dim() == 2 else skfem.MeshQuad if quads else skfem.MeshTri
+            pieces = reference.init_refdom().refined(PIECES if isinstance(mesh, SECOND_ORDER) else 0)
+            pieces = pieces.to_meshtri() if quads else pieces
+            corners = mesh._mapping().G(pieces.p, find=facets)[:, :, pieces.t].transpose(0, 2, 1, 3)
+        self.owner = np.repeat(np.arange(len(facets)), corners.shape[3])
+        self.corners = corners.reshape(*corners.shape[:2], -1)  # (d, corner, piece)
+        centers = self.corners.mean(1)
+        self.reach = np.sqrt(((self.corners - centers[:, None]) ** 2).sum(0).max())
+        self.tree = cKDTree(centers.T)
+
+    def nearest(self, point: np.ndarray) -> tuple[np.ndarray, int, float]:
+        """Return the nearest place (d,), the number of its facet among those of the boundary, and the distance."""
+        bound, _ = self.tree.query(point)
+        near = np.array(self.tree.query_ball_point(point, (bound + self.reach) * (1 + 1e-9)))
+        places = _closest_places(point, self.corners[:, :, near])
+        distances = np.sqrt(((places - point[:, None]) ** 2).sum(0))
+        k = int(distances.argmin())
+        return places[:, k], int(self.owner[near[k]]), float(distances[k])
+
+
+def _closest_places(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return the nearest places (d, f) to a point of points, segments or triangles, with corners (d, v, f)."""
+    if corners.shape[1] == 1:
+        return corners[:, 0]
+    if corners.shape[1] == 2:
+        a, along = corners[:, 0], corners[:, 1] - corners[:, 0]
+        t = ((point[:, None] - a) * along).sum(0) / (along**2).sum(0)
+        return a + np.clip(t, 0, 1) * along
+    places = np.stack([_closest_places(point, corners[:, [i, j]]) for i, j in ((0, 1), (1, 2), (2, 0))])
+    distances = ((places - point[:, None]) ** 2).sum(1)
+    best = np.take_along_axis(places, distances.argmin(0)[None, None], 0)[0]
+    a, e, f = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(e, f, axis=0)
+    size = (normal**2).sum(0)
+    offset = point[:, None] - a
+    s = (np.cross(offset, f, axis=0) * normal).sum(0) / size
+    t = (np.cross(e, offset, axis=0) * normal).sum(0) / size
+    return np.where((s >= 0) & (t >= 0) & (s + t <= 1), a + s * e + t * f, best)
+
+
+def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -> sp.csr_matrix:
+    """Return the matrix (components · k, n) that evaluates a function at points (d, k), first component first.
+
+    Raises FEMError that lists the points outside the mesh by more than the tolerance.
+    """
+    found = located(basis.mesh, points, tolerance)
+    if (found.cells < 0).any():
+        raise FEMError(_points_outside(found, points, tolerance))
+    cells, points = found.cells, found.points
     local = basis.mapping.invF(points[:, :, np.newaxis], tind=cells)
     functions = [basis.elem.gbasis(basis.mapping, local, i, tind=cells)[0] for i in range(basis.Nbfun)]
     values = np.array([np.asarray(function).reshape(-1, len(cells)) for function in functions])  # (i, component, k)
@@ -86,6 +207,10 @@ def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     return -1
 
 
-def _points_outside(outside: np.ndarray, points: np.ndarray) -> str:
+def _points_outside(found: Located, points: np.ndarray, tolerance: float) -> str:
+    outside = np.flatnonzero(found.cells < 0)
     listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
-    return f"{len(outside)} of {points.shape[1]} points lie outside the mesh ({listed}{' …' * (len(outside) > 5)})"
+    return (
+        f"{len(outside)} of {points.shape[1]} points lie outside the mesh ({listed}{' …' * (len(outside) > 5)}), "
+        f"{found.outside()}; points that are out by up to tolerance={tolerance:g} of it are moved to the boundary"
+    )

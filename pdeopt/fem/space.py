@@ -21,7 +21,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.mesh_check import check_mesh
-from pdeopt.fem.points import known_points, point_matrix
+from pdeopt.fem.points import TOLERANCE, known_points, point_matrix
 from pdeopt.fem.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
@@ -221,19 +221,26 @@ class FunctionSpace:
         cells = self.basis.tind
         return Field({"value": (values if cells is None else values[cells])[:, None]}, self.cells)
 
-    def point_evaluation(self, points: ArrayLike) -> CSRMatrix:
-        """The matrix (k, n) that evaluates a function of this space at points (d, k).
+    def point_evaluation(self, points: ArrayLike, *, tolerance: float = TOLERANCE) -> CSRMatrix:
+        """Return the matrix (k, n) that evaluates a function of this space at points (d, k).
 
         For vector-valued functions (components · k, n): all points of the first component come first, so that
-        ``(matrix @ u).reshape(components, k)`` has a column a point, as `point_load` takes forces. Raises FEMError
-        that lists the points outside the mesh.
+        ``(matrix @ u).reshape(components, k)`` has a column a point, as `point_load` takes forces. Points that are
+        a little outside are moved to the nearest place of the boundary, and a logged warning says how many and how far.
+
+        Args:
+            points: (d, k), one column each.
+            tolerance: how far outside points are moved, relative to the longest edge of the cell there; 0 for none.
+
+        Raises:
+            FEMError: that lists the points further outside, and says how far the worst is.
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
         points = np.atleast_2d(known_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
-        return CSRMatrix.from_scipy(point_matrix(self.basis, points))
+        return CSRMatrix.from_scipy(point_matrix(self.basis, points, tolerance))
 
     def point_load(self, points: ArrayLike, rates: ArrayLike) -> jax.Array:
         """Return the load Σ_k rate_k v(x_k) of point sources or forces. Differentiable in the rates.

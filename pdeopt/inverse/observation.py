@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace, dot, functional, grad
+from pdeopt.fem.points import TOLERANCE
 from pdeopt.fem.space import Facets
 from pdeopt.inverse.errors import InputError
 from pdeopt.sparse import CSRMatrix
@@ -77,9 +78,12 @@ class AtPoints:
     matrix: CSRMatrix
 
     @classmethod
-    def of(cls, space: FunctionSpace, points: ArrayLike) -> AtPoints:
-        """Points (d, k), one column each. Raises FEMError that lists those outside the mesh."""
-        return cls(space.point_evaluation(points))
+    def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = TOLERANCE) -> AtPoints:
+        """Return the observation at points (d, k), one column each; `FunctionSpace.point_evaluation` has the tolerance.
+
+        Raises FEMError that lists those outside the mesh.
+        """
+        return cls(space.point_evaluation(points, tolerance=tolerance))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         return self.matrix @ u

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import skfem
 
+from pdeopt.fem.points import TOLERANCE
 from pdeopt.io.csv_table import HEADER_CELL
 from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.observation_arrays import from_arrays
@@ -24,6 +25,7 @@ def read_observations(
     mesh: skfem.Mesh | None = None,
     repeated: bool = False,
     keep_markers: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> Observations:
     """Return observations from a CSV or NPZ file.
 
@@ -39,6 +41,8 @@ def read_observations(
         mesh: the points must lie in it.
         repeated: whether a point may be there more than once.
         keep_markers: whether −9999, 1e30 and the like, which stand for a missing value in many files, are values.
+        tolerance: how far outside the mesh a point may lie, relative to the longest edge of the cell there; give
+            `AtPoints.of` the same.
 
     Raises:
         FileError: that names the line or the array; for points outside the mesh it lists them.
@@ -53,7 +57,7 @@ def read_observations(
     if not repeated:
         check_repetition(path, found)
     if mesh is not None:
-        check_inside(path, found, mesh)
+        check_inside(path, found, mesh, tolerance)
     return found
 
 

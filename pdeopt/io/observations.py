@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 import skfem
 
-from pdeopt.fem import cells_at
+from pdeopt.fem.points import located
 from pdeopt.io.errors import FileError, listed
 
 #: Characters that look like others: three degree signs, four dots of multiplication, five minus signs.
@@ -114,15 +114,16 @@ def check_repetition(path: Path, found: Observations) -> None:
         )
 
 
-def check_inside(path: Path, found: Observations, mesh: skfem.Mesh) -> None:
-    """Raise FileError that lists the points outside the mesh."""
+def check_inside(path: Path, found: Observations, mesh: skfem.Mesh, tolerance: float) -> None:
+    """Raise FileError that lists the points outside the mesh by more than the tolerance, relative to the cell there."""
     if len(found.points) != mesh.dim():
         raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
-    outside = np.flatnonzero(cells_at(mesh, found.points) < 0).tolist()
+    places = located(mesh, found.points, tolerance)
+    outside = np.flatnonzero(places.cells < 0).tolist()
     if len(outside):
         raise FileError(
             f"{path}: {len(outside)} of {len(found.values)} points lie outside the mesh, which reaches from "
-            f"{_shown(mesh.p.min(1))} to {_shown(mesh.p.max(1))}: "
+            f"{_shown(mesh.p.min(1))} to {_shown(mesh.p.max(1))}, {places.outside()} (tolerance={tolerance:g}): "
             f"{listed([f'{found.places[k]}: {_shown(found.points[:, k])}' for k in outside])}"
         )
 
