@@ -62,6 +62,14 @@ def local_coordinates(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -
     return local[..., 0]
 
 
+def clipped_into(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return the points (d, k), those outside their cells (k,) moved onto the sides: by their reference coordinates."""
+    local = np.clip(local_coordinates(mesh, points, cells), 0, 1)
+    if mesh.elem.refdom.nnodes == mesh.dim() + 1:
+        local = local / np.maximum(local.sum(0), 1)
+    return mesh._mapping().F(local[:, :, np.newaxis], cells)[..., 0]
+
+
 def _is_inside(mesh: skfem.Mesh, local: np.ndarray) -> np.ndarray:
     """Whether reference coordinates (d, k) are those of a point in the cell."""
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import skfem
 from scipy.spatial import cKDTree
 
-from pdeopt.fem.curved_cells import SECOND_ORDER, Finder, curved_finder
+from pdeopt.fem.curved_cells import SECOND_ORDER, Finder, clipped_into, curved_finder
 from pdeopt.fem.errors import FEMError
 
 #: scikit-fem's finder tests each point against the candidate cells of all points: 4 k points at once take 6 s.
@@ -73,6 +73,11 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) 
         boundary = _Boundary(mesh)
         for k in outside:
             place, owner, distances[k] = boundary.nearest(points[:, k])
+            if isinstance(mesh, SECOND_ORDER):  # from the pieces to the curved side itself
+                curved = clipped_into(mesh, points[:, [k]], boundary.cells[[owner]])[:, 0]
+                distance = np.sqrt(((curved - points[:, k]) ** 2).sum())
+                if distance < distances[k]:
+                    place, distances[k] = curved, distance
             relative[k] = distances[k] / boundary.sizes[owner]
             if relative[k] <= tolerance:
                 moved[:, k], cells[k] = place, boundary.cells[owner]
