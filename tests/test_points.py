@@ -185,6 +185,11 @@ def test_the_distance_of_the_worst_point_is_told(mesh, point, distance, relative
     assert (closer.cells[0] >= 0, closer.distances[0]) == (True, pytest.approx(distance))
 
 
+def test_points_beyond_either_end_of_a_line_and_between_its_parts_are_outside():
+    mesh = skfem.MeshLine(np.array([[0.0, 0.4, 1.0, 2.0, 1.5]]), np.array([[1, 0, 4], [2, 1, 3]]))
+    assert cells_at(mesh, np.array([[-0.1, 0.2, 0.4, 0.9, 1.2, 1.7, 2.1]])).tolist() == [-1, 1, 0, 0, -1, 2, -1]
+
+
 def test_a_tolerance_that_is_no_number_and_places_that_are_none_are_refused():
     V = FunctionSpace(ROUND, skfem.ElementTriP1())
     for tolerance in (-1.0, np.nan):

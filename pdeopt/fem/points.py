@@ -188,10 +188,25 @@ def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
         return cells
     if not points.shape[1]:
         return np.empty(0, int)
-    find = curved_finder(mesh) if isinstance(mesh, SECOND_ORDER) else mesh.element_finder()
+    find = _line_finder(mesh) if mesh.dim() == 1 else curved_finder(mesh) if isinstance(mesh, SECOND_ORDER) else None
+    find = find or mesh.element_finder()
     centers = cache(lambda: cKDTree(mesh.p[:, mesh.t].mean(1).T))  # seldom needed
     chunks = np.array_split(points, range(CHUNK, points.shape[1], CHUNK), axis=1)
     return np.concatenate([_found(find, chunk, centers) for chunk in chunks])
+
+
+def _line_finder(mesh: skfem.Mesh) -> Finder:
+    """Return the finder of a mesh of intervals: scikit-fem's fails beyond the last one."""
+    low, high = mesh.p[0, mesh.t].min(0), mesh.p[0, mesh.t].max(0)
+    order = np.argsort(low)
+
+    def find(x: np.ndarray) -> np.ndarray:
+        cells = order[np.clip(np.searchsorted(low[order], x, side="right") - 1, 0, None)]
+        if ((x < low[cells]) | (x > high[cells])).any():
+            raise ValueError("a point is outside of the mesh")
+        return cells
+
+    return find
 
 
 def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> np.ndarray:
