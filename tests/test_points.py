@@ -129,7 +129,6 @@ RIMS = {
     "a ball": (BALL, skfem.ElementTetP1()),
     "hexahedra": (TILTED, skfem.ElementHex1()),
     "a curved disk": CURVED["tri"],
-    "a curved ball": CURVED["tet"],
 }
 
 
