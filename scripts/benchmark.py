@@ -282,13 +282,13 @@ def timed(function, argument):
 
 
 def growth(count, solver, n):
-    """Resident memory after a hundred evaluations, and after ``count``."""
+    """Resident memory after a hundred evaluations, after a third of ``count``, and after all."""
     V, _, functional = problem(n, solver)
     rng = np.random.default_rng(0)
     sizes = {}
     for k in range(1, count + 1):
         functional.value_and_derivative(0.1 * rng.standard_normal(V.n))
-        if k in (100, count):
+        if k in (100, count // 3, count):
             sizes[k] = resident()
     text = ", ".join(f"{size:.1f} MB after {k}" for k, size in sizes.items())
     print(f"{solver}, {V.n} unknowns: {text} evaluations", flush=True)
