@@ -362,7 +362,7 @@ def test_a_failure_says_what_was_reached_and_what_to_try(solver, dense, message)
 
 
 def test_cg_on_a_hidden_indefinite_matrix_and_on_an_asymmetry_that_the_sample_missed_is_never_wrong(monkeypatch):
-    monkeypatch.setattr("pdeopt.sparse.solvers.krylov.is_symmetric", lambda *_, **__: True)
+    monkeypatch.setattr("pdeopt.sparse.solvers.scaling.is_symmetric", lambda *_, **__: True)
     for dense in (INDEFINITE, MATRICES["non-symmetric"]):
         A, b = csr(dense), np.random.default_rng(0).standard_normal((len(dense), 1))
         for solver in (CG(), MINRES()):

@@ -27,6 +27,18 @@ def report(error: SolveError) -> SolveError:
     return error
 
 
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Raise a SolveError that names the array where a value is not finite."""
+    if not np.isfinite(values).all():
+        bad = np.count_nonzero(~np.isfinite(values))
+        raise report(
+            SolveError(
+                f"{name} is not finite: {bad} of {values.size} values are NaN or infinite; "
+                "check the parameters and coefficients that went into it"
+            )
+        )
+
+
 @contextmanager
 def solve_errors() -> Iterator[None]:
     """Raise a failed solve as `SolveError`, also out of compiled code.

@@ -9,15 +9,15 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.errors import SolveError, check_finite
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import PositiveDiagonal
-from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver, check_finite
-from pdeopt.sparse.solvers.factor_memo import absolute_row_sums, is_symmetric
+from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver
 from pdeopt.sparse.solvers.installed import pardiso_is_installed, rslab_is_installed
 from pdeopt.sparse.solvers.krylov import CG
 from pdeopt.sparse.solvers.krylov_solver import KrylovSolver
 from pdeopt.sparse.solvers.multigrid import AMG
+from pdeopt.sparse.solvers.scaling import absolute_row_sums, is_symmetric
 
 #: Widest level of a breadth-first search beyond which multigrid is taken. It is about the size of the separators that a
 #: factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra, value and gradient: 30³ nodes

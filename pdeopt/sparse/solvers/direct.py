@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import scipy.sparse as sp
 
-from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor
 from pdeopt.sparse.solvers.cholmod import analyze_cholmod
@@ -16,11 +16,14 @@ from pdeopt.sparse.solvers.counters import timed_solving, work
 from pdeopt.sparse.solvers.factor_memo import Factored, Memo
 from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
 from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
+from pdeopt.sparse.solvers.scaling import largest
 from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symmetric
 
 #: Backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives 1e-16).
 #: Row by row, so that equations in small units are held to it, too; the unknowns share one norm.
 ACCEPTED_BACKWARD_ERROR = 1e-12
+#: Steps of iterative refinement at most.
+REFINEMENTS = 3
 #: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
 SINGULAR_GROWTH = 1e14
 #: A matrix with all pivots larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ
@@ -54,17 +57,16 @@ class DirectSolver:
             if not rhs.size:
                 return rhs.copy()
             entry = memo.lookup(pattern, data)
-            if not entry.is_finite:
-                check_finite("A", data)
             if transposed:
                 work.adjoint_solves += 1
             else:
                 work.solves += 1
-            return self._first_trustworthy(entry, rhs, transposed)
+            scaling = entry.scaled.scaling
+            return scaling.solve(lambda b, _: self._first_trustworthy(entry, b, transposed), rhs, transposed)
 
     def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         reasons = []
-        for analyze in self.symmetric if entry.is_symmetric else self.general:
+        for analyze in self.symmetric if entry.scaled.is_symmetric else self.general:
             try:
                 factor, is_new = memo.factor(entry, analyze)
                 if is_new:
@@ -77,38 +79,52 @@ class DirectSolver:
 
 
 def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-    """The solution with at most one step of iterative refinement; RuntimeError where that is not enough."""
-    A = sp.csr_matrix((entry.data, entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
-    operator = A.T if transposed else A
-    norms = entry.column_sums if transposed else entry.row_sums
+    """The solution after a few steps of iterative refinement at most; RuntimeError where they are not enough."""
+    operator = _operator(entry, transposed)
+    norms = entry.column_sums if transposed else entry.scaled.row_sums
+    backward_error = _backward_error if entry.scaled.scaling.is_trivial else partial(_entrywise_error, abs(operator))
     x = factor.solve(rhs, transposed)
     residual = rhs - operator @ x
-    error = _backward_error(norms, x, rhs, residual)
-    if not error <= ACCEPTED_BACKWARD_ERROR:
+    error = backward_error(norms, x, rhs, residual)
+    for _ in range(REFINEMENTS):
+        if error <= ACCEPTED_BACKWARD_ERROR:
+            break
         x = x + factor.solve(residual, transposed)
-        error = _backward_error(norms, x, rhs, rhs - operator @ x)
+        residual = rhs - operator @ x
+        error = backward_error(norms, x, rhs, residual)
     if not error <= ACCEPTED_BACKWARD_ERROR:
         raise RuntimeError(f"backward error {error:.1e} after refinement")
     _refuse_growth(entry, x, rhs, transposed)
     return x
 
 
+def _operator(entry: Factored, transposed: bool) -> sp.csr_matrix | sp.csc_matrix:
+    """The scaled matrix or its transpose, without a copy."""
+    A = sp.csr_matrix((entry.scaled.values, entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
+    return A.T if transposed else A
+
+
 def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
     """Or its upper bound max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖) where that is small enough."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # near the largest number; zero norms
-        size = _largest(x)
-        bound = (_largest(residual) / (norms.min() * size)).max(initial=0)
+        size = largest(x)
+        bound = (largest(residual) / (norms.min() * size)).max(initial=0)
         if bound <= ACCEPTED_BACKWARD_ERROR:
             return float(bound)
         scale = np.outer(norms, size) + np.abs(rhs)
     return float((np.abs(residual) / np.where(scale == 0, 1, scale)).max(initial=0))
 
 
-def _largest(columns: np.ndarray) -> np.ndarray:
-    """(k,), the largest magnitude in each column of (n, k)."""
-    if np.iscomplexobj(columns):
-        return np.abs(columns).max(0, initial=0)
-    return np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
+def _entrywise_error(
+    magnitude: sp.spmatrix, norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray
+) -> float:
+    """max_i |Ax − b|_i / (|A||x| + |b|)_i (Oettli and Prager 1964), which no scaling of rows or columns changes.
+
+    So that it does not matter whether the scaling found all units: an entry of 1e-17 may be an error or a small unit.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = magnitude @ np.abs(x) + np.abs(rhs)
+    return float((np.abs(residual) / np.where(scale == 0, 1, scale)).max(initial=0))
 
 
 def _probe(entry: Factored, factor: Factor) -> None:
@@ -118,10 +134,10 @@ def _probe(entry: Factored, factor: Factor) -> None:
     solved before: but those of positive definite matrices with large pivots. One solve, a tenth of a factorization, is
     enough for a well-conditioned matrix; a second one decides where the first is suspicious.
     """
-    if factor.smallest_pivot > LARGE_PIVOT * entry.row_sums.max(initial=0):
+    if factor.smallest_pivot > LARGE_PIVOT * entry.scaled.row_sums.max(initial=0):
         return
-    scale = entry.row_sums[:, None]
-    rhs = scale * _random_vector(len(scale)).astype(entry.data.dtype)
+    scale = entry.scaled.row_sums[:, None]
+    rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype)
     x = factor.solve(rhs, False)
     if _growth(entry, x, rhs, False) > SUSPICIOUS_GROWTH:
         rhs = scale * (x / np.abs(x).max(initial=0))
@@ -146,13 +162,15 @@ def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -
     A lower bound of the condition number that different units of equations and of unknowns do not change. Its own
     upper bound ‖x‖ / ‖S⁻¹ b‖ is returned where that is not suspicious.
     """
-    norms = (entry.column_sums if transposed else entry.row_sums)[:, None]
+    norms = (entry.column_sums if transposed else entry.scaled.row_sums)[:, None]
     norms = np.where(norms == 0, 1, norms)
-    small = _largest(rhs / norms)
-    bound = _largest_quotient(_largest(x), small)
+    small = largest(rhs / norms)
+    bound = _largest_quotient(largest(x), small)
     if bound <= SUSPICIOUS_GROWTH:
         return bound
-    magnitude = sp.csr_matrix((np.abs(entry.data), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
+    magnitude = sp.csr_matrix(
+        (np.abs(entry.scaled.values), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape
+    )
     magnitude = magnitude.T if transposed else magnitude
     return _largest_quotient((magnitude @ np.abs(x) / norms).max(0), small)
 
@@ -161,21 +179,9 @@ def _largest_quotient(large: np.ndarray, small: np.ndarray) -> float:
     return float((large[small > 0] / small[small > 0]).max(initial=0))
 
 
-def check_finite(name: str, values: np.ndarray) -> None:
-    """Raises SolveError, which names the array, where a value is not finite."""
-    if not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
-        raise report(
-            SolveError(
-                f"{name} is not finite: {bad} of {values.size} values are NaN or infinite; "
-                "check the parameters and coefficients that went into it"
-            )
-        )
-
-
 def _unsolvable(entry: Factored, reasons: list[str]) -> SolveError:
     n = entry.pattern.shape[0]
-    empty = np.flatnonzero(entry.row_sums == 0)
+    empty = np.flatnonzero(entry.scaled.row_sums == 0)
     detail = f"; row {empty[0]} is zero ({len(empty)} such rows)" if len(empty) else ""
     return SolveError(
         f"the {n} x {n} matrix is singular to working precision{detail} ({'; '.join(reasons)}). A pure Neumann problem "

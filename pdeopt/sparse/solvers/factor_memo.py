@@ -10,39 +10,44 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize
 from pdeopt.sparse.solvers.counters import timed_factoring, work
-
-#: Number of entries from which on only a sample of about this size is tested for symmetry.
-SYMMETRY_SAMPLE = 50_000
+from pdeopt.sparse.solvers.scaling import Equilibrated, absolute_row_sums, equilibrated
 
 
 @dataclass(eq=False)
 class Factored:
-    """A matrix, its norms, and the factorizations of it so far by backend (an exception where one failed)."""
+    """A matrix, scaled where it needs it, and its factorizations so far by backend (an exception where one failed).
+
+    Attributes:
+        data: the values that were given.
+        scaled: what is factored.
+    """
 
     pattern: SparsityPattern
     data: np.ndarray
-    row_sums: np.ndarray
-    is_symmetric: bool
+    scaled: Equilibrated
     factors: dict[Analyze, Factor | RuntimeError] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pattern: SparsityPattern, data: np.ndarray) -> Factored:
+        """With a copy of ``data``. Raises SolveError where they are not finite."""
+        kept = data.copy()
+        return cls(pattern, kept, equilibrated(pattern, kept))
 
     @cached_property
     def column_sums(self) -> np.ndarray:
-        """(n,), the row sums of |Aᵀ|."""
-        return self.row_sums if self.is_symmetric else absolute_row_sums(*_transposed(self.pattern, self.data))
-
-    @cached_property
-    def is_finite(self) -> bool:
-        """Whether all values are (or their sums overflow)."""
-        return bool(np.isfinite(self.row_sums).all())
+        """(n,), the sums of magnitudes in each column of the scaled matrix."""
+        if self.scaled.is_symmetric:
+            return self.scaled.row_sums
+        return absolute_row_sums(*_transposed(self.pattern, self.scaled.values))
 
     @property
     def nbytes(self) -> int:
-        return self.data.nbytes + sum(f.nbytes for f in self.factors.values() if not isinstance(f, RuntimeError))
+        own = 0 if self.scaled.values is self.data else self.scaled.values.nbytes
+        return self.data.nbytes + own + sum(f.nbytes for f in self.factors.values() if not isinstance(f, RuntimeError))
 
 
 class Memo:
@@ -78,12 +83,11 @@ class Memo:
                 self._factored[:] = before
 
     def lookup(self, pattern: SparsityPattern, data: np.ndarray) -> Factored:
-        """The entry for these values, found by comparing them all, or a new one with a copy of them."""
+        """The entry for these values, found by comparing them all, or a new one. Raises SolveError as `Factored.of`."""
         found = next((entry for entry in reversed(self._factored) if _holds(entry, pattern, data)), None)
         if found is None:
+            found = Factored.of(pattern, data)
             self._make_room()
-            row_sums = absolute_row_sums(pattern, data)
-            found = Factored(pattern, data.copy(), row_sums, is_symmetric(pattern, data, row_sums))
         else:
             self._factored.remove(found)
         self._factored.append(found)
@@ -115,7 +119,7 @@ class Memo:
         factorize = self._analysis(entry, analyze)
         work.factorizations += 1
         try:
-            return factorize(entry.data)
+            return factorize(entry.scaled.values)
         except RuntimeError as error:
             return RuntimeError(str(error))
 
@@ -123,7 +127,7 @@ class Memo:
         key = (entry.pattern, analyze)
         if key not in self._analyses:
             work.analyses += 1
-            self._analyses[key] = analyze(entry.pattern, entry.data)
+            self._analyses[key] = analyze(entry.pattern, entry.scaled.values)
             if len(self._analyses) > self.max_analyses:
                 self._analyses.popitem(last=False)
         self._analyses.move_to_end(key)
@@ -137,27 +141,6 @@ def _holds(entry: Factored, pattern: SparsityPattern, data: np.ndarray) -> bool:
     return np.array_equal(entry.data[sample], data[sample]) and np.array_equal(entry.data, data)
 
 
-def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
-    magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
-    return magnitude @ np.ones(pattern.shape[1])
-
-
 def _transposed(pattern: SparsityPattern, data: np.ndarray) -> tuple[SparsityPattern, np.ndarray]:
     transposed, order = pattern.transpose()
     return transposed, data[order]
-
-
-def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray, hermitian: bool = False) -> bool:
-    """Equal to the transpose (``hermitian``: its conjugate) up to rounding of the assembly.
-
-    The order of sums differs between a_ij and a_ji. Each entry is compared with its own row and column, so that a block
-    in small units is not overlooked. Of a large matrix a sample is compared: where an asymmetry is missed, the residual
-    shows that what was chosen by it does not fit. (1.8 M entries: 12 ms for all, 1 ms for the sample.)
-    """
-    transposed, order = pattern.transpose()
-    if transposed != pattern or not len(data) or not np.isfinite(row_sums).all():
-        return False
-    sample = slice(None, None, 1 + len(data) // SYMMETRY_SAMPLE)
-    size = np.minimum(row_sums[pattern.rows[sample]], row_sums[pattern.indices[sample]])
-    mirrored = data[order[sample]].conj() if hermitian else data[order[sample]]
-    return bool((np.abs(data[sample] - mirrored) <= 16 * np.finfo(float).eps * size).all())

@@ -11,15 +11,15 @@ import scipy.sparse as sp
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers import krylov_methods
-from pdeopt.sparse.solvers.factor_memo import absolute_row_sums, is_symmetric
 from pdeopt.sparse.solvers.krylov_methods import Run
 from pdeopt.sparse.solvers.krylov_solver import KrylovSolver, Method, check_count
 from pdeopt.sparse.solvers.multigrid import AMG
 from pdeopt.sparse.solvers.preconditioners import DIRECT, ILU, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.scaling import Equilibrated
 
 
-def _refuse_for_cg(pattern: SparsityPattern, data: np.ndarray) -> None:
-    _refuse_asymmetry("cg", pattern, data)
+def _refuse_for_cg(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:
+    _refuse_asymmetry("cg", scaled)
     diagonal = sp.csr_matrix((data, pattern.indices, pattern.indptr), pattern.shape).diagonal().real
     bad = np.flatnonzero(diagonal <= 0)
     if len(bad):
@@ -31,19 +31,19 @@ def _refuse_for_cg(pattern: SparsityPattern, data: np.ndarray) -> None:
         )
 
 
-def _refuse_for_minres(pattern: SparsityPattern, data: np.ndarray) -> None:
+def _refuse_for_minres(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:
     if np.iscomplexobj(data):
         raise report(SolveError(f"minres takes real matrices only, not complex ones; take gmres, bicgstab, {DIRECT}"))
-    _refuse_asymmetry("minres", pattern, data)
+    _refuse_asymmetry("minres", scaled)
 
 
-def _refuse_asymmetry(method: str, pattern: SparsityPattern, data: np.ndarray) -> None:
-    if not is_symmetric(pattern, data, absolute_row_sums(pattern, data), hermitian=True):
-        kind = "Hermitian" if np.iscomplexobj(data) else "symmetric"
+def _refuse_asymmetry(method: str, scaled: Equilibrated) -> None:
+    if not (scaled.is_symmetric and np.array_equal(scaled.scaling.rows, scaled.scaling.columns)):
+        kind = "Hermitian" if np.iscomplexobj(scaled.values) else "symmetric"
         raise report(SolveError(f"{method} takes {kind} matrices only, A is not; take gmres, bicgstab, {DIRECT}"))
 
 
-def _refuse_nothing(pattern: SparsityPattern, data: np.ndarray) -> None:
+def _refuse_nothing(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:
     """Any matrix may be tried."""
 
 
@@ -57,7 +57,7 @@ class CG(KrylovSolver):
     """Conjugate gradients, for a symmetric (complex: Hermitian) positive definite A.
 
     Attributes:
-        rtol: ‖b − A x‖₂ ≤ rtol ‖b‖₂ for every right-hand side, or there is a SolveError.
+        rtol: ‖b − A x‖₂ ≤ rtol ‖b‖₂ for every right-hand side, or there is a SolveError; see `KrylovSolver`.
         max_iterations: for one right-hand side and one set-up of the preconditioner.
         preconditioner: symmetric, `AMG` or `Jacobi`.
 

@@ -7,39 +7,63 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.krylov_methods import Apply, Equation, Product, Run
+from pdeopt.sparse.solvers.scaling import times_power_of_two
 
 #: A run that leaves more than this part of the residual is not followed by another one.
 WORTHWHILE = 0.5
+#: How much larger than rtol each entry of a residual may be, relative to the terms of its own row, where that is asked.
+ROOM_OF_ENTRIES = 1000
 #: A residual of so many times its rounding is not expected to fall further.
 NEAR_ROUNDING = 100
 
 
 class Progress:
-    """The best x so far of one equation A x = b, with its true residual."""
+    """The best x so far of one equation A x = b, with its true residual.
 
-    def __init__(self, operator: sp.csr_matrix, product: Product, b: np.ndarray, rtol: float) -> None:
+    Attributes:
+        size: ‖b − A x‖₂ / ‖b‖₂, also with rows multiplied by 2^weights where that is larger; with ``by_entries`` also
+            max_i |b − A x|_i / (|A||x| + |b|)_i / `ROOM_OF_ENTRIES`.
+    """
+
+    def __init__(
+        self,
+        operator: sp.csr_matrix,
+        product: Product,
+        b: np.ndarray,
+        rtol: float,
+        weights: np.ndarray | None = None,
+        by_entries: bool = False,
+    ) -> None:
         """``product`` multiplies like ``operator``, which has the last word about the residual."""
-        self.operator, self.product, self.b = operator, product, b
+        self.operator, self.product, self.b, self.rtol, self._weights = operator, product, b, rtol, weights
+        self._magnitude = abs(operator) if by_entries else None
         self.x, self.residual = np.zeros_like(b), b
-        self.size = self.size_of_b = float(np.linalg.norm(b))
-        self.goal = rtol * self.size_of_b
+        self._norms_of_b = self._norms(b)
+        self.size = 1.0
         self.iterations = 0
         self.reason = ""
 
+    def _norms(self, residual: np.ndarray) -> np.ndarray:
+        if self._weights is None:
+            return np.array([np.linalg.norm(residual)])
+        with np.errstate(over="ignore", under="ignore"):
+            return np.linalg.norm([residual, times_power_of_two(residual, self._weights)], axis=1)
+
     @property
     def is_done(self) -> bool:
-        return self.size <= self.goal
+        return self.size <= self.rtol
 
     def advance(self, run: Run, precondition: Apply, limit: int) -> int:
         """Run the method on the remaining residual, again while that is worthwhile; the iterations it took."""
         spent, quotient = 0, 0.0
         while not self.is_done and spent < limit and quotient <= WORTHWHILE:
-            equation = Equation(self.product, precondition, self.residual / self.size, self.goal / self.size)
+            norm = float(np.linalg.norm(self.residual))
+            equation = Equation(self.product, precondition, self.residual / norm, self.rtol / self.size)
             before = self.size
             try:
                 with np.errstate(all="ignore"):  # of breakdowns; what comes out is checked
                     correction, iterations = run(equation, limit - spent)
-                    self._add(self.size * correction)
+                    self._add(norm * correction)
             except ArithmeticError as error:
                 self.reason = str(error)
                 break
@@ -54,11 +78,15 @@ class Progress:
         """Unless the residual grows, or is not finite."""
         x = self.x + correction
         residual = self.b - self.operator @ x
-        size = float(np.linalg.norm(residual))
+        size = float((self._norms(residual) / self._norms_of_b).max())
+        if self._magnitude is not None:
+            terms = self._magnitude @ np.abs(x) + np.abs(self.b)
+            size = max(size, float((np.abs(residual) / np.where(terms == 0, 1, terms)).max()) / ROOM_OF_ENTRIES)
         if size < self.size:
             self.x, self.residual, self.size = x, residual, size
 
     @property
     def is_near_rounding(self) -> bool:
         terms = abs(self.operator) @ np.abs(self.x) + np.abs(self.b)
-        return self.size <= NEAR_ROUNDING * float(np.finfo(float).eps * np.linalg.norm(terms))
+        rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b
+        return self.size <= NEAR_ROUNDING * float(rounding.max())

@@ -10,14 +10,14 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import timed_factoring, timed_solving, work
-from pdeopt.sparse.solvers.direct import check_finite
 from pdeopt.sparse.solvers.krylov_methods import Apply, Run
 from pdeopt.sparse.solvers.krylov_progress import Progress
 from pdeopt.sparse.solvers.preconditioners import DIRECT, Jacobi, Preconditioner
 from pdeopt.sparse.solvers.row_blocks import RowBlocks
+from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, times_power_of_two
 from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo, digest
 
 memo = SetUpMemo()
@@ -28,14 +28,14 @@ class Method:
     """A Krylov method.
 
     Attributes:
-        refuse: raises SolveError for a pattern and values that the method is not for.
+        refuse: raises SolveError for a pattern and values, as they are and scaled, that the method is not for.
         is_symmetric: for symmetric (Hermitian) matrices and preconditioners only.
         remedy: what to try where it does not converge.
     """
 
     name: str
     run: Run
-    refuse: Callable[[SparsityPattern, np.ndarray], None]
+    refuse: Callable[[SparsityPattern, np.ndarray, Equilibrated], None]
     is_symmetric: bool
     remedy: str
 
@@ -44,8 +44,9 @@ class Method:
 class KrylovSolver:
     """A Krylov method with a preconditioner; immutable and hashable.
 
-    ‖b − A x‖₂ ≤ rtol ‖b‖₂ holds for every column, computed from x itself; a method that stops short of it starts again
-    on the remaining residual. Where that does not help either, SolveError says how far it came and what to try.
+    ‖b − A x‖₂ ≤ rtol ‖b‖₂ holds for every column, computed from x itself, and where rows or columns of A differ much in
+    size also for the system scaled to entries about 1; a method that stops short of it starts again on the remaining
+    residual. Where that does not help either, SolveError says how far it came and what to try.
 
     A preconditioner is set up once for a pattern. For other values of that pattern it is kept while a solve takes at
     most 1.5 times + 3 the iterations of the first solve after the set-up; one that needs more goes on with a new set-up
@@ -108,38 +109,50 @@ def _solve_block(
     solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool
 ) -> np.ndarray:
     use = _Use(solver, pattern, np.ascontiguousarray(data), transposed)
-    columns = [_solve_column(solver, use, np.ascontiguousarray(b)) for b in rhs.T]
+    x = use.scaled.scaling.solve(use.solve_scaled, rhs, transposed)
     use.set_up.serve(use.values, use.most_iterations)
-    return np.stack(columns, axis=1)
-
-
-def _solve_column(solver: KrylovSolver, use: _Use, b: np.ndarray) -> np.ndarray:
-    scale = np.abs(b).max()  # the squares of a tiny b would vanish
-    if scale == 0:
-        return np.zeros_like(b)
-    progress = Progress(use.operator, use.product, b / scale, solver.rtol)
-    use.advance(progress)
-    if not progress.is_done and use.is_old:
-        use.renew()
-        use.advance(progress)
-    if not progress.is_done:
-        raise report(_failure(solver, progress, use.transposed))
-    return progress.x * scale
+    return x
 
 
 class _Use:
-    """One call's use of a set-up: an old one is on trial while its values were not solved with it before."""
+    """One call's use of a set-up: an old one is on trial while its values were not solved with it before.
+
+    The preconditioner M is made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those
+    of this one. The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹.
+    """
 
     def __init__(self, solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, transposed: bool) -> None:
         self.solver, self.transposed = solver, transposed
-        self.matrix = sp.csr_matrix((data, pattern.indices, pattern.indptr), pattern.shape)
-        self.operator = self.matrix.T if transposed else self.matrix
-        is_symmetric = solver.method.is_symmetric and not np.iscomplexobj(data)
-        self.product = self.operator if transposed and not is_symmetric else RowBlocks(self.matrix)
         self.key: Hashable = (pattern, solver, data.dtype.str)
         self.values = digest(data)
+        self.scaled = memo.scaled(pattern, data, self.values)
+        posed = data if self.scaled.scaling.is_trivial else times_power_of_two(data, -exponents(data).max(initial=0))
+        self.matrix = sp.csr_matrix((posed, pattern.indices, pattern.indptr), pattern.shape)
+        scaled = sp.csr_matrix((self.scaled.values, pattern.indices, pattern.indptr), pattern.shape)
+        self.operator = scaled.T if transposed else scaled
+        is_symmetric = solver.method.is_symmetric and not np.iscomplexobj(data)
+        self.product = self.operator if transposed and not is_symmetric else RowBlocks(scaled)
         self.most_iterations = 0  # of a column, with the present set-up
         self.set_up, self.limit = self._choose(pattern, data)
+
+    def solve_scaled(self, rhs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The columns one after the other; ``weights`` as `Scaling.solve` gives them."""
+        columns = zip(np.ascontiguousarray(rhs.T), np.ascontiguousarray(weights.T), strict=True)
+        return np.stack([self._solve_column(*column) for column in columns], axis=1)
+
+    def _solve_column(self, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if not b.any():
+            return np.zeros_like(b)
+        scaling = self.scaled.scaling
+        posed = None if scaling.is_trivial else weights
+        progress = Progress(self.operator, self.product, b, self.solver.rtol, posed, scaling.is_wild)
+        self.advance(progress)
+        if not progress.is_done and self.is_old:
+            self.renew()
+            self.advance(progress)
+        if not progress.is_done:
+            raise report(_failure(self.solver, progress, self.transposed))
+        return progress.x
 
     def _choose(self, pattern: SparsityPattern, data: np.ndarray) -> tuple[SetUp, int]:
         """A set-up, and how many iterations it may take for a right-hand side."""
@@ -147,7 +160,7 @@ class _Use:
         known = memo.serving(self.key, self.values)
         if known is not None:
             return known, most
-        self.solver.method.refuse(pattern, data)
+        self.solver.method.refuse(pattern, data, self.scaled)
         latest = memo.latest(self.key)
         return (self._new(), most) if latest is None else (latest, latest.allowance(most))
 
@@ -174,8 +187,12 @@ class _Use:
     def _precondition(self) -> Apply:
         """M, or Mᵀ; they are the same for a real symmetric M, and one of them is already there."""
         is_symmetric = self.solver.method.is_symmetric and not np.iscomplexobj(self.matrix.data)
-        applied = self.set_up.applied
-        return applied.apply_transposed if self.transposed and not is_symmetric else applied.apply
+        applied, scaling = self.set_up.applied, self.scaled.scaling
+        apply = applied.apply_transposed if self.transposed and not is_symmetric else applied.apply
+        if scaling.is_trivial:
+            return apply
+        left, right = scaling.sides(self.transposed)
+        return lambda r: times_power_of_two(apply(times_power_of_two(r, -left)), -right)
 
 
 def _failure(solver: KrylovSolver, progress: Progress, transposed: bool) -> SolveError:
@@ -186,6 +203,6 @@ def _failure(solver: KrylovSolver, progress: Progress, transposed: bool) -> Solv
     n = len(progress.x)
     return SolveError(
         f"{solver.name} did not solve the {'transposed ' * transposed}{n} x {n} system: after {progress.iterations} "
-        f"iterations the residual is {progress.size / progress.size_of_b:.1e} of the right-hand side, "
+        f"iterations the residual is {progress.size:.1e} of the right-hand side, "
         f"{solver.rtol:.1e} was asked for ({reason}). Try {solver.method.remedy}, {DIRECT}"
     )

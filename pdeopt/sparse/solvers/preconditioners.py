@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.scaling import Scaling, equilibrated, times_power_of_two
 from pdeopt.sparse.solvers.superlu_thread import SuperLUFactors, incomplete_factors
 
 #: What always remains to be tried.
@@ -98,10 +100,13 @@ class ILU:
         return "ilu"
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
-        """The factors of ``matrix`` (n, n); SolveError where a pivot vanishes."""
+        """The factors of ``matrix`` (n, n), scaled where it needs it; SolveError where a pivot vanishes."""
+        pattern = SparsityPattern.from_scipy(matrix)
+        scaled = equilibrated(pattern, matrix.data)
+        matrix = sp.csr_matrix((scaled.values, pattern.indices, pattern.indptr), pattern.shape)
         try:
             options = {"drop_tol": self.drop_tolerance, "fill_factor": self.fill_factor}
-            return _Factors(incomplete_factors(matrix.tocsc(), **options))
+            return _Factors(incomplete_factors(matrix.tocsc(), **options), scaled.scaling)
         except RuntimeError:
             raise report(
                 SolveError(
@@ -115,9 +120,16 @@ class ILU:
 @dataclass(frozen=True, eq=False)
 class _Factors:
     factors: SuperLUFactors
+    scaling: Scaling
 
     def apply(self, r: np.ndarray) -> np.ndarray:
-        return self.factors.solve(r)
+        return self._apply(r, transposed=False)
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
-        return self.factors.solve(r, transposed=True)
+        return self._apply(r, transposed=True)
+
+    def _apply(self, r: np.ndarray, transposed: bool) -> np.ndarray:
+        if self.scaling.is_trivial:
+            return self.factors.solve(r, transposed)
+        left, right = self.scaling.sides(transposed)
+        return times_power_of_two(self.factors.solve(times_power_of_two(r, left), transposed), right)

@@ -1,19 +1,27 @@
-"""A bounded memory of preconditioners, which serve for other values than their own as long as they serve well."""
+"""A bounded memory of scaled matrices and of preconditioners.
+
+A preconditioner serves for other values than its own as long as it serves well.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.preconditioners import Applied
+from pdeopt.sparse.solvers.scaling import Equilibrated, equilibrated
 
 #: An old set-up may take so many times the iterations of its first solve, and so many more.
 ALLOWED_GROWTH, ALLOWED_MORE = 1.5, 3
+#: As of `equilibrated`: an iteration ends at the residual that it is asked for, and may leave it all to small rows.
+TOLERATED_SPREAD = 2.0**8
 #: A set-up remembers the last so many values that were solved with it.
 REMEMBERED_VALUES = 64
 
@@ -54,10 +62,25 @@ class SetUpMemo:
         self.max_set_ups = max_set_ups
         self.lock = threading.RLock()
         self._set_ups: list[SetUp] = []  # most recent last
+        self._scaled: OrderedDict[tuple[SparsityPattern, bytes], Equilibrated] = OrderedDict()
 
     def clear(self) -> None:
         with self.lock:
             self._set_ups.clear()
+            self._scaled.clear()
+
+    def scaled(self, pattern: SparsityPattern, data: np.ndarray, values: bytes) -> Equilibrated:
+        """The matrix scaled where it needs it; ``values`` is the digest of ``data``. Values as given are not kept."""
+        key = (pattern, values)
+        if key in self._scaled:
+            self._scaled.move_to_end(key)
+            found = self._scaled[key]
+            return replace(found, values=data) if found.scaling.is_trivial else found
+        made = equilibrated(pattern, data, TOLERATED_SPREAD, hermitian=True)
+        self._scaled[key] = replace(made, values=made.values[:0]) if made.scaling.is_trivial else made
+        if len(self._scaled) > self.max_set_ups:
+            self._scaled.popitem(last=False)
+        return made
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from queue import SimpleQueue
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
+from scipy.sparse.csgraph import structural_rank
 
 
 class _Worker:
@@ -125,13 +126,30 @@ class SuperLUFactors:
 
 
 def superlu_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
-    """Return the LU factors that `scipy.sparse.linalg.splu` makes with ``options``; raises what it raises."""
+    """Return the LU factors that `scipy.sparse.linalg.splu` makes with ``options``; raises what it raises.
+
+    A RuntimeError, too, where the pattern alone makes the matrix singular.
+    """
+    _refuse_deficient_pattern(matrix)
     return _made(partial(sla.splu, matrix, **options))
 
 
 def incomplete_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
-    """Return the incomplete factors that `scipy.sparse.linalg.spilu` makes with ``options``; raises what it raises."""
+    """Return the incomplete factors that `scipy.sparse.linalg.spilu` makes with ``options``; raises as those above.
+
+    Stored zeros are left out: SuperLU ends the process where they leave a complex column without a pivot.
+    """
+    matrix = matrix.copy()
+    matrix.eliminate_zeros()
+    _refuse_deficient_pattern(matrix)
     return _made(partial(sla.spilu, matrix, **options))
+
+
+def _refuse_deficient_pattern(matrix: sp.csc_matrix) -> None:
+    """RuntimeError where no choice of pivots exists. On some such matrices SuperLU writes beyond its arrays."""
+    n, columns = matrix.shape
+    if n == columns and np.count_nonzero(matrix.diagonal()) < n and structural_rank(matrix) < n:
+        raise RuntimeError("the matrix is singular by its pattern")
 
 
 def _made(make: Callable[[], sla.SuperLU]) -> SuperLUFactors:

@@ -1,0 +1,266 @@
+"""Equilibration: systems in different units are solved, and judged, with rows and columns scaled to entries about 1.
+
+A residual, a norm of x or a condition number says nothing where units differ by many orders of magnitude. All scaling
+is by powers of two, which changes no bit of a mantissa, and is left out where rows and columns differ little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError, check_finite, report
+from pdeopt.sparse.pattern import SparsityPattern
+
+#: Number of entries from which on only a sample of about this size is tested for symmetry.
+SYMMETRY_SAMPLE = 50_000
+#: Rows whose sums differ by at most this factor, and columns alike, are left as they are (unknowns of a symmetric
+#: matrix then differ by its square root). A direct method reaches the residuals of a scaled system within that.
+TOLERATED_SPREAD = 2.0**20
+#: Numbers of this size and its inverse are far from overflow and underflow, also in products of a few of them.
+SAFE = 2.0**200
+#: Largest entry up to which a scaling by the diagonal is taken; 1 in a definite matrix, and powers of two are rounded.
+DOMINANT = 8.0
+#: Passes of the fit of the scaling, and of the iteration that solves each.
+FITS, FIT_ITERATIONS = 4, 30
+#: Bits by which an entry is smaller than those beside it from which on it may be the rounding error of a zero.
+NEGLIGIBLE = 32
+#: Difference of exponents beyond which a scaling is called wild.
+WILD = 64
+#: Part of a column of x, relative to its largest entry in scaled units, that overflow or underflow may take.
+ACCEPTED_LOSS = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """R A C with R = 2^rows and C = 2^columns, so that A x = b is (R A C) y = R b with x = C y.
+
+    Attributes:
+        rows, columns: (n,) whole numbers.
+        is_trivial: all of them are 0.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    is_trivial: bool
+
+    @property
+    def is_wild(self) -> bool:
+        """Whether they differ by more than any contrast of coefficients and mesh sizes does."""
+        return max(np.ptp(side) if len(side) else 0 for side in (self.rows, self.columns)) > WILD
+
+    def sides(self, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The exponents from the left and from the right of A, or of Aᵀ."""
+        return (self.columns, self.rows) if transposed else (self.rows, self.columns)
+
+    def solve(
+        self, solve_scaled: Callable[[np.ndarray, np.ndarray], np.ndarray], rhs: np.ndarray, transposed: bool
+    ) -> np.ndarray:
+        """Return X (n, k) from the solution of the scaled system.
+
+        Args:
+            solve_scaled: takes R rhs, each column multiplied by a power of two that brings it to about 1, and the
+                exponents (n, k) that lead back from there to rhs (but for a common one in each column).
+            rhs: (n, k), finite.
+            transposed: whether Aᵀ X = rhs is asked for.
+
+        Raises:
+            SolveError: where X lies beyond the range of double precision.
+        """
+        size = largest(rhs)
+        if self.is_trivial and ((size == 0) | ((size > 1 / SAFE) & (size < SAFE))).all():
+            return solve_scaled(rhs, np.zeros_like(rhs, np.int32))
+        left, right = (side[:, None] for side in self.sides(transposed))
+        shift = np.where(rhs == 0, np.iinfo(np.int32).min // 2, exponents(rhs) + left).max(0)
+        shift = np.where(size == 0, 0, shift)
+        y = solve_scaled(times_power_of_two(rhs, left - shift), shift - left)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            x = times_power_of_two(y, right + shift)
+            lost = np.abs(times_power_of_two(x, -right - shift) - y)
+        if not (lost <= ACCEPTED_LOSS * largest(y)).all():
+            raise report(_out_of_range(np.abs(y).max(1).argmax(), int((exponents(y) + right + shift)[y != 0].max())))
+        return x
+
+
+def _out_of_range(number: int, exponent: int) -> SolveError:
+    how = "overflows: it" if exponent > 0 else "underflows: it"
+    return SolveError(
+        f"the solution {how} reaches 2^{exponent} (unknown {number}), and double precision ends at 2^±1022; take other "
+        "units for the equations or the unknowns"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Equilibrated:
+    """The values of R A C, and what is known of them.
+
+    Attributes:
+        values: (nnz,); those that were given, uncopied, where the scaling is trivial.
+        row_sums: (n,), of magnitudes.
+        is_symmetric: whether R A C is, or is Hermitian, where that was asked about.
+    """
+
+    scaling: Scaling
+    values: np.ndarray
+    row_sums: np.ndarray
+    is_symmetric: bool
+
+
+def equilibrated(
+    pattern: SparsityPattern, data: np.ndarray, tolerated_spread: float = TOLERATED_SPREAD, hermitian: bool = False
+) -> Equilibrated:
+    """Return the matrix scaled where it needs it, a symmetric (``hermitian``: Hermitian) one symmetrically.
+
+    Raises:
+        SolveError: where a value is not finite.
+    """
+    n = pattern.shape[0]
+    zeros = np.zeros(n, np.int32)
+    with np.errstate(over="ignore"):
+        sums = absolute_row_sums(pattern, data)
+    if not np.isfinite(sums).all():
+        check_finite("A", data)
+    values = data
+    if not _is_safe(sums):
+        values = times_power_of_two(data, -exponents(data).max(initial=0))
+        sums = absolute_row_sums(pattern, values)
+    symmetric = is_symmetric(pattern, values, sums, hermitian)
+    column_sums = sums if symmetric else np.bincount(pattern.indices, np.abs(values), n)
+    if values is data and max(_spread(sums), _spread(column_sums)) <= tolerated_spread:
+        return Equilibrated(Scaling(zeros, zeros, is_trivial=True), data, sums, symmetric)
+    fits = [_by_diagonal, partial(_by_least_squares, symmetric=True)] if symmetric else []
+    for fit in (*fits, partial(_by_least_squares, symmetric=False)):
+        rows, columns = fit(pattern, data)
+        values = times_power_of_two(data, rows[pattern.rows] + columns[pattern.indices])
+        sums = absolute_row_sums(pattern, values)
+        is_balanced = fit is not _by_diagonal or (np.abs(values).max() <= DOMINANT and sums[sums > 0].min() >= 0.25)
+        still_symmetric = is_symmetric(pattern, values, sums, hermitian)
+        if is_balanced and still_symmetric:
+            break
+    return Equilibrated(Scaling(rows, columns, is_trivial=False), values, sums, still_symmetric)
+
+
+def _is_safe(sums: np.ndarray) -> bool:
+    """Whether all that is not zero is far from overflow and underflow."""
+    return bool(((sums == 0) | ((sums > 1 / SAFE) & (sums < SAFE))).all())
+
+
+def _spread(sums: np.ndarray) -> float:
+    positive = sums[sums > 0]
+    return float(positive.max() / positive.min()) if len(positive) else 1.0
+
+
+def _by_diagonal(pattern: SparsityPattern, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The exponents that bring the diagonal to 1, where it is not zero.
+
+    Nearly the best of all diagonal scalings of a definite matrix (van der Sluis 1969).
+    """
+    on_diagonal = pattern.indices == pattern.rows
+    half = np.zeros(pattern.shape[0], np.int32)
+    half[pattern.rows[on_diagonal]] = -(exponents(data[on_diagonal]) // 2)
+    return half, half
+
+
+def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The exponents r of rows and c of columns with
+
+        Σ w_ij (log₂|a_ij| + r_i + c_j)² = min,
+
+    which scale to the same matrix whatever the units of equations and unknowns are (Curtis and Reid 1972). The weights
+    start at 1 and fall with the size of an entry relative to its row and column: some are rounding errors of zeros.
+    """
+    n, stored = pattern.shape[0], data != 0
+    rows, columns = pattern.rows[stored], pattern.indices[stored]
+    size = np.log2(np.maximum(np.abs(data.real), np.abs(data.imag))[stored])
+    starts = np.searchsorted(rows, np.arange(n + 1))
+    r, c = np.zeros(n), np.zeros(n)
+    scaled, weights = size, np.ones(len(size))
+    for _ in range(FITS):
+        W = sp.csr_array((weights, columns, starts), (n, n))
+        more_r, more_c = _least_squares(W, sp.csr_array((weights * scaled, columns, starts), (n, n)))
+        r, c = r + more_r, c + more_c
+        scaled = size + r[rows] + c[columns]
+        largest_beside = np.maximum(_largest_of(rows, scaled, n)[rows], _largest_of(columns, scaled, n)[columns])
+        if (scaled - largest_beside).min(initial=0) > -NEGLIGIBLE:
+            break
+        weights = np.exp2((scaled - largest_beside) / 4)
+    for _ in range(3):  # the largest entries to 1 (Ruiz 2001)
+        scaled = size + r[rows] + c[columns]
+        r, c = r - _largest_of(rows, scaled, n) / 2, c - _largest_of(columns, scaled, n) / 2
+    if symmetric:
+        r = c = (r + c) / 2
+    return np.round(r).astype(np.int32), np.round(c).astype(np.int32)
+
+
+def _largest_of(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """(n,), the largest value in each group, 0 for one without any."""
+    result = np.full(n, -np.inf)
+    np.maximum.at(result, groups, values)
+    return np.where(np.isfinite(result), result, 0)
+
+
+def _least_squares(W: sp.csr_array, weighted: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """r and c (n,) with Σ w_ij (a_ij + r_i + c_j)² = min for given w and w a, to a quarter, by preconditioned CG."""
+    n, tiny = W.shape[0], np.finfo(float).tiny
+    diagonal = np.maximum(np.concatenate([W.sum(1), W.sum(0)]), tiny)
+    residual = -np.concatenate([weighted.sum(1), weighted.sum(0)])
+    x, direction, before = np.zeros(2 * n), np.zeros(2 * n), 1.0
+    for _ in range(FIT_ITERATIONS):
+        preconditioned = residual / diagonal
+        if np.abs(preconditioned).max(initial=0) < 0.25:
+            break
+        product = residual @ preconditioned
+        direction = preconditioned + product / before * direction
+        image = diagonal * direction + np.concatenate([W @ direction[n:], W.T @ direction[:n]])
+        curvature = direction @ image
+        if not curvature > 0:  # r + 1 and c − 1 are the same scaling
+            break
+        x, residual, before = x + product / curvature * direction, residual - product / curvature * image, product
+    return x[:n], x[n:]
+
+
+def times_power_of_two(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
+    """Return values · 2^exponents for real or complex values, exact but for overflow and underflow."""
+    if not np.iscomplexobj(values):
+        return np.ldexp(values, exponents)
+    result = np.empty(np.broadcast_shapes(values.shape, np.shape(exponents)), values.dtype)
+    result.real, result.imag = np.ldexp(values.real, exponents), np.ldexp(values.imag, exponents)
+    return result
+
+
+def exponents(values: np.ndarray) -> np.ndarray:
+    """Return the whole numbers e with 2^(e−1) ≤ |value| < 2^e, of the larger part of complex ones; 0 for zeros."""
+    return np.frexp(np.maximum(np.abs(values.real), np.abs(values.imag)))[1]
+
+
+def largest(columns: np.ndarray) -> np.ndarray:
+    """Return (k,), the largest magnitude in each column of (n, k)."""
+    if np.iscomplexobj(columns):
+        return np.abs(columns).max(0, initial=0)
+    return np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
+
+
+def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
+    """Return (n,), the sums of magnitudes in each row."""
+    magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
+    return magnitude @ np.ones(pattern.shape[1])
+
+
+def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray, hermitian: bool = False) -> bool:
+    """Return whether A equals its transpose (``hermitian``: its conjugate) up to rounding of the assembly.
+
+    The order of sums differs between a_ij and a_ji. Each entry is compared with its own row and column, so that a block
+    in small units is not overlooked. Of a large matrix a sample is compared: where an asymmetry is missed, the residual
+    shows that what was chosen by it does not fit. (1.8 M entries: 12 ms for all, 1 ms for the sample.)
+    """
+    transposed, order = pattern.transpose()
+    if transposed != pattern or not len(data) or not np.isfinite(row_sums).all():
+        return False
+    sample = slice(None, None, 1 + len(data) // SYMMETRY_SAMPLE)
+    size = np.minimum(row_sums[pattern.rows[sample]], row_sums[pattern.indices[sample]])
+    mirrored = data[order[sample]].conj() if hermitian else data[order[sample]]
+    return bool((np.abs(data[sample] - mirrored) <= 16 * np.finfo(float).eps * size).all())
