@@ -135,7 +135,7 @@ def in_units(values, power):
     """In double precision, with overflow and underflow."""
     with np.errstate(all="ignore"):
         parts = np.ldexp(values.real, power), np.ldexp(values.imag, power)
-    return parts[0] + 1j * parts[1] if np.iscomplexobj(values) else parts[0]
+        return parts[0] + 1j * parts[1] if np.iscomplexobj(values) else parts[0]
 
 
 def refused_or_right(solver, system, allowed):

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.krylov_methods import Apply, Equation, Product, Run
-from pdeopt.sparse.solvers.scaling import times_power_of_two
+from pdeopt.sparse.solvers.scaling import exponents, times_power_of_two
 
 #: A run that leaves more than this part of the residual is not followed by another one.
 WORTHWHILE = 0.5
@@ -35,7 +35,8 @@ class Progress:
         by_entries: bool = False,
     ) -> None:
         """``product`` multiplies like ``operator``, which has the last word about the residual."""
-        self.operator, self.product, self.b, self.rtol, self._weights = operator, product, b, rtol, weights
+        self.operator, self.product, self.b, self.rtol = operator, product, b, rtol
+        self._weights = None if weights is None else weights - (exponents(b) + weights)[b != 0].max()
         self._magnitude = abs(operator) if by_entries else None
         self.x, self.residual = np.zeros_like(b), b
         self._norms_of_b = self._norms(b)
@@ -88,5 +89,6 @@ class Progress:
     @property
     def is_near_rounding(self) -> bool:
         terms = abs(self.operator) @ np.abs(self.x) + np.abs(self.b)
-        rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b
+        with np.errstate(over="ignore"):
+            rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b
         return self.size <= NEAR_ROUNDING * float(rounding.max())

@@ -35,6 +35,9 @@ WILD = 64
 ACCEPTED_LOSS = 1e-12
 
 
+Fit = Callable[[SparsityPattern, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 @dataclass(frozen=True, eq=False)
 class Scaling:
     """R A C with R = 2^rows and C = 2^columns, so that A x = b is (R A C) y = R b with x = C y.
@@ -132,8 +135,8 @@ def equilibrated(
     column_sums = sums if symmetric else np.bincount(pattern.indices, np.abs(values), n)
     if values is data and max(_spread(sums), _spread(column_sums)) <= tolerated_spread:
         return Equilibrated(Scaling(zeros, zeros, is_trivial=True), data, sums, symmetric)
-    fits = [_by_diagonal, partial(_by_least_squares, symmetric=True)] if symmetric else []
-    for fit in (*fits, partial(_by_least_squares, symmetric=False)):
+    fits: list[Fit] = [_by_diagonal, partial(_by_least_squares, symmetric=True)] if symmetric else []
+    for fit in [*fits, partial(_by_least_squares, symmetric=False)]:
         rows, columns = fit(pattern, data)
         values = times_power_of_two(data, rows[pattern.rows] + columns[pattern.indices])
         sums = absolute_row_sums(pattern, values)
