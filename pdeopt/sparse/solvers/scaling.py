@@ -135,8 +135,10 @@ def equilibrated(
     column_sums = sums if symmetric else np.bincount(pattern.indices, np.abs(values), n)
     if values is data and max(_spread(sums), _spread(column_sums)) <= tolerated_spread:
         return Equilibrated(Scaling(zeros, zeros, is_trivial=True), data, sums, symmetric)
-    fits: list[Fit] = [_by_diagonal, partial(_by_least_squares, symmetric=True)] if symmetric else []
-    for fit in [*fits, partial(_by_least_squares, symmetric=False)]:
+    fits: list[Fit] = [partial(_by_least_squares, symmetric=False)]
+    if symmetric:
+        fits = [_by_diagonal, partial(_by_least_squares, symmetric=True), *fits]
+    for fit in fits:
         rows, columns = fit(pattern, data)
         values = times_power_of_two(data, rows[pattern.rows] + columns[pattern.indices])
         sums = absolute_row_sums(pattern, values)
