@@ -204,5 +204,5 @@ def test_points_of_a_file_may_lie_on_the_rim_with_few_decimals(tmp_path):
     file = tmp_path / "d.csv"
     file.write_text("\n".join(["x (m),y (m),u (V),uncertainty (V)", *rows]) + "\n")
     assert len(read_observations(file, unit="V", mesh=ROUND).values) == rim.shape[1]
-    with pytest.raises(FileError, match=r"d\.csv: \d+ of 64 points lie outside.*the worst by \de-05.*line \d"):
+    with pytest.raises(FileError, match=r"d\.csv: \d+ of 64 points lie outside.*the worst by [\d.]+e-05.*line \d"):
         read_observations(file, unit="V", mesh=ROUND, tolerance=1e-6)
