@@ -366,7 +366,7 @@ def case_of(draw_form):
     return st.builds(Case, draw_form, variants, st.integers(0, 2**32 - 1))
 
 
-any_case = st.deferred(lambda: case_of(st.integers(0, 4 + settings.default.max_examples // 60)))
+any_case = st.deferred(lambda: case_of(st.integers(0, 2 + settings.default.max_examples // 60)))
 
 
 @given(any_case)
