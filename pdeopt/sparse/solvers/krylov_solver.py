@@ -118,7 +118,7 @@ class _Use:
     """One call's use of a set-up: an old one is on trial while its values were not solved with it before.
 
     The preconditioner M is made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those
-    of this one. The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹.
+    of this one (divided by 2^size, far from overflow). The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹ / 2^size.
     """
 
     def __init__(self, solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, transposed: bool) -> None:
@@ -126,7 +126,8 @@ class _Use:
         self.key: Hashable = (pattern, solver, data.dtype.str)
         self.values = digest(data)
         self.scaled = memo.scaled(pattern, data, self.values)
-        posed = data if self.scaled.scaling.is_trivial else times_power_of_two(data, -exponents(data).max(initial=0))
+        self.size = 0 if self.scaled.scaling.is_trivial else int(exponents(data).max(initial=0))
+        posed = times_power_of_two(data, -self.size) if self.size else data
         self.matrix = sp.csr_matrix((posed, pattern.indices, pattern.indptr), pattern.shape)
         scaled = sp.csr_matrix((self.scaled.values, pattern.indices, pattern.indptr), pattern.shape)
         self.operator = scaled.T if transposed else scaled
@@ -192,7 +193,7 @@ class _Use:
         if scaling.is_trivial:
             return apply
         left, right = scaling.sides(self.transposed)
-        return lambda r: times_power_of_two(apply(times_power_of_two(r, -left)), -right)
+        return lambda r: times_power_of_two(apply(times_power_of_two(r, -left)), -right - self.size)
 
 
 def _failure(solver: KrylovSolver, progress: Progress, transposed: bool) -> SolveError:
