@@ -117,10 +117,10 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
 
     2^p r(h/2) − r(h) is free of the term c h^p and keeps all that is of lower order: the error of a derivative, also
     where c h^p hides it. Where c h^p + d h^(p+1) changes its sign at a step of the test, r shows no order near there;
-    2^(p+1) r(h/2) − r(h) is free of the second term.
+    2^(p+1) r(h/2) − r(h) is free of the second term. (For p = 1 that is so where the first step ends near the minimum.)
     """
     order = _order(np.abs(signed), steps, floor, resolved)
-    if np.isnan(order) or p == 1:
+    if np.isnan(order) or (p == 1 and order > 0.9):
         return order
     if p == 2 and np.abs(signed[-1]) <= MEASURED * floor[-1] and rate * steps[-1] > RESOLVED * floor[-1]:
         return float("inf") if order <= p - 0.1 else order  # the larger steps meet kinks of J
