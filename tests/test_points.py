@@ -206,3 +206,16 @@ def test_points_of_a_file_may_lie_on_the_rim_with_few_decimals(tmp_path):
     assert len(read_observations(file, unit="V", mesh=ROUND).values) == rim.shape[1]
     with pytest.raises(FileError, match=r"d\.csv: \d+ of 64 points lie outside.*the worst by [\d.]+e-05.*line \d"):
         read_observations(file, unit="V", mesh=ROUND, tolerance=1e-6)
+
+
+def test_a_point_outside_prisms_is_told():
+    mesh = skfem.MeshWedge1(
+        np.array([[0, 1, 0, 0, 1, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, 1, 1]], float), np.arange(6)[:, None]
+    )
+    with pytest.raises(FEMError, match="1 of 1 points lie"):
+        FunctionSpace(mesh, skfem.ElementWedge1()).point_evaluation([[0.3], [0.3], [1.5]])
+
+
+def test_a_load_at_one_place_of_a_line_needs_no_brackets():
+    V = FunctionSpace(skfem.MeshLine(np.linspace(0, 1, 3)), skfem.ElementLineP1())
+    np.testing.assert_allclose(V.point_load(0.5, [2.0]), [0, 2, 0], atol=1e-15)

@@ -158,3 +158,19 @@ def test_fork_interrupt_and_exit_leave_nobody_waiting_and_say_nothing():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "child 0\ninterrupted True\nexit\n"), done.stderr
     assert not [line for line in done.stderr.splitlines() if "fork" not in line]  # JAX warns of fork
+
+
+LATE = """
+import atexit
+import numpy as np
+import scipy.sparse as sp
+late = lambda: print("late", superlu_factors(sp.identity(3, format="csc")).solve(np.ones(3)))
+atexit.register(late)
+from pdeopt.sparse.solvers.superlu_thread import superlu_factors
+superlu_factors(sp.identity(3, format="csc"))
+"""
+
+
+def test_a_handler_at_exit_that_runs_after_the_thread_has_ended_may_factor():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "late [1. 1. 1.]\n"

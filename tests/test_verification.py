@@ -13,10 +13,11 @@ from test_run import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_T
 
 from pdeopt.cli import main
 from pdeopt.inverse import ReducedFunctional
-from pdeopt.run import execute
+from pdeopt.run import execute, verification
+from pdeopt.run.checking import Point
 from pdeopt.run.loading import build_problem, find_problem, load_build, problem_files
 from pdeopt.run.progress import Progress
-from pdeopt.run.verification import Verification, verified
+from pdeopt.run.verification import Probe, Verification, verified
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
 WRONG_SIGN = WRONG_ADJOINT.replace("1.01 * g", "-g")
@@ -268,3 +269,25 @@ def test_tangent_and_adjoint_are_those_of_the_single_programs():
     assert functional.prediction_shape(m) == w.shape
     assert tangent == pytest.approx(functional.prediction_tangent(m, v))
     assert adjoint == pytest.approx(functional.prediction_adjoint(m, w))
+
+
+@pytest.mark.parametrize(("factor", "is_wrong"), [(1.0, False), (1.01, True)])
+def test_a_bend_narrower_than_the_steps_of_the_test_is_no_wrong_derivative(factor, is_wrong):
+    """Half of m is flat still, and the steps along the way go over the smoothed edge of its total variation."""
+    x = np.linspace(0, 1, 100)
+
+    def value_and_derivative(m):
+        jumps = np.diff(m)
+        slopes = jumps / np.hypot(jumps, 1e-6)
+        derivative = m - (x > 0.5)
+        value = 0.5 * derivative @ derivative + np.hypot(jumps, 1e-6).sum()
+        derivative[1:] += slopes
+        derivative[:-1] -= slopes
+        return value, factor * derivative
+
+    m = 0.3 * np.maximum(x - 0.5, 0)
+    direction = m + 0.01 * np.random.default_rng(0).standard_normal(len(m))
+    probe = Probe(SimpleNamespace(value_and_derivative=value_and_derivative), lambda: False)
+    test = verification._taylor(probe, Point(m, direction, direction), direction, 1e-14)
+    assert not is_wrong or test.orders[2] < 1.9
+    assert bool(verification._taylor_fault(test, probe, m, direction, 1e-14)) == is_wrong

@@ -69,9 +69,9 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) 
     cells, moved = cells_at(mesh, points), points.astype(float)
     distances, relative = (np.where(cells < 0, np.inf, 0.0) for _ in range(2))
     outside = np.flatnonzero((cells < 0) & (np.abs(points) < 1e100).all(0))
-    if len(outside):
+    if len(outside) and not isinstance(mesh, skfem.MeshWedge1):  # scikit-fem has no facets of prisms
         boundary = _Boundary(mesh)
-        for k in outside:
+        for k in outside if len(boundary.cells) else ():
             place, owner, distances[k] = boundary.nearest(points[:, k])
             if isinstance(mesh, SECOND_ORDER):  # from the pieces to the curved side itself
                 curved = clipped_into(mesh, points[:, [k]], boundary.cells[[owner]])[:, 0]
@@ -100,6 +100,8 @@ class _Boundary:
     def __init__(self, mesh: skfem.Mesh) -> None:
         facets = mesh.boundary_facets()
         self.cells = mesh.f2t[0, facets]
+        if not len(facets):
+            return
         nodes = mesh.p[:, mesh.t[:, self.cells]]
         self.sizes = np.sqrt(((nodes[:, :, None] - nodes[:, None]) ** 2).sum(0).max((0, 1)))
         if mesh.dim() == 1:

@@ -260,7 +260,7 @@ class FunctionSpace:
             FEMError: for points outside the mesh, which it lists, and for rates of another shape.
         """
         matrix = self.point_evaluation(points)
-        rates, count = jnp.asarray(rates), np.shape(points)[-1]
+        rates, count = jnp.asarray(rates), np.atleast_2d(points).shape[1]
         components = matrix.shape[0] // count
         expected = (count,) if components == 1 else (components, count)
         if rates.shape[: len(expected)] != expected or rates.ndim > len(expected) + 1:

@@ -137,7 +137,10 @@ def point_of(problem: Problem, evaluate: Evaluate) -> Point:
     parts = []
     for part in _parts(np.where(lower < upper, np.abs(at_initial) + np.abs(at_m), 0.0)):
         direction = np.where(part, w, 0.0)
-        slope = float(np.abs(at_m) @ np.abs(direction))
+        with np.errstate(invalid="ignore"):
+            slope = float(np.abs(at_m) @ np.abs(direction))
+        if not 0 < slope < np.inf:
+            continue
         along = lambda t, d=direction: evaluate(np.clip(m + t * d, lower, upper))[0]  # noqa: E731
         at_part = visible_scale(along, CHANGE * abs(evaluate(m)[0]) / slope or _size(initial), tries=PART_TRIES)
         parts += [np.clip(at_part.step * direction, -longest, longest)] if at_part.bends else []

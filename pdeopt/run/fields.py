@@ -226,4 +226,5 @@ def _may_hold_state(space: FunctionSpace, problem: Problem) -> bool:
     kept = coupled[i] & coupled[j]
     if not kept.any():
         return True
-    return float(np.isin(i[kept] * space.n + j[kept], rows * space.n + columns).mean()) > COUPLED
+    i, j = i[kept].astype(np.int64), j[kept].astype(np.int64)
+    return float(np.isin(i * space.n + j, rows * space.n + columns).mean()) > COUPLED

@@ -196,6 +196,8 @@ class LaterVerification:
     def _verify(self, functional: ReducedFunctional, m: np.ndarray, way: np.ndarray, iteration: int) -> None:
         with forgetting():
             probe, point = Probe(functional, self._stop), point_along(self._problem, m, way)
+            if not point.v.any():  # every entry is at a bound
+                return
             accuracy = accuracy_of(functional)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
@@ -298,8 +300,8 @@ def _is_right(test: TaylorTest) -> bool:
 def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
     """Return what is wrong with the derivative; empty where J is too rough, or its solver too inexact, to blame it.
 
-    A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend that is narrower
-    than the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.
+    A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend narrower than
+    the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.
     """
     if not (test.orders[1] >= ROUGH and test.orders[2] <= ORDER):
         return ""

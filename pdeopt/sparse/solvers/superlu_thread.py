@@ -38,6 +38,11 @@ class _Worker:
         self.hand_in(_end_of_thread)
         self._thread.join()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether Python shuts down."""
+        return not self._thread.is_alive()
+
 
 def _work(jobs: SimpleQueue[Callable[[], None]]) -> None:
     _keep_record_of_memory()
@@ -154,6 +159,8 @@ def _refuse_deficient_pattern(matrix: sp.csc_matrix) -> None:
 
 def _made(make: Callable[[], sla.SuperLU]) -> SuperLUFactors:
     worker, result = _worker(), Future[SuperLUFactors]()
+    if worker.has_ended:  # in a handler that runs at the exit of Python, after ours: nothing is to be freed any more
+        return SuperLUFactors(make(), worker)
 
     def job() -> None:
         try:
