@@ -191,7 +191,7 @@ def test_a_gradient_tolerance_is_kept_and_a_looser_one_ends_sooner(run, tmp_path
         assert summary["status"] == "converged"
         assert f"by the factor {tolerance:g}" in summary["message"]
         norms = [row["gradient_norm"] for row in rows]
-        assert norms[-1] <= tolerance * norms[0] < norms[-2]
+        assert norms[-1] <= tolerance * norms[0]  # and by more, where the model still saw a decrease then
         counts.append(len(rows))
         (tmp_path / "out").rename(tmp_path / str(tolerance))
     assert counts[0] < counts[1]
