@@ -57,6 +57,7 @@ SETS = {
     "generated and listed": ("*ELSET, GENERATE, ELSET=X\n1, 3\n*ELSET, ELSET=X\n3, 5\n", [0, 1, 2, 4]),
     "options over two lines": ("*ELSET,\n ELSET=X\n1, 2\n", [0, 1]),
     "quoted, any case": ('*Elset, elset="X"\n 1 ,2 ,\n 3\n', [0, 1, 2]),
+    "a name with a dot": ("*ELSET, ELSET=x.1\n1, 2\n*ELSET, ELSET=X\nx.1, 3\n", [0, 1, 2]),
     "comments": ("** one\n*ELSET, ELSET=X\n** two\n1, 2\n", [0, 1]),
     "defined below": ("*ELSET, ELSET=X\nP\n" + P, [0, 1]),
 }
@@ -118,6 +119,7 @@ SURFACES = {
     "faces of a set": ("*ELSET, ELSET=low\n1,2,3,4\n*SURFACE, NAME=X, TYPE=ELEMENT\nlow, S1\n", 4),
     "faces of elements": ("*SURFACE, NAME=X\n1, S1\n4, S2\n4, S1\n", 3),
     "in pieces": ("*SURFACE, NAME=X\n1, S1\n*SURFACE, NAME=X\n2, S1\n", 2),
+    "edges of shells": ("*SURFACE, NAME=X\n1, E1\n4, E2\n4, E1\n", 3),
     "free faces": ("*ELSET, ELSET=low\n1,2,3,4\n*SURFACE, NAME=X\nlow,\n", 6),
     "beside sets of its name": ("*ELSET, ELSET=X\n1\n*NSET, NSET=X\n1, 2, 3\n*SURFACE, NAME=X\n1, S1\n", 1),
 }
@@ -183,6 +185,35 @@ def test_parts_are_put_in_their_places(tmp_path):
     np.testing.assert_allclose(sorted(set(np.round(turned[1, turned[0] > 4], 9))), [0])
 
 
+def test_sets_of_the_assembly_name_each_other(tmp_path):
+    """As Abaqus/CAE writes them: INSTANCE= says whose numbers a set of the assembly holds, not whose set it is."""
+    text = (
+        PART + "*ASSEMBLY, NAME=A\n*INSTANCE, NAME=one, PART=P\n*END INSTANCE\n"
+        "*INSTANCE, NAME=two, PART=P\n7., 0., 0.\n*END INSTANCE\n"
+        "*ELSET, ELSET=_s_S1, INTERNAL, INSTANCE=one\n1\n*ELSET, ELSET=_s_S1, INTERNAL, INSTANCE=two\n1, 2\n"
+        "*SURFACE, TYPE=ELEMENT, NAME=s\n_s_S1, S1\n"
+        "*NSET, NSET=n, INSTANCE=two\n1, 2\n*SURFACE, TYPE=NODE, NAME=t\nn, 1.\n*NSET, NSET=u\nn,\n"
+        "*NSET, NSET=left, INSTANCE=two\nleft,\n*NSET, NSET=v, INSTANCE=one\nleft\n*END ASSEMBLY\n"
+    )
+    mesh = read(tmp_path, text, boundaries=("s", "t", "u", "v"))
+    assert [length(mesh, name) for name in ("s", "t", "u", "v")] == pytest.approx([3, 1, 1, 2])
+    np.testing.assert_array_equal(mesh.p[0, mesh.facets[:, mesh.boundaries["v"]]], 0)
+    with pytest.raises(FileError, match=r"no \*NSET 'three\.left'"):
+        read(tmp_path, text.replace("*NSET, NSET=u\nn,", "*NSET, NSET=u\nthree.left"))
+
+
+def test_nodes_in_cylindrical_coordinates(tmp_path):
+    nodes = "*NODE, SYSTEM=C\n1, 1.\n2, 2., 0.\n3, 2., 90.\n4, 1., 90.\n"
+    elements = "*ELEMENT, TYPE=CPS4\n1, 1, 2, 3, 4\n"
+    expected = [[0, 0, 1, 2], [1, 2, 0, 0]]
+    mesh = read(tmp_path, nodes + elements)
+    np.testing.assert_allclose(sorted(mesh.p.T.tolist()), sorted(np.transpose(expected).tolist()), atol=1e-12)
+    part = f"*PART, NAME=P\n{nodes}{elements}*END PART\n*INSTANCE, NAME=i, PART=P\n5., 0., 0.\n*END INSTANCE\n"
+    moved = read(tmp_path, part)
+    np.testing.assert_allclose([moved.p.min(1), moved.p.max(1)], [[5, 0], [7, 2]], atol=1e-12)
+    assert read(tmp_path, square_deck().replace("*NODE", "*NODE, SYSTEM=R")).nelements == 16
+
+
 def test_a_part_without_an_assembly(tmp_path):
     assert length(read(tmp_path, PART), "left") == pytest.approx(2)
 
@@ -198,6 +229,11 @@ def test_files_that_a_deck_includes(tmp_path):
         read(tmp_path, "*INCLUDE, INPUT=gone.inp\n")
     with pytest.raises(FileError, match="files include each other"):
         read(tmp_path, "*INCLUDE, INPUT=m.inp\n")
+    for k in range(12):
+        (tmp_path / f"{k}.inp").write_text(f"*INCLUDE, INPUT={k + 1}.inp\n" * 2)
+    (tmp_path / "12.inp").write_text("** the end\n")
+    with pytest.raises(FileError, match="more than 1000 files are included"):
+        read(tmp_path, "*INCLUDE, INPUT=0.inp\n")
 
 
 @pytest.mark.parametrize(
@@ -208,18 +244,23 @@ def test_element_types(tmp_path, kind, area):
 
 
 SET = "*ELSET, ELSET=X\n"
+SOLID = "*NODE\n1, 0, 0, 0\n2, 1, 0, 0\n3, 0, 1, 0\n4, 0, 0, 1\n*ELEMENT, TYPE=C3D4\n1, 1, 2, 3, 4\n"
 BAD = {
     "unknown element": (square_deck() + SET + "3, 99\n", r"line 45: 'X' names element 99, which the deck does not"),
-    "unknown in generated": (square_deck() + "*ELSET, ELSET=X, GENERATE\n1, 17\n", "'X' names element 17, which the"),
+    "unknown in generated": (square_deck() + "*ELSET, ELSET=X, GENERATE\n17, 20\n", "defines none of these numbers"),
     "unknown node": (square_deck() + "*NSET, NSET=X\n99\n", "'X' names node 99"),
     "unknown set": (square_deck() + P + SET + "PP\n", r"there is no \*ELSET 'PP', .*did you mean 'P'\?"),
     "of itself": (square_deck() + SET + "X\n", "the set 'X' holds itself"),
     "of itself by another": (square_deck() + SET + "Y\n*ELSET, ELSET=Y\nX\n", "holds itself"),
-    "huge range": (square_deck() + "*ELSET, ELSET=X, GENERATE\n1, 999999999999\n", "more numbers than the deck has"),
-    "backward": (square_deck() + "*ELSET, ELSET=X, GENERATE\n1, 3, 0\n", "more numbers than the deck has"),
+    "huge range": (square_deck() + "*ELSET, ELSET=X, GENERATE\n17, 999999999999\n", "defines none of these numbers"),
+    "backward": (square_deck() + "*ELSET, ELSET=X, GENERATE\n3, 1\n", r"\[3, 1\] is no range"),
+    "no step": (square_deck() + "*ELSET, ELSET=X, GENERATE\n1, 3, 0\n", r"\[1, 3, 0\] is no range"),
+    "no range": (square_deck() + "*ELSET, ELSET=X, GENERATE\n,\n", r"\[\] is no range"),
+    "spherical": (square_deck().replace("*NODE", "*NODE, SYSTEM=S"), "nodes of SYSTEM=S are not read"),
+    "face of a solid": (SOLID + "*SURFACE, NAME=X\n1, E1\n", "'E1' is no face of tetra; expected S1"),
     "no name": (square_deck() + "*ELSET\n1\n", r"\*ELSET has no ELSET=…"),
     "no type": (square_deck().replace(" TYPE=CPS4,", ""), r"\*ELEMENT has no TYPE=…"),
-    "type": (square_deck(kind="CONN2D2"), "elements of type 'CONN2D2' are not read"),
+    "type": (square_deck(kind="COH2D4"), "elements of type 'COH2D4' are not read"),
     "face": (square_deck() + "*SURFACE, NAME=X\n1, S5\n", "'S5' is no face of quad; expected S1"),
     "generated nodes": ("*NGEN\n1, 5\n" + square_deck(), r"\*NGEN makes or moves nodes or elements and is not read"),
     "word": (square_deck().replace("7, 1., 1.", "7, one, 1."), "line 8: 'one' is no number; expected coordinates"),
@@ -258,6 +299,28 @@ def test_signs_of_lost_lines_are_said(tmp_path):
     (tmp_path / "m.inp").write_text(square_deck() + "*SURFACE, NAME=tool, TYPE=REVOLUTION\n1, 2\n")
     with pytest.warns(UserWarning, match="the surface 'tool' is left out"):
         read_mesh(tmp_path / "m.inp")
+
+
+NOTES = {
+    "beyond the last": ("*ELSET, ELSET=X, GENERATE\n15, 18\n", [14, 15], "from 15 to 18 by 1: .* define 2 of these 4"),
+    "far beyond": ("*ELSET, ELSET=X, GENERATE\n15, 999999999999, 1\n", [14, 15], "does not define 999999999983 of"),
+    "springs": ("*ELEMENT, TYPE=SPRINGA\n17, 1, 25\n*ELSET, ELSET=X\n1, 17\n", [0], "1 elements of type SPRINGA are"),
+    "a mass": ("*ELEMENT, TYPE=MASS, ELSET=Y\n17, 3\n*ELSET, ELSET=X\n2, Y\n", [1], "of type MASS are left out"),
+    "a connector": (
+        "*ELEMENT, TYPE=CONN2D2\n17, , 3\n*ELSET, ELSET=X, GENERATE\n16, 17\n",
+        [15],
+        "of type CONN2D2 are left out",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", NOTES)
+def test_what_is_left_out_is_said(tmp_path, way):
+    text, expected, note = NOTES[way]
+    (tmp_path / "m.inp").write_text(square_deck() + text)
+    with pytest.warns(UserWarning, match=note) as said:
+        assert cells(read_mesh(tmp_path / "m.inp"), "X") == expected
+    assert len(said) == 1
 
 
 def test_a_boundary_is_not_a_subdomain_of_its_name(tmp_path):

@@ -9,6 +9,7 @@ import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace
 from pdeopt.io import FileError, mesh_formats, meshio_process, read_mesh
+from pdeopt.io.gmsh_sections import announced_elements
 from pdeopt.io.meshio_process import MeshioProcess
 
 TICKS = np.linspace(0, 2, 5), np.linspace(0, 1, 4)
@@ -474,6 +475,32 @@ def test_files_of_gmsh_that_are_not_read_say_why(tmp_path):
         with pytest.raises(FileError, match=rf"m\.msh: .*{message}") as caught:
             read_mesh(tmp_path / "m.msh")
         assert "cut short" not in str(caught.value)
+    (tmp_path / "m.msh").write_text(plain.replace("4.1 0 8", "4 0 8").replace("1 4 1 4\n", "1 4\n"))
+    with pytest.raises(FileError, match=r"the file is of format 4\.0, .*save it as 4\.1 or 2\.2"):
+        read_mesh(tmp_path / "m.msh")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("count", [10, 13])
+def test_a_binary_file_whose_count_has_the_byte_of_a_line_end(tmp_path, count, end):
+    """The numbers of blocks of nodes, of blocks of cells and of cells begin with the byte."""
+    angles = np.linspace(0, 1, count + 1)
+    points = np.vstack([np.zeros(3), np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)])
+    triangles = np.array([[0, k, k + 1] for k in range(1, count + 1)])
+    blocks = [("triangle", triangles[k : k + 1]) for k in range(count)]
+    own = [np.array([k]) for k in range(1, count + 1)]
+    data = {"gmsh:physical": [np.array([1])] * count, "gmsh:geometrical": own}
+    raw = meshio.Mesh(points, blocks, cell_data=data)
+    raw.point_data["gmsh:dim_tags"] = np.stack([np.full(count + 2, 2), np.arange(count + 2) % count + 1], 1)
+    raw.write(tmp_path / "m.msh", file_format="gmsh", binary=True)
+    content = (tmp_path / "m.msh").read_bytes()
+    assert content.partition(b"$Elements\n")[2][0] == count
+    for name in (b"$Nodes", b"$Elements"):
+        content = content.replace(name + b"\n", name + end)
+    (tmp_path / "m.msh").write_bytes(content)
+    assert announced_elements(tmp_path / "m.msh") == count
+    if end == b"\n":
+        assert read_mesh(tmp_path / "m.msh").nelements == count
 
 
 @pytest.mark.parametrize("kind", ["tri", "tet"])
@@ -501,6 +528,26 @@ def test_a_reader_that_does_not_end_is_ended(tmp_path, monkeypatch):
     assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
     own._process.kill()
     assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
+
+
+def test_the_time_to_start_the_reader_is_no_time_of_the_file(tmp_path, monkeypatch):
+    slow = "import time\ntime.sleep(1)\ndef read(path, file_format):\n    raise ValueError('it has started')\n"
+    (tmp_path / "meshio.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(meshio_process, "SECONDS", 0.5)
+    (tmp_path / "m.vtu").write_text("any")
+    assert MeshioProcess().read(tmp_path / "m.vtu", "vtu") == (None, "ValueError", "it has started")
+
+
+def test_the_size_of_a_file_is_that_of_its_data_too(tmp_path):
+    raw_mesh("tri").write(tmp_path / "m.xdmf", data_format="Binary")
+    binary = list(tmp_path.glob("*.bin"))
+    assert binary
+    sizes = [file.stat().st_size for file in (tmp_path / "m.xdmf", *binary)]
+    assert meshio_process._size(tmp_path / "m.xdmf", "xdmf") == sum(sizes)
+    (tmp_path / "h.xdmf").write_text("<a>h.h5:/data0</a><a>\n h.h5:/data1 </a><a>gone.h5:/data0</a><a>1 2\0 3</a>")
+    (tmp_path / "h.h5").write_bytes(bytes(1000))
+    assert meshio_process._size(tmp_path / "h.xdmf", "xdmf") == 1000 + (tmp_path / "h.xdmf").stat().st_size
 
 
 def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
@@ -532,6 +579,7 @@ BAD_TETGEN = {
     "node": ({".ele": "1 4 1\n1 1 2 3 9 7\n"}, r"m\.ele: it names nodes that the \.node file does not hold"),
     "order": ({".ele": "1 10 0\n1 1 2 3 4 1 2 3 4 1 2\n"}, "elements have 10 nodes; expected 4: .*without -o2"),
     "faces": ({".face": "2 1\n1 1 2 3 5\n"}, r"m\.face: it announces 2 rows"),
+    "no marker": ({".face": "1 1\n1 1 2 3\n"}, r"m\.face: rows of 4 numbers; expected 3 nodes and a marker"),
 }
 
 
@@ -556,6 +604,16 @@ def test_files_of_tetgen_are_read_from_either_and_any_numbering(tmp_path):
     for ending in (".node", ".ele"):
         mesh = read_mesh(tmp_path / f"m{ending}")
         assert (set(mesh.boundaries), set(mesh.subdomains)) == ({"marker 5", "marker 6"}, {"region 7"})
+
+
+def test_facets_of_tetgen_with_their_cells_and_without_any(tmp_path):
+    for ending, text in TETGEN.items():
+        (tmp_path / f"m{ending}").write_text(text)
+    (tmp_path / "m.face").write_text("3 1\n1 1 2 3 5 1 -1\n2 1 2 4 0 1 -1\n3 2 3 4 6 1 -1\n")
+    assert set(read_mesh(tmp_path / "m.ele").boundaries) == {"marker 5", "marker 6"}
+    for marked in (0, 1):
+        (tmp_path / "m.face").write_text(f"0 {marked}\n")
+        assert not read_mesh(tmp_path / "m.ele").boundaries
 
 
 SU2 = """NDIME= 2
@@ -591,6 +649,14 @@ def test_damaged_files_of_su2(tmp_path, bad):
     (tmp_path / "m.su2").write_text(text)
     with pytest.raises(FileError, match=rf"m\.su2.*{message}"):
         read_mesh(tmp_path / "m.su2")
+
+
+def test_boxes_of_free_form_deformation_in_a_file_of_su2(tmp_path):
+    box = "FFD_NBOX= 1\nFFD_TAG= b\nFFD_CORNER_POINTS= 2\n0 0\n-1 1\nFFD_SURFACE_POINTS= 1\nleft 3 0.5 0.5\n"
+    for text in (SU2 + box, box + SU2):
+        (tmp_path / "m.su2").write_text(text)
+        mesh = read_mesh(tmp_path / "m.su2")
+        assert (mesh.nelements, list(mesh.boundaries)) == (2, ["left"])
 
 
 def test_a_lost_element_of_nastran_is_said(tmp_path):

@@ -31,6 +31,8 @@ TYPES = (
     (re.compile(r"(?:T[23]D|[DA]C1D|[DA]CAX|R2D|RAX)([23])[A-Z]*"), CURVE),
 )
 BEAM = re.compile(r"(?:B|PIPE)[23]([12])[A-Z]*")
+#: Elements that are no part of a domain: they join points, or stand at one.
+POINTWISE = re.compile(r"MASS|ROTARYI|(?:SPRING|DASHPOT)[12A]|CONN[23]D2")
 #: Number of nodes by kind.
 NODES = {kind: count for kinds in (PLANE, SOLID, CURVE) for count, kind in kinds.items()}
 EDGES = {"triangle": ((0, 1), (1, 2), (2, 0)), "quad": ((0, 1), (1, 2), (2, 3), (3, 0))}
@@ -54,8 +56,14 @@ Key = tuple[str, Any]
 
 
 class Entry(NamedTuple):
-    """A data line of a set or surface: the instance it belongs to, its block and line."""
+    """A data line of a set or surface: its block and line.
 
+    Attributes:
+        scope: the instance in which the set is defined, "" for the assembly.
+        instance: the one whose numbers the line holds.
+    """
+
+    scope: str
     instance: str
     block: Block
     line: Line
@@ -67,8 +75,10 @@ class Deck:
     Attributes:
         points: coordinates. nodes, elements: (instance, number) → place in ``points``, ``kinds`` and ``corners``.
         kinds, corners: kind and nodes of each element.
-        sets: "NSET", "ELSET" or "SURFACE" → (instance, name in capitals) → where it is defined, in pieces.
+        pointwise: (instance, number) of each element that is left out → its nodes, by place.
+        sets: "NSET", "ELSET" or "SURFACE" → (scope, name in capitals) → where it is defined, in pieces.
         spelling: name in capitals → as it is written first.
+        notes: what may be wrong with the deck.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,6 +88,8 @@ class Deck:
         self.elements: dict[Key, int] = {}
         self.kinds: list[str] = []
         self.corners: list[list[int]] = []
+        self.pointwise: dict[Key, list[int]] = {}
+        self.notes: list[str] = []
         self.sets: dict[str, dict[Key, list[Entry]]] = {"NSET": {}, "ELSET": {}, "SURFACE": {}}
         self.spelling: dict[str, str] = {}
         for instance, block in _in_place(path):
@@ -86,8 +98,7 @@ class Deck:
                 read(instance, block)
             elif block.keyword in self.sets:
                 name = block.option("NAME" if block.keyword == "SURFACE" else block.keyword)
-                within = block.options.get("INSTANCE", instance).upper()
-                self._add(block.keyword, within, name, block, block.lines or [Line(block.number, [], False, False)])
+                self._add(block.keyword, instance, name, block, block.lines or [Line(block.number, [], False, False)])
         if not self.elements:
             raise FileError(f"{path}: there are no elements; expected *NODE and *ELEMENT with their data")
 
@@ -103,6 +114,9 @@ class Deck:
             self._add("NSET", instance, block.options["NSET"], block, [_first(line) for line in block.lines])
 
     def _elements(self, instance: str, block: Block) -> None:
+        if POINTWISE.fullmatch(block.option("TYPE").upper()):
+            self._pointwise(instance, block)
+            return
         kind, last, firsts = _kind(block), 0, []
         lines = iter(block.lines)
         for line in lines:
@@ -132,6 +146,15 @@ class Deck:
         if "ELSET" in block.options:
             self._add("ELSET", instance, block.options["ELSET"], block, firsts)
 
+    def _pointwise(self, instance: str, block: Block) -> None:
+        for line in block.lines:
+            nodes = [(instance, int(cell)) for cell in line.cells[1:] if cell.isdecimal()]
+            found = [self.nodes[node] for node in nodes if node in self.nodes]
+            self.pointwise[instance, _integer(block, line, line.cells[0])] = found
+        self.notes.append(f"{block.at()}: {len(block.lines)} elements of type {block.options['TYPE']} are left out")
+        if "ELSET" in block.options:
+            self._add("ELSET", instance, block.options["ELSET"], block, [_first(line) for line in block.lines])
+
     def public(self, what: str) -> list[Key]:
         """Return the keys of the sets of a kind, without those that Abaqus made for itself."""
         return [key for key, entries in self.sets[what].items() if "INTERNAL" not in entries[0].block.options]
@@ -139,40 +162,59 @@ class Deck:
     def nodes_of_surface(self, key: Key) -> set[int]:
         """Return the nodes of a surface of nodes."""
         entries = (entry for entry in self.sets["SURFACE"][key] if entry.line.cells)
-        return {n for e in entries for n in self._of("NSET", e.instance, e.line.cells[0], e.block, e.line)}
+        return {n for e in entries for n in self._of("NSET", e, e.line.cells[0])}
 
-    def _add(self, what: str, instance: str, name: str, block: Block, lines: list[Line]) -> None:
+    def _add(self, what: str, scope: str, name: str, block: Block, lines: list[Line]) -> None:
         self.spelling.setdefault(name.upper(), name)
-        self.sets[what].setdefault((instance, name.upper()), []).extend(Entry(instance, block, k) for k in lines)
+        instance = block.options.get("INSTANCE", scope).upper()
+        self.sets[what].setdefault((scope, name.upper()), []).extend(Entry(scope, instance, block, k) for k in lines)
 
     def members(self, what: str, key: Key, above: tuple[Key, ...] = ()) -> set[int]:
         """Return the nodes or elements of a set in all its pieces, by place, those of the sets in it among them."""
         found: set[int] = set()
-        for instance, block, line in self.sets[what][key]:
+        for entry in self.sets[what][key]:
+            block, line = entry.block, entry.line
             source = block.options.get("ELSET") if (what, block.keyword) == ("NSET", "NSET") else None
             if source:  # the nodes of these elements
-                found |= {node for e in self._of("ELSET", instance, source, block, line) for node in self.corners[e]}
+                found |= {node for e in self._of("ELSET", entry, source) for node in self.corners[e]}
             elif "GENERATE" in block.options and line.cells:
-                first, end, step = (*(_integer(block, line, cell) for cell in line.cells if cell), 1, 1)[:3]
-                if step < 1 or (end - first) // step > len(self.points) + len(self.kinds):
-                    raise FileError(
-                        f"{block.at(line)}: from {first} to {end} by {step}: more numbers than the deck has"
-                    )
-                for number in range(first, end + 1, step):
-                    found |= self._of(what, instance, str(number), block, line, above)
+                found |= self._generated(what, entry)
             else:
                 for cell in line.cells:
-                    found |= self._of(what, instance, cell, block, line, (*above, key)) if cell else set()
+                    found |= self._of(what, entry, cell, (*above, key)) if cell else set()
         return found
 
-    def _of(
-        self, what: str, instance: str, text: str, block: Block, line: Line, above: tuple[Key, ...] = ()
-    ) -> set[int]:
-        """Return what a number or the name of a set stands for. Raises FileError where the deck has none of it."""
-        within, _, rest = text.upper().rpartition(".")
-        within, text = (within, rest) if within else (instance, text)
+    def _generated(self, what: str, entry: Entry) -> set[int]:
+        """Return what there is of a range of numbers: decks have ranges with holes in them, and beyond the last one."""
+        _, instance, block, line = entry
         table = self.nodes if what == "NSET" else self.elements
-        if text.isdigit():
+        given = [_integer(block, line, cell) for cell in line.cells if cell]
+        if len(given) not in (2, 3) or given[0] > given[1] or min(given[2:], default=1) < 1:
+            raise FileError(f"{block.at(line)}: {given} is no range; expected its first and last number, and a step")
+        first, end, step = (*given, 1)[:3]
+        numbers, count = range(first, end + 1, step), (end - first) // step + 1
+        few = numbers if count < len(table) else (n for where, n in table if where == instance)
+        found = {table[instance, n] for n in few if n in numbers and (instance, n) in table}
+        left_out = sum(what == "ELSET" and where == instance and n in numbers for where, n in self.pointwise)
+        missing = count - len(found) - left_out
+        which = f"{block.at(line)}: from {first} to {end} by {step}"
+        if missing == count:
+            raise FileError(f"{which}: the deck defines none of these numbers")
+        if missing:
+            self.notes.append(f"{which}: the deck does not define {missing} of these {count} numbers")
+        return found
+
+    def _of(self, what: str, entry: Entry, text: str, above: tuple[Key, ...] = ()) -> set[int]:
+        """Return what a number or the name of a set stands for. Raises FileError where the deck has none of it."""
+        block, line, scopes, given = entry.block, entry.line, [entry.instance, entry.scope, ""], text
+        if not any((scope, text.upper()) in self.sets[what] for scope in scopes):  # names may have dots in them
+            within, _, rest = text.upper().rpartition(".")
+            scopes, text = ([within], rest) if within else (scopes, text)
+        table = self.nodes if what == "NSET" else self.elements
+        if text.isdecimal():
+            within = scopes[0]
+            if what == "ELSET" and (within, int(text)) in self.pointwise:
+                return set()
             if (within, int(text)) not in table:
                 thing = "node" if what == "NSET" else "element"
                 name = block.options.get("NAME") or block.options.get(what, "")
@@ -181,29 +223,31 @@ class Deck:
                     "missing there, or the set is of another mesh"
                 )
             return {table[within, int(text)]}
-        for key in ((within, text.upper()), ("", text.upper())):
+        for key in ((scope, text.upper()) for scope in scopes):
             if key in self.sets[what]:
                 if key in above:
                     raise FileError(f"{block.at(line)}: the set {text!r} holds itself; expected sets of other sets")
                 return self.members(what, key, above)
         known = [self.spelling[name] for _, name in self.sets[what]]
         raise FileError(
-            f"{block.at(line)}: there is no *{what} {text!r}, and it is no number{did_you_mean(text, known)}"
+            f"{block.at(line)}: there is no *{what} {given!r}, and it is no number{did_you_mean(given, known)}"
         )
 
     def faces(self, key: Key) -> list[tuple[int, ...]]:
         """Return the facets of a surface in all its pieces, each as its vertices, so that its normal points outward."""
         found: list[tuple[int, ...]] = []
-        for instance, block, line in self.sets["SURFACE"][key]:
+        for entry in (entry for entry in self.sets["SURFACE"][key] if entry.line.cells):
+            block, line = entry.block, entry.line
             face = line.cells[1].upper() if len(line.cells) > 1 else ""
-            members = self._of("ELSET", instance, line.cells[0], block, line)
+            members = self._of("ELSET", entry, line.cells[0])
             if face in ("SPOS", "SNEG"):  # the element is a facet itself
                 turn = 1 if face == "SPOS" else -1
                 found += [tuple(self.corners[e][: 3 if "tri" in self.kinds[e] else 4])[::turn] for e in members]
                 continue
             for element in members:
                 sides = FACES.get(self.kinds[element], ())
-                if face and not (face[:1] == "S" and face[1:] in map(str, range(1, len(sides) + 1))):
+                letters = "SE" if sides and len(sides[0]) == 2 else "S"  # the edges of shells are E1, E2, …
+                if face and not (face[:1] in letters and face[1:] in map(str, range(1, len(sides) + 1))):
                     raise FileError(
                         f"{block.at(line)}: {face!r} is no face of {self.kinds[element]}; expected S1, S2, …"
                     )
@@ -245,8 +289,9 @@ def read_deck(path: Path) -> tuple[Any, list[str]]:
     cells = [(kind, np.array([deck.corners[e] for e in members])) for kind, members in of_kind.items()]
     groups: dict[str, dict[int, list[int]]] = {}  # name → block → rows
     points: dict[str, set[int]] = {}
-    ids = [np.array([number for _, number in keys]) for keys in (deck.nodes, deck.elements)]
-    notes = lost_lines(path, ids[0], [nodes for _, nodes in cells], ids[1])
+    numbers = [np.array([number for _, number in keys]) for keys in (deck.nodes, [*deck.elements, *deck.pointwise])]
+    loose = np.array([node for nodes in deck.pointwise.values() for node in nodes], int)
+    notes = lost_lines(path, numbers[0], [*(nodes for _, nodes in cells), loose], numbers[1])
     for key in deck.public("ELSET"):
         group = groups.setdefault(deck.spelling[key[1]], {})
         for element in sorted(deck.members("ELSET", key)):
@@ -267,6 +312,7 @@ def read_deck(path: Path) -> tuple[Any, list[str]]:
                 cells.append((FACET_KINDS[count], np.array(rows)))
     sets = {name: [np.array(group.get(k, []), int) for k in range(len(cells))] for name, group in groups.items()}
     node_sets = {name: np.array(sorted(members), int) for name, members in points.items()}
+    notes += dict.fromkeys(deck.notes)
     return meshio.Mesh(np.array(deck.points), cells, cell_sets=sets, point_sets=node_sets), notes
 
 
@@ -275,7 +321,7 @@ def _in_place(path: Path) -> Iterator[tuple[str, Block]]:
     parts: dict[str, list[Block]] = {}
     current: list[Block] | None = None
     instance, move, placed = "", None, False
-    for block in blocks_of(path):
+    for block in map(_cartesian, blocks_of(path)):
         if block.keyword == "PART":
             current = parts.setdefault(block.option("NAME").upper(), [])
         elif block.keyword == "END PART":
@@ -304,6 +350,22 @@ def _movement(block: Block) -> list[tuple[Line, list[float]]]:
             f"{block.at()}: no position of an instance; expected dx, dy, dz and x1, y1, z1, x2, y2, z2, angle"
         )
     return lines
+
+
+def _cartesian(block: Block) -> Block:
+    """Return nodes of radius, angle in degrees and z as those of x, y and z, and other blocks as they are."""
+    system = block.options.get("SYSTEM", "").upper() or "R"
+    if block.keyword != "NODE" or system == "R":
+        return block
+    if system != "C":
+        expected = "expected R (Cartesian) or C (cylindrical)"
+        raise FileError(f"{block.at()}: nodes of SYSTEM={system} are not read; {expected}: write x, y, z")
+    lines = []
+    for line in block.lines:
+        radius, degrees, *z = [_number(block, line, cell) for cell in [*line.cells[1:4], "0", "0"]][:3]
+        x = (radius * np.cos(np.radians(degrees)), radius * np.sin(np.radians(degrees)), *z)
+        lines.append(line._replace(cells=[line.cells[0], *(repr(float(xi)) for xi in x)]))
+    return block._replace(lines=lines)
 
 
 def _moved(block: Block, move: list[tuple[Line, list[float]]] | None) -> Block:

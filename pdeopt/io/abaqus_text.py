@@ -12,7 +12,8 @@ from pdeopt.io.errors import FileError
 MESH = {"NODE", "ELEMENT", "NSET", "ELSET", "SURFACE", "INSTANCE"}
 #: Keywords that make or move nodes and elements in ways that are not read.
 NOT_READ = {"NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM"}
-DEEPEST = 20
+#: Files include others so many deep, and so many in all.
+DEEPEST, MOST = 20, 1000
 
 
 class Line(NamedTuple):
@@ -50,12 +51,19 @@ class Block(NamedTuple):
         return self.options[name]
 
 
-def blocks_of(path: Path, depth: int = 0) -> Iterator[Block]:
+def blocks_of(path: Path, depth: int = 0, opened: list[Path] | None = None) -> Iterator[Block]:
     """Yield the keywords of a deck in their order, those of included files in their place.
 
-    Raises FileError for included files that are missing or include each other, for nodes and elements that are
-    generated, and for data lines before the first keyword.
+    Args:
+        depth, opened: how deep this file is included, and the files that were opened before it.
+
+    Raises FileError for included files that are missing, include each other or are too many, for nodes and elements
+    that are generated, and for data lines before the first keyword.
     """
+    opened = [] if opened is None else opened
+    opened.append(path)
+    if len(opened) > MOST:
+        raise FileError(f"{path}: more than {MOST} files are included; expected fewer: do they include each other?")
     if depth > DEEPEST:
         raise FileError(f"{path}: files include each other, {DEEPEST} deep; expected an end")
     block: Block | None = None
@@ -66,10 +74,10 @@ def blocks_of(path: Path, depth: int = 0) -> Iterator[Block]:
             block.lines.append(piece)
             continue
         if block is not None:
-            yield from _completed(block, depth)
+            yield from _completed(block, depth, opened)
         block = piece
     if block is not None:
-        yield from _completed(block, depth)
+        yield from _completed(block, depth, opened)
 
 
 def _pieces(path: Path) -> Iterator[Block | Line]:
@@ -103,7 +111,7 @@ def _pieces(path: Path) -> Iterator[Block | Line]:
             after_blank = False
 
 
-def _completed(block: Block, depth: int) -> Iterator[Block]:
+def _completed(block: Block, depth: int, opened: list[Path]) -> Iterator[Block]:
     """Yield the block, with the lines of the file that it names; of *INCLUDE, the blocks of the file."""
     name = block.options.get("INPUT")
     if name is None or (block.keyword != "INCLUDE" and block.keyword not in MESH):
@@ -113,7 +121,7 @@ def _completed(block: Block, depth: int) -> Iterator[Block]:
     if not path.is_file():
         raise FileError(f"{block.at()}: the file {name!r} that it includes is missing; keep the two together")
     if block.keyword == "INCLUDE":
-        yield from blocks_of(path, depth + 1)
+        yield from blocks_of(path, depth + 1, opened)
     else:
         own = [piece for piece in _pieces(path) if isinstance(piece, Line)]
         yield Block(path, block.number, block.keyword, block.options, own + block.lines)

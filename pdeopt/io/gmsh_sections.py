@@ -39,7 +39,7 @@ def announced_elements(path: Path) -> int | None:
     lines = content[:10_000].splitlines()
     _, found, rest = content.partition(b"$Elements")
     if found and _is_binary(lines) and _version(lines)[0].startswith(b"4"):
-        header = np.frombuffer(rest.lstrip(b"\r\n")[:16], "<u8")
+        header = np.frombuffer(rest[:32].partition(b"\n")[2][:16], "<u8")
         return int(header[1]) if len(header) == 2 else None
     words = rest[:200].lstrip().split(b"\n")[0].split()
     number = words[-1:] if len(words) < 2 else words[1:2]
@@ -61,7 +61,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
     """Refuse blocks of nodes that are fewer than announced: the reader would invent the others."""
     section = content.partition(b"$Nodes")[2].partition(b"$EndNodes")[0]
     if _is_binary(lines):
-        data = section.lstrip(b"\r\n")
+        data = section.partition(b"\n")[2]  # a number may begin with the byte of a line end
         (blocks, announced), at, found = np.frombuffer(data[:16], "<u8") if len(data) >= 32 else (0, 0), 32, 0
         for _ in range(blocks):
             if at + 20 > len(data):
@@ -72,6 +72,8 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
             at, found = at + 20 + 32 * int(n), found + int(n)
     else:
         words = section.split()
+        if _version(lines)[0] == b"4" and len(section[:200].lstrip().partition(b"\n")[0].split()) == 2:
+            raise FileError(f"{path}: the file is of format 4.0, and its header says 4: save it as 4.1 or 2.2")
         if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
             return  # place_of_nonsense speaks of it
         blocks, announced = map(int, words[:2])

@@ -5,6 +5,8 @@ import io
 import pickle
 import sys
 
+import meshio
+
 try:
     import resource
 except ImportError:  # Windows
@@ -16,11 +18,10 @@ def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, 
 
     meshio prints what it has to say, and exits on files that it cannot read.
     """
-    import meshio
-
     if resource is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (most_memory if hard < 0 else min(most_memory, hard), hard))
+        with contextlib.suppress(ValueError, OSError):  # not everywhere may it be set
+            resource.setrlimit(resource.RLIMIT_AS, (most_memory if hard < 0 else min(most_memory, hard), hard))
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -38,6 +39,8 @@ def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, 
 if __name__ == "__main__":
     output = sys.stdout.buffer
     sys.stdout = sys.stderr
+    output.write(b"ready\n")
+    output.flush()
     while True:
         try:
             request = pickle.load(sys.stdin.buffer)

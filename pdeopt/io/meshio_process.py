@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ class MeshioProcess:
         Raises FileError where the process does not answer in time, or ends on the file twice: once it may have been
         ended from outside.
         """
-        size = path.stat().st_size
+        size = _size(path, file_format)
         limit = SECONDS + size / BYTES_PER_SECOND
         request = pickle.dumps((str(path.absolute()), file_format, MEMORY + MEMORY_PER_BYTE * size))
         with self._lock:
@@ -69,14 +70,16 @@ class MeshioProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the process; a new one where it has ended, and after a fork, where it is another process's."""
         if self._process is None or self._parent != os.getpid() or self._process.poll() is not None:
-            self._parent = os.getpid()
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", Path(__file__).with_name("meshio_child.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             )
+            assert process.stdout
+            process.stdout.readline()  # it has imported meshio, which may take long from a slow disk
+            self._process, self._parent = process, os.getpid()
         return self._process
 
     def _end(self) -> None:
@@ -84,6 +87,16 @@ class MeshioProcess:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _size(path: Path, file_format: str) -> int:
+    """Return the number of bytes of a file, of XDMF with those of the files that hold its data."""
+    if file_format != "xdmf":
+        return path.stat().st_size
+    texts = re.findall(rb">([^<>]{1,255})<", path.read_bytes())
+    names = {os.fsdecode(text.strip().partition(b":")[0]) for text in texts}
+    beside = {place for name in names for place in (path.parent / name, Path(name)) if os.path.isfile(place)}
+    return sum(place.stat().st_size for place in {file.resolve() for file in (path, *beside)})
 
 
 #: The one of this process.

@@ -27,9 +27,11 @@ def read_su2(path: Path) -> tuple[Any, list[str]]:
 
     text = path.read_bytes().decode(errors="replace").splitlines()
     lines = iter([(k, content) for k, line in enumerate(text, 1) if (content := line.partition("%")[0].strip())])
-    dimension, markers, name, points = 0, 0, "", None
+    dimension, markers, name, points, key = 0, 0, "", None, ""
     blocks: list[tuple[str, str, list[list[int]]]] = []  # marker, kind, rows
     for number, line in lines:
+        if key.startswith("FFD_") and "=" not in line:
+            continue  # boxes of free-form deformation
         key, _, value = (part.strip() for part in line.partition("="))
         if key == "NDIME":
             dimension = _count(path, number, value)

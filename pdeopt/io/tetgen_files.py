@@ -36,10 +36,12 @@ def read_tetgen(path: Path) -> tuple[Any, list[str]]:
     facet_file = path.with_suffix(ending)
     if facet_file.is_file():
         (_, marked, *_), facets = _table(facet_file, 1)
+        if facets.shape[1] < 1 + dimension + bool(marked):
+            raise FileError(f"{facet_file}: rows of {facets.shape[1]} numbers; expected {dimension} nodes and a marker")
         facets = facets[facets[:, 1 + dimension] != 0] if marked else facets[:0]
         cells.append((facet_kind, _places(facet_file, numbers, facets[:, 1 : 1 + dimension])))
         regions.append(np.full(len(facets), np.nan))
-        markers = [np.full(len(rows), np.nan), facets[:, -1] if marked else np.empty(0)]
+        markers = [np.full(len(rows), np.nan), facets[:, 1 + dimension] if marked else np.empty(0)]
     data = {"region": regions} | ({"marker": markers} if markers else {})
     return meshio.Mesh(points[:, 1 : 1 + dimension], cells, cell_data=data), []
 
@@ -62,8 +64,9 @@ def _table(path: Path, counts: int) -> tuple[list[int], np.ndarray]:
     for line, words in rows[1:]:
         if len(words) != len(rows[1][1]):
             raise FileError(f"{path}, line {line}: {len(words)} numbers; expected {len(rows[1][1])}, as in the others")
+    width = len(rows[1][1]) if header[0] else 5  # a number with four nodes, or with three and a marker
     try:
-        return header, np.array([[float(word) for word in words] for _, words in rows[1:]]).reshape(header[0], -1)
+        return header, np.array([[float(word) for word in words] for _, words in rows[1:]]).reshape(header[0], width)
     except ValueError as error:
         raise FileError(f"{path}: not readable as numbers ({error})") from error
 
