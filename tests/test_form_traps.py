@@ -201,6 +201,34 @@ def test_all_that_a_form_reads_from_outside_is_followed(how, monkeypatch):
         assert float(measure.assemble(V)) == pytest.approx(2 * factor)
 
 
+FORMS_OF_A_TENSOR = {
+    "bilinear": lambda K: bilinear_form(
+        lambda u, v, w: w["m"] * dot(jnp.einsum("ij,j...->i...", K[0], grad(u)), grad(v))
+    ),
+    "linear": lambda K: linear_form(lambda v, w: w["m"] * jnp.vdot(K[0], K[0]) * v),
+    "functional": lambda K: functional(lambda w: jax.jit(lambda x: jnp.vdot(K[0], K[0]) * x)(w["m"])),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS_OF_A_TENSOR)
+def test_an_array_with_the_content_of_a_former_one_that_was_changed_in_place(kind):
+    """What was traced for the former content is found again, and must still compute with it."""
+    tensors = [np.eye(2)]
+    form = FORMS_OF_A_TENSOR[kind](tensors)
+
+    def size(factor):
+        assembled = form.assemble(V, m=V.interpolate(factor * jnp.ones(V.n)))
+        return jnp.abs(assembled.data if kind == "bilinear" else assembled).sum()
+
+    before = size(1.0)
+    tensors[0] *= 2
+    tensors[0] = tensors[0] / 2
+    for again in (size(1.0), jax.jit(size)(1.0), jax.grad(size)(1.0), jax.vmap(size)(jnp.ones(2))[1]):
+        assert float(again) == pytest.approx(float(before), rel=1e-12)
+    tensors[0] *= 2
+    assert float(size(1.0)) > 1.5 * float(before)
+
+
 def test_a_helper_that_is_defined_anew_is_followed():
     seen = {"jnp": jnp}
     exec("def helper(x):\n    return x\ndef form(v, w):\n    return helper(1.0) * v", seen)

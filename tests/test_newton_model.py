@@ -23,7 +23,7 @@ from pdeopt.inverse import (
     total_variation,
 )
 from pdeopt.inverse.newton_model import softness
-from pdeopt.optimize import Objective, minimize
+from pdeopt.optimize import Objective, euclidean, minimize
 from pdeopt.optimize.recycling import LARGEST, Recycling
 
 TICKS = np.linspace(0, 1, 11)
@@ -226,7 +226,7 @@ def conjugate_directions(count, matrix=HESSIAN):
 
 
 def recycled(directions, free=None, memory=40, matrix=HESSIAN):
-    recycling = Recycling(memory, len(matrix))
+    recycling = Recycling(memory, len(matrix), euclidean(len(matrix)))
     action = recycling.recorded(lambda v: matrix @ v)
     for v in directions:
         np.testing.assert_array_equal(action(v), matrix @ v)
@@ -287,7 +287,7 @@ def test_recycling_saves_products():
 
 
 def test_what_is_remembered_is_limited_in_bytes():
-    recycling = Recycling(40, LARGEST // 32)  # of which two fit
+    recycling = Recycling(40, LARGEST // 32, euclidean(4))  # of which two fit
     action = recycling.recorded(lambda v: 2.0 * v)
     for v in np.eye(4):
         action(v)

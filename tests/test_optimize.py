@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 from scipy.optimize import Bounds, rosen, rosen_der, rosen_hess
 
-from pdeopt.optimize import OPTIMIZERS, Diagonal, Iterate, Objective, minimize, scipy_methods
+from pdeopt.optimize import OPTIMIZERS, Diagonal, Iterate, Objective, OptimizerError, minimize, scipy_methods
 
 rng = np.random.default_rng(0)
 SQUARE = rng.standard_normal((6, 6))
@@ -414,6 +414,42 @@ def test_a_missing_hessian_is_named(optimizer):
     name = "gauss_newton" if optimizer == "gauss-newton" else "hessian"
     with pytest.raises(ValueError, match=rf"{optimizer} needs {name}\(m\)"):
         minimize(Objective(rosenbrock), START, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("most", [0, -3])
+def test_a_newton_system_without_iterations_is_refused(most):
+    with pytest.raises(OptimizerError, match=f"max_cg_iterations is {most}; a Newton system needs at least 1"):
+        minimize(Objective(rosenbrock, rosenbrock_hessian), START, optimizer="newton-cg", max_cg_iterations=most)
+
+
+@pytest.mark.parametrize("bounds", [None, (-10.0, 10.0)])
+def test_each_product_is_measured_once(bounds):
+    """And each step: a norm in an inner product may take a product with a matrix function."""
+
+    class Counting(Diagonal):
+        norms = 0
+
+        def norm(self, m):
+            Counting.norms += 1
+            return super().norm(m)
+
+    product = Counting("counting", np.ones(12))
+    options = {"optimizer": "newton-cg", "gradient_tolerance": 1e-8, "inner_product": product, "bounds": bounds}
+    result = minimize(FUNCTIONS["stiff"], np.zeros(12), **options)
+    assert result.status == "converged"
+    assert result.cg_iterations >= 12
+    assert Counting.norms <= result.cg_iterations + 2 * result.iterations
+
+
+def test_exact_data_without_regularization_converge_by_the_gradient_alone():
+    """There J falls to 0, of which no part is negligible; as the page says, the caller asks for nothing of it then."""
+    scales = np.geomspace(1, 1e-4, 50)
+    objective = Objective(lambda m: (0.5 * m @ (scales * m), scales * m))
+    ends = {tolerance: minimize(objective, np.ones(50), remaining_tolerance=tolerance) for tolerance in (None, np.inf)}
+    assert ends[None].status == "stopped"
+    assert "still fall by" in ends[None].message
+    assert ends[np.inf].status == "converged"
+    assert ends[np.inf].gradient_norm <= 1e-4 * np.linalg.norm(scales)
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones():

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.fem import FunctionSpace
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.fem.jaxpr_constants import owned
+from pdeopt.fem.jaxpr_digest import fingerprint
 from pdeopt.inverse import FullField, InputError, L2Misfit, ReducedFunctional, continuation, h1, total_variation
+from pdeopt.pde import LinearStateEquation
 
 M, V_ = np.array([0.3, -0.2, 0.5]), np.array([1.0, 2.0, -1.0])
 LINE = FunctionSpace(skfem.MeshLine(np.linspace(0, 1, 3)), skfem.ElementLineP1())
@@ -144,6 +147,77 @@ def test_a_notebook_that_changes_its_globals():
     assert seen["fresh"].regularization == pytest.approx(10 * before.regularization)
     assert seen["fresh"].misfit > 10  # T = 1 lifts the state
     assert seen["scaled"].misfit == pytest.approx(9 * before.misfit)
+
+
+SQUARE = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
+
+
+class Arrays:
+    """Arrays of NumPy that are read inside of operations of a trace, and a functional of each place."""
+
+    def __init__(self, factor=1.0):
+        self.tensor, self.number = factor * np.eye(2), np.array(factor**2)
+
+    def change(self):
+        self.tensor *= 3.0
+        self.number[...] = 9.0
+
+    def in_forms(self):
+        a = bilinear_form(lambda u, v, w: w["k"] * dot(jnp.einsum("ij,j...->i...", self.tensor, grad(u)), grad(v)))
+        b = linear_form(lambda v, w: self.number * v)
+
+        def system(k):
+            return a.assemble(SQUARE, k=SQUARE.interpolate(k)), b.assemble(SQUARE)
+
+        state = LinearStateEquation(system, Dirichlet.on(SQUARE, None, 0.0))
+        return ReducedFunctional(state, lambda u, k: 1e3 * (u**2).sum(), ())
+
+    def under_jit(self):
+        inner = jax.jit(lambda x: jnp.tensordot(self.tensor, x, 1) * self.number)
+        outer = jax.jit(lambda x: jnp.sin(inner(x)))
+        return ReducedFunctional(lambda k: k.reshape(2, -1), lambda u, k: (outer(u) ** 2).sum(), ())
+
+    def in_branches_and_loops(self):
+        def misfit(u, k):
+            x = jax.lax.cond(u[0] > 0, lambda x: (x * self.tensor).sum(), jnp.sin, u[1])
+            return jax.lax.scan(lambda c, y: (c + (y * self.tensor).sum() * self.number, y), x, u)[0] ** 2
+
+        return ReducedFunctional(lambda k: k, misfit, ())
+
+
+@pytest.mark.parametrize("place", ["in_forms", "under_jit", "in_branches_and_loops"])
+def test_arrays_changed_in_place_inside_of_operations_change_nothing(place):
+    m = np.linspace(1, 2, SQUARE.n + 1)[: -1 if place == "in_forms" else None]
+    arrays = Arrays()
+    J = getattr(arrays, place)()
+    value = J(m)
+    arrays.change()
+    expected = getattr(Arrays(), place)()
+    changed = getattr(Arrays(3.0), place)()(m)
+    found = J.value_and_derivative(m)
+    assert value == pytest.approx(expected(m), rel=1e-13)
+    assert found[0] == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(found[1], expected.value_and_derivative(m)[1], rtol=1e-12)
+    assert J.with_strength(2.0)(m) == pytest.approx(value, rel=1e-13)
+    assert abs(changed - value) > 1e-3 * abs(value)
+    assert replace(J)(m) == pytest.approx(changed, rel=1e-12)
+
+
+def test_a_trace_owns_its_arrays_wherever_they_are():
+    tensor, number = np.eye(2), np.array(2.0)
+    inner = jax.jit(lambda x: tensor @ x + number)
+    closed = jax.make_jaxpr(lambda x: (tensor @ inner(x) + inner(2 * x), number))(np.ones(2))
+    copied = owned(closed)
+    before = jax.core.eval_jaxpr(copied.jaxpr, copied.consts, np.ones(2))
+    digest = fingerprint(copied.jaxpr, copied.consts)
+    assert digest == fingerprint(closed.jaxpr, closed.consts)
+    tensor *= 3.0
+    number[...] = 5.0
+    assert digest != fingerprint(closed.jaxpr, closed.consts)
+    assert digest == fingerprint(copied.jaxpr, copied.consts)
+    np.testing.assert_array_equal(jax.core.eval_jaxpr(copied.jaxpr, copied.consts, np.ones(2))[0], before[0])
+    without = jax.make_jaxpr(jax.jit(jnp.sin))(np.ones(2))
+    assert owned(without) is without
 
 
 def test_another_number_of_parameters_is_refused():

@@ -143,7 +143,7 @@ def _densities(
 ) -> list[jax.Array]:
     """(c, q) for each group, its coefficient times dx."""
     shapes = shapes_of(trial), shapes_of(test)
-    return [form(*unit(shapes[0], s), *unit(shapes[1], t), w) * dx for (s, t), *_ in groups]
+    return [form.kept(*unit(shapes[0], s), *unit(shapes[1], t), w) * dx for (s, t), *_ in groups]
 
 
 def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.Array]]:
@@ -168,7 +168,7 @@ def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
     """(n,), the vector of a linear form."""
     terms = []
     for t in used_slots(form, (shapes_of(test),), w)[0]:
-        density = form(*unit(shapes_of(test), t), w) * test.dx
+        density = form.kept(*unit(shapes_of(test), t), w) * test.dx
         terms.append((_slot_table(test, t) * density).sum(-1))
     elements = sum(terms, jnp.zeros((test.local_shape[0], 1)))
     return test.local.T(jnp.broadcast_to(elements, test.local_shape).ravel())
@@ -177,15 +177,14 @@ def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
 @partial(jax.jit, static_argnames=("form",))
 def functional_value(form: TracedForm, tables: Tables, w: Coefficients) -> jax.Array:
     """The integral of a functional."""
-    return (scalar_density(form, w) * tables.dx).sum()
+    return (scalar_density(form.name, form.kept(w)) * tables.dx).sum()
 
 
-def scalar_density(form: TracedForm, *arguments: Any) -> Any:
+def scalar_density(name: str, density: Any) -> Any:
     """What a form returns at quadrature points, a scalar there; FormError where it is anything else."""
-    density = form(*arguments)
     if density is None or np.ndim(density) > 2:
         what = "None" if density is None else f"a tensor of shape {np.shape(density)[:-2]}"
-        raise FormError(f"form '{form.name}' returns {what}, not a scalar: check its return; use dot, ddot or inner")
+        raise FormError(f"form '{name}' returns {what}, not a scalar: check its return; use dot, ddot or inner")
     return density
 
 

@@ -122,4 +122,4 @@ def _random(shapes: Shapes, rng: np.random.Generator) -> Function:
 def _density(form: TracedForm, arguments: list[Function], w: Coefficients) -> np.ndarray:
     fields = [field for fields in arguments for field in fields]
     points = next(iter(fields[0].parts.values())).shape[-2:]
-    return np.broadcast_to(np.asarray(value_of(scalar_density(form, *fields, w))), points)
+    return np.broadcast_to(np.asarray(value_of(scalar_density(form.name, form(*fields, w)))), points)

@@ -19,6 +19,7 @@ import scipy
 import skfem
 
 from pdeopt.fem.errors import FormError
+from pdeopt.fem.jaxpr_constants import owned
 from pdeopt.fem.jaxpr_digest import fingerprint
 
 
@@ -36,6 +37,15 @@ class TracedForm:
 
     def __call__(self, *arguments: Any) -> Any:
         return self.function(*arguments)
+
+    def kept(self, *arguments: Any) -> Any:
+        """Return the same, for a trace that is kept: with copies of the arrays of NumPy that the function reads.
+
+        They can be changed in place, and what is kept under a digest must go on computing what the digest says.
+        """
+        closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
+        closed = owned(closed)
+        return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
 
 
 def traced_form(function: Callable[..., Any], name: str, *examples: Any) -> TracedForm:

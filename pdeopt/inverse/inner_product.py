@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,12 +20,12 @@ from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
-from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.sparse.matrix_function import MatrixFunction
 from pdeopt.sparse.solvers.cholesky import Cholesky
 
-Product = Any
-"""An `InnerProduct`; its protocol stands in `pdeopt.optimize`, which this room does not know."""
+if TYPE_CHECKING:
+    from pdeopt.optimize.bounds import BoundsLike
+    from pdeopt.optimize.inner_product import InnerProduct
 
 
 class MassProduct:
@@ -185,7 +185,7 @@ def inner_product_named(
     parameter: AnyParameter,
     bounds: BoundsLike = None,
     initial: np.ndarray | None = None,
-) -> Product:
+) -> InnerProduct:
     """The product of a name: "l2", "l2-lumped", "regularization", "euclidean".
 
     With bounds on m "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds on single
@@ -200,6 +200,8 @@ def inner_product_named(
     """
     if name not in _MAKERS:
         raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
+    from pdeopt.optimize.bounds import full_bounds  # here, as it brings scipy.optimize
+
     if has_bounds(full_bounds(bounds, parameter.size)):
         if name == "regularization":
             raise InputError(
@@ -221,7 +223,7 @@ def has_bounds(bounds: tuple[Any, Any] | None) -> bool:
     return bounds is not None and any(side is not None and np.isfinite(side).any() for side in bounds)
 
 
-_MAKERS: dict[str, Callable[[ReducedFunctional, AnyParameter, np.ndarray | None], Product]] = {
+_MAKERS: dict[str, Callable[[ReducedFunctional, AnyParameter, np.ndarray | None], InnerProduct]] = {
     "l2": lambda functional, parameter, initial: l2_product(parameter),
     "l2-lumped": lambda functional, parameter, initial: lumped_product(parameter),
     "regularization": regularization_product,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdeopt.fem.jaxpr_constants import owned
 from pdeopt.fem.jaxpr_digest import fingerprint
 from pdeopt.fem.tracing import tracing_errors
 from pdeopt.inverse.errors import InputError
@@ -76,6 +77,7 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
 
     with tracing_errors(what):
         closed, shapes = jax.make_jaxpr(of_arrays, return_shape=True)([leaves[k] for k in places])
+    closed = owned(closed)
     others, form = returned
     found = [k for k, leaf in enumerate(others) if _is_array(leaf)]
     others = _filled(others, found, [None] * len(found))  # no tracer outlives its trace
@@ -192,7 +194,7 @@ def _filled(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any])
 
 
 def _constant(what: str, value: Any) -> jax.Array:
-    """Return an array from outside; a copy where somebody may change it in place."""
+    """Return an array from outside, which is a copy already where somebody could change it, for JAX."""
     if isinstance(value, jax.core.Tracer):
         raise InputError(
             f"{what} takes an array from outside that JAX traces; what is to be differentiated is part of m"
@@ -200,7 +202,7 @@ def _constant(what: str, value: Any) -> jax.Array:
     if isinstance(value, jax.Array):
         return value
     with jax.ensure_compile_time_eval():  # the first use may be inside of what JAX traces
-        return jnp.array(np.asarray(value), copy=True)
+        return jnp.asarray(np.asarray(value))
 
 
 def _check_number(what: str, value: Any) -> None:

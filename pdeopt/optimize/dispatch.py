@@ -81,12 +81,14 @@ def minimize(
 
     Raises:
         OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot
-            keep, and an objective without the Hessian that the method needs.
+            keep, an objective without the Hessian that the method needs, and max_cg_iterations below 1.
     """
     if optimizer not in OPTIMIZERS:
         raise OptimizerError(
             f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}{_meant(optimizer)}"
         )
+    if max_cg_iterations < 1:
+        raise OptimizerError(f"max_cg_iterations is {max_cg_iterations}; a Newton system needs at least 1")
     start = np.array(initial, float)
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product

@@ -63,7 +63,7 @@ class _Steps:
     def __init__(self, trace: Trace, settings: NewtonSettings) -> None:
         self._trace = trace
         self._settings = settings
-        self._recycling = Recycling(settings.memory, len(trace.last.m))
+        self._recycling = Recycling(settings.memory, len(trace.last.m), trace.product)
         self._certain: tuple[int, np.ndarray] | None = None  # an iterate and its step
 
     def step(self) -> np.ndarray:
@@ -93,6 +93,8 @@ class _Steps:
     def _held(self) -> tuple[np.ndarray, np.ndarray]:
         """The steps of the entries that go to a bound or stay there, 0 elsewhere; and which others are free."""
         trace, m = self._trace, self._trace.last.m
+        if not (np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any()):
+            return np.zeros_like(m), np.ones(m.shape, bool)
         derivative = trace.evaluate(m)[1]
         held = _nearly_active(trace, derivative, self._scale())
         return np.where(held, np.where(derivative > 0, trace.lower, trace.upper) - m, 0.0), ~held
@@ -125,8 +127,7 @@ class _Steps:
 
     def _scale(self) -> float:
         """The largest inverse of a curvature seen, 0 before the first."""
-        product = self._trace.product
-        return max(self._recycling.longest(product), self._trace.secants.longest(product))
+        return max(self._recycling.longest(), self._trace.secants.longest())
 
 
 def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.ndarray:

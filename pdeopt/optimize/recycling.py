@@ -27,15 +27,17 @@ class Recycling:
     residual looks solved that is not, and a gradient as if little were left to gain.
     """
 
-    def __init__(self, memory: int, size: int) -> None:
+    def __init__(self, memory: int, size: int, product: InnerProduct) -> None:
         """At most ``memory`` products of ``size`` numbers each, fewer where they would take more than `LARGEST`."""
         affordable = LARGEST // (2 * 8 * max(size, 1))
-        self._pairs: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=min(memory, affordable))
+        self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=min(memory, affordable))
+        self._product = product
 
     def remember(self, direction: np.ndarray, image: np.ndarray) -> None:
         """Keep the pair (v, Hv), or a step with the difference of the gradients at its ends, if it curves upwards."""
-        if direction @ image > FLATTEST * np.linalg.norm(direction) * np.linalg.norm(image):
-            self._pairs.append((direction, image))
+        curvature = float(direction @ image)
+        if self._pairs.maxlen and curvature > FLATTEST * np.linalg.norm(direction) * np.linalg.norm(image):
+            self._pairs.append((direction, image, self._product.norm(direction) ** 2 / curvature))
 
     def recorded(self, hessian: Action) -> Action:
         """The same action, its products of positive curvature remembered."""
@@ -47,18 +49,18 @@ class Recycling:
 
         return product
 
-    def longest(self, product: InnerProduct) -> float:
+    def longest(self) -> float:
         """The largest ⟨v, v⟩ / vᵀHv of what is remembered, 0 of nothing: the scale of the inverse of H, at its softest.
 
         With it times the Riesz map as the rest, ½ gᵀPg is what the model predicts that is left to gain. Measured on
         quadratics of condition 1e4 and 1e5 on the paths of L-BFGS-B, BFGS and CG, at gradient norms that fell by 1e2
         to 1e8, that is 0.2 to 5 times the truth; with the sᵀy / yᵀy that L-BFGS itself takes, 1/30 to 1/400 of it.
         """
-        return max((product.norm(v) ** 2 / float(v @ image) for v, image in self._pairs), default=0.0)
+        return max((length for _, _, length in self._pairs), default=0.0)
 
     def preconditioner(self, given: Action, free: np.ndarray) -> Action:
         """The given one, corrected on what is remembered, for residuals that vanish where ``free`` is False."""
-        pairs = list(self._pairs)
+        pairs = [(v, image) for v, image, _ in self._pairs]
         if not free.all():
             pairs = [(np.where(free, v, 0.0), np.where(free, image, 0.0)) for v, image in pairs]
         scaled = [(v, image, 1.0 / float(v @ image)) for v, image in pairs if v @ image > 0]

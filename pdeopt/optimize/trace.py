@@ -94,7 +94,7 @@ class Trace:
         self.lower, self.upper = bounds
         self.goals = goals
         self.cg_iterations = 0
-        self.secants = Recycling(SECANTS, len(self.lower))
+        self.secants = Recycling(SECANTS, len(self.lower), product)
         self.model: Callable[[], float] = self._secant_model
         self._callback = callback
         self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED)
@@ -207,7 +207,7 @@ class Trace:
 
     def _secant_model(self) -> float:
         """½ gᵀ B⁻¹ g with the inverse BFGS formula, cut off at the bounds."""
-        m, scale = self.last.m, self.secants.longest(self.product)
+        m, scale = self.last.m, self.secants.longest()
         if not scale > 0:
             return np.inf
         derivative = self.projected(m)
