@@ -59,6 +59,8 @@ class Progress:
         spent, quotient = 0, 0.0
         while not self.is_done and spent < limit and quotient <= WORTHWHILE:
             norm = float(np.linalg.norm(self.residual))
+            if norm == 0:  # what is left is too small for scaled units, and not for those of the equations
+                break
             equation = Equation(self.product, precondition, self.residual / norm, self.rtol / self.size)
             before = self.size
             try:
