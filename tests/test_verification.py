@@ -150,8 +150,9 @@ def test_a_wrong_derivative_stops_the_run_before_it_begins(tmp_path, capsys, rul
     assert run_with(rule) == 1
     said = capsys.readouterr()
     assert said.err.startswith("pdeopt: error: the derivatives of small are wrong, so nothing was optimized\n")
-    for word in ("Taylor test: along a random direction J changes at the rate ", "has order 1.0", "expected 2"):
+    for word in ("Taylor test: along a random direction J changes at the rate ", "expected 2"):
         assert word in said.err
+    assert 0.8 < float(said.err.split("has order ")[1].split(",")[0]) < 1.2
     assert "'pdeopt check ./small.py'" in said.err
     assert "--no-check" in said.err
     assert "iteration" not in said.out

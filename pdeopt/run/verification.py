@@ -53,7 +53,7 @@ LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
 SOLVER_SLOPE = 100
 #: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative; the part
 #: that the gap falls to at most where it does; and how many times the rounding of J the change over a step must be.
-SHORTER, CLOSER, ROUNDINGS = 8, 0.5, 100
+SHORTER, CLOSER, ROUNDINGS = 8, 0.5, 1000
 EPS = float(np.finfo(float).eps)
 UNTOLD = "derivatives could not be verified: "
 NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
