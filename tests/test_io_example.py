@@ -1,6 +1,7 @@
 """The page on meshes and data of one's own: its files are made, its commands run, and its bad files refused."""
 
 import io
+import json
 import re
 import runpy
 import shlex
@@ -68,8 +69,11 @@ def test_the_source_is_found_where_it_was_put(inside):
 
 
 def test_the_numbers_of_the_page(inside):
-    iterations = len(read_history(Path("runs/plate/history.csv"))["misfit"]) - 1
-    assert f"after {iterations} iterations" in PAGE
+    misfit = read_history(Path("runs/plate/history.csv"))["misfit"]
+    said = int(re.search(r"after about (\d+) iterations", PAGE)[1])
+    assert len(misfit) - 1 == pytest.approx(said, rel=0.25)
+    summary = json.loads(Path("runs/plate/summary.json").read_text(encoding="utf-8"))
+    assert f"at a misfit of {summary['discrepancy']:.2f} × that of the noise" in PAGE
     assert "\n".join(Path("temperatures.csv").read_text(encoding="utf-8").splitlines()[:3]) in PAGE
     with np.load("runs/plate/result.npz") as result:
         assert f"its peak, {result['coefficient'].max() / 1e6:.1f} MW/m³" in PAGE
