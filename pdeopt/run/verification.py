@@ -196,7 +196,10 @@ class LaterVerification:
     def _verify(self, functional: ReducedFunctional, m: np.ndarray, way: np.ndarray, iteration: int) -> None:
         with forgetting():
             probe, point = Probe(functional, self._stop), point_along(self._problem, m, way)
-            if not point.v.any():  # every entry is at a bound
+            if not point.v.any():
+                message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
+                self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
+                self._progress.note(message)
                 return
             accuracy = accuracy_of(functional)
             test = _taylor(probe, point, point.v, accuracy)
