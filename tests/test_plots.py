@@ -176,7 +176,7 @@ def test_truth_and_reconstruction_share_a_color_scale():
     figure = draw_result(fields_of(problem, 10 * problem.truth), {})
     truth, reconstruction, error = (axes.collections[0].norm for axes in figure.axes[:3])
     assert (truth.vmin, truth.vmax) == (reconstruction.vmin, reconstruction.vmax) == pytest.approx((1, 40))
-    assert error.vmin == -error.vmax == pytest.approx(-36)
+    assert (error.vmin, error.vmax) == pytest.approx((0.1, 10)), "a ratio, for what is drawn in a logarithmic scale"
 
 
 @pytest.mark.parametrize(("element", "kind"), [(skfem.ElementLineP1(), "vertices"), (skfem.ElementLineP0(), "cells")])
@@ -348,7 +348,7 @@ def test_a_file_that_is_damaged_is_named(two_runs, capsys, command, name, left):
     path.write_bytes(left.encode() if isinstance(left, str) else content[: int(left * len(content))])
     assert main([command, *map(str, two_runs), "--out", str(two_runs[0] / "out.html")]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"pdeopt: error: cannot read {path}: ")
+    assert captured.err.startswith((f"pdeopt: error: cannot read {path}: ", f"pdeopt: error: {path}: not readable"))
     assert captured.err.count("\n") == 1, "one message, one line"
     assert not (two_runs[0] / "out.html").exists()
 
