@@ -8,7 +8,7 @@ those are taken away that explain too little beside the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import jax
@@ -53,7 +53,7 @@ class ShapeFitter:
     """Fits objects to voltages, by Levenberg–Marquardt on their centers, sizes and outlines. Made by `of`.
 
     Attributes:
-        functional: of the parameter of any number of objects; it compiles for each.
+        functional: of the parameter, made anew for each number of objects.
         jacobian: of the voltages with respect to it. noise: (k,) V, their standard deviation.
         information: n, the number of independent data.
     """
@@ -62,6 +62,7 @@ class ShapeFitter:
     jacobian: VoltageJacobian
     noise: np.ndarray
     information: int
+    _by_size: dict[int, ReducedFunctional] = field(default_factory=dict)
 
     @classmethod
     def of(cls, experiment: Experiment, background: float, radius: float) -> ShapeFitter:
@@ -97,6 +98,9 @@ class ShapeFitter:
                 return fit
             fit = better
 
+    def _value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        return self._by_size.setdefault(len(m), replace(self.functional)).value_and_derivative(m)
+
     def _exchanges(self, fit: ShapeFit) -> Iterator[list[Inclusion]]:
         for taken, rest in _taken_out(fit.inclusions):
             yield self._with_another(fit, rest, RESISTIVE if taken.label == CONDUCTIVE else CONDUCTIVE)
@@ -105,7 +109,7 @@ class ShapeFitter:
         """``inclusions`` and a disk where the objective is least."""
 
         def objective(inclusions: list[Inclusion]) -> float:
-            return self.functional(parameter_of(inclusions, fit.background))
+            return self._value_and_derivative(parameter_of(inclusions, fit.background))[0]
 
         places = _free_places(inclusions)
         candidates = [[*inclusions, Inclusion.disk(label, place, NEW_RADIUS)] for place in places]
@@ -135,7 +139,7 @@ class ShapeFitter:
 
     @cached_property
     def _objective(self) -> Objective:
-        return Objective(self.functional.value_and_derivative, gauss_newton=self._gauss_newton)
+        return Objective(self._value_and_derivative, gauss_newton=self._gauss_newton)
 
     def _gauss_newton(self, m: np.ndarray) -> Action:
         """Of misfit and prior, with their Jacobians formed once: cheaper for few parameters."""
