@@ -13,8 +13,8 @@ import pdeopt.fem
 from pdeopt.fem import FunctionSpace, assembly, bilinear_form, ddot, div, dot, grad, mul, sym_grad
 from pdeopt.fem.assembly import shapes_of
 from pdeopt.fem.coefficients import coefficients_of
-from pdeopt.fem.coupling import coupled_slots, examples
-from pdeopt.fem.structure import slots_of, unit
+from pdeopt.fem.coupling import coupled_slots, example
+from pdeopt.fem.structure import samples, slots_of, unit
 from pdeopt.fem.tracing import traced_form
 
 
@@ -43,7 +43,7 @@ def nodal(V, seed=0):
 def groups_of(function, V, **given):
     shapes = shapes_of(V.tables)
     w = coefficients_of("form", V, given, ())
-    return coupled_slots(traced_form(function, "form", *examples((shapes, shapes), w)), shapes, shapes, w)
+    return coupled_slots(traced_form(function, "form", samples((shapes, shapes)), example(w)), shapes, shapes, w)
 
 
 def checked_groups(function, V, **given):

@@ -621,7 +621,7 @@ def test_spaces_of_different_quadrature_are_refused():
 
 
 def test_a_field_passed_to_a_function_of_arrays_is_refused_with_the_remedy():
-    with pytest.raises(FormError, match=r"pass its values: .* → jax.nn.sigmoid\(w\['m'\].value\)"):
+    with pytest.raises(FormError, match=r'pass its values, w\["k"\].value instead of w\["k"\]$'):
         bilinear_form(passes_a_field_to_an_array_function).assemble(V, **NODAL)
 
 

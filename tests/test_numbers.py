@@ -123,9 +123,14 @@ def test_of_many_numbers_the_first_are_drawn():
 def test_runs_of_numbers_are_compared_in_a_table(tmp_path):
     problem = problem_of(Numbers(["a", "b"]), np.array([2.0, 4.0]))
     first, second = (fields_of(problem, np.array(m)) for m in ([1.0, 3.0], [2.0, 4.25]))
-    function = fields_of(
-        replace(problem, parameter=Parameter(SPACE, "numbers"), initial=np.ones(SPACE.n), truth=None), np.ones(SPACE.n)
+    of_a_field = replace(
+        problem,
+        functional=replace(problem.functional),  # of another number of entries
+        parameter=Parameter(SPACE, "numbers"),
+        initial=np.ones(SPACE.n),
+        truth=None,
     )
+    function = fields_of(of_a_field, np.ones(SPACE.n))
     runs = read_runs([write_run(tmp_path / str(k), one) for k, one in enumerate((first, second, function))])
     figure = draw_comparison(runs)
     axes = next(axes for axes in figure.axes if axes.tables)

@@ -18,7 +18,6 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from pdeopt.fem.coefficients import Coefficients
-from pdeopt.fem.field import Field
 from pdeopt.fem.structure import Shapes, Slot, recording, slots_of, unit
 from pdeopt.fem.tracing import TracedForm
 
@@ -80,14 +79,9 @@ def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
 
 
-def examples(arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[Any, ...]:
-    """Return arguments of a form in shapes and types alone, at the sample's cells and points."""
-    fields = [
-        Field({name: jax.ShapeDtypeStruct((*shape, *SAMPLE), np.float64) for name, shape in parts.items()})
-        for shapes in arguments
-        for parts in shapes
-    ]
-    return (*fields, jax.tree.unflatten(*kinds(w)))
+def example(w: Coefficients) -> Coefficients:
+    """Return coefficients in shapes and types alone, at the sample's cells and points."""
+    return jax.tree.unflatten(*kinds(w))
 
 
 def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -18,10 +18,11 @@ from pdeopt.fem.assembly import (
     shapes_of,
 )
 from pdeopt.fem.coefficients import coefficients_of
-from pdeopt.fem.coupling import examples, shape_of
+from pdeopt.fem.coupling import example, shape_of
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.linearity import check_linear
 from pdeopt.fem.space import FunctionSpace
+from pdeopt.fem.structure import samples
 from pdeopt.fem.tracing import form_errors, traced_form
 from pdeopt.sparse import CSRMatrix
 
@@ -61,7 +62,7 @@ class BilinearForm:
         w = coefficients_of(self.name, trial, given, index)
         arguments = shapes_of(trial.tables), shapes_of(test.tables)
         with form_errors(self.name):
-            form = traced_form(self.function, self.name, *examples(arguments, w))
+            form = traced_form(self.function, self.name, samples(arguments), example(w))
             check_linear(form, arguments, w)
             return matrix_values(form, blocks, which, w)
 
@@ -83,7 +84,7 @@ class LinearForm:
         w = coefficients_of(self.name, test, given, index)
         arguments = (shapes_of(test.tables),)
         with form_errors(self.name):
-            form = traced_form(self.function, self.name, *examples(arguments, w))
+            form = traced_form(self.function, self.name, samples(arguments), example(w))
             check_linear(form, arguments, w)
             return linear_values(form, test.tables, w)
 
@@ -99,7 +100,7 @@ class Functional:
         """The integral over the cells or facets of ``space``, a scalar."""
         w = coefficients_of(self.name, space, coefficients, ())
         with form_errors(self.name):
-            form = traced_form(self.function, self.name, jax.tree.map(shape_of, w))
+            form = traced_form(self.function, self.name, (), jax.tree.map(shape_of, w))
             return functional_value(form, space.tables, w)
 
 

@@ -54,6 +54,16 @@ def unit(shapes: Shapes, slot: Slot) -> tuple[Field, ...]:
     )
 
 
+def samples(arguments: tuple[Shapes, ...]) -> list[Field]:
+    """Random functions, always the same, as NumPy fields of one cell and one point: all components of all arguments."""
+    rng = np.random.default_rng(0)
+    return [
+        Field({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()})
+        for shapes in arguments
+        for parts in shapes
+    ]
+
+
 class _Recorder(dict):
     """The parts of a field, noting which ones are asked for."""
 

@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,21 +48,22 @@ class TracedForm:
         return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
 
 
-def traced_form(function: Callable[..., Any], name: str, *examples: Any) -> TracedForm:
-    """Call the form once, with fields of which only shapes and types are known.
+def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], w: Any) -> TracedForm:
+    """Call the form once, with coefficients of which only shapes and types are known.
 
     Args:
-        examples: its arguments, with `jax.ShapeDtypeStruct` in place of arrays.
+        fields: trial and test functions, as `pdeopt.fem.structure.samples` gives them; NumPy may compute with them.
+        w: the coefficients, with `jax.ShapeDtypeStruct` in place of arrays.
 
     Raises:
         FormError: where the function takes a value from outside that JAX differentiates.
     """
 
-    def arrays_of(arguments: tuple[Any, ...]) -> list[Any]:  # a fresh function, or JAX would find a former trace
+    def arrays_of(w: Any) -> list[Any]:  # a fresh function, or JAX would find a former trace
         kinds = jax.Array | np.ndarray | np.generic | complex | float | int
-        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(function(*arguments)) if isinstance(leaf, kinds)]
+        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(function(*fields, w)) if isinstance(leaf, kinds)]
 
-    closed = jax.make_jaxpr(arrays_of)(examples)
+    closed = jax.make_jaxpr(arrays_of)(w)
     if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):
         key = _traced_variable(function)
         raise FormError(
@@ -116,7 +117,7 @@ _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (
         ValueError,
         "__jax_array__",
-        "it passes a field to a function that takes arrays only; pass its values, w['m'].value instead of w['m']",
+        "it passes a field to a function that takes arrays only; pass its values, {values}",
     ),
 )
 #: Folders of code that is not the user's.
@@ -145,7 +146,9 @@ def tracing_errors(what: str) -> Iterator[None]:
         place, line = _last_line(error)
         calls = [f"np.{name}(...) → jnp.{name}(...)" for name in re.findall(r"\bnp\.(\w+)\(", line)]
         call = ", ".join(["np. by jnp.", *dict.fromkeys(calls)])
-        raise FormError(f"{what} cannot be traced by JAX{place}: {advice.format(call=call)}") from error
+        field = re.search(r"\bw(\[\s*['\"]\w+['\"]\s*\]|\.\w+)(?!\.value)", line)
+        values = f"{field[0]}.value instead of {field[0]}" if field else "with .value"
+        raise FormError(f"{what} cannot be traced by JAX{place}: {advice.format(call=call, values=values)}") from error
 
 
 def _last_line(error: Exception) -> tuple[str, str]:
