@@ -3,12 +3,18 @@
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Most of the time of the tests is compilation of small programs: a third less without optimization (97 → 68 s in
-# test_second_order.py).
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# test_second_order.py), and once more a third less without XLA's newer emitters of code (47 → 32 s of CPU in
+# test_coupling.py), which later versions have alone.
+FLAGS = ["--xla_backend_optimization_level=0"]
+if version("jaxlib").startswith("0.10."):
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 # The libraries below take one thread each, or the workers wait for each other.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -28,3 +34,10 @@ def pytest_unconfigure():
 def pytest_configure(config):
     """``pytest -m fuzz`` draws many new cases; every other run draws the same few."""
     settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
+
+
+@pytest.fixture
+def without_pictures(request, monkeypatch):
+    """Runs draw nothing, which takes a third of a small one; but for tests that look at pictures."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("pdeopt.run.pictures.PICTURES", {})

@@ -17,6 +17,8 @@ from pdeopt.pde import LinearStateEquation
 from pdeopt.run.diagnosis import Place, explained
 from pdeopt.sparse import resolve_solver
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 FAILED = f"the search failed; {REMEDY}"
 
 

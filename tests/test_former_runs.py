@@ -18,6 +18,8 @@ from pdeopt.run.former_runs import with_former_runs
 from pdeopt.run.loading import load_build, problem_files
 from pdeopt.run.recorder import read_history
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def run(*words):
     """Exit status and what was said on stderr."""

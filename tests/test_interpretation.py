@@ -24,6 +24,8 @@ from pdeopt.run.reference_figure import draw_reference
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.segmentation_figure import CLASSES, draw_segmentation
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 FILE = '''"""The state is the coefficient, with noise."""
 
 import numpy as np
@@ -89,6 +91,7 @@ def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
     assert (fields.extra["reference_predicted"] == 1.1).all()
 
 
+@pytest.mark.pictures
 def test_its_pictures_are_drawn_and_drawn_again(capsys):
     summary_of(body=MEANING)
     pictures = [Path(f"out/{name}.png") for name in ("segmentation", "reference")]
@@ -112,6 +115,7 @@ def test_without_an_interpretation_nothing_is_said_of_it(capsys):
     assert read_fields(Path("out/result.npz")).extra == {}
 
 
+@pytest.mark.pictures
 def test_a_failure_loses_nothing_else(capsys):
     summary = summary_of(body="raise RuntimeError('no objects')", status=1)
     assert "the result cannot be interpreted: RuntimeError: no objects (tiny.py, line 14)" in capsys.readouterr().err
@@ -152,6 +156,7 @@ def test_parts_add_up():
     assert (summary["status"], summary["found"], summary["more"]) == ("converged", 1.5, 2)
 
 
+@pytest.mark.pictures
 def test_a_picture_that_fails_is_a_warning(capsys):
     body = 'return {"segmentation": np.full((3, 3), "water"), "reference_measured": np.ones((2, 2))}'
     assert summary_of(body=body)["status"] == "converged"
@@ -227,6 +232,7 @@ def test_stored_names_are_those_that_are_written(tmp_path):
 # --- the strength that a problem chooses -------------------------------------------------------------------------
 
 
+@pytest.mark.pictures
 def test_the_rule_of_the_problem_is_followed():
     summary = summary_of(more=', regularization_strength="Cooling", discrepancy_factor=1.3')
     assert summary["strength_rule"] == "cooling"

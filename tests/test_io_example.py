@@ -16,6 +16,8 @@ import pytest
 from pdeopt.cli import main
 from pdeopt.run.recorder import read_history
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 PAGE = (Path(__file__).parent.parent / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"`(\w+\.py)`[^`]*```python\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -68,6 +70,7 @@ def test_the_source_is_found_where_it_was_put(inside):
     assert first < 0.01 * read_history(Path("runs/plate/history.csv"))["misfit"][0], "it starts where the other ended"
 
 
+@pytest.mark.pictures
 def test_the_numbers_of_the_page(inside):
     misfit = read_history(Path("runs/plate/history.csv"))["misfit"]
     said = int(re.search(r"after about (\d+) iterations", PAGE)[1])

@@ -344,7 +344,7 @@ INDEFINITE = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
         ("minres+amg", -laplacian(N), "preconditioner is not positive definite.*minres.jacobi"),
         (GMRES(max_iterations=3), LARGE["advection"], r"gmres\+jacobi did not solve the 625 x 625 system: after 3 "
          r"iterations the residual is .* 1.0e-10 was asked for \(max_iterations is 3; more may help"),
-        (CG(rtol=1e-18), laplacian(N), "rounding allows no smaller one.*larger rtol"),
+        (CG(rtol=1e-18), LARGE["diffusion"], "rounding allows no smaller one.*larger rtol"),
         (GMRES(rtol=1e-17, preconditioner=ILU()), LARGE["advection"], "rounding allows no smaller one"),
         ("gmres", np.ones((3, 3)), "zero pivot.*singular"),
         ("gmres+jacobi", np.zeros((3, 3)) * 1j, "stagnates.*gmres.ilu"),

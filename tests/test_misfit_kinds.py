@@ -28,6 +28,8 @@ from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.fields import fields_of, read_fields, write_fields
 from pdeopt.run.result_figure import draw_result
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TICKS = np.linspace(0, 1, 5)
 MESH = skfem.MeshTri.init_tensor(TICKS, TICKS)
 V = FunctionSpace(MESH, skfem.ElementTriP2())
@@ -179,6 +181,7 @@ def problem_file(request, tmp_path):
     return path
 
 
+@pytest.mark.pictures
 def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["run", str(problem_file), "--out", str(folder)]) == 0

@@ -27,6 +27,8 @@ from pdeopt.run.fields import fields_of, read_fields
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.stored_run import read_runs
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 WELLS = '''"""Rates of two wells and the conductivity of the ground."""
 import jax.numpy as jnp, numpy as np, skfem
 from pdeopt.fem import *
@@ -63,6 +65,7 @@ def wells(tmp_path, monkeypatch):
     return ["run", "wells.py", "--quiet"]
 
 
+@pytest.mark.pictures
 def test_a_run_finds_numbers_and_writes_them_by_name(wells, capsys):
     assert main([*wells, "--gradient-tolerance", "1e-8", "--out", "a"]) == 0
     assert capsys.readouterr().err == ""

@@ -16,6 +16,8 @@ from pdeopt.run.recorder import COLUMNS, Row
 from pdeopt.run.report import print_summary
 from pdeopt.run.style import new_figure
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 ROW = Row(
     **dict.fromkeys(COLUMNS, 0)
     | {"objective": 2.0, "misfit": 1.5, "regularization": 0.5, "seconds": 0.1, "strength": 1.0}

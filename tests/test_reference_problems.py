@@ -144,19 +144,22 @@ def test_cells_of_the_graded_mesh_differ_twentyfold():
 
 @pytest.mark.parametrize("graded", [False, True])
 def test_newtons_method_does_not_see_the_mesh_of_the_mother_problem(graded):
-    """CG iterations stay within ± 15 % of each other, in the inner product of L², and those of L-BFGS do not grow.
+    """CG iterations stay within ± 15 % of each other, in the inner product of L²; L-BFGS comes as near in as many.
 
-    L-BFGS takes 52 to 64 iterations, as rounding has it, which differs from one BLAS kernel to the next.
+    What is left of J after 15 iterations of L-BFGS is 4.1e-5 to 6.4e-5 of all that there is to gain. (How many it takes
+    to the end, 45 to 69, differs from one BLAS kernel to the next by more than from one mesh to the next.)
     """
-    counts, quasi_newton = [], []
+    counts, left = [], []
     for n in (16, 32, 64):
         problem = build("poisson_mother", n=n, graded=graded)
-        counts.append(minimized(problem, "newton-cg").cg_iterations)
-        quasi_newton.append(minimized(problem, "l-bfgs-b").iteration)
+        newton = minimized(problem, "newton-cg")
+        first, *_, last = iterates_of(problem, "l-bfgs-b", max_iterations=15)
+        counts.append(newton.cg_iterations)
+        left.append((last.objective - newton.objective) / (first.objective - newton.objective))
     middle = 0.5 * (max(counts) + min(counts))
     assert max(counts) < 1.15 * middle
     assert max(counts) <= 60
-    assert max(quasi_newton) <= min(90, 1.5 * min(quasi_newton))
+    assert max(left) < 2 * min(left) < 2e-4
 
 
 # --- poisson_coefficient -----------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ from pdeopt.run.template import TEMPLATE
 from pdeopt.run.trust import remember
 from pdeopt.sparse.solvers.direct import DirectSolver
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 #: The matrix depends on the parameter, so that the problem is not quadratic.
 SMALL = (
     TEMPLATE.replace("] = 24", "] = 6")

@@ -25,6 +25,8 @@ from pdeopt.run.recorder import Row
 from pdeopt.run.template import TEMPLATE
 from pdeopt.sparse import work
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
@@ -224,6 +226,7 @@ def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
     assert captured.err == ""
 
 
+@pytest.mark.pictures
 def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
@@ -275,6 +278,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, mo
     assert capsys.readouterr().err.startswith("pdeopt: error: cannot write to runs/small: No space left on device;")
 
 
+@pytest.mark.pictures
 def test_ctrl_c_keeps_what_was_reached(tmp_path, capsys, monkeypatch):
     accept = recorder.Recorder.accept
 
@@ -303,6 +307,7 @@ def test_ctrl_c_before_the_first_iterate_leaves_nothing(tmp_path, capsys, monkey
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.pictures
 def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
     """The diffusivity vanishes as soon as the source leaves the initial guess (the simulation has more unknowns)."""
     path = small_problem(

@@ -16,6 +16,8 @@ from pdeopt.optimize import scipy_methods
 from pdeopt.run import arguments, conclusion, pictures, request
 from pdeopt.run.template import TEMPLATE
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 #: A problem that compiles at once: the state is the parameter.
 DENOISING = """
 from typing import Annotated
@@ -306,6 +308,7 @@ def test_rules_that_know_the_noise_meet_its_misfit(run, rule, factor):
         assert 0.5 * np.sum(residual**2) == pytest.approx(summary["misfit"], rel=1e-8)
 
 
+@pytest.mark.pictures
 def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     words = ("./small.py", "--n", 10, "--sensors", 14, "--noise", 0.03, "--optimizer", "newton-cg")
     summary, rows = run(*words, "--regularization-strength", "lcurve", drawn=True)
@@ -322,6 +325,7 @@ def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     assert picture.exists()
 
 
+@pytest.mark.pictures
 def test_without_a_rule_no_strength_is_drawn(run, tmp_path, quick_pictures):
     run(*DENOISE, "--max-iterations", 1, drawn=True)
     assert (tmp_path / "out" / "history.png").exists()

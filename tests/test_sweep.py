@@ -24,6 +24,8 @@ from pdeopt.run.sweep_figure import draw_sweep
 from pdeopt.run.sweep_results import Finished, ended_run, write_table
 from pdeopt.run.sweep_table import print_results
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 #: Takes the place of pdeopt in the children: a run ends as its alpha says, and keeps a record of its calls.
 FAKE = '''
 import json, os, signal, sys, time

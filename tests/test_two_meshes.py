@@ -20,6 +20,8 @@ from pdeopt.run.fields import _place_state, fields_of, read_fields, write_fields
 from pdeopt.run.result_figure import draw_result
 from pdeopt.run.stored_run import read_runs
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def ticks(cells, size=1.0):
     return np.linspace(0, size, cells + 1)

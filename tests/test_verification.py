@@ -20,6 +20,8 @@ from pdeopt.run.progress import Progress
 from pdeopt.run.verification import Probe, Verification, verified
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 WRONG_SIGN = WRONG_ADJOINT.replace("1.01 * g", "-g")
 REVERSE_ONLY = WRONG_ADJOINT.replace("1.01 * g", "g")
 SIZES = {

@@ -21,6 +21,8 @@ from pdeopt.run.run_log import RunLog
 from pdeopt.run.screen import Screen
 from pdeopt.sparse import clear_memo
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
 
 
@@ -185,6 +187,7 @@ def test_drawing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     assert 30 < len(drawn) <= 1 + 0.1 * 1000 / 2.0
 
 
+@pytest.mark.pictures
 def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
