@@ -36,6 +36,15 @@ def pytest_configure(config):
     settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    """What a file has compiled is forgotten after it, or each worker grows to 8 GB."""
+    yield
+    from pdeopt.sparse import clear_compiled  # after the settings above
+
+    clear_compiled()
+
+
 @pytest.fixture
 def without_pictures(request, monkeypatch):
     """Runs draw nothing, which takes a third of a small one; but for tests that look at pictures."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import warnings
+from contextlib import suppress
 
 import jax
 
@@ -49,6 +51,8 @@ def clear_compiled() -> None:
     gc.collect()  # a functional that is in use no more, but in a cycle of references
     jax.clear_caches()
     gc.collect()
+    with suppress(OSError, AttributeError):  # the C library of Linux gives back what is free only when it is asked
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _warn_of_fork() -> None:
