@@ -146,7 +146,7 @@ def _render(fields: Fields, scene: _Scene) -> np.ndarray:
 def _run_renderer(source: Path, target: Path) -> None:
     words = [sys.executable, "-P", str(RENDERER), str(source), str(target)]
     try:
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE, check=False)
+        done = subprocess.run(words, capture_output=True, errors="replace", timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         raise UsageError(f"the 3-D renderer was stopped after {PATIENCE:.0f} s") from None
     if done.returncode < 0:
