@@ -284,3 +284,11 @@ def test_a_coefficient_that_jax_cannot_see_into_is_refused():
 def test_objectives_that_are_no_real_number_are_refused(misfit, terms, message):
     with pytest.raises(InputError, match=message):
         ReducedFunctional(lambda k: k, misfit, terms).value_and_derivative(M)
+
+
+def test_a_form_that_numpy_computes_follows_what_it_reads():
+    factor, V = [2.0], FunctionSpace(skfem.MeshTri(), skfem.ElementTriP1())
+    form = bilinear_form(lambda u, v, w: factor[0] * np.einsum("i...,i...", u.grad, v.grad))
+    first = np.asarray(form.assemble(V).data)
+    factor[0] = 6.0
+    np.testing.assert_allclose(np.asarray(form.assemble(V).data), 3 * first, rtol=1e-14)

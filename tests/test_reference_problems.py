@@ -147,7 +147,7 @@ def test_newtons_method_does_not_see_the_mesh_of_the_mother_problem(graded):
     """CG iterations stay within ± 15 % of each other, in the inner product of L²; L-BFGS comes as near in as many.
 
     What is left of J after 15 iterations of L-BFGS is 4.1e-5 to 6.4e-5 of all that there is to gain. (How many it takes
-    to the end, 45 to 69, differs from one BLAS kernel to the next by more than from one mesh to the next.)
+    to the end, 45 to 69, depends on the BLAS kernel, too.)
     """
     counts, left = [], []
     for n in (16, 32, 64):

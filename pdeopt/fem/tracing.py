@@ -146,7 +146,7 @@ def tracing_errors(what: str) -> Iterator[None]:
         place, line = _last_line(error)
         calls = [f"np.{name}(...) → jnp.{name}(...)" for name in re.findall(r"\bnp\.(\w+)\(", line)]
         call = ", ".join(["np. by jnp.", *dict.fromkeys(calls)])
-        field = re.search(r"\bw(\[\s*['\"]\w+['\"]\s*\]|\.\w+)(?!\.value)", line)
+        field = re.search(r"\bw(\[\s*['\"]\w+['\"]\s*\]|\.\w+\b)(?!\.value)", line)
         values = f"{field[0]}.value instead of {field[0]}" if field else "with .value"
         raise FormError(f"{what} cannot be traced by JAX{place}: {advice.format(call=call, values=values)}") from error
 
