@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pdeopt.cli import main
-from pdeopt.run.arguments import parse
+from pdeopt.cli.arguments import parse
 from pdeopt.sparse import clear_memo
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from kept_runs import Job, run_all
 from PIL import Image
 from sphinx.application import Sphinx
 
-from pdeopt.run.loading import first_line, problem_files
+from pdeopt.run.problem_files.loading import first_line, problem_files
 
 #: Options of the command, where the defaults take long.
 OPTIONS: dict[str, tuple[str, ...]] = {"eit_tank": ("--cells", "10")}

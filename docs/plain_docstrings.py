@@ -39,7 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _readable(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None):
     """Without what is no Python (defaults made anew for each object), and with ArrayLike by its name."""
-    for long in (ARRAY_LIKES if signature else ()):
+    for long in ARRAY_LIKES if signature else ():
         signature = signature.replace(long, "~numpy.typing.ArrayLike")
     return signature and signature.replace("<factory>", "..."), returns
 

@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from pdeopt.run.arguments import AXES
+from pdeopt.cli.arguments import AXES
 from pdeopt.run.errors import UsageError
-from pdeopt.run.pictures import draw_histories
+from pdeopt.run.pictures.run_pictures import draw_histories
 
 
 def main(argv: list[str] | None = None) -> int:

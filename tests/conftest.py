@@ -49,4 +49,4 @@ def forgotten():
 def without_pictures(request, monkeypatch):
     """Runs draw nothing, which takes a third of a small one; but for tests that look at pictures."""
     if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr("pdeopt.run.pictures.PICTURES", {})
+        monkeypatch.setattr("pdeopt.run.pictures.run_pictures.PICTURES", {})

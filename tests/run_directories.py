@@ -6,10 +6,10 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
-from pdeopt.run.directory import write_json
-from pdeopt.run.fields import fields_of, write_fields
-from pdeopt.run.mesh_output import mesh_files, write_mesh
-from pdeopt.run.recorder import Row, write_history
+from pdeopt.inversion.recorder import Row, write_history
+from pdeopt.run.store.directory import write_json
+from pdeopt.run.store.fields import fields_of, write_fields
+from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 
 TICKS = np.linspace(0, 1, 5)
 

@@ -11,7 +11,7 @@ import skfem
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import AtDofs, FieldMisfit, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.pde import LinearStateEquation
-from pdeopt.run.fields import fields_of, read_fields, write_fields
+from pdeopt.run.store.fields import fields_of, read_fields, write_fields
 
 TICKS = np.linspace(0, 1, 5)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import ReducedFunctional
+from pdeopt.inversion import checking
+from pdeopt.inversion.recorder import Interrupted
+from pdeopt.inversion.verification import LaterVerification, verified
 from pdeopt.pde import LinearStateEquation
-from pdeopt.run import checking
 from pdeopt.run.errors import RunError
-from pdeopt.run.progress import Progress
-from pdeopt.run.recorder import Interrupted
-from pdeopt.run.verification import LaterVerification, verified
+from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import resolve_solver
 from pdeopt.verify import taylor_test
 

@@ -13,19 +13,19 @@ from rich.console import Console
 
 import pdeopt
 from pdeopt.cli import main
-from pdeopt.run.checking import Check
-from pdeopt.run.directory import write_json
+from pdeopt.cli.options import options_of
+from pdeopt.inversion.checking import Check
 from pdeopt.run.errors import UsageError
-from pdeopt.run.grid import Grid, Key
-from pdeopt.run.json_file import read_object
-from pdeopt.run.loading import problem_files
-from pdeopt.run.options import options_of
-from pdeopt.run.progress import Progress
-from pdeopt.run.report import print_checks
-from pdeopt.run.screen import readable, screens
-from pdeopt.run.sweep_results import Finished
-from pdeopt.run.sweep_table import print_results
-from pdeopt.run.template import TEMPLATE
+from pdeopt.run.problem_files.loading import problem_files
+from pdeopt.run.problem_files.template import TEMPLATE
+from pdeopt.run.store.directory import write_json
+from pdeopt.run.store.json_file import read_object
+from pdeopt.run.sweep.grid import Grid, Key
+from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.table import print_results
+from pdeopt.run.watch.end_of_run import print_checks
+from pdeopt.run.watch.progress import Progress
+from pdeopt.run.watch.screen import readable, screens
 
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 

@@ -10,10 +10,10 @@ from run_directories import fields_on, linear, problem_on, rows, space_of, write
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
-from pdeopt.run.common_truth import shared_truth
-from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.fields import fields_of
-from pdeopt.run.stored_run import read_run, read_runs
+from pdeopt.run.pictures.common_truth import shared_truth
+from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.store.fields import fields_of
+from pdeopt.run.store.stored_run import read_run, read_runs
 
 SQUARE = np.array([0.0, 1.0, 0.0, 1.0])
 

@@ -11,10 +11,10 @@ from test_run import SMALL, WRONG_ADJOINT
 from pdeopt.cli import main
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import FullField, L2Misfit, Log, NewtonModel, Parameter, Problem, ReducedFunctional, h1, l2_product
+from pdeopt.inversion.diagnosis import Place, explained
 from pdeopt.optimize import euclidean, minimize
 from pdeopt.optimize.trace import REMEDY
 from pdeopt.pde import LinearStateEquation
-from pdeopt.run.diagnosis import Place, explained
 from pdeopt.sparse import resolve_solver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

@@ -14,16 +14,16 @@ from rich.console import Console
 from run_directories import fields_on, write_run
 
 from pdeopt.cli import main
-from pdeopt.run import trust
-from pdeopt.run.answers import Answers
-from pdeopt.run.conclusion import write_result
-from pdeopt.run.directory import LIVE, RunDirectory, atomic, remove_leftovers, write_json, write_text
 from pdeopt.run.errors import UsageError
-from pdeopt.run.live_picture import LivePicture
-from pdeopt.run.run_log import RunLog
-from pdeopt.run.style import save
-from pdeopt.run.sweep import resume_sweep
-from pdeopt.run.trust import is_trusted, remember
+from pdeopt.run.execution.conclusion import write_result
+from pdeopt.run.execution.live_picture import LivePicture
+from pdeopt.run.pictures.canvas.style import save
+from pdeopt.run.problem_files import trust
+from pdeopt.run.problem_files.trust import is_trusted, remember
+from pdeopt.run.store.directory import LIVE, RunDirectory, atomic, remove_leftovers, write_json, write_text
+from pdeopt.run.store.evaluation_log import Answers
+from pdeopt.run.sweep.sweep import resume_sweep
+from pdeopt.run.watch.run_log import RunLog
 
 #: Leaves a trace when it is executed, and is no problem.
 SPY = '''"""A spy."""

@@ -20,17 +20,21 @@ from run_directories import fields_on, write_run
 import pdeopt
 from pdeopt.cli import main
 from pdeopt.inverse import InputError
-from pdeopt.run import html_report, pictures, report_tables, resume, strength_rule
-from pdeopt.run.answers import EVALUATIONS, HEAD, MARK, Answer, Answers
-from pdeopt.run.checkpoint import CHECKPOINT, FORMAT, Checkpoint, read_checkpoint, write_checkpoint
-from pdeopt.run.directory import write_json
+from pdeopt.inversion import strength_rule
+from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.recorder import Spent
 from pdeopt.run.errors import UsageError
-from pdeopt.run.grid import Grid, Key
-from pdeopt.run.optimization import Settings
-from pdeopt.run.recorder import Spent
-from pdeopt.run.stored_run import drawable, read_run, readable
-from pdeopt.run.sweep_directory import stored_sweep
-from pdeopt.run.sweep_results import stored_run
+from pdeopt.run.execution import resume
+from pdeopt.run.pictures import run_pictures as pictures
+from pdeopt.run.report import page as html_report
+from pdeopt.run.report import report_tables
+from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, read_checkpoint, write_checkpoint
+from pdeopt.run.store.directory import write_json
+from pdeopt.run.store.evaluation_log import EVALUATIONS, HEAD, MARK, Answer, Answers
+from pdeopt.run.store.stored_run import drawable, read_run, readable
+from pdeopt.run.sweep.directory import stored_sweep
+from pdeopt.run.sweep.grid import Grid, Key
+from pdeopt.run.sweep.results import stored_run
 
 CONFIG = {
     **{"path": "/nowhere/p.py", "folder": "/nowhere", "options": {"n": 4, "noise": 0.01}, "optimizer": "l-bfgs-b"},

@@ -16,13 +16,13 @@ from pdeopt.eit.tank import Tank
 from pdeopt.eit.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional
-from pdeopt.run.electrode_marks import electrodes_of
-from pdeopt.run.fields import STORED, fields_of, read_fields, write_fields
-from pdeopt.run.interpretation import interpreted
-from pdeopt.run.placement import place_field
-from pdeopt.run.reference_figure import draw_reference
-from pdeopt.run.result_figure import draw_result
-from pdeopt.run.segmentation_figure import CLASSES, draw_segmentation
+from pdeopt.run.execution.interpretation import interpreted
+from pdeopt.run.pictures.canvas.electrode_marks import electrodes_of
+from pdeopt.run.pictures.reference_figure import draw_reference
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.pictures.segmentation_figure import CLASSES, draw_segmentation
+from pdeopt.run.store.fields import STORED, fields_of, read_fields, write_fields
+from pdeopt.run.store.placement import place_field
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

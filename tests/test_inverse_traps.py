@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import skfem
 
+from pdeopt.errors import raise_interrupt
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, cells_at
 from pdeopt.inverse import (
     AtDofs,
@@ -26,7 +27,6 @@ from pdeopt.inverse import (
     total_variation,
 )
 from pdeopt.pde import LinearStateEquation
-from pdeopt.run.errors import raise_interrupt
 from pdeopt.sparse import CSRMatrix, SolveError
 
 MESH = skfem.MeshTri().refined(2).with_defaults()

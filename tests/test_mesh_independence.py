@@ -7,7 +7,7 @@ import numpy as np
 
 from pdeopt.inverse import NewtonModel, Parameter, inner_product_named
 from pdeopt.optimize import minimize
-from pdeopt.run.loading import load_build, problem_files
+from pdeopt.run.problem_files.loading import load_build, problem_files
 
 
 def build(name, **options):

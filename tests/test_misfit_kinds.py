@@ -25,8 +25,8 @@ from pdeopt.inverse import (
     tikhonov,
 )
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.fields import fields_of, read_fields, write_fields
-from pdeopt.run.result_figure import draw_result
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store.fields import fields_of, read_fields, write_fields
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -22,10 +22,10 @@ from pdeopt.inverse import (
     inner_product_named,
     inner_product_names,
 )
-from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.fields import fields_of, read_fields
-from pdeopt.run.result_figure import draw_result
-from pdeopt.run.stored_run import read_runs
+from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store.fields import fields_of, read_fields
+from pdeopt.run.store.stored_run import read_runs
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

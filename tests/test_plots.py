@@ -25,15 +25,15 @@ from run_directories import (
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Parameter
-from pdeopt.run.boundary import curve_coordinate
-from pdeopt.run.components_figure import draw_components
-from pdeopt.run.fields import fields_of, read_fields, write_fields
-from pdeopt.run.history_figure import draw_history
-from pdeopt.run.pictures import draw_histories, draw_run, redraw
-from pdeopt.run.placement import PlainMesh, has_place, place_field, place_parameter
-from pdeopt.run.recorder import Row
-from pdeopt.run.result_figure import draw_result
-from pdeopt.run.surface import surface_of
+from pdeopt.inversion.recorder import Row
+from pdeopt.run.pictures.canvas.surface import surface_of
+from pdeopt.run.pictures.components_figure import draw_components
+from pdeopt.run.pictures.history_figure import draw_history
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.pictures.run_pictures import draw_histories, draw_run, redraw
+from pdeopt.run.store.boundary import curve_coordinate
+from pdeopt.run.store.fields import fields_of, read_fields, write_fields
+from pdeopt.run.store.placement import PlainMesh, has_place, place_field, place_parameter
 
 VELOCITY = skfem.ElementVector(skfem.ElementTriP2())
 #: Of vector-valued functions.

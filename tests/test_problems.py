@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pdeopt.cli import main
+from pdeopt.inversion.checking import check_problem
 from pdeopt.optimize import Objective, minimize
-from pdeopt.run.checking import check_problem
-from pdeopt.run.loading import build_problem, load_build, problem_files
+from pdeopt.run.problem_files.loading import build_problem, load_build, problem_files
 from pdeopt.sparse import clear_memo, work
 
 #: Options that make a problem small; one that is not named here is taken as it is.

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pdeopt.run import progress as progress_module
-from pdeopt.run.progress import Progress
-from pdeopt.run.progress_table import COLUMNS
-from pdeopt.run.recorder import COLUMNS as NAMES
-from pdeopt.run.recorder import Row
-from pdeopt.run.remaining_time import Goal
-from pdeopt.run.stopwatch import StageTimes, in_words, total_seconds
+from pdeopt.inversion.recorder import COLUMNS as NAMES
+from pdeopt.inversion.recorder import Row
+from pdeopt.run.watch import progress as progress_module
+from pdeopt.run.watch.progress import Progress
+from pdeopt.run.watch.progress_table import COLUMNS
+from pdeopt.run.watch.remaining_time import Goal
+from pdeopt.run.watch.stopwatch import StageTimes, in_words, total_seconds
 
 ROW = Row(
     **dict.fromkeys(NAMES, 0)
@@ -134,7 +134,7 @@ def test_warnings_come_at_the_end_on_stderr(capsys):
 def test_the_screen_shows_the_clock_of_the_rows(monkeypatch):
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     now = [100.0]
-    monkeypatch.setattr("pdeopt.run.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("pdeopt.run.watch.progress.time.perf_counter", lambda: now[0])
     with Progress(console) as progress:
         progress.row(replace(ROW, seconds=40.0))  # of a run that was gone on with: it began before this process
         now[0] += 2
@@ -152,7 +152,7 @@ def test_a_run_has_one_clock():
 
 def test_stages_add_up_and_say_what_they_took(monkeypatch):
     clock = iter(np.arange(0.0, 1000.0, 10.0))
-    monkeypatch.setattr("pdeopt.run.stopwatch.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("pdeopt.run.watch.stopwatch.time.perf_counter", lambda: next(clock))
     times = StageTimes()
     assert times.begin("building")[0] == ""
     assert times.begin("optimization")[0] == "building"

@@ -10,11 +10,11 @@ from rich.console import Console
 from test_run import SMALL, read_json
 
 from pdeopt.cli import main
-from pdeopt.run.history_figure import draw_histories_into, draw_history
-from pdeopt.run.progress import Progress
-from pdeopt.run.recorder import COLUMNS, Row
-from pdeopt.run.report import print_summary
-from pdeopt.run.style import new_figure
+from pdeopt.inversion.recorder import COLUMNS, Row
+from pdeopt.run.pictures.canvas.style import new_figure
+from pdeopt.run.pictures.history_figure import draw_histories_into, draw_history
+from pdeopt.run.watch.end_of_run import print_summary
+from pdeopt.run.watch.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -12,7 +12,7 @@ from skfem.helpers import dot, grad
 
 from pdeopt.inverse import InputError, NewtonModel, inner_product_named
 from pdeopt.optimize import minimize
-from pdeopt.run.loading import load_build, problem_files
+from pdeopt.run.problem_files.loading import load_build, problem_files
 
 
 def build(name, **options):

@@ -18,12 +18,14 @@ import numpy as np
 import pytest
 
 from pdeopt.cli import main
-from pdeopt.run import answers, directory, recorder
-from pdeopt.run.answers import Answer, Answers
-from pdeopt.run.checkpoint import read_checkpoint, write_checkpoint
+from pdeopt.inversion import recorder
 from pdeopt.run.errors import UsageError
-from pdeopt.run.template import TEMPLATE
-from pdeopt.run.trust import remember
+from pdeopt.run.problem_files.template import TEMPLATE
+from pdeopt.run.problem_files.trust import remember
+from pdeopt.run.store import directory
+from pdeopt.run.store import evaluation_log as answers
+from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
+from pdeopt.run.store.evaluation_log import Answer, Answers
 from pdeopt.sparse.solvers.direct import DirectSolver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

@@ -16,13 +16,15 @@ import pytest
 from rich.console import Console
 
 from pdeopt.cli import main
+from pdeopt.inversion import checking, recorder
+from pdeopt.inversion.recorder import Row
 from pdeopt.optimize import Iterate, full_bounds
-from pdeopt.run import checking, conclusion, keeping, pictures, recorder, request
-from pdeopt.run.directory import FILES, RunDirectory, atomic, write_json
 from pdeopt.run.errors import UsageError
-from pdeopt.run.progress import Progress
-from pdeopt.run.recorder import Row
-from pdeopt.run.template import TEMPLATE
+from pdeopt.run.execution import conclusion, keeping, request
+from pdeopt.run.pictures import run_pictures as pictures
+from pdeopt.run.problem_files.template import TEMPLATE
+from pdeopt.run.store.directory import FILES, RunDirectory, atomic, write_json
+from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

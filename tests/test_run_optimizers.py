@@ -10,11 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from pdeopt import optimize
-from pdeopt.cli import main
+from pdeopt.cli import arguments, main
 from pdeopt.inverse import inner_product_names
 from pdeopt.optimize import scipy_methods
-from pdeopt.run import arguments, conclusion, pictures, request
-from pdeopt.run.template import TEMPLATE
+from pdeopt.run.execution import conclusion, request
+from pdeopt.run.pictures import run_pictures as pictures
+from pdeopt.run.problem_files.template import TEMPLATE
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

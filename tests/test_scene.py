@@ -12,10 +12,10 @@ from matplotlib import colormaps
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
-from pdeopt.run import scene_figure
 from pdeopt.run.errors import UsageError
-from pdeopt.run.fields import fields_of
-from pdeopt.run.scene_figure import MISSING, draw_scene, scene_note
+from pdeopt.run.pictures import scene_figure
+from pdeopt.run.pictures.scene_figure import MISSING, draw_scene, scene_note
+from pdeopt.run.store.fields import fields_of
 
 TICKS = np.linspace(0, 1, 7)
 TETRAHEDRA = skfem.MeshTet.init_tensor(TICKS, TICKS, TICKS).with_defaults()

@@ -10,7 +10,7 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Log, ReducedFunctional, h1, tikhonov, total_variation
-from pdeopt.run.loading import load_build, problem_files
+from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.sparse import clear_memo, work
 from pdeopt.verify import taylor_test
 

@@ -13,11 +13,11 @@ import pytest
 from scipy.linalg import toeplitz
 from scipy.optimize import brentq
 
+from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize.strength import Solution, cooling, curvature_ratio, discrepancy, lcurve
 from pdeopt.run.errors import UsageError
-from pdeopt.run.strength_figure import draw_strength
-from pdeopt.run.strength_option import parse_strength
-from pdeopt.run.style import save, styled
+from pdeopt.run.pictures.canvas.style import save, styled
+from pdeopt.run.pictures.strength_figure import draw_strength
 
 N = 64
 

@@ -15,14 +15,14 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from pdeopt.cli import main
-from pdeopt.run.arguments import parse
-from pdeopt.run.child_processes import Ended, Task
+from pdeopt.cli.arguments import parse
 from pdeopt.run.errors import UsageError
-from pdeopt.run.grid import Grid, Key
-from pdeopt.run.sweep import resume_sweep
-from pdeopt.run.sweep_figure import draw_sweep
-from pdeopt.run.sweep_results import Finished, ended_run, write_table
-from pdeopt.run.sweep_table import print_results
+from pdeopt.run.sweep.figure import draw_sweep
+from pdeopt.run.sweep.grid import Grid, Key
+from pdeopt.run.sweep.processes import Ended, Task
+from pdeopt.run.sweep.results import Finished, ended_run, write_table
+from pdeopt.run.sweep.sweep import resume_sweep
+from pdeopt.run.sweep.table import print_results
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -263,7 +263,7 @@ def test_a_run_that_somebody_ended_is_not_taken_for_done(fake, capsys):
 
 
 def test_a_second_interrupt_ends_what_does_not_stop(fake, capsys, monkeypatch):
-    monkeypatch.setattr("pdeopt.run.child_processes.PATIENCE", 0.3)
+    monkeypatch.setattr("pdeopt.run.sweep.processes.PATIENCE", 0.3)
     interrupt_when(fake / "s" / "n=6" / "config.json", times=2)
     start = time.monotonic()
     assert main([*GRID, "--alpha", "11"]) == 130
@@ -344,7 +344,7 @@ def test_a_sweep_that_runs_is_not_run_twice(fake, capsys):
 
 
 def test_cores_are_shared(fake):
-    from pdeopt.run.child_processes import cores
+    from pdeopt.run.sweep.processes import cores
 
     main([*GRID[:-1], "1"])
     assert [row["message"] for row in table()] == [str(cores())] * 2
@@ -388,7 +388,7 @@ THREE = (*TWO, Key("--seed", ("0", "1")))
 
 def axes_of(monkeypatch, keys, values, name="relative_error"):
     drawn = []
-    monkeypatch.setattr("pdeopt.run.sweep_figure.save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("pdeopt.run.sweep.figure.save", lambda figure, path: drawn.append(figure))
     draw_sweep(Path("sweep.png"), Grid(keys), runs_of(keys, values, name))
     return drawn[0].axes[0] if drawn else None
 

@@ -14,11 +14,11 @@ from pdeopt.cli import main
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad
 from pdeopt.inverse import FieldMisfit, FullField, InputError, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.pde import LinearStateEquation
-from pdeopt.run.common_truth import shared_truth
-from pdeopt.run.comparison_figure import draw_comparison
-from pdeopt.run.fields import _place_state, fields_of, read_fields, write_fields
-from pdeopt.run.result_figure import draw_result
-from pdeopt.run.stored_run import read_runs
+from pdeopt.run.pictures.common_truth import shared_truth
+from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store.fields import _place_state, fields_of, read_fields, write_fields
+from pdeopt.run.store.stored_run import read_runs
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -13,11 +13,12 @@ from test_run import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_T
 
 from pdeopt.cli import main
 from pdeopt.inverse import ReducedFunctional
-from pdeopt.run import execute, verification
-from pdeopt.run.checking import Point
-from pdeopt.run.loading import build_problem, find_problem, load_build, problem_files
-from pdeopt.run.progress import Progress
-from pdeopt.run.verification import Probe, Verification, verified
+from pdeopt.inversion import verification
+from pdeopt.inversion.checking import Point
+from pdeopt.inversion.verification import Probe, Verification, verified
+from pdeopt.run.execution import execute
+from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build, problem_files
+from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

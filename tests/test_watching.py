@@ -15,10 +15,11 @@ from matplotlib.image import imread
 from test_run import small_problem
 
 from pdeopt.cli import main
-from pdeopt.run import conclusion, execute, interruption, live_picture
-from pdeopt.run.interruption import exit_status, interrupts_come_through, stop_on_interrupt
-from pdeopt.run.run_log import RunLog
-from pdeopt.run.screen import Screen
+from pdeopt.run.execution import conclusion, execute, live_picture
+from pdeopt.run.watch import interruption
+from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
+from pdeopt.run.watch.run_log import RunLog
+from pdeopt.run.watch.screen import Screen
 from pdeopt.sparse import clear_memo
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -384,8 +385,8 @@ def test_the_exit_status_is_that_of_the_last_command(tmp_path):
 OUTLIVES = """
 import sys, time
 from pathlib import Path
-from pdeopt.run.interruption import exit_status, interrupts_come_through, stop_on_interrupt
-from pdeopt.run.screen import screens
+from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
+from pdeopt.run.watch.screen import screens
 with screens(), interrupts_come_through(), stop_on_interrupt(print) as stop:
     print("ready", flush=True)
     while not stop():

@@ -1,0 +1,229 @@
+"""The command ``pdeopt``."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pdeopt.cli.arguments import Arguments, parse
+from pdeopt.run.errors import RunError, UsageError
+from pdeopt.run.watch.interruption import exit_status, forget_signals, interrupts_come_through
+from pdeopt.run.watch.screen import screens
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from pdeopt.inverse import Problem
+    from pdeopt.run.execution.execute import Outcome
+    from pdeopt.run.watch.progress import Progress
+
+# Everything that imports JAX or matplotlib is imported where it is used: `pdeopt list` answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command, and return the exit status.
+
+    It is 0, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after Ctrl-C.
+    """
+    forget_signals()
+    with screens():
+        return _carried_out(sys.argv[1:] if argv is None else list(argv))
+
+
+def _carried_out(words: list[str]) -> int:
+    try:
+        arguments = parse(words)
+        with interrupts_come_through():
+            return COMMANDS[arguments.command](arguments)
+    except SystemExit as done:  # --help and --version have printed
+        return int(done.code or 0)
+    except UsageError as error:
+        return _refuse(error, words)
+    except RunError as error:
+        _complain(str(error))
+        return 1
+    except OSError as error:
+        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return 1
+    except KeyboardInterrupt as interrupt:
+        _complain(str(interrupt) or "interrupted")
+        return exit_status()
+
+
+def _list(arguments: Arguments) -> int:
+    from pdeopt.run.problem_files.loading import first_line, problem_files
+
+    files = problem_files()
+    width = max(map(len, files), default=0) + 2
+    for name, path in files.items():
+        print(f"{name:<{width}}{first_line(path)}")
+    return 0
+
+
+def _run(arguments: Arguments) -> int:
+    from pdeopt.inversion.strength_option import parse_strength
+    from pdeopt.run.execution.execute import run_problem
+    from pdeopt.run.execution.request import RunRequest
+    from pdeopt.run.problem_files.trust import remember
+    from pdeopt.run.watch.progress import Progress
+
+    remember(arguments.path)
+    given = arguments.given
+    asked = given.regularization_strength
+    request = RunRequest(
+        path=arguments.path,
+        build=arguments.build,
+        options=arguments.options,
+        optimizer=given.optimizer,
+        inner_product=given.inner_product,
+        gradient_tolerance=given.gradient_tolerance,
+        regularization_strength=asked if asked is None else parse_strength(asked),
+        discrepancy_factor=given.discrepancy_factor,
+        solver=arguments.options.get("solver"),
+        max_iterations=given.max_iterations,
+        initial_guess=given.initial_guess,
+        truth=given.truth,
+        out=given.out,
+        argv=arguments.words,
+        check=not given.no_check,
+        live=given.live,
+    )
+    console = _console()
+    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
+        outcome = run_problem(request, progress)
+        _warn_and_log(outcome, progress)
+    return _tell(outcome, console, given.quiet)
+
+
+def _resume(arguments: Arguments) -> int:
+    from pdeopt.run.execution.resume import has_converged, resume_run
+    from pdeopt.run.watch.progress import Progress
+
+    given = arguments.given
+    if (given.directory / "sweep.json").exists():
+        return _resume_sweep(given)
+    if has_converged(given.directory):
+        if not given.quiet:
+            print(f"{given.directory}: the run has converged; there is nothing to go on with")
+        return 0
+    console = _console()
+    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
+        outcome = resume_run(given.directory, given.max_iterations, given.live, arguments.words, progress, given.trust)
+        _warn_and_log(outcome, progress)
+    return _tell(outcome, console, given.quiet)
+
+
+def _warn_and_log(outcome: Outcome, progress: Progress) -> None:
+    """The end of a run in run.log; its warnings on the screen, too."""
+    from pdeopt.run.watch.end_of_run import print_summary
+
+    for warning in outcome.warnings:
+        progress.warn(warning)
+    log = Console(file=progress.log, width=120, color_system=None)  # type: ignore[arg-type]  # it has what is used
+    print_summary(log, outcome.summary, outcome.directory)
+
+
+def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
+    """Say how a run ended, and how to go on; returns the exit status."""
+    from pdeopt.run.watch.end_of_run import print_summary
+
+    if outcome.exit_status == 1:
+        _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
+    elif not quiet:
+        print_summary(console, outcome.summary, outcome.directory)
+        if outcome.next_step is not None:
+            print(f"go on with: {outcome.next_step}")
+    return outcome.exit_status
+
+
+def _sweep(arguments: Arguments) -> int:
+    from pdeopt.run.sweep.sweep import start_sweep
+
+    return start_sweep(arguments, _console())
+
+
+def _resume_sweep(given: Namespace) -> int:
+    from pdeopt.run.sweep.sweep import resume_sweep
+
+    if given.max_iterations is not None:
+        raise UsageError(f"--max-iterations: {given.directory} holds a sweep, whose runs have limits of their own")
+    for name in ("live", "verbose"):
+        if getattr(given, name):
+            raise UsageError(f"--{name}: {given.directory} holds a sweep, whose runs are not shown one by one")
+    return resume_sweep(given.directory, _console(), given.quiet, given.trust)
+
+
+def _check(arguments: Arguments) -> int:
+    from pdeopt.inversion.checking import check_problem
+    from pdeopt.run.problem_files.loading import build_problem
+    from pdeopt.run.watch.end_of_run import print_checks
+    from pdeopt.run.watch.progress import Progress
+
+    console = _console()
+    with Progress(console) as progress:
+        progress.status(f"building {arguments.path.stem} …")
+        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
+        checks = check_problem(problem, arguments.path, progress.status)
+    print_checks(console, checks)
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _plot(arguments: Arguments) -> int:
+    from pdeopt.run.pictures.run_pictures import missing_scene, redraw
+
+    given = arguments.given
+    for picture in redraw(given.directories, given.out, given.against):
+        print(picture)
+    if len(given.directories) == 1 and (note := missing_scene(given.directories[0])):
+        print(note, file=sys.stderr)
+    return 0
+
+
+def _report(arguments: Arguments) -> int:
+    from pdeopt.run.report.page import write_report
+
+    print(write_report(arguments.given.directories, arguments.given.out))
+    return 0
+
+
+def _new(arguments: Arguments) -> int:
+    from pdeopt.run.problem_files.template import write_template
+
+    path = write_template(arguments.given.name)
+    print(f"wrote {path}; next: pdeopt check ./{path}, then pdeopt run ./{path}")
+    return 0
+
+
+COMMANDS: dict[str, Any] = {
+    "list": _list,
+    "run": _run,
+    "resume": _resume,
+    "sweep": _sweep,
+    "check": _check,
+    "plot": _plot,
+    "report": _report,
+    "new": _new,
+}
+
+
+def _console() -> Console:
+    """Standard output; wide enough for a table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def _refuse(error: UsageError, words: list[str]) -> int:
+    _complain(str(error))
+    if "--traceback" in words:
+        traceback.print_exception(error.__cause__ or error)
+    return 2
+
+
+def _complain(message: str) -> None:
+    """Say what went wrong; what a file holds is quoted in messages, and must not control the terminal."""
+    harmless = "".join(one if one.isprintable() or one == "\n" else "?" for one in message)
+    print(f"pdeopt: error: {harmless}", file=sys.stderr)

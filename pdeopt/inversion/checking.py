@@ -1,0 +1,290 @@
+"""The checks that every problem must pass: Taylor orders, adjoint identity, symmetry of the Hessian, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.errors import describe, raise_interrupt
+from pdeopt.inverse import Problem, ReducedFunctional
+from pdeopt.optimize import full_bounds
+from pdeopt.optimize.bounds import projected
+from pdeopt.run.errors import bad_input
+from pdeopt.sparse import forgetting, work
+from pdeopt.verify import TaylorTest, adjoint_identity, taylor_test, visible_scale
+
+#: Relative gap up to which two inner products count as equal.
+IDENTITY = 1e-9
+#: The largest step of the Taylor test, how often it is halved, and the step of the evaluations whose cost is counted.
+FIRST_STEP, HALVINGS, COST_STEP = 0.5, 12, 1e-3
+#: The first step away from the initial guess is one that changes J by this part of it, says the derivative.
+CHANGE = 0.3
+#: The random part of the step away from the initial guess, and of the direction of the test, relative to the rest.
+NUDGE, RANDOM = 0.01, 0.1
+#: Entries of a derivative that are so many times as large as all smaller ones belong to another part of m; that many
+#: parts are tested apart, at most, each with so many steps tried.
+GAP, PARTS, PART_TRIES = 1e4, 3, 4
+EPS = float(np.finfo(float).eps)
+ADJOINT = "adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩"
+NO_BEND = "cannot be told: J does not bend along this direction"
+UNTOLD = "J does not change along this direction: it does not depend on m, or too little"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; value and requirement in words."""
+
+    name: str
+    value: str
+    required: str
+    passed: bool
+
+
+#: m ↦ J(m) and its derivative (p,); NaN where it cannot be evaluated.
+Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where derivatives are checked: so far from the initial guess that J has visibly changed and bent.
+
+    All steps along v, w and the parts up to `FIRST_STEP` stay within the bounds.
+
+    Attributes:
+        m: the parameter (p,). v: along the derivative, with a random part; over it J changes and bends visibly.
+        w: a random direction of the same size.
+        parts: random directions of those entries of m alone whose effect on J is smaller by orders of magnitude, as
+            that of numbers in other units.
+        shown: J bends visibly between the initial guess and m, or is linear far beyond.
+    """
+
+    m: np.ndarray
+    v: np.ndarray
+    w: np.ndarray
+    parts: tuple[np.ndarray, ...] = ()
+    shown: bool = True
+
+
+def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -> list[Check]:
+    """Run all checks. Raises UsageError where the objective itself cannot be evaluated."""
+    functional = problem.functional
+    status("compiling and evaluating the objective …")
+    with bad_input(path):
+        with forgetting():
+            functional.terms(np.asarray(problem.initial, float))
+            point = point_of(problem, _evaluated(functional))
+        functional.terms(point.m)
+    checks: list[Check] = []
+    for title, run in (
+        ("Taylor test", _taylor),
+        ("adjoint identity", _adjoint),
+        ("symmetry of the Hessian", _symmetry),
+        ("cost of a derivative", _cost),
+    ):
+        status(f"{title} …")
+        try:
+            checks += run(functional, point)
+        except Exception as error:  # whatever a derivative raises is what is wrong with it
+            raise_interrupt(error)
+            checks.append(_error(title, error))
+    return checks
+
+
+def _evaluated(functional: ReducedFunctional) -> Evaluate:
+    """Return what evaluates J and its derivative, as zero where that raises: what is wrong with it is said later."""
+
+    def evaluate(m: np.ndarray) -> tuple[float, np.ndarray]:
+        try:
+            return functional.value_and_derivative(m)
+        except ArithmeticError:
+            return np.nan, np.full_like(m, np.nan)
+        except Exception as error:
+            raise_interrupt(error)
+            return functional(m), np.zeros_like(m)
+
+    return evaluate
+
+
+def point_of(problem: Problem, evaluate: Evaluate) -> Point:
+    """Find where J has visibly changed and bent, downhill of the initial guess and off the bounds; always the same.
+
+    A derivative can be right at the initial guess and wrong elsewhere: where the state is uniform, a coefficient that
+    depends on it does not show. Units of m and J do not matter: the length is found by the values of J.
+    """
+    rng = np.random.default_rng(0)
+    lower, upper = full_bounds(problem.bounds, len(problem.initial))
+    initial = np.clip(np.asarray(problem.initial, float), lower, upper)
+    nudge, v, w = rng.standard_normal((3, len(initial)))
+    value, at_initial = evaluate(initial)
+    line = -projected(initial, at_initial, lower, upper)
+    largest = float(np.abs(line).max(initial=0))
+    if 0 < largest < np.inf:
+        line = line / largest
+        step = CHANGE * abs(value) / (largest * float(line @ line)) or _size(initial)
+    else:
+        line, step = nudge, CHANGE * _size(initial)
+    line = line + NUDGE * _rms(line) * nudge
+    rounding = rounding_of(initial, value, at_initial)
+    scale = visible_scale(lambda t: evaluate(np.clip(initial + t * line, lower, upper))[0], step, rounding=rounding)
+    length = scale.step * _rms(line)
+    margin = 0.25 * np.minimum(upper - lower, length)
+    m = np.clip(initial + scale.step * line, lower + margin, upper - margin)
+    at_m = evaluate(m)[1]
+    own = at_m / _rms(at_m) if 0 < _rms(at_m) < np.inf else v
+    longest = 0.9 * np.minimum(m - lower, upper - m) / FIRST_STEP
+    parts = []
+    for part in _parts(np.where(lower < upper, np.abs(at_initial) + np.abs(at_m), 0.0)):
+        direction = np.where(part, w, 0.0)
+        with np.errstate(invalid="ignore"):
+            slope = float(np.abs(at_m) @ np.abs(direction))
+        if not 0 < slope < np.inf:
+            continue
+        along = lambda t, d=direction: evaluate(np.clip(m + t * d, lower, upper))[0]  # noqa: E731
+        at_part = visible_scale(along, CHANGE * abs(evaluate(m)[0]) / slope or _size(initial), tries=PART_TRIES)
+        parts += [np.clip(at_part.step * direction, -longest, longest)] if at_part.bends else []
+    v, w = length * (own + RANDOM * v), length * w
+    shown = scale.bends or scale.linear
+    return Point(m, np.clip(v, -longest, longest), np.clip(w, -longest, longest), tuple(parts), shown)
+
+
+def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
+    """Return the point m, reached along ``way``, with that direction and a random part; always the same."""
+    v, w = _rms(way) * np.random.default_rng(0).standard_normal((2, len(m)))
+    lower, upper = full_bounds(problem.bounds, len(m))
+    longest = 0.9 * np.maximum(np.minimum(m - lower, upper - m), 0.0) / FIRST_STEP
+    return Point(m, np.clip(way + RANDOM * v, -longest, longest), np.clip(w, -longest, longest))
+
+
+def _parts(sizes: np.ndarray) -> list[np.ndarray]:
+    """Return which entries belong to the parts of m with the smaller derivatives, the largest of them first.
+
+    Within a field sizes vary without gaps; between numbers in different units there are gaps of orders of magnitude.
+    """
+    order = np.argsort(sizes)[np.count_nonzero(sizes == 0) :]
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps = np.flatnonzero(sizes[order][1:] > GAP * sizes[order][:-1]) + 1
+    parts = [np.isin(np.arange(len(sizes)), entries) for entries in np.split(order, gaps)[:-1]]
+    return parts[::-1][:PARTS]
+
+
+def rounding_of(m: np.ndarray, value: float, derivative: np.ndarray) -> float:
+    """Return the error of J that its own rounding and that of m explain; 0 where they are not finite."""
+    with np.errstate(invalid="ignore"):
+        rounding = EPS * (abs(value) + float(np.sum(np.abs(derivative) * np.abs(m))))
+    return rounding if np.isfinite(rounding) else 0.0
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _size(initial: np.ndarray) -> float:
+    return _rms(initial) or 1.0
+
+
+def _taylor(functional: ReducedFunctional, point: Point) -> list[Check]:
+    tests, missing = [], []
+    for direction in (point.v, *point.parts):
+        action: np.ndarray | None = None
+        try:
+            action = functional.hessian_action(point.m, direction)
+        except Exception as error:  # a derivative that is only a rule for reverse mode has none
+            raise_interrupt(error)
+            missing = [_error("Taylor remainder, with the Hessian", error)]
+        tests.append(
+            taylor_test(
+                lambda m: _value(functional, m),
+                functional.derivative(point.m),
+                point.m,
+                direction,
+                hessian_action=action,
+                first_step=FIRST_STEP,
+                halvings=HALVINGS,
+            )
+        )
+    names = {1: "value", 2: "with the derivative", 3: "with the Hessian"}
+    return [_worst([_order(names[p], p, test, point.shown) for test in tests]) for p in tests[0].orders] + missing
+
+
+def _value(functional: ReducedFunctional, m: np.ndarray) -> float:
+    try:
+        return functional(m)
+    except ArithmeticError:
+        return np.nan
+
+
+def _worst(checks: list[Check]) -> Check:
+    """Return the first check that did not pass, or the first one."""
+    return next((check for check in checks if not check.passed), checks[0])
+
+
+def _order(name: str, p: int, test: TaylorTest, shown: bool) -> Check:
+    order = test.orders[p]
+    value = f"order {order:.2f}"
+    if order == np.inf:
+        value = "exact: J is linear" if test.orders[2] == np.inf else "exact: J is quadratic"
+    if order == np.inf and not shown:
+        order = np.nan
+    if np.isnan(order):
+        value = untold(test, p)
+    return Check(f"Taylor remainder, {name}", value, f"order > {p - 0.1:.1f}", order > p - 0.1)
+
+
+def untold(test: TaylorTest, p: int = 2) -> str:
+    """Say why the order of the remainder p cannot be told."""
+    if not all(np.isfinite(remainder).all() for remainder in test.remainders.values()):
+        return "J or its derivative is not finite"
+    if not test.resolved:
+        return UNTOLD
+    return NO_BEND if p == 3 or test.orders[2] == np.inf else "cannot be told"
+
+
+def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
+    """Of the map from m to the predicted data; to the state, where the misfit says nothing of data."""
+    image = functional.prediction_tangent(point.m, point.v)
+    if not image.any():  # 0 = 0 would pass, and says nothing
+        value = "Jv = 0: the predicted data do not depend on m, or the derivative is cut off"
+        return [Check(ADJOINT, value, f"< {IDENTITY:.0e}", False)]
+    cotangent = np.random.default_rng(1).standard_normal(image.shape)
+    gap = adjoint_identity(
+        lambda _: image,
+        lambda w: functional.prediction_adjoint(point.m, w),
+        point.v,
+        cotangent,
+    )
+    return [_gap(ADJOINT, gap)]
+
+
+def _symmetry(functional: ReducedFunctional, point: Point) -> list[Check]:
+    def action(direction: np.ndarray) -> np.ndarray:
+        return functional.hessian_action(point.m, direction)
+
+    return [_gap("Hessian symmetry ⟨Hv, w⟩ = ⟨v, Hw⟩", adjoint_identity(action, action, point.v, point.w))]
+
+
+def _gap(name: str, gap: float) -> Check:
+    return Check(name, f"gap {gap:.1e}", f"< {IDENTITY:.0e}", gap < IDENTITY)
+
+
+def _cost(functional: ReducedFunctional, point: Point) -> list[Check]:
+    """At parameters not seen before, so that a factor is remembered only where the matrix does not depend on m."""
+    functional.value_and_derivative(point.m)  # compiled from here on
+    value = _factorizations(lambda: functional.terms(point.m + COST_STEP * point.v))
+    both = _factorizations(lambda: functional.value_and_derivative(point.m + COST_STEP * point.w))
+    found = f"{both}; value alone: {value}"
+    return [Check("factorizations, value and derivative", found, "no more than the value alone", both <= value)]
+
+
+def _factorizations(evaluate: Callable[[], object]) -> int:
+    before = work.copy()
+    evaluate()
+    return work.since(before).factorizations
+
+
+def _error(name: str, error: Exception) -> Check:
+    text = describe(error).strip()
+    line = text.splitlines()[0] if text else "an error without a message"
+    return Check(name, line if len(line) <= 200 else line[:199] + "…", "no error", False)

@@ -1,0 +1,136 @@
+"""What is found where a search failed: is the derivative right there, can J still fall, how exact is the state?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pdeopt.errors import raise_interrupt
+from pdeopt.inverse import Problem, ReducedFunctional
+from pdeopt.optimize import InnerProduct, full_bounds
+from pdeopt.optimize.bounds import projected
+from pdeopt.optimize.trace import REMEDY
+from pdeopt.verify import TaylorTest, taylor_test
+
+#: The longest step is one over which J changes by at most this part of it; how fast longer ones shrink, how often.
+LARGEST_CHANGE, SHORTER, TRIES = 1e-2, 30.0, 12
+#: The Taylor test starts where the curvature changes J by so many times its accuracy, at least; and its halvings.
+VISIBLE, HALVINGS = 1e4, 6
+#: A decrease of so many times the accuracy of J is lost in it. A larger backward error than this is not rounding.
+LOST, ROUNDED = 100, 1e-10
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search failed.
+
+    Attributes:
+        problem: whose. functional: J, at the strength of then. product: in which gradients are taken.
+        m: the last iterate (p,). accuracy: of J, relative, as the optimizer was told.
+    """
+
+    problem: Problem
+    functional: ReducedFunctional
+    product: InnerProduct
+    m: np.ndarray
+    accuracy: float
+
+    def value(self, step: np.ndarray) -> float:
+        """J(m + step), infinite where it cannot be evaluated."""
+        try:
+            return self.functional(self.m + step)
+        except ArithmeticError:
+            return np.inf
+
+    @cached_property
+    def derivative(self) -> np.ndarray:
+        return self.functional.derivative(self.m)
+
+    def downhill(self, length: float) -> np.ndarray:
+        """A step of so many gradients, as far as the bounds let it go."""
+        limits = full_bounds(self.problem.bounds, len(self.m))
+        gradient = self.product.gradient(projected(self.m, self.derivative, *limits))
+        return np.clip(self.m - length * gradient, *limits) - self.m
+
+
+@dataclass(frozen=True)
+class Parabola:
+    """J along the gradient.
+
+    Attributes:
+        step: of the Taylor test (p,). decrease: of J from m to the lowest point, relative.
+    """
+
+    step: np.ndarray
+    decrease: float
+
+
+def explained(message: str, place: Place) -> str:
+    """The message of a failed search with what is found there; as it was where nothing can be found.
+
+    Costs about 25 values of J and a derivative, which no counter of the run holds.
+    """
+    try:
+        found = "; ".join(filter(None, (_of_derivative(place), _of_state(place))))
+    except Exception as error:  # what goes wrong here must not hide what went wrong before
+        raise_interrupt(error)
+        return message
+    return f"{message.replace(f'; {REMEDY}', '')}; at the last iterate {found}" if found else message
+
+
+def _of_derivative(place: Place) -> str:
+    parabola = _parabola(place)
+    if parabola is None:
+        return ""
+    value = lambda m: place.value(m - place.m)  # noqa: E731
+    test = taylor_test(value, place.derivative, place.m, parabola.step, first_step=1.0, halvings=HALVINGS)
+    return _in_words(test, parabola.decrease, place.accuracy)
+
+
+def _parabola(place: Place) -> Parabola | None:
+    """None where J cannot be seen to change."""
+    value = place.value(np.zeros_like(place.m))
+    slope = -float(place.derivative @ place.downhill(1e-9)) / 1e-9
+    if not (slope > 0 and value != 0):
+        return None
+    length = LARGEST_CHANGE * abs(value) / slope
+    for _ in range(TRIES):
+        step = place.downhill(length)
+        change = place.value(step) - value
+        if abs(change) <= LARGEST_CHANGE * abs(value):
+            break
+        length /= SHORTER
+    curvature = 2 * abs(change - float(place.derivative @ step)) / length**2
+    if not (0 < curvature < np.inf):
+        return None
+    visible = np.sqrt(2 * VISIBLE * place.accuracy * abs(value) / curvature)
+    first = min(length, max(2 * slope / curvature, visible))
+    return Parabola(place.downhill(first), 0.5 * slope**2 / (curvature * abs(value)))
+
+
+def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
+    order = test.orders[2]
+    if np.isnan(order) or test.orders[1] < 0.9:
+        return "J is too rough to tell whether its derivative is right: it jumps, or its solver is inexact"
+    if order < 1.9:
+        return f"the remainder with the derivative has order {order:.2f}, expected 2: the derivative is wrong"
+    exact = f"the derivative is exact (order {order:.2f})"
+    if decrease <= LOST * accuracy:
+        return (
+            f"{exact}, and J has reached the accuracy of its evaluation: it could fall by {decrease:.0e} of its value"
+        )
+    return (
+        f"{exact}, and along the gradient J would fall by {decrease:.1e} of its value: the direction was bad; verify "
+        "second derivatives with pdeopt check, or choose another optimizer"
+    )
+
+
+def _of_state(place: Place) -> str:
+    backward_error = getattr(place.functional.state, "backward_error", None)
+    if backward_error is None:
+        return ""
+    found = float(backward_error(place.functional.coefficient(place.m)))
+    blame = ", far from rounding: look at the solver" if found > ROUNDED else ""
+    return f"the state is solved to a backward error of {found:.0e}{blame}"

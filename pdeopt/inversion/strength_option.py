@@ -1,0 +1,32 @@
+"""The option --regularization-strength: a rule's name or a number."""
+
+from __future__ import annotations
+
+import math
+
+from pdeopt.errors import did_you_mean
+from pdeopt.run.errors import UsageError
+
+RULES = ("discrepancy", "cooling", "lcurve")
+
+
+def parse_strength(text: str, given_as: str = "--regularization-strength") -> str | float:
+    """One of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
+
+    Raises UsageError, in which ``given_as`` is what the text was given as.
+    """
+    word = text.strip().lower().replace("-", "").replace("_", "")
+    if word in RULES:
+        return word
+    try:
+        value = float(text)
+    except ValueError:
+        hint = did_you_mean(word, list(RULES))
+        raise UsageError(f"{given_as} {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{given_as} {text}: expected a number > 0{_remedy(value)}")
+    return value
+
+
+def _remedy(value: float) -> str:
+    return "; to see the problem with hardly any regularization, try 1e-12" if value == 0 else ""

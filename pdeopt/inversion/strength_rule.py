@@ -1,0 +1,171 @@
+"""The minimization of a problem, at a given strength of the regularization or at the one that a rule chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import InputError, Problem, ReducedFunctional, inner_product_named
+from pdeopt.inversion.minimization import Ending, Minimization, Settings, at_strength
+from pdeopt.inversion.recorder import Recorder
+from pdeopt.inversion.strength_option import RULES
+from pdeopt.optimize import Result
+from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
+
+#: Rules that aim at the misfit of the noise.
+NEED_NOISE = ("discrepancy", "cooling")
+#: The part of its misfit by which the chosen solution may change when it is minimized to the end.
+MOVED = 0.05
+REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
+#: Iterations at most for a point of the L-curve; its corner is then minimized to the end.
+CURVE_ITERATIONS = 50
+#: Cooling starts at so many times the strength at which data and regularization pull alike, or else at FALLBACK.
+ABOVE, FALLBACK = 10.0, 1e3
+
+
+def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> Ending:
+    """Minimize the problem's functional; ``say`` is told what a rule tries.
+
+    Raises ValueError where optimizer, inner product, bounds, noise level and rule do not fit together.
+    """
+    strength = settings.regularization_strength
+    _check(problem, settings)
+    factor = 1.0 if isinstance(strength, str) else strength
+    functional = at_strength(problem.functional, factor)
+    product = inner_product_named(
+        settings.inner_product, functional, problem.parameter, problem.bounds, problem.initial
+    )
+    run = Minimization(problem, settings, product, recorder)
+    if isinstance(strength, str):
+        return Search(run, strength, say).ending()
+    result = run.in_stages(functional, problem.initial)
+    return Ending(result.status, run.explained(functional, result), None, product.name)
+
+
+@dataclass
+class Search:
+    """The search of one rule for the strength.
+
+    Attributes:
+        run: minimizes. rule: its name. say: told every solution.
+        target: the misfit aimed at, 0 for a rule that does not know the noise.
+    """
+
+    run: Minimization
+    rule: str
+    say: Callable[[str], None]
+    target: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        expected = getattr(self.run.problem.functional.misfit, "expected", None) or 0.0
+        self.target = self.run.settings.discrepancy_factor * expected if self.rule in NEED_NOISE else 0.0
+
+    def ending(self) -> Ending:
+        """Choose, and minimize at the chosen strength, so that the last iterate is the one that is written."""
+        choice = {"discrepancy": self._discrepancy, "cooling": self._cooling, "lcurve": self._lcurve}[self.rule]()
+        chosen = at_strength(self.run.problem.functional, choice.strength)
+        final = self.run(chosen, choice.m)
+        status, message = choice.status, choice.reason
+        if final.status == "failed":
+            status, message = "failed", f"{choice.reason}; there {self.run.explained(chosen, final)}"
+        elif choice.status == "converged" and final.status != "converged":
+            status, message = final.status, f"{choice.reason}; there {final.message}"
+        elif choice.status == "converged" and self._moved(choice):
+            status, message = "stopped", f"{choice.reason}; but there the minimization was far from its end: {REMEDY}"
+        return Ending(status, message, choice, self.run.product.name)
+
+    def _moved(self, choice: Choice) -> bool:
+        """Whether the last minimization changed what the rule judged by."""
+        return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
+
+    def _discrepancy(self) -> Choice:
+        return discrepancy(self._solve, self._initial, self.target, on_solution=self._tell)
+
+    def _cooling(self) -> Choice:
+        limit = self.run.settings.loose_iterations
+        return cooling(
+            lambda strength, start: self._solve(strength, start, limit),
+            self._initial,
+            self.target,
+            start_strength=lambda m: _first_strength(self.run.problem.functional, m),
+            landing=self._solve,
+            on_solution=self._tell,
+        )
+
+    def _lcurve(self) -> Choice:
+        limit = min(CURVE_ITERATIONS, self.run.settings.max_iterations)
+        return lcurve(
+            lambda strength, start: self._solve(strength, start, limit), self._initial, on_solution=self._tell
+        )
+
+    @property
+    def _initial(self) -> np.ndarray:
+        return np.array(self.run.problem.initial, float)
+
+    def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> Solution:
+        """A minimization that ended at a limit of the rule's own counts as done: the chosen one is finished later."""
+        functional = at_strength(self.run.problem.functional, strength)
+        options = {} if limit is None else {"max_iterations": limit}
+        result = self._minimized(functional, start, options)
+        terms = functional.terms(result.m)
+        done = result.status == "converged" or (limit is not None and result.status == "stopped")
+        penalty = terms.regularization / strength
+        return Solution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
+
+    def _minimized(self, functional: ReducedFunctional, start: np.ndarray, options: dict[str, Any]) -> Result:
+        """The first one far from its start goes on as all others begin, so that all are as accurate."""
+        if not self.run.recorder.rows:
+            start = self.run.in_stages(functional, start, **options).m
+        return self.run.warm(functional, start, **options)
+
+    def _tell(self, solution: Solution) -> None:
+        against = f" ({solution.misfit / self.target:.3g} × the target)" if self.target else ""
+        self.say(f"{self.rule}: strength {solution.strength:.4g}, misfit {solution.misfit:.5g}{against}")
+
+
+def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
+    """What summary.json says of the strength."""
+    asked = settings.regularization_strength
+    rule = asked if isinstance(asked, str) else None
+    strength = ending.choice.strength if ending.choice else None if rule else asked
+    return {
+        "regularization_strength": strength,
+        "strength_rule": rule,
+        "strength": ending.choice.report() if ending.choice else None,
+    }
+
+
+def _check(problem: Problem, settings: Settings) -> None:
+    rule = settings.regularization_strength
+    if isinstance(rule, str) and rule not in RULES:
+        raise InputError(f"regularization strength {rule!r}: expected {', '.join(RULES)} or a number")
+    if rule != 1 and not problem.functional.regularization_terms:
+        raise InputError(f"--regularization-strength {rule}: the problem has no regularization")
+    if rule not in NEED_NOISE and settings.discrepancy_factor != 1:
+        raise InputError(f"--discrepancy-factor goes with --regularization-strength {' or '.join(NEED_NOISE)}")
+    if isinstance(rule, str) and settings.max_iterations < 1:
+        raise InputError(
+            f"--regularization-strength {rule} needs iterations; --max-iterations is 0: give more, or a number"
+        )
+    if rule in NEED_NOISE and not getattr(problem.functional.misfit, "expected", None):
+        raise InputError(
+            f"--regularization-strength {rule} aims at the misfit of the noise, but the problem states no noise level; "
+            "use lcurve, or a number"
+        )
+
+
+def _first_strength(functional: ReducedFunctional, m: np.ndarray) -> float:
+    """Where cooling starts, as a factor of the functional's own strength: the data hardly count there."""
+    operator, plain = functional.regularization_operator(m), functional.plain_regularization_hessian(m)
+    try:
+        ratio = curvature_ratio(
+            functional.misfit_gauss_newton(m),
+            lambda v: plain(v) + (0.0 if operator is None else operator @ v),
+            len(m),
+        )
+    except ValueError:  # the regularization does not see what the data see best
+        return FALLBACK
+    return ABOVE * ratio

@@ -1,0 +1,336 @@
+"""Derivatives are verified before they are used, and once more after the first iterations.
+
+A short Taylor test and the adjoint identity where J has visibly changed and bent; then a Taylor test along the way that
+the optimizer went.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pdeopt.errors import describe, raise_interrupt
+from pdeopt.inverse import Problem, ReducedFunctional
+from pdeopt.inversion.checking import (
+    ADJOINT,
+    FIRST_STEP,
+    HALVINGS,
+    IDENTITY,
+    Point,
+    point_along,
+    point_of,
+    rounding_of,
+    untold,
+)
+from pdeopt.inversion.minimization import accuracy_of
+from pdeopt.inversion.recorder import Interrupted, Recorder
+from pdeopt.run.errors import RunError
+from pdeopt.run.watch.progress import Progress
+from pdeopt.run.watch.stopwatch import in_words
+from pdeopt.sparse import forgetting
+from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
+
+#: The short test: its largest step, along directions of the parameter's size, and how often that is halved. Where it
+#: does not show the order that it should, the thorough test of `pdeopt check` decides.
+SHORT_STEP, SHORT_HALVINGS = 4e-3, 2
+#: The order from which on the derivative is taken for right, and that below which J itself is too rough to tell.
+ORDER, ROUGH = 1.9, 0.9
+#: The order that the short test must show at every halving.
+STEADY = 1.5
+#: The iterate at which derivatives are verified once more.
+LATER = 3
+#: Distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
+DISTANCES = (1.0, 0.1, 0.01, 1e-3)
+#: J of an iterative solver is more accurate than its residual by this factor, at least.
+BETTER = 1e-2
+#: The gap that the adjoint identity may have: with a direct solver, and as a multiple of an iterative one's accuracy.
+LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
+#: The slope of J may be wrong by this multiple of a solver's accuracy.
+SOLVER_SLOPE = 100
+#: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative; the part
+#: that the gap falls to at most where it does; and how many times the rounding of J the change over a step must be.
+SHORTER, CLOSER, ROUNDINGS = 8, 0.5, 1000
+EPS = float(np.finfo(float).eps)
+UNTOLD = "derivatives could not be verified: "
+NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
+CAUSES = (
+    "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
+    "derivative (round, argmax, a comparison)"
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        orders: of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes up to
+            rounding, NaN where it cannot be told; empty where J cannot be evaluated.
+        gap: of the adjoint identity, relative; None where it cannot be told.
+        fault: what is wrong and what it means; empty where nothing is. told: whether it could be told.
+        message: all of it in one line. seconds: what it took, without the first evaluation.
+    """
+
+    orders: dict[int, float]
+    gap: float | None
+    told: bool
+    fault: str
+    message: str
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool | None:
+        """None where it could not be told."""
+        return None if not (self.told or self.fault) else not self.fault
+
+    def report(self) -> dict[str, Any]:
+        """For summary.json; an infinite order is null there, `message` says what it was."""
+        orders = {str(p): order for p, order in self.orders.items()}
+        found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
+        return {"passed": self.passed, "message": self.message, **found}
+
+    def refuse(self, name: str, given: str) -> None:
+        """Raises RunError where the problem ``name``, ``given`` on the command line, did not pass."""
+        if self.fault:
+            raise RunError(
+                f"the derivatives of {name} are wrong, so nothing was optimized\n"
+                f"  found:   {self.fault}\n"
+                f"  meaning: an optimizer that follows them does not find the minimum; {CAUSES}\n"
+                f"  remedy:  'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same"
+            )
+
+
+class Probe:
+    """J where it is verified, from the program that the optimization uses, too: nothing else is compiled for it.
+
+    Attributes:
+        functional: J. stop: whether the user asked to stop; KeyboardInterrupt is raised then.
+    """
+
+    def __init__(self, functional: ReducedFunctional, stop: Callable[[], bool]) -> None:
+        self.functional, self.stop = functional, stop
+        self._found: dict[bytes, tuple[float, np.ndarray]] = {}
+
+    def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J(m) and its derivative; NaN where the state equation cannot be solved."""
+        key = hashlib.blake2b((m + 0.0).tobytes(), digest_size=16).digest()
+        if key not in self._found:
+            if self.stop():
+                raise KeyboardInterrupt
+            try:
+                self._found[key] = self.functional.value_and_derivative(m)
+            except ArithmeticError:
+                self._found[key] = float("nan"), np.full_like(m, np.nan)
+        return self._found[key]
+
+    def value(self, m: np.ndarray) -> float:
+        """J(m)."""
+        return self.evaluate(m)[0]
+
+    def is_finite(self, point: Point, step: float) -> bool:
+        """J at the point and at the end of the step, and the derivative."""
+        value, derivative = self.evaluate(point.m)
+        return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
+
+    def rate(self, m: np.ndarray, direction: np.ndarray, step: float) -> float:
+        """Return the rate at which J changes along a direction, measured over a step."""
+        long, short = (self.value(m + h * direction) - self.value(m) for h in (step, step / 2))
+        return (4 * short - long) / step
+
+
+def verified(problem: Problem, progress: Progress, stop: Callable[[], bool]) -> Verification:
+    """Verify the derivatives of a problem where J has visibly changed and bent, downhill of its initial guess.
+
+    Costs some twenty evaluations, and the compilation of one more program. Nothing of it is remembered or counted: the
+    optimization is the same without it. Raises what the functional raises, but for states that cannot be solved.
+    """
+    with forgetting():
+        progress.stage("compiling", "compiling and evaluating the objective …")
+        probe = Probe(problem.functional, stop)
+        probe.evaluate(np.asarray(problem.initial, float))
+        progress.stage("verification", "verifying the derivatives …")
+        start = time.perf_counter()
+        point = _first_finite(problem, probe)
+        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(probe, point)
+    seconds = time.perf_counter() - start
+    return replace(found, seconds=seconds, message=f"{found.message} ({in_words(seconds)})")
+
+
+class LaterVerification:
+    """Verifies the derivatives once more where the optimizer went: there a nonlinear problem bends.
+
+    It evaluates beside the optimization, which is the same without it.
+
+    Attributes:
+        report: for summary.json; None as long as there is none.
+    """
+
+    def __init__(self, problem: Problem, progress: Progress, stop: Callable[[], bool]) -> None:
+        self.report: dict[str, Any] | None = None
+        self._problem, self._progress, self._stop = problem, progress, stop
+        self._start: np.ndarray | None = None
+
+    def row(self, recorder: Recorder, last: bool = False) -> None:
+        """Look at an iterate; the test is made at the third one, or at the last one where that comes before.
+
+        Raises RunError where the derivative is wrong, Interrupted where the user asked to stop.
+        """
+        iteration, m = recorder.rows[-1].iteration, recorder.m
+        if m is None or self.report is not None:
+            return
+        if iteration == 0:
+            self._start = m.copy()
+        elif self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start):
+            self._progress.times.begin("verification")
+            try:
+                self._verify(recorder.model.functional, m, m - self._start, iteration)
+            except KeyboardInterrupt:
+                raise Interrupted from None
+            finally:
+                self._progress.times.begin("optimization")
+
+    def _verify(self, functional: ReducedFunctional, m: np.ndarray, way: np.ndarray, iteration: int) -> None:
+        with forgetting():
+            probe, point = Probe(functional, self._stop), point_along(self._problem, m, way)
+            if not point.v.any():
+                message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
+                self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
+                self._progress.note(message)
+                return
+            accuracy = accuracy_of(functional)
+            test = _taylor(probe, point, point.v, accuracy)
+            fault = _taylor_fault(test, probe, m, point.v, accuracy)
+        told = bool(fault or _is_right(test))
+        verdict = f"Taylor {_order(test)}" if told else f"{UNTOLD}{_roughness(test)}"
+        message = f"at iterate {iteration}, along the way to it: {verdict}"
+        orders = {str(p): order for p, order in test.orders.items()}
+        passed = None if not told else not fault
+        self.report = {"iteration": iteration, "passed": passed, "message": message, "taylor_orders": orders}
+        (self._progress.detail if passed else self._progress.note)(message)
+        if fault:
+            raise RunError(f"the derivative is wrong there: {fault}; {CAUSES}")
+
+
+def _first_finite(problem: Problem, probe: Probe) -> Point | None:
+    far, near = point_of(problem, probe.evaluate), np.asarray(problem.initial, float)
+    for part in DISTANCES:
+        point = far if part == 1 else replace(far, m=near + part * (far.m - near), v=part * far.v, w=part * far.w)
+        if probe.is_finite(point, SHORT_STEP):
+            return point
+    return None
+
+
+def _judged(probe: Probe, point: Point) -> Verification:
+    accuracy = accuracy_of(probe.functional)
+    for direction in (*point.parts, point.v):  # of the first that is wrong; the last one is that of the report
+        test = _taylor(probe, point, direction, accuracy)
+        wrong = _taylor_fault(test, probe, point.m, direction, accuracy)
+        if wrong:
+            break
+    gap, reason = _adjoint_gap(probe, point)
+    fault = wrong or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
+    exact = bool(np.isinf(test.orders[2]))
+    if not (wrong or (_is_right(test) and (point.shown or not exact))):
+        return Verification(test.orders, gap, False, fault, UNTOLD + _roughness(test))
+    identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
+    message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {_order(test)}, {identity}"
+    return Verification(test.orders, gap, True, fault, message)
+
+
+def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
+    """The short test where it shows the order; otherwise the thorough one."""
+    value, derivative = probe.evaluate(point.m)
+    rounding = max(BETTER * accuracy * abs(value), rounding_of(point.m, value, derivative))
+
+    def test(first_step: float, halvings: int, rounding: float | None) -> TaylorTest:
+        return taylor_test(
+            probe.value,
+            derivative,
+            point.m,
+            direction,
+            first_step=first_step,
+            halvings=halvings,
+            rounding=rounding,
+            accuracy=max(ACCURACY, accuracy),
+        )
+
+    short = test(SHORT_STEP, SHORT_HALVINGS, rounding)
+    if _is_right(short) and (np.isinf(short.orders[2]) or _falls(short.remainders[2])):
+        return short
+    far = np.isfinite(probe.value(point.m + FIRST_STEP * direction))
+    return test(FIRST_STEP if far else SHORT_STEP, HALVINGS, None)
+
+
+def _falls(remainders: np.ndarray) -> bool:
+    """At every halving, by somewhat less than by its order at least: noise hardly does."""
+    return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
+
+
+def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
+    """The gap of the predicted data's derivative; None with the reason where it cannot be told."""
+    functional = probe.functional
+    try:
+        cotangent = np.random.default_rng(1).standard_normal(functional.prediction_shape(point.m))
+        image, preimage = functional.tangent_and_adjoint(point.m, point.v, cotangent)
+    except Exception as error:  # a rule for reverse mode alone has no tangent; optimizers of first order need none
+        raise_interrupt(error)
+        text = describe(error).splitlines()[0][:120]
+        return None, "a custom_vjp rule has no forward mode" if "custom_vjp" in text else text
+    gap = adjoint_identity(lambda _: image, lambda _: preimage, point.v, cotangent)
+    if not image.any() or not np.isfinite(gap):
+        return None, "the predicted data do not depend on m there" if not image.any() else "it is not finite"
+    return gap, ""
+
+
+def _roughness(test: TaylorTest) -> str:
+    """Why the order cannot be told."""
+    return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
+
+
+def _order(test: TaylorTest) -> str:
+    order = test.orders[2]
+    return "remainder zero up to the accuracy of J" if np.isinf(order) else f"order {order:.2f}"
+
+
+def _is_right(test: TaylorTest) -> bool:
+    return test.orders[2] > ORDER
+
+
+def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
+    """Return what is wrong with the derivative; empty where J is too rough, or its solver too inexact, to blame it.
+
+    A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend narrower than
+    the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.
+    """
+    if not (test.orders[1] >= ROUGH and test.orders[2] <= ORDER):
+        return ""
+    value, derivative = probe.evaluate(m)
+    derived, step = float(derivative @ direction), SHORT_STEP
+    resolved = max(SOLVER_SLOPE * accuracy * float(np.linalg.norm(derivative * direction)), EPS * abs(derived))
+    rounding = max(BETTER * accuracy * abs(value), rounding_of(m, value, derivative))
+    measured = probe.rate(m, direction, step)
+    while abs(measured - derived) > max(resolved, SHORTER * ROUNDINGS * rounding / step):
+        step /= SHORTER
+        measured = probe.rate(m, direction, step)
+    longer = probe.rate(m, direction, SHORTER * step) if step < SHORT_STEP else measured
+    if abs(measured - derived) <= max(resolved, CLOSER * abs(longer - derived)):
+        return ""
+    return (
+        f"Taylor test: along a random direction J changes at the rate {measured:.4g}, its derivative says "
+        f"{derived:.4g}; the remainder has order {test.orders[2]:.2f}, expected 2"
+    )
+
+
+def _gap_fault(gap: float | None, largest: float, test: TaylorTest) -> str:
+    if gap is None or gap <= largest:
+        return ""
+    right = ". The Taylor test says that reverse mode is right; Newton's methods use both" * _is_right(test)
+    return (
+        f"{ADJOINT} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
+        f"reverse mode are not derivatives of one function{right}"
+    )

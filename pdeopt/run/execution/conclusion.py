@@ -1,0 +1,97 @@
+"""The end of a run: what the last iterate means, and the files and pictures that say so."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.errors import describe, is_interrupt
+from pdeopt.inverse import Problem
+from pdeopt.inversion.minimization import Ending
+from pdeopt.inversion.recorder import Recorder
+from pdeopt.run.errors import UsageError, attempt, bad_input
+from pdeopt.run.execution.interpretation import Meaning, interpreted
+from pdeopt.run.execution.request import RunRequest
+from pdeopt.run.execution.summary import Reached
+from pdeopt.run.pictures.run_pictures import draw_run
+from pdeopt.run.store.directory import LIVE, is_ours
+from pdeopt.run.store.fields import Fields, fields_of, write_fields
+from pdeopt.run.store.mesh_output import mesh_files, write_mesh
+from pdeopt.run.watch.progress import Progress
+
+NOTHING = Reached(None, None, None, {})
+
+
+def evaluate(
+    request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending, progress: Progress
+) -> tuple[Reached, Ending]:
+    """What the last iterate means; a run that cannot tell has failed, and its history stays."""
+    assert recorder.m is not None
+    progress.stage("evaluating", "evaluating the result …")
+    try:
+        errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
+        reached = Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m))
+    except KeyboardInterrupt:
+        return NOTHING, _interrupted(ending, "evaluated")
+    except Exception as error:
+        if is_interrupt(error):
+            return NOTHING, _interrupted(ending, "evaluated")
+        progress.failed(error)
+        message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
+        return NOTHING, replace(ending, status="failed", message=message)
+    if problem.interpret is None:
+        return reached, ending
+    progress.stage("interpreting", "interpreting the result …")
+    return _interpret(request, problem, recorder.m, reached, ending, progress)
+
+
+def _interpret(
+    request: RunRequest, problem: Problem, m: np.ndarray, reached: Reached, ending: Ending, progress: Progress
+) -> tuple[Reached, Ending]:
+    """With what the problem says of m; where that fails, or is interrupted, what it said before and all else stay."""
+    meaning = Meaning()
+    try:
+        with bad_input(request.path):
+            for meaning in interpreted(problem, m):
+                progress.detail(f"found {', '.join((*meaning.scalars, *meaning.arrays))}")
+    except UsageError as error:
+        progress.failed(error)
+        message = f"{ending.message}; the result cannot be interpreted: {error}"
+        ending = replace(ending, status="failed", message=message)
+    except KeyboardInterrupt:
+        ending = _interrupted(ending, "interpreted")
+    assert reached.fields is not None
+    fields = replace(reached.fields, extra=meaning.arrays)
+    return replace(reached, fields=fields, quantities={**reached.quantities, **meaning.scalars}), ending
+
+
+def _interrupted(ending: Ending, done: str) -> Ending:
+    return replace(ending, status="interrupted", message=f"{ending.message}; interrupted while the result was {done}")
+
+
+def write_result(
+    directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None
+) -> tuple[bool, list[str]]:
+    """Write result.npz, fields.vtu (and state.vtu) and pictures.
+
+    Returns whether it was interrupted, and a warning for each picture or mesh that could not be written.
+    """
+    if fields is None:
+        return False, []
+    write_fields(directory / "result.npz", fields)
+    try:
+        warnings = []
+        for name, file in mesh_files(fields).items():
+            warnings += attempt(name, partial(write_mesh, directory / name, file))
+        warnings += draw_run(directory, fields, recorder.rows, summary)
+    except KeyboardInterrupt:
+        again = f"pdeopt plot {shlex.quote(str(directory))}"
+        return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]
+    if (directory / "result.png").exists() and is_ours(directory / LIVE):
+        (directory / LIVE).unlink(missing_ok=True)
+    return False, warnings

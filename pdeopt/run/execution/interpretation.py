@@ -1,0 +1,81 @@
+"""What a problem says of its last iterate: scalars for summary.json, arrays for result.npz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import InputError, Problem
+from pdeopt.inverse.problem import SUMMARY_NAMES
+from pdeopt.run.store.fields import STORED
+
+#: Kinds of arrays that a file can hold without pickling: numbers, and text.
+KINDS = "biufcU"
+#: What NumPy's writer calls arguments of its own.
+RESERVED = frozenset({"file", "allow_pickle"})
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """``scalars`` for summary.json: bool, int, float or str. ``arrays`` for result.npz."""
+
+    scalars: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def with_part(self, part: Meaning) -> Meaning:
+        """Both together. Raises InputError where a name is in both."""
+        _refuse({*self.scalars, *self.arrays} & {*part.scalars, *part.arrays}, "an earlier part")
+        return Meaning({**self.scalars, **part.scalars}, {**self.arrays, **part.arrays})
+
+
+def interpreted(problem: Problem, m: np.ndarray) -> Iterator[Meaning]:
+    """What `interpret` says at m (p,): more with every part that it yields, all at once where it returns.
+
+    Raises InputError for names that are taken, and for other values.
+    """
+    assert problem.interpret is not None
+    found = problem.interpret(np.array(m))
+    meaning = Meaning()
+    for part in found if isinstance(found, Iterator) else [found]:
+        meaning = meaning.with_part(_checked(problem, part))
+        yield meaning
+
+
+def _checked(problem: Problem, found: Any) -> Meaning:
+    if not isinstance(found, Mapping):
+        raise InputError(f"interpret returned {type(found).__name__}; expected a dictionary: name → number or array")
+    values = {_name(name): _value(name, value) for name, value in found.items()}
+    scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
+    arrays = {name: value for name, value in values.items() if value.ndim}
+    _refuse(set(scalars) & (SUMMARY_NAMES | set(problem.quantities)), "summary.json")
+    _refuse(set(arrays) & (STORED | RESERVED), "result.npz")
+    return Meaning(scalars, arrays)
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(f"interpret named a value {name!r}; expected a name of letters, digits and _, as in 'score'")
+    return name
+
+
+def _value(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in KINDS:
+        raise InputError(
+            f"interpret returned {name} of type {type(value).__name__}; expected a number, a text or an array of them: "
+            "convert it, or leave it out where there is none"
+        )
+    if array.dtype.kind == "c" and not array.ndim:
+        raise InputError(f"interpret returned {name} = {value}; summary.json has no complex numbers: return its parts")
+    return array
+
+
+def _refuse(taken: set[str], file: str) -> None:
+    if taken:
+        raise InputError(f"interpret named a value {min(taken)!r}, which {file} has already; choose another name")

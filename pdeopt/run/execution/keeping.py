@@ -1,0 +1,109 @@
+"""What a run writes as it goes, so that it can go on after whatever ends it."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pdeopt
+from pdeopt.inversion.recorder import Recorder, write_history
+from pdeopt.run.errors import RunError
+from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.store.directory import remove_endings
+from pdeopt.run.store.evaluation_log import EVALUATIONS, Answers
+
+#: A checkpoint is written after so many iterations, or so many seconds.
+ITERATIONS, SECONDS = 10, 60.0
+
+
+class Keeper:
+    """Writes evaluations.bin, history.csv and checkpoint.npz.
+
+    Attributes:
+        answers: what the run goes on from. directory: where; there is none before the first row.
+    """
+
+    def __init__(self, make: Callable[[], Path], source: Path) -> None:
+        """Args: ``make`` makes the run directory. ``source``: the problem file."""
+        self.answers = Answers()
+        self.directory = Path()
+        self._make = make
+        self._problem, self._source = source.stem, source_of(source)
+        self._due = 0.0
+
+    def open(self, departed: Callable[[], None] = lambda: None) -> None:
+        """From here on there is something to keep. ``departed``: see `Answers.open`."""
+        self.directory = self._make()
+        self.answers.open(self.directory / EVALUATIONS, departed)
+
+    def row(self, recorder: Recorder) -> None:
+        """After every row; nothing while a former run's answers are given back."""
+        if self.answers.replaying:
+            return
+        if not self.answers.is_open:
+            self.open()
+        remove_endings(self.directory)
+        write_history(self.directory / "history.csv", recorder.rows)
+        if recorder.rows[-1].iteration % ITERATIONS == 0 or time.monotonic() > self._due:
+            self.checkpoint(recorder)
+
+    def checkpoint(self, recorder: Recorder) -> None:
+        first, last = recorder.rows[0], recorder.rows[-1]
+        assert recorder.m is not None
+        checkpoint = Checkpoint(
+            format=FORMAT,
+            version=pdeopt.__version__,
+            problem=self._problem,
+            source=self._source,
+            initial_misfit=first.misfit,
+            parameter=recorder.m,
+            iteration=last.iteration,
+            objective=last.objective,
+            regularization=last.regularization,
+            gradient_norm=last.gradient_norm,
+            strength=last.strength,
+            seconds=last.seconds,
+        )
+        write_checkpoint(self.directory / CHECKPOINT, checkpoint)
+        self._due = time.monotonic() + SECONDS
+
+    def finish(self, recorder: Recorder) -> None:
+        """At the end of the minimization."""
+        write_history(self.directory / "history.csv", recorder.rows)
+        self.checkpoint(recorder)
+
+    def discard(self) -> None:
+        """What a run goes on from: when it has come to its end, and all is written."""
+        (self.directory / EVALUATIONS).unlink(missing_ok=True)
+
+
+@contextmanager
+def resumable(keeper: Keeper) -> Iterator[None]:
+    """Say how to go on where the run directory can no longer be written (RunError), and after Ctrl-C.
+
+    The keeper's files are closed at the end of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not keeper.answers.is_open:
+            raise
+        remedy = "make room, then go on" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "go on"
+        where, what = keeper.directory, error.strerror or error
+        message = f"cannot write to {where}: {what}; what was reached is kept: {remedy} with: {command(where)}"
+        raise RunError(message) from error
+    except KeyboardInterrupt:
+        if not keeper.answers.is_open:
+            raise
+        raise KeyboardInterrupt(f"interrupted; go on with: {command(keeper.directory)}") from None
+    finally:
+        keeper.answers.close()
+
+
+def command(directory: Path, more: str = "") -> str:
+    """What to type to go on."""
+    return f"pdeopt resume {shlex.quote(str(directory))}{more}"

@@ -1,0 +1,73 @@
+"""live.png: the picture of the result while the run is under way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem
+from pdeopt.inversion.recorder import Row
+from pdeopt.run.errors import attempt
+from pdeopt.run.pictures.canvas.style import save, styled
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store.directory import LIVE, refuse_foreign
+from pdeopt.run.store.fields import fields_of
+from pdeopt.run.watch.progress import Progress
+from pdeopt.sparse import forgetting
+
+#: The part of the run's time that drawing may take; seconds between two pictures, at least; and those that the first
+#: one is expected to take.
+PART, SHORTEST, EXPECTED = 0.1, 3.0, 1.0
+
+
+class LivePicture:
+    """Draws an iterate where enough time has passed since the last picture; once that fails, no more."""
+
+    def __init__(self, name: str, problem: Problem, progress: Progress) -> None:
+        self._name, self._problem, self._progress = name, problem, progress
+        self._next = time.perf_counter() + _pause(EXPECTED)
+        self._drawn = False
+
+    def update(self, directory: Path, row: Row, m: np.ndarray) -> None:
+        """Perhaps draw the iterate m (p,) of a row into live.png."""
+        start = time.perf_counter()
+        if start < self._next:
+            return
+        self._progress.stage("live picture")
+        with forgetting():
+            warnings = attempt(LIVE, lambda: self._draw(directory / LIVE, row, m))
+        self._progress.stage("optimization")
+        now = time.perf_counter()
+        self._next = float("inf") if warnings else now + _pause(now - start)
+        self._tell(directory, warnings)
+
+    def _draw(self, path: Path, row: Row, m: np.ndarray) -> None:
+        refuse_foreign(path)
+        with styled():
+            save(draw_result(fields_of(self._problem, m), self._headline(row, m)), path)
+
+    def _headline(self, row: Row, m: np.ndarray) -> dict[str, Any]:
+        """What stands in the title."""
+        expected = getattr(self._problem.functional.misfit, "expected", None)
+        return {
+            "problem": self._name,
+            "status": "still running",
+            "iterations": row.iteration,
+            "relative_error": self._problem.relative_error(m),
+            "discrepancy": row.misfit / expected if expected else None,
+        }
+
+    def _tell(self, directory: Path, warnings: list[str]) -> None:
+        for warning in warnings:
+            self._progress.warn(f"{warning}; the run went on without it")
+        if not (self._drawn or warnings):
+            self._progress.note(f"live picture: {directory / LIVE}")
+        self._drawn = True
+
+
+def _pause(seconds: float) -> float:
+    """After a picture that took so long."""
+    return max(SHORTEST, seconds * (1 / PART - 1))

@@ -1,0 +1,121 @@
+"""One run as it was asked for, and what config.json says of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pdeopt
+from pdeopt.inverse import Problem
+from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.strength_option import parse_strength
+from pdeopt.inversion.strength_rule import NEED_NOISE
+from pdeopt.run.problem_files.loading import build_problem
+from pdeopt.run.store.former_runs import with_former_runs
+from pdeopt.sparse import resolve_solver
+
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run as it was asked for.
+
+    Attributes:
+        path: the problem file. build: its function. options: keywords of build, with their values.
+        optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
+        regularization_strength, discrepancy_factor: see `Settings`; None where the problem chooses.
+        max_iterations: of every minimization.
+        initial_guess, truth: directories of former runs, see `with_former_runs`; None for what the problem has.
+        out: the run directory, None for a new one. argv: the command line, for the record.
+        check: whether derivatives are verified before. live: whether the iterates are drawn on the way.
+    """
+
+    path: Path
+    build: Callable[..., Problem]
+    options: dict[str, Any]
+    optimizer: str | None
+    inner_product: str | None
+    gradient_tolerance: float | None
+    regularization_strength: float | str | None
+    discrepancy_factor: float | None
+    solver: str | None
+    max_iterations: int
+    initial_guess: Path | None
+    truth: Path | None
+    out: Path | None
+    argv: list[str]
+    check: bool = True
+    live: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def problem(self) -> Problem:
+        """Built, with the fields of former runs that were asked for. Raises UsageError."""
+        problem = build_problem(self.build, self.options, self.path)
+        return with_former_runs(problem, self.name, self.initial_guess, self.truth)
+
+    def settings(self, problem: Problem) -> Settings:
+        """How the problem is minimized: as asked for, or as it chooses itself. Raises UsageError for unknown rules."""
+        asked, strength = self.gradient_tolerance, self._strength(problem)
+        return Settings(
+            optimizer=self.optimizer or problem.optimizer,
+            inner_product=self.inner_product or "l2",
+            gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
+            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
+            max_iterations=self.max_iterations,
+            regularization_strength=strength,
+            discrepancy_factor=self._factor(problem, strength),
+        )
+
+    def _strength(self, problem: Problem) -> float | str:
+        if self.regularization_strength is not None:
+            return self.regularization_strength
+        chosen = problem.regularization_strength
+        given_as = f"{self.path.name}: regularization_strength ="
+        return parse_strength(chosen, given_as) if isinstance(chosen, str) else float(chosen)
+
+    def _factor(self, problem: Problem, strength: float | str) -> float:
+        """The problem's own stands where a rule uses it."""
+        if self.discrepancy_factor is not None:
+            return self.discrepancy_factor
+        return float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
+
+
+def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
+    """What config.json says: all that it takes to run the problem again."""
+    return {
+        "problem": request.name,
+        "path": str(request.path.resolve()),
+        "folder": str(Path.cwd()),
+        "options": request.options,
+        "seed": request.options.get("seed"),
+        "solver": solver_name(request, problem),
+        **asdict(settings),
+        "initial_guess": request.initial_guess and request.initial_guess.resolve(),
+        "truth": request.truth and request.truth.resolve(),
+        "check": request.check,
+        "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **versions()},
+        "argv": request.argv,
+    }
+
+
+def solver_name(request: RunRequest, problem: Problem) -> str | None:
+    """The solver's own name: "auto" depends on what is installed."""
+    solver = request.solver or getattr(problem.functional.state, "solver", None)
+    return None if solver is None else resolve_solver(solver).name
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

@@ -1,0 +1,204 @@
+"""Go on with a run that was stopped, from the files in its directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem, continuation
+from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.strength_option import parse_strength
+from pdeopt.optimize import full_bounds
+from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.execution.execute import LOG, Outcome, announce, carry_out
+from pdeopt.run.execution.keeping import Keeper, command
+from pdeopt.run.execution.request import RunRequest, config_of
+from pdeopt.run.problem_files.loading import load_build, problem_files
+from pdeopt.run.problem_files.trust import refuse_untrusted
+from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
+from pdeopt.run.store.directory import refuse_irregular_files, remove_leftovers, working_in, write_json
+from pdeopt.run.store.evaluation_log import EVALUATIONS
+from pdeopt.run.store.json_file import check_entries, read_object, shown
+from pdeopt.run.store.regular_file import is_regular
+from pdeopt.run.store.stored_run import read_summary
+from pdeopt.run.watch.progress import Progress
+
+#: What the entries of config.json are, and the range of its numbers.
+ENTRIES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), (str,)),
+    **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
+    "max_iterations": (int,),
+    "regularization_strength": (int, float, str),
+    **dict.fromkeys(("folder", "initial_guess", "truth"), (str, type(None))),
+    **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
+}
+LIMITS = {
+    **{"gradient_tolerance": (0, 1), "absolute_gradient_tolerance": (0, 1e308)},
+    **{"discrepancy_factor": (0, 1e308), "max_iterations": (0, 1e15)},
+}
+#: Said where the answers that are kept are no longer those that the optimizer asks for.
+DEPARTED = (
+    "the optimizer goes another way than before, as with another version of a package or number of threads: "
+    "from here on all is computed again"
+)
+
+
+def resume_run(
+    directory: Path,
+    max_iterations: int | None,
+    live: bool,
+    argv: list[str],
+    progress: Progress,
+    trusted: Path | None = None,
+) -> Outcome:
+    """Go on to where the run would have come by itself.
+
+    Args:
+        max_iterations: replaces the run's own limit, where it is given. live: see `RunRequest`.
+        argv: the command line, for the record.
+        trusted: the problem file of the run, where the user has not run it before and says that it may be executed.
+
+    Raises:
+        UsageError: where there is nothing to go on from, what there is belongs to another problem or version, or the
+            problem file is neither pdeopt's nor known to be the user's. Nothing of the directory is executed then.
+    """
+    refuse_irregular_files(directory)
+    config = read_config(directory)
+    former = _settings(config, directory)
+    _refuse_at_limit(directory, former.max_iterations, max_iterations)
+    settings = replace(former, max_iterations=_limit(former.max_iterations, max_iterations))
+    path = _problem_file(config, directory)
+    checkpoint = _checkpoint(directory, path)
+    refuse_untrusted(path, directory, trusted)
+    with working_in(config.get("folder")):
+        request = replace(_request(config, path, settings, argv), live=live)
+        announce(request, progress)
+        problem = request.problem()
+    if checkpoint is not None:
+        _refuse_other_values(checkpoint, problem, path)
+    keeper = Keeper(lambda: directory, path)
+    keeper.open(lambda: progress.note(DEPARTED))
+    progress.log.open(directory / LOG)
+    _prepare(directory, _resumed(config_of(request, problem, settings), config))
+    if checkpoint is not None:
+        progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
+    return carry_out(request, problem, settings, keeper, progress)
+
+
+def has_converged(directory: Path) -> bool:
+    """Whether the run is complete, so that there is nothing to go on with."""
+    return _summary(directory).get("status") == "converged"
+
+
+def _summary(directory: Path) -> dict[str, Any]:
+    """Empty for a run that has not ended."""
+    return read_summary(directory / "summary.json")
+
+
+def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
+    at_limit = str(_summary(directory).get("message")).startswith("the maximum number of iterations")
+    if at_limit and given in (None, former):
+        more = command(directory, f" --max-iterations {2 * max(former, 1)}")
+        raise UsageError(f"{directory} has come to its largest number of iterations, {former}; go on with: {more}")
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json. Raises UsageError where there is none."""
+    path = directory / "config.json"
+    if not is_regular(path):
+        raise UsageError(f"{directory} is not a run directory: it has no config.json")
+    config = read_object(path)
+    check_entries(path, config, ENTRIES)
+    return config
+
+
+def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
+    """None for a run that was stopped before its first one. Raises UsageError for one that cannot be gone on from."""
+    checkpoint = read_checkpoint(directory / CHECKPOINT)
+    if checkpoint is None:
+        return None
+    checkpoint.refuse_other(path)
+    if not is_regular(directory / EVALUATIONS):
+        raise UsageError(f"{directory} has no {EVALUATIONS}, from which a run goes on; start a new one")
+    return checkpoint
+
+
+def _prepare(directory: Path, config: dict[str, Any]) -> None:
+    remove_leftovers(directory)
+    write_json(directory / "config.json", config)
+
+
+def _settings(config: dict[str, Any], directory: Path) -> Settings:
+    path = directory / "config.json"
+    missing = {"options", *(part.name for part in fields(Settings))} - set(config)
+    if missing:
+        raise UsageError(f"{path} has no {min(missing)!r}; it is of another version of pdeopt")
+    for name, (least, most) in LIMITS.items():
+        if not least <= config[name] <= most:
+            raise UsageError(f"cannot read {path}: its {name} is {shown(config[name])}; expected {least} to {most:g}")
+    given = {part.name: config[part.name] for part in fields(Settings)}
+    strength = parse_strength(str(given["regularization_strength"]), f"{path}: regularization_strength")
+    return Settings(**{**given, "regularization_strength": strength})
+
+
+def _limit(former: int, given: int | None) -> int:
+    if given is not None and given < former:
+        raise UsageError(f"--max-iterations is {given}; the run was started with {former}: give at least that")
+    return former if given is None else given
+
+
+def _problem_file(config: dict[str, Any], directory: Path) -> Path:
+    """Where it was; for a problem that comes with pdeopt, where it is now."""
+    path, name = Path(config.get("path", "")), config.get("problem")
+    known = problem_files().get(str(name))
+    if os.path.isfile(path):  # False, too, for what can be no name of a file
+        return path.resolve()
+    if known is not None:
+        return known
+    raise UsageError(f"the run in {directory} is of the problem file {path}, which is not there; put it back")
+
+
+def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
+    return RunRequest(
+        path=path,
+        build=load_build(path),
+        options=config["options"],
+        optimizer=settings.optimizer,
+        inner_product=settings.inner_product,
+        gradient_tolerance=settings.gradient_tolerance,
+        regularization_strength=settings.regularization_strength,
+        discrepancy_factor=settings.discrepancy_factor,
+        solver=config["options"].get("solver"),
+        max_iterations=settings.max_iterations,
+        initial_guess=_former_run(config.get("initial_guess")),
+        truth=_former_run(config.get("truth")),
+        out=None,
+        argv=argv,
+        check=bool(config.get("check", True)),
+    )
+
+
+def _former_run(given: str | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
+    """The command line stays that of the start, and its folder; those that went on with the run are added."""
+    start = {name: former.get(name) for name in ("folder", "argv")}
+    return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
+
+
+def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
+    functional = problem.functional
+    lower, upper = full_bounds(problem.bounds, problem.parameter.size)
+    with bad_input(path):
+        first, _ = functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
+        checkpoint.refuse_other_values(first.misfit, problem.parameter.size)
+        if len(continuation(functional)) == 1:  # else it may be that of an earlier stage
+            last, _ = functional.with_strength(checkpoint.strength).terms_and_derivative(checkpoint.parameter)
+            checkpoint.refuse_other_regularization(last.regularization)

@@ -1,0 +1,91 @@
+"""What stands in summary.json; see the design for the names that other tools read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse import Problem
+from pdeopt.inversion.minimization import Ending, Settings
+from pdeopt.inversion.recorder import Row
+from pdeopt.inversion.strength_rule import chosen
+from pdeopt.run.store.fields import Fields
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is evaluated at the last iterate: None where that failed, or where there is nothing to compare with.
+
+    Attributes:
+        fields: the arrays of result.npz.
+        relative_error, initial_relative_error: of the coefficient, at the last iterate and at the initial guess.
+        quantities: the problem's own numbers, and the scalars of its interpretation.
+    """
+
+    fields: Fields | None
+    relative_error: float | None
+    initial_relative_error: float | None
+    quantities: dict[str, Any]
+
+
+def summarize(
+    name: str,
+    problem: Problem,
+    last: Row,
+    ending: Ending,
+    reached: Reached,
+    settings: Settings,
+    solver: str | None,
+) -> dict[str, Any]:
+    """The outcome of a run: ``name`` of the problem, ``last`` row of the history, name of the solver."""
+    return {
+        "problem": name,
+        "status": "stopped" if ending.status == "interrupted" else ending.status,
+        "message": ending.message,
+        "objective": last.objective,
+        "misfit": last.misfit,
+        "regularization": last.regularization,
+        "gradient_norm": last.gradient_norm,
+        "iterations": last.iteration,
+        "cg_iterations": last.cg_iterations,
+        "evaluations": last.evaluations,
+        "factorizations": last.factorizations,
+        "solves": last.solves,
+        "forward_solves": last.forward_solves,
+        "adjoint_solves": last.adjoint_solves,
+        "tangent_solves": last.tangent_solves,
+        "second_order_solves": last.second_order_solves,
+        "seconds": last.seconds,
+        "relative_error": reached.relative_error,
+        "initial_relative_error": reached.initial_relative_error,
+        **_noise(problem, last.misfit),
+        "parameters": problem.parameter.size,
+        "solver": solver,
+        "optimizer": settings.optimizer,
+        "inner_product": ending.inner_product or settings.inner_product,
+        **chosen(settings, ending),
+        **reached.quantities,
+        **_numbers(reached.fields),
+    }
+
+
+def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:
+    """The unknown numbers by name, where they are few."""
+    if fields is None or not fields.names:
+        return {}
+    return {"numbers": dict(zip(fields.names, map(float, fields.coefficient), strict=True))}
+
+
+def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
+    """What the misfit knows of its data and their noise; null where it does not."""
+    given = problem.functional.misfit
+    noise, expected = getattr(given, "noise", None), getattr(given, "expected", None)
+    data = getattr(given, "data", None)
+    return {
+        "noise_level": None if noise is None else float(np.mean(noise, where=noise > 0)),  # 0 where data are exact
+        "expected_misfit": expected,
+        "discrepancy": misfit / expected if expected else None,
+        "data": None if data is None else int(np.size(data)),
+    }

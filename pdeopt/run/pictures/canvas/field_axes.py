@@ -1,0 +1,155 @@
+"""Draw one field into one pair of axes: on a 1-D or 2-D mesh, on a slice, or along a boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.tri import Triangulation
+
+from pdeopt.run.pictures.canvas.electrode_marks import Electrodes
+from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP
+from pdeopt.run.pictures.canvas.surface import Surface, surface_of
+from pdeopt.run.store.placement import Placement
+
+#: So many data points are drawn as dots at most, up to so far beside the mesh's box, as a part of its size.
+DOTS, BESIDE = 400, 0.01
+#: Positive coefficients that vary by more than this factor get a logarithmic scale.
+DECADE = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """Where fields are drawn: a placement, and electrodes around it."""
+
+    at: Placement
+    electrodes: Electrodes | None = None
+
+    @cached_property
+    def surface(self) -> Surface | None:
+        """The triangles of the mesh that the placement belongs to; None where it cannot be drawn."""
+        return surface_of(self.at.mesh)
+
+    @property
+    def is_curve(self) -> bool:
+        return self.at.abscissa.size > 0
+
+    @property
+    def can_draw(self) -> bool:
+        return self.is_curve or self.at.kind == "boundary" or self.surface is not None
+
+
+def common_scale(*fields: np.ndarray) -> Normalize:
+    """One color scale for all."""
+    low, high = min(np.nanmin(f) for f in fields), max(np.nanmax(f) for f in fields)
+    margin = 0.0 if high > low else 0.5 * abs(high) or 0.5
+    return Normalize(low - margin, high + margin)
+
+
+def coefficient_scale(*fields: np.ndarray) -> Normalize:
+    """The same, logarithmic where all is positive and spans more than a decade: small values are seen, too."""
+    linear = common_scale(*fields)
+    low, high = linear.vmin, linear.vmax
+    assert low is not None
+    assert high is not None
+    return LogNorm(low, high) if 0 < DECADE * low < high else linear
+
+
+def noted(label: str, scale: Normalize) -> str:
+    """The label of a color bar: says where colors are logarithmic."""
+    return f"{label}, log scale" if isinstance(scale, LogNorm) else label
+
+
+def symmetric_scale(field: np.ndarray) -> Normalize:
+    """Zero in the middle."""
+    size = float(np.nanmax(np.abs(field))) or 1.0
+    return Normalize(-size, size)
+
+
+def ratio_scale(ratio: np.ndarray) -> LogNorm:
+    """Logarithmic, with 1 in the middle: twice as large and half as large are equally far from it."""
+    factor = max(1.1, float(np.exp(np.nanmax(np.abs(np.log(ratio))))))
+    return LogNorm(1 / factor, factor)
+
+
+def draw_field(
+    axes: Axes, canvas: Canvas, drawn: np.ndarray, scale: Normalize, colors: str = FIELD_MAP
+) -> ScalarMappable:
+    """Colors on triangles, or points of a boundary in 3-D; ``drawn`` as `Placement.drawn` returns it."""
+    if canvas.at.kind == "boundary":
+        return _draw_boundary_points(axes, canvas.at, drawn, scale, colors)
+    assert canvas.surface is not None
+    surface = canvas.surface
+    look: dict[str, Any] = {"norm": scale, "cmap": colors, "rasterized": True}
+    drawing: ScalarMappable
+    if canvas.at.kind == "cells":
+        values = drawn[surface.cells]
+        triangulation = _triangulation(surface, np.isnan(values))
+        drawing = axes.tripcolor(triangulation, facecolors=np.nan_to_num(values), shading="flat", **look)
+    else:
+        values = surface.on_vertices(drawn)
+        triangulation = _triangulation(surface, np.isnan(values)[surface.triangles].any(1))
+        drawing = axes.tripcolor(triangulation, np.nan_to_num(values), shading="gouraud", **look)
+    axes.set(aspect="equal", xlabel=surface.axes[0], ylabel=surface.axes[1])
+    axes.spines[:].set_visible(False)
+    axes.locator_params(nbins=5)
+    return drawing
+
+
+def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:
+    return Triangulation(surface.x[0], surface.x[1], triangles=surface.triangles, mask=mask)
+
+
+def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:
+    """Where the data were taken, as dots, where they are few and the picture is 2-D; not beside the mesh."""
+    if points is None or canvas.surface is None or canvas.at.mesh.dim != 2 or len(points) != 2:
+        return
+    if points.shape[1] >= DOTS:
+        return
+    x, margin = canvas.surface.x, BESIDE * np.ptp(canvas.surface.x)
+    inside = points == np.clip(points.T, x.min(1) - margin, x.max(1) + margin).T
+    axes.plot(
+        *points[:, inside.all(0)], "o", markersize=2.2, color="white", markeredgecolor="black", markeredgewidth=0.4
+    )
+
+
+def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label: str) -> None:
+    """Coefficients along a curve; what is compared with first, thick and light. Logarithmic as colors would be."""
+    styles: dict[str, dict[str, Any]] = {
+        "truth": {"color": "0.65", "linewidth": 4},
+        "exact": {"color": "0.65", "linewidth": 4},
+        "initial guess": {"color": "0.4", "linestyle": ":"},
+    }
+    for name, drawn in curves.items():
+        look: dict[str, Any] = {"color": BLUE, **styles.get(name, {})}
+        draw_curve(axes, at, drawn, label=name, **look)
+    axes.set(ylabel=label)
+    if isinstance(coefficient_scale(*curves.values()), LogNorm):
+        axes.set_yscale("log")
+    axes.legend()
+
+
+def draw_curve(axes: Axes, at: Placement, drawn: np.ndarray, **look: Any) -> None:
+    """A field along a curve: values in cells as steps."""
+    order = np.argsort(at.abscissa, kind="stable")
+    axes.plot(at.abscissa[order], drawn[order], drawstyle="steps-mid" if at.kind == "cells" else "default", **look)
+    axes.set(xlabel=at.abscissa_label)
+    axes.margins(x=0.02)
+
+
+def _draw_boundary_points(
+    axes: Axes, at: Placement, drawn: np.ndarray, scale: Normalize, colors: str
+) -> ScalarMappable:
+    """A boundary in 3-D: seen along its flattest direction."""
+    spread = np.ptp(at.x, axis=1)
+    first, second = sorted(np.argsort(spread)[1:])
+    order = np.argsort(at.x[int(np.argmin(spread))])
+    x, y = at.x[first][order], at.x[second][order]
+    drawing = axes.scatter(x, y, c=drawn[order], s=14, norm=scale, cmap=colors)
+    axes.set(aspect="equal", xlabel=at.mesh.named("xyz"[first]), ylabel=at.mesh.named("xyz"[second]))
+    return drawing

@@ -1,0 +1,66 @@
+"""Colors and sizes of all pictures; made to be told apart by everyone (Okabe–Ito, viridis, PuOr)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+import pdeopt
+from pdeopt.run.store.directory import SIGNATURE, atomic
+
+BLUE, ORANGE, GREEN, PINK, BLACK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#222222", "#56B4E9"
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
+DASHES = ("-", "--", "-.", ":")
+#: The ground of a segmentation, lighter than all that lies on it.
+WATER_BLUE = "#DCEAF4"
+FIELD_MAP = "viridis"
+ERROR_MAP = "PuOr"
+SETTINGS = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.titlesize": 11.5,
+    "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # journals do not take Type 3
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure apart from pyplot's global state; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.07, w_pad=0.07)  # type: ignore[union-attr,call-arg]
+    return figure
+
+
+def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
+    """The upper and the lower half."""
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05, 1]), object)
+    return upper, lower
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Write a figure in the formats of the files' names, PNG where they have none. Raises ValueError for unknown ones."""
+    for path in paths:
+        with atomic(path) as temporary:
+            kind = path.suffix.removeprefix(".") or "png"
+            figure.savefig(temporary, format=kind, metadata=_signature(kind))
+        figure.set_layout_engine("none")  # all stays where it is
+
+
+def _signature(kind: str) -> dict[str, str] | None:
+    """Return what says in a file of this format who wrote it; None where the format has no place for it."""
+    place = {"png": "Software", "pdf": "Creator", "svg": "Creator"}.get(kind.lower())
+    return None if place is None else {place: f"{SIGNATURE} {pdeopt.__version__}"}
+
+
+def styled():
+    """A context in which pictures have this style."""
+    return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # its stubs list every key as a literal

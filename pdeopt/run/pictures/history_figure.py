@@ -1,0 +1,163 @@
+"""The history of one optimization, or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, CYCLE, DASHES, GREEN, ORANGE, PINK, new_figure
+
+History = Mapping[str, np.ndarray]
+Panel = Figure | SubFigure
+TERMS = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
+
+#: What histories are drawn over: name → column of history.csv, and label of the axis.
+AXES = {
+    "iterations": ("iteration", "iteration"),
+    "evaluations": ("evaluations", "evaluations of the objective"),
+    "seconds": ("seconds", "time (s)"),
+}
+#: Part of the axis that the label of a strength needs, in a panel of one run's figure and in one of a comparison.
+ROOM, NARROW_ROOM = 0.06, 0.1
+#: Lines of such labels above a panel at most, and their height in points.
+LINES, LINE_HEIGHT = 4, 9
+#: Letters beside each other in a legend.
+LEGEND_WIDTH = 150
+
+
+def draw_history(history: History, summary: Mapping[str, Any], against: str = "iterations") -> Figure:
+    """Objective, misfit and regularization in one panel, the gradient norm in the other.
+
+    Lines are broken where the strength of the regularization changes: it is another objective from there on.
+
+    Args:
+        against: what they are drawn over, one of `AXES`.
+    """
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    for name, color, line in TERMS:
+        left.plot(*_broken(history, name, against), color=color, linestyle=line, label=name, **_marker(history))
+    _expected_misfit(left, summary)
+    for axes in (left, right):
+        _mark_strengths(axes, history, against, ROOM * np.ptp(history[AXES[against][0]]))
+    _finish(left, [history[name] for name, _, _ in TERMS], "value (dimensionless)", against)
+    by_rule = bool(len(_changes(history)))
+    left.set_title("objective and its terms", pad=14 if by_rule else None)
+    if by_rule:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    else:
+        left.legend()
+    right.plot(*_broken(history, "gradient_norm", against), color=GREEN, **_marker(history))
+    _finish(right, [history["gradient_norm"]], "norm of the gradient", against)
+    right.set_title("gradient", pad=14 if by_rule else None)
+    figure.suptitle(_title(summary), wrap=True)
+    return figure
+
+
+def draw_histories_into(
+    figure: Panel,
+    histories: Mapping[str, History],
+    summaries: Iterable[Mapping[str, Any]],
+    against: str = "iterations",
+) -> None:
+    """Draw several histories, by label, into a figure: objective, misfit and gradient norm, one color a run."""
+    panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
+    expected = {summary.get("expected_misfit") for summary in summaries}
+    room = NARROW_ROOM * max(history[AXES[against][0]].max() for history in histories.values())
+    for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        changing = 0
+        for k, (name, history) in enumerate(histories.items()):
+            line = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
+            axes.plot(*_broken(history, column, against), label=name, **line, **_marker(history))
+            _mark_strengths(axes, history, against, room, line["color"], changing)
+            changing += bool(len(_changes(history)))
+        if column == "misfit" and len(expected) == 1:
+            _expected_misfit(axes, {"expected_misfit": next(iter(expected))})
+        _finish(axes, [history[column] for history in histories.values()], label, against)
+    _legend(figure, figure.axes[1], list(histories))
+
+
+def _legend(figure: Panel, axes: Axes, first: list[str]) -> None:
+    """Each label once, these first, in as many columns as fit."""
+    found = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    entries = {label: found[label] for label in dict.fromkeys([*first, *found])}
+    columns = max(1, min(4, LEGEND_WIDTH // (6 + max(map(len, entries)))))
+    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    """Of a run that is not finished, that it is not."""
+    return f"{summary['problem']}: {summary['status']}, {summary['message']}" if summary else "unfinished run"
+
+
+def _changes(history: History) -> np.ndarray:
+    """The rows that are the first of another strength."""
+    return np.flatnonzero(np.diff(history["strength"])) + 1
+
+
+def _broken(history: History, column: str, against: str) -> tuple[np.ndarray, np.ndarray]:
+    """What it is drawn over, and values, with a gap where the strength changes."""
+    rows = _changes(history)
+    x = history[AXES[against][0]].astype(float)
+    return np.insert(x, rows, np.nan), np.insert(history[column].astype(float), rows, np.nan)
+
+
+def _mark_strengths(axes: Axes, history: History, against: str, room: float, color: str = BLACK, line: int = 0) -> None:
+    """A line where the strength changes, and each strength above its part of the panel where there is room.
+
+    Args:
+        room: along the axis, that a strength needs.
+        line: on which line above the panel the strengths are written, from 0.
+    """
+    changes, x = _changes(history), history[AXES[against][0]]
+    if not len(changes):
+        return
+    ends = [x[0], *(0.5 * (x[changes - 1] + x[changes])), x[-1]]
+    for k, start in enumerate(ends[:-1]):
+        if k:
+            label = "change of strength (above)" if k == 1 else None
+            axes.axvline(start, color=color, linewidth=0.6, linestyle=":", label=label)
+        if ends[k + 1] - start >= room and line < LINES:
+            strength = history["strength"][changes[k - 1] if k else 0]
+            place = (0.5 * (start + ends[k + 1]), 1.0)
+            style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": color, "alpha": 0.8}
+            offset = (0, 1 + LINE_HEIGHT * line)
+            axes.annotate(_three_digits(strength), place, offset, axes.get_xaxis_transform(), "offset points", **style)
+
+
+def _three_digits(number: float) -> str:
+    """Without an exponent where that is short: "1000"."""
+    return f"{float(f'{number:.3g}'):g}"
+
+
+def _expected_misfit(axes: Axes, summary: Mapping[str, Any]) -> None:
+    expected = summary.get("expected_misfit")
+    if expected:
+        axes.axhline(expected, color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="misfit of noise alone")
+
+
+def _marker(history: History) -> dict[str, Any]:
+    """Few iterates are shown one by one, and those of many strengths: one of them may have a single one."""
+    if len(history["iteration"]) <= 15:
+        return {"marker": "o", "markersize": 3}
+    return {"marker": "o", "markersize": 1.8} if len(_changes(history)) else {}
+
+
+def _finish(axes: Axes, columns: list[np.ndarray], label: str, against: str) -> None:
+    """Logarithmic where values are positive; zeros are left out there, and negative values make the scale symmetric."""
+    values = np.concatenate(columns)
+    values = values[np.isfinite(values)]
+    if (values < 0).any():
+        axes.set_yscale("symlog", linthresh=max(1e-3 * np.abs(values).max(), 1e-300))
+    elif (values > 0).any():
+        axes.set_yscale("log", nonpositive="mask")
+    axes.set(xlabel=AXES[against][1], ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=against != "seconds"))
+    if against == "seconds":
+        axes.set_xlim(left=0)
+    axes.grid(True, which="major", alpha=0.25)

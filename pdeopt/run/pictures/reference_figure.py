@@ -1,0 +1,82 @@
+"""How well the model predicts a reference measurement: a map of the residual, and its size along both axes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pdeopt.run.pictures.canvas.field_axes import symmetric_scale
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, new_figure
+from pdeopt.run.store.fields import Fields
+
+#: Values that were not measured, or are left out.
+MISSING = "0.88"
+
+
+def draw_reference(fields: Fields, summary: dict[str, Any]) -> Figure | None:
+    """From `reference_measured` and `reference_predicted` (q, K) of result.npz, NaN where there is no measurement.
+
+    Returns None where they are not there, or nothing was measured.
+    """
+    measured, predicted = fields.extra.get("reference_measured"), fields.extra.get("reference_predicted")
+    if measured is None or predicted is None or measured.ndim != 2 or predicted.shape != measured.shape:
+        return None
+    residual = predicted - measured
+    if not np.isfinite(residual).any():
+        return None
+    measured = np.where(np.isnan(residual), np.nan, measured)
+    figure = new_figure(9.5, 5.8)
+    figure.suptitle(_title(residual, measured, summary))
+    grid = figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=[4.5, 1], height_ratios=[2.6, 1])
+    _draw_map(figure, grid[0, 0], residual, _unit(fields.data_label))
+    _draw_sizes(grid[1, 0], 100 * _relative(residual, measured, 0))
+    _draw_sizes_upright(grid[0, 1], 100 * _relative(residual, measured, 1))
+    grid[1, 1].set_visible(False)
+    return figure
+
+
+def _title(residual: np.ndarray, measured: np.ndarray, summary: dict[str, Any]) -> str:
+    problem = f"{summary['problem']}, " if "problem" in summary else ""
+    overall = 100 * float(_relative(residual.ravel(), measured.ravel(), 0))
+    return f"{problem}reference: the homogeneous model misses the voltages by {overall:.2g} %"
+
+
+def _relative(residual: np.ndarray, measured: np.ndarray, axis: int) -> np.ndarray:
+    """The rms of the residual over that of the measured values, along an axis; NaN where nothing was measured."""
+    above, below = np.nansum(residual**2, axis), np.nansum(measured**2, axis)
+    return np.sqrt(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))
+
+
+def _unit(label: str) -> str:
+    """The unit at the end of a label: " (V)"."""
+    found = re.search(r"\s*\([^()]*\)$", label)
+    return found[0] if found else ""
+
+
+def _draw_map(figure: Figure, axes: Axes, residual: np.ndarray, unit: str) -> None:
+    q, k = residual.shape
+    axes.set_facecolor(MISSING)
+    extent = (0.5, k + 0.5, q + 0.5, 0.5)
+    drawing = axes.imshow(
+        residual, ERROR_MAP, symmetric_scale(residual), aspect="auto", extent=extent, interpolation="nearest"
+    )
+    missing = " (gray: not used)" if np.isnan(residual).any() else ""
+    axes.set(ylabel="difference", title=f"predicted − measured{missing}")
+    figure.colorbar(drawing, ax=axes, label=f"predicted − measured{unit}", location="left", pad=0.02)
+
+
+def _draw_sizes(axes: Axes, percent: np.ndarray) -> None:
+    axes.bar(np.arange(1, len(percent) + 1), np.nan_to_num(percent), width=0.8, color=BLUE)
+    axes.set(xlabel="current pattern", ylabel="relative\nmisfit (%)")
+    axes.grid(True, axis="y", alpha=0.25)
+
+
+def _draw_sizes_upright(axes: Axes, percent: np.ndarray) -> None:
+    axes.barh(np.arange(1, len(percent) + 1), np.nan_to_num(percent), height=0.8, color=BLUE)
+    axes.set(xlabel="relative misfit (%)")
+    axes.tick_params(labelbottom=True)
+    axes.grid(True, axis="x", alpha=0.25)

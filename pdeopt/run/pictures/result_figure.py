@@ -1,0 +1,307 @@
+"""The result of a run on one page: truth, reconstruction, error and data fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure, SubFigure
+
+from pdeopt.run.pictures.canvas.electrode_marks import draw_electrodes, electrodes_of
+from pdeopt.run.pictures.canvas.field_axes import (
+    Canvas,
+    coefficient_scale,
+    common_scale,
+    draw_curve,
+    draw_curves,
+    draw_field,
+    draw_points,
+    noted,
+    ratio_scale,
+    symmetric_scale,
+)
+from pdeopt.run.pictures.canvas.number_table import draw_numbers, in_digits
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
+from pdeopt.run.pictures.segmentation_figure import (
+    Segmentation,
+    draw_found,
+    draw_truth,
+    is_number,
+    legend_handles,
+    segmentation_of,
+)
+from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
+
+#: A scatter of more points is thinned.
+SCATTERED = 20_000
+#: Noise levels that differ by no more than this part of them are one.
+EQUAL = 1e-6
+
+
+def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
+    """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
+    figure = new_figure(12.5, 7.4)
+    figure.suptitle(headline(summary), wrap=True)
+    top, bottom = rows(figure)
+    canvas = Canvas(fields.at, electrodes_of(fields, fields.at.mesh))
+    if fields.names:
+        draw_numbers(top.subplots(), *_number_columns(fields))
+    elif canvas.is_curve:
+        _coefficient_curves(top, fields)
+    elif canvas.can_draw:
+        _coefficient_fields(top, fields, canvas)
+    else:
+        kind = f"{len(fields.at.mesh.t)} vertices in {fields.at.mesh.dim}-D"
+        top.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
+    _bottom_row(bottom, fields)
+    return figure
+
+
+def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:
+    """Names, and the columns of a table of the numbers."""
+    words = Words.of(fields)
+    columns = {"initial guess": in_digits(fields.initial), words.found: in_digits(fields.coefficient)}
+    if fields.truth is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 100 * (fields.coefficient / fields.truth - 1)
+        columns |= {words.known: in_digits(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
+    return fields.names, columns
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The outcome in one line."""
+    if not summary:
+        return "unfinished run"
+    count = summary["iterations"]
+    parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
+    if is_number(summary.get("score")):
+        parts.append(f"score {summary['score']:.3f}")
+    if summary.get("relative_error") is not None:
+        parts.append(f"relative {'' if summary.get('numbers') else 'L² '}error {100 * summary['relative_error']:.3g} %")
+    if summary.get("discrepancy") is not None:
+        parts.append(f"misfit {summary['discrepancy']:.2f} × that of the noise")
+    return ",  ".join(parts)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the coefficient is called, by its role: only a reconstruction has a truth."""
+
+    known: str
+    found: str
+
+    @classmethod
+    def of(cls, fields: Fields) -> Words:
+        return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
+
+
+@dataclass(frozen=True)
+class Error:
+    """How the coefficient departs from the known one: the ratio where colors are logarithmic, else the difference.
+
+    Attributes:
+        values: as `Placement.magnitude` returns them. scale: their colors. neutral: the value of no error.
+        title, label: of the panel, and of its values.
+    """
+
+    values: np.ndarray
+    scale: Normalize
+    neutral: float
+    title: str
+    label: str
+
+    @classmethod
+    def of(cls, fields: Fields, known: np.ndarray, scale: Normalize) -> Error:
+        """``scale``: of the coefficient."""
+        words = Words.of(fields)
+        if isinstance(scale, LogNorm) and fields.at.components == 1:  # a ratio of vectors says nothing of directions
+            ratio = fields.at.magnitude(fields.coefficient) / fields.at.magnitude(known)
+            return cls(ratio, ratio_scale(ratio), 1.0, f"{words.found} / {words.known}", "ratio")
+        difference, title = fields.at.magnitude(fields.coefficient - known), f"{words.found} − {words.known}"
+        return cls(difference, symmetric_scale(difference), 0.0, title, f"error of {fields.label}")
+
+
+def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
+    segmentation = _segmentation(fields)
+    panels = _compared(fields)
+    added = segmentation.panels if segmentation else int(fields.truth is not None)
+    axes = figure.subplots(1, len(panels) + added, squeeze=False)[0]
+    scale = coefficient_scale(*panels.values())
+    note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
+    for one, (name, drawn) in zip(axes, panels.items(), strict=False):
+        draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
+    if fields.truth is not None:
+        error = Error.of(fields, fields.truth, scale)
+        draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
+    draw_points(axes[len(panels) - 1], canvas, fields.points)
+    if segmentation:
+        _draw_segmentation(figure, axes[len(panels) :], segmentation)
+
+
+def _compared(fields: Fields) -> dict[str, np.ndarray]:
+    """Name → what is drawn of the coefficient, the result last; no initial guess where a segmentation is drawn."""
+    words = Words.of(fields)
+    given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
+    if _segmentation(fields):
+        given = {}
+    return {name: fields.at.magnitude(values) for name, values in (given | {words.found: fields.coefficient}).items()}
+
+
+def _segmentation(fields: Fields) -> Segmentation | None:
+    """What takes the place that no true coefficient fills."""
+    return segmentation_of(fields) if fields.truth is None else None
+
+
+def _draw_segmentation(figure: SubFigure, panels: Sequence[Axes], given: Segmentation) -> None:
+    draw_found(panels[0], given)
+    for axes in panels[1:]:
+        draw_truth(axes, given)
+    figure.legend(handles=legend_handles(given), loc="outside lower right", ncols=4)
+
+
+def draw_panel(
+    figure: Figure | SubFigure,
+    axes: Axes,
+    canvas: Canvas,
+    drawn: np.ndarray,
+    scale: Normalize,
+    title: str,
+    label: str,
+    colors: str = FIELD_MAP,
+) -> None:
+    """Colors with their bar, or the field along a curve."""
+    axes.set_title(title)
+    if canvas.is_curve:
+        draw_curve(axes, canvas.at, drawn, color=ORANGE if colors == ERROR_MAP else BLUE)
+        axes.set(ylabel=label)
+        return
+    drawing = draw_field(axes, canvas, drawn, scale, colors)
+    draw_electrodes(axes, canvas.electrodes)
+    height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
+    figure.colorbar(drawing, ax=axes, label=noted(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
+
+
+def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
+    words = Words.of(fields)
+    curves = {"initial guess": fields.initial, words.found: fields.coefficient}
+    if fields.truth is not None:
+        curves = {words.known: fields.truth, **curves}
+    drawn = {name: fields.at.magnitude(values) for name, values in curves.items()}
+    widths = [1] if fields.truth is None else [2, 1]
+    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    draw_curves(axes[0], fields.at, drawn, fields.label)
+    axes[0].set_title("coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient")
+    if fields.truth is not None:
+        error = Error.of(fields, fields.truth, coefficient_scale(*drawn.values()))
+        axes[1].axhline(error.neutral, color="0.7", linewidth=0.8)
+        draw_curve(axes[1], fields.at, error.values, color=ORANGE)
+        axes[1].set(ylabel=error.label, title=error.title, yscale="log" if error.neutral else "linear")
+
+
+def _bottom_row(figure: SubFigure, fields: Fields) -> None:
+    """The state beside what it is compared with: panels of the same kind for a field, a scatter for samples."""
+    at = fields.state_at
+    canvas = None if at is None else Canvas(at, electrodes_of(fields, at.mesh))
+    if canvas is not None and not canvas.can_draw:
+        canvas = None
+    if fields.kind == FIELD and canvas is not None:
+        _target_fields(figure, fields, canvas)
+        return
+    panels = 0 if fields.data is None else 2
+    if panels + (canvas is not None) == 0:
+        return
+    axes = figure.subplots(1, panels + (canvas is not None), squeeze=False)[0]
+    if fields.data is not None:
+        _data_fit(axes[0], fields)
+        _residuals(axes[1], fields)
+    if canvas is not None:
+        drawn = canvas.at.magnitude(first_experiment(fields.state))
+        draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
+        draw_points(axes[-1], canvas, fields.points)
+
+
+def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
+    """The target, the state, and how they differ."""
+    assert fields.data is not None
+    wanted, reached = first_experiment(fields.data), first_experiment(fields.state)
+    target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
+    name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
+    axes = figure.subplots(1, 3)
+    draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
+    draw_panel(figure, axes[1], canvas, state, scale, state_title(fields), label, "cividis")
+    gap, title = canvas.at.magnitude(reached - wanted), f"state − {name}"
+    if fields.noise is not None:
+        title += f", σ = {_level(fields.noise):.2g}"
+    draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
+
+
+def first_experiment(values: np.ndarray) -> np.ndarray:
+    """Return the values (n,) of the first experiment."""
+    return values.reshape(len(values), -1)[:, 0]
+
+
+def state_title(fields: Fields, magnitude: bool = True) -> str:
+    """Return what is drawn of the state: which experiment, and of vectors whether their magnitude."""
+    experiments = fields.state.size // len(fields.state)
+    is_vector = fields.state_at is not None and fields.state_at.components > 1
+    what = "magnitude of the state" if is_vector and magnitude else "state"
+    return what if experiments == 1 else f"{what}, experiment 1 of {experiments}"
+
+
+def _aim(fields: Fields) -> str:
+    """What the data are called."""
+    return "target" if fields.noise is None else "measured"
+
+
+def _level(noise: np.ndarray) -> float:
+    """The mean standard deviation of what is not exact."""
+    return float(np.mean(noise, where=noise > 0))
+
+
+def _named_level(noise: np.ndarray) -> str:
+    noise, level = np.asarray(noise), _level(noise)
+    varies = (np.abs(noise[noise > 0] - level) > EQUAL * level).any()
+    return f"{'mean ' * bool(varies)}σ = {level:.2g}"
+
+
+def _data_fit(axes: Axes, fields: Fields) -> None:
+    assert fields.data is not None
+    assert fields.predicted is not None
+    given, predicted, name = fields.data.ravel(), fields.predicted.ravel(), _aim(fields)
+    thin = slice(None, None, -(-len(given) // SCATTERED))
+    ends = [min(given.min(), predicted.min()), max(given.max(), predicted.max())]
+    axes.plot(ends, ends, color="0.4", linewidth=1, label=f"predicted = {name}")
+    size = 14 if len(given) < 500 else 4
+    axes.scatter(given[thin], predicted[thin], s=size, alpha=0.6, linewidths=0, color=BLUE, rasterized=True)
+    axes.set(xlabel=f"{name} {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
+    axes.locator_params(nbins=6)
+    axes.legend(loc="upper left")
+
+
+def _residuals(axes: Axes, fields: Fields) -> None:
+    """The histogram of the residuals: in noise levels, against the density of noise alone, where noise is known."""
+    assert fields.data is not None
+    assert fields.predicted is not None
+    residual = fields.predicted - fields.data
+    if fields.noise is None:
+        axes.hist(residual.ravel(), bins=_bins(residual), density=True, color=BLUE, alpha=0.6)
+        axes.set(xlabel=f"predicted − target {fields.data_label}", ylabel="density", title="residuals")
+        return
+    sigma = np.broadcast_to(fields.noise, residual.shape)
+    scaled = residual[sigma > 0] / sigma[sigma > 0]
+    reach = float(np.clip(1.05 * np.abs(scaled).max(initial=0), 4, 12))
+    edges = list(np.linspace(-reach, reach, _bins(scaled)))
+    axes.hist(np.clip(scaled, -reach, reach), bins=edges, density=True, color=BLUE, alpha=0.6)
+    x = np.linspace(-reach, reach, 200)
+    axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="noise alone")
+    title = f"residuals, {_named_level(fields.noise)} (noise level)"
+    axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
+    axes.legend(loc="upper left")
+
+
+def _bins(values: np.ndarray) -> int:
+    return int(np.clip(values.size**0.5, 9, 61))

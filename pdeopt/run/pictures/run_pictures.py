@@ -1,0 +1,126 @@
+"""Draw the pictures of a run directory, at the end of the run or later from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pdeopt.inversion.recorder import COLUMNS, Row
+from pdeopt.run.errors import UsageError, attempt
+from pdeopt.run.pictures.canvas.style import save, styled
+from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.pictures.components_figure import draw_components
+from pdeopt.run.pictures.history_figure import draw_history
+from pdeopt.run.pictures.reference_figure import draw_reference
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.pictures.scene_figure import draw_scene, scene_note
+from pdeopt.run.pictures.segmentation_figure import draw_segmentation
+from pdeopt.run.pictures.strength_figure import draw_strength
+from pdeopt.run.store.directory import refuse_foreign
+from pdeopt.run.store.fields import Fields
+from pdeopt.run.store.json_file import read_object
+from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs
+
+#: The formats of every picture of a run: for the screen, and for a publication.
+SUFFIXES = (".png", ".pdf")
+#: Where several runs are compared, if nothing else is said.
+COMPARISON = Path("comparison.png")
+
+
+def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
+    """All `PICTURES` of a run that has just ended, as PNG and as PDF.
+
+    Returns a warning for each that could not be drawn: the numbers are safe by then.
+    """
+    history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
+    run = StoredRun(directory, read_object(directory / "config.json"), history, summary, fields)
+    warnings: list[str] = []
+    with styled():
+        for name in PICTURES:
+            paths = _paths(directory / name)
+            warnings += attempt(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
+    return warnings
+
+
+def redraw(directories: list[Path], out: Path | None, against: str = "iterations") -> list[Path]:
+    """Redraw one run, or compare several in one figure; returns the pictures. Raises UsageError.
+
+    Args:
+        out: of one run it names the picture of the result, and the others go beside it.
+        against: what histories are drawn over, one of `history_figure.AXES`.
+    """
+    runs = read_runs(directories)
+    run, *others = runs.values()
+    if out is None and others:
+        refuse_foreign(COMPARISON)
+    elif out is None and not run.config:  # a folder that is no run's own
+        for path in (path for name in PICTURES for path in _paths(run.path / name)):
+            refuse_foreign(path)
+    with styled(), drawable(runs.values()):
+        if others:
+            return _save(draw_comparison(runs, against), [out or COMPARISON])
+        return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
+
+
+def missing_scene(directory: Path) -> str:
+    """What to do for a 3-D scene of a run, where a library is missing; empty where nothing is."""
+    fields = next(iter(read_runs([directory]).values())).fields
+    return "" if fields is None else scene_note(fields)
+
+
+def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
+    """The history alone, of one run or of several. Raises UsageError."""
+    runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
+    with styled(), drawable(runs.values()):
+        if len(runs) > 1:
+            _save(draw_comparison(runs, against), [out])
+        else:
+            _draw("history", next(iter(runs.values())), [out], against)
+
+
+#: Name of a picture → it, of a run and what histories are drawn over; None where the run does not have what it takes.
+PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
+    "result": lambda run, _: draw_result(run.fields, run.titled_summary) if run.fields else None,
+    "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
+    "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
+    "components": lambda run, _: draw_components(run.fields, run.titled_summary) if run.fields else None,
+    "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
+    "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
+    "scene": lambda run, _: draw_scene(run.fields, run.titled_summary) if run.fields else None,
+}
+
+
+def _has_rule(run: StoredRun) -> bool:
+    """Whether a rule chose the strength of the regularization."""
+    return bool(run.summary.get("strength"))
+
+
+def _draw(name: str, run: StoredRun, paths: list[Path], against: str = "iterations") -> list[Path]:
+    """Draw a picture and write it; nothing where the run does not have what it takes."""
+    figure = PICTURES[name](run, against)
+    return [] if figure is None else _save(figure, paths)
+
+
+def _targets(run: StoredRun, name: str, out: Path | None) -> list[Path]:
+    if out is None:
+        return _paths(run.path / name)
+    return [out if name == "result" else out.with_stem(f"{out.stem}-{name}")]
+
+
+def _paths(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+
+
+def _save(figure: Figure, paths: list[Path]) -> list[Path]:
+    try:
+        save(figure, *paths)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot write the picture {' and '.join(map(str, paths))}: {why}") from error
+    return paths

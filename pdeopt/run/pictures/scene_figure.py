@@ -1,0 +1,167 @@
+"""A coefficient in a solid, in perspective: slices and surfaces of equal value, or on the boundary from two sides."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from pdeopt.run.errors import UsageError
+from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, noted
+from pdeopt.run.pictures.canvas.style import FIELD_MAP, new_figure
+from pdeopt.run.pictures.result_figure import Words, headline
+from pdeopt.run.store.fields import Fields
+from pdeopt.run.store.mesh_output import VTK_ORDER
+
+MISSING = "3-D scenes need pyvista: pip install pyvista"
+RENDERER = Path(__file__).with_name("scene_renderer.py")
+#: Seconds that the renderer may take.
+PATIENCE = 300.0
+#: Where between the median and the extremes surfaces lie, and what part of the range makes an extreme worth one.
+STEPS, NOTEWORTHY = (0.4, 0.75), 0.15
+#: Slices stay so far inside, as part of the solid's extent.
+INSET = 0.1
+
+
+def scene_note(fields: Fields) -> str:
+    """What to do for a scene of a solid where pyvista is missing; empty where there is nothing to do."""
+    return MISSING if _is_solid(fields) and find_spec("pyvista") is None else ""
+
+
+def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
+    """Truth, where it is known, and result on one scale; None without a solid, values on its mesh, or pyvista.
+
+    Raises UsageError where the renderer fails.
+    """
+    if not _is_solid(fields) or find_spec("pyvista") is None:
+        return None
+    words = Words.of(fields)
+    given = {words.known: fields.truth} if fields.truth is not None else {}
+    drawn = {name: _on_mesh(fields, values) for name, values in (given | {words.found: fields.coefficient}).items()}
+    if any(np.isnan(values).all() for values in drawn.values()):
+        return None
+    scale = coefficient_scale(*drawn.values())
+    scene = _Scene.of(fields, [np.ma.filled(scale(values), np.nan) for values in drawn.values()])
+    images = _cropped(_render(fields, scene))
+    width, height = 5.2, 5.2 * images.shape[2] / images.shape[3]
+    figure = new_figure(width * len(drawn) + 1.2, 2 * height + 1.4)
+    figure.suptitle(headline(summary))
+    axes = figure.subplots(2, len(drawn), squeeze=False)
+    for column, name in enumerate(drawn):
+        for row, view in enumerate(_view_names(fields, scale, scene)):
+            axes[row, column].imshow(images[column, row])
+            axes[row, column].set_title(f"{name}, {view}")
+            axes[row, column].set_axis_off()
+    figure.colorbar(ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=noted(fields.label, scale), shrink=0.6)
+    return figure
+
+
+def _is_solid(fields: Fields) -> bool:
+    return fields.at.mesh.dim == 3 and bool(fields.at.mesh.cell)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is rendered: values (fields, k) in 0 … 1, where slices meet (3,), and values of surfaces."""
+
+    values: np.ndarray
+    center: np.ndarray
+    levels: np.ndarray
+
+    @classmethod
+    def of(cls, fields: Fields, values: list[np.ndarray]) -> _Scene:
+        """With views that show the first field well."""
+        return cls(np.stack(values), _center(fields, values[0]), _levels(values[0]))
+
+
+def _on_mesh(fields: Fields, values: np.ndarray) -> np.ndarray:
+    """At the vertices or cells, the length of vectors; NaN where a coefficient on the boundary has none."""
+    drawn = fields.at.magnitude(values)
+    return _on_vertices(fields.at.mesh.vertices, fields.at.x, drawn) if fields.at.kind == "boundary" else drawn
+
+
+def _view_names(fields: Fields, scale: Normalize, scene: _Scene) -> tuple[str, str]:
+    if fields.at.kind == "boundary":
+        return "from the front", "from behind"
+    planes = ", ".join(f"{name} = {x:.3g}" for name, x in zip("xyz", scene.center, strict=True))
+    heights = ", ".join(f"{scale.inverse(level):.3g}" for level in np.sort(scene.levels))
+    return f"slices {planes}", f"surfaces of {heights}" if heights else "no surface: hardly any contrast"
+
+
+def _center(fields: Fields, values: np.ndarray) -> np.ndarray:
+    """(3,), amid what departs most from the median; not at the solid's edge."""
+    places = fields.at.x if fields.at.kind == "cells" else fields.at.mesh.vertices
+    departure = np.nan_to_num(np.abs(values - np.nanmedian(values)))
+    chosen = places[:, departure >= 0.9 * departure.max()]
+    amid = chosen[:, np.linalg.norm(chosen - chosen.mean(1, keepdims=True), axis=0).argmin()]
+    low, high = fields.at.mesh.p.min(1), fields.at.mesh.p.max(1)
+    inside = np.clip(amid, low + INSET * (high - low), high - INSET * (high - low))
+    return np.round(inside, 2 - int(np.floor(np.log10(np.ptp(fields.at.mesh.p))))) + 0.0
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """From the median toward each extreme, the outer ones of all first."""
+    low, middle, high = np.nanmin(values), np.nanmedian(values), np.nanmax(values)
+    ends = [end for end in (low, high) if abs(end - middle) > NOTEWORTHY * (high - low)]
+    return np.array([middle + step * (end - middle) for step in STEPS for end in ends])
+
+
+def _cropped(images: np.ndarray) -> np.ndarray:
+    """Without what is white in all of them."""
+    used = np.any(images < 255, axis=(0, 1, 4))
+    rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
+    return images[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _render(fields: Fields, scene: _Scene) -> np.ndarray:
+    """(fields, 2, height, width, 3), from a process of its own: without a graphics driver VTK ends by a signal."""
+    mesh = fields.at.mesh
+    given: dict[str, np.ndarray] = {
+        "points": mesh.vertices.T,
+        "cells": mesh.t[VTK_ORDER.get(mesh.cell, slice(None))].T,
+        "cell": np.array(mesh.cell),
+        "axes": np.array([mesh.named(name) for name in "xyz"]),
+        "kind": np.array(fields.at.kind),
+        "values": scene.values,
+        "center": scene.center,
+        "levels": scene.levels,
+        "colors": np.array(FIELD_MAP),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "scene.npz"), Path(folder, "images.npy")
+        np.savez(source, **given)  # type: ignore[arg-type]
+        _run_renderer(source, target)
+        return np.load(target)
+
+
+def _run_renderer(source: Path, target: Path) -> None:
+    words = [sys.executable, "-P", str(RENDERER), str(source), str(target)]
+    try:
+        done = subprocess.run(words, capture_output=True, errors="replace", timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the 3-D renderer was stopped after {PATIENCE:.0f} s") from None
+    if done.returncode < 0:
+        cause = "it needs OpenGL, of a graphics card or in software, such as Mesa's libEGL or libOSMesa"
+        raise UsageError(f"the 3-D renderer was ended by signal {-done.returncode}; {cause}")
+    if done.returncode > 0:
+        raise UsageError(f"the 3-D renderer failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+
+
+def _on_vertices(points: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at places x (3, k) carried to the vertices (3, n) that lie there; NaN elsewhere."""
+    found = dict(zip(_keys(points, x), values, strict=True))
+    return np.array([found.get(place, np.nan) for place in _keys(points, points)])
+
+
+def _keys(points: np.ndarray, x: np.ndarray) -> list[bytes]:
+    """Equal for places that differ by rounding only."""
+    return [key.tobytes() for key in np.round((x - points.min(1)[:, None]).T / (1e-7 * np.ptp(points))).astype(int)]

@@ -1,0 +1,144 @@
+"""A segmentation into water, resistive and conductive objects, beside the true one where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Patch
+
+from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE, WATER
+from pdeopt.run.pictures.canvas.electrode_marks import Electrodes, draw_electrodes, electrodes_of
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, ORANGE, WATER_BLUE, new_figure
+from pdeopt.run.store.fields import Fields
+
+#: What a pixel holds → its name and its color, which differ in lightness, too.
+CLASSES = {WATER: ("water", WATER_BLUE), RESISTIVE: ("resistive", ORANGE), CONDUCTIVE: ("conductive", BLUE)}
+#: Parts of the radius by which a round tank's vertices may lie outside of the circle.
+ROUND = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Labels of pixels, and what is drawn around them.
+
+    Attributes:
+        found, truth: (n, n) labels, row 0 at the top; the truth None where it is not known.
+        extent: left, right, bottom and top; None counts pixels.
+        rim: center (2,) and radius of a round tank; None where it is not round, or its place among pixels not known.
+        electrodes: the same.
+    """
+
+    found: np.ndarray
+    truth: np.ndarray | None
+    extent: tuple[float, float, float, float] | None
+    rim: tuple[np.ndarray, float] | None
+    electrodes: Electrodes | None
+
+    @property
+    def panels(self) -> int:
+        return 1 if self.truth is None else 2
+
+
+def segmentation_of(fields: Fields) -> Segmentation | None:
+    """From `segmentation`, `segmentation_truth` and `segmentation_extent` of result.npz; None where there is none."""
+    found, truth, extent = (fields.extra.get(f"segmentation{end}") for end in ("", "_truth", "_extent"))
+    if found is None or found.ndim != 2:
+        return None
+    if truth is not None and truth.shape != found.shape:
+        truth = None
+    if extent is None or extent.shape != (4,):
+        return Segmentation(found, truth, None, None, None)
+    left, right, bottom, top = map(float, extent)
+    mesh = fields.at.mesh
+    return Segmentation(found, truth, (left, right, bottom, top), _rim(mesh.p), electrodes_of(fields, mesh))
+
+
+def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:
+    """The segmentation with the outline of the truth, and the truth; None where there is no segmentation."""
+    given = segmentation_of(fields)
+    if given is None:
+        return None
+    figure = new_figure(8.6 if given.panels == 2 else 4.8, 5.1)
+    axes = figure.subplots(1, given.panels, squeeze=False)[0]
+    draw_found(axes[0], given)
+    for panel in axes[1:]:
+        draw_truth(panel, given)
+    figure.legend(handles=legend_handles(given), loc="outside lower center", ncols=4)
+    figure.suptitle(_title(summary))
+    return figure
+
+
+def draw_found(axes: Axes, given: Segmentation) -> None:
+    """With the outline of the true objects."""
+    _draw_labels(axes, given, given.found)
+    axes.set_title("segmentation")
+    for label in CLASSES:
+        mask = None if given.truth is None or label == WATER else given.truth == label
+        if mask is not None and mask.any() and not mask.all():
+            x, y = _centers(given)
+            axes.contour(x, y, mask, levels=[0.5], colors=BLACK, linewidths=1.3)
+
+
+def draw_truth(axes: Axes, given: Segmentation) -> None:
+    assert given.truth is not None
+    _draw_labels(axes, given, given.truth)
+    axes.set_title("true segmentation")
+
+
+def legend_handles(given: Segmentation) -> list[Artist]:
+    """All classes, whether they occur or not, and the outline."""
+    patches: list[Artist] = [Patch(facecolor=color, label=name) for name, color in CLASSES.values()]
+    outline = [Line2D([], [], color=BLACK, linewidth=1.3, label="outline of the truth")]
+    return patches + (outline if given.truth is not None else [])
+
+
+def _title(summary: dict[str, Any]) -> str:
+    problem = f"{summary['problem']}: " if "problem" in summary else ""
+    scored = f",  score {summary['score']:.3f}" if is_number(summary.get("score")) else ""
+    return f"{problem}segmentation{scored}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether something of summary.json can be written as a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:
+    colors = ListedColormap([color for _, color in CLASSES.values()])
+    image = axes.imshow(
+        labels, colors, vmin=-0.5, vmax=len(CLASSES) - 0.5, extent=given.extent, origin="upper", interpolation="nearest"
+    )
+    if given.rim is not None:
+        rim = Circle(
+            (given.rim[0][0], given.rim[0][1]), given.rim[1], facecolor="none", edgecolor="0.35", linewidth=0.8
+        )
+        axes.add_patch(rim)
+        image.set_clip_path(rim)
+    if given.extent is not None:
+        axes.set(xlabel="x", ylabel="y")
+    draw_electrodes(axes, given.electrodes)
+    axes.spines[:].set_visible(False)
+    axes.locator_params(nbins=5)
+
+
+def _centers(given: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pixels, along x and y, as they are drawn."""
+    rows, columns = given.found.shape
+    left, right, bottom, top = given.extent or (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
+    return left + (right - left) * x, top + (bottom - top) * y
+
+
+def _rim(p: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The circle in the mesh's bounding box, seen from above, where the mesh is round."""
+    low, high = p[:2].min(1), p[:2].max(1)
+    center, radius = 0.5 * (low + high), 0.5 * float((high - low).max())
+    reach = np.linalg.norm(p[:2] - center[:, None], axis=0).max()
+    return (center, radius) if reach < (1 + ROUND) * radius else None

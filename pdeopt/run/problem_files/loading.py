@@ -1,0 +1,105 @@
+"""Find problem files and load their ``build``."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pdeopt
+from pdeopt.errors import did_you_mean
+from pdeopt.run.errors import UsageError, bad_input
+
+if TYPE_CHECKING:
+    from pdeopt.inverse import Problem
+
+
+def problem_files() -> dict[str, Path]:
+    """Name → file of the problems that come with pdeopt: inside the package when installed, beside it in a checkout."""
+    package = Path(pdeopt.__file__).parent
+    for folder in (package / "problems", package.parent / "problems"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+    return {}
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file's docstring, read without importing the file."""
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_bytes()))
+    except SyntaxError as error:
+        return f"(syntax error in line {error.lineno})"
+    return docstring.splitlines()[0] if docstring else "(no docstring)"
+
+
+def find_problem(given: str) -> Path:
+    """The file of a problem by name, or by the path of a Python file."""
+    known = problem_files()
+    if given in known:
+        return known[given]
+    if given.endswith(".py"):
+        path = Path(given)
+        if not path.is_file():
+            raise UsageError(f"there is no problem file {given}; 'pdeopt new {path.stem}' writes one to start from")
+        return path
+    hint = f"; did you mean ./{given}.py?" if Path(f"{given}.py").is_file() else did_you_mean(given, list(known))
+    raise UsageError(f"unknown problem {given!r}; known are {', '.join(known)}, or the path of a .py file{hint}")
+
+
+def load_build(path: Path) -> Callable[..., Any]:
+    """The function ``build`` of a problem file."""
+    _refuse_missing_platform()
+    with bad_input(path):
+        module = _imported(path)
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise UsageError(f"{path} has no function build(...); a problem file defines one that returns a Problem")
+    return build
+
+
+def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path) -> Problem:
+    """Call ``build``, and refuse what is not a Problem."""
+    from pdeopt.inverse import Problem
+
+    with bad_input(path):
+        problem = build(**options)
+    if not isinstance(problem, Problem):
+        raise UsageError(f"build(...) in {path} returned {_kind(problem)}; expected a pdeopt.inverse.Problem")
+    return problem
+
+
+def _refuse_missing_platform() -> None:
+    """Raise UsageError where JAX is told to compute on what is not there; it would end in errors of its own later."""
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked:
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+        raise UsageError(f"JAX_PLATFORMS={asked}: JAX finds no such device{reason}; unset it, or say cpu") from error
+
+
+def _kind(value: Any) -> str:
+    return "None (is a return missing?)" if value is None else f"an object of type {type(value).__name__}"
+
+
+def _imported(path: Path) -> ModuleType:
+    name = f"pdeopt_problem_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and postponed annotations look their module up
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: helpers beside the file are found, and hide no installed package
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,194 @@
+"""One HTML page about a run, or about several that are compared: pictures inside, no script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+import pdeopt
+from pdeopt.run.errors import UsageError
+from pdeopt.run.pictures.canvas.style import styled
+from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.pictures.run_pictures import PICTURES
+from pdeopt.run.report.report_tables import (
+    Table,
+    facts,
+    history,
+    nested,
+    results,
+    settings,
+    side_by_side,
+    split,
+    two_columns,
+    versions,
+)
+from pdeopt.run.store.directory import REPORT, refuse_foreign, write_text
+from pdeopt.run.store.regular_file import is_regular, read_bytes
+from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs, readable
+
+#: Pictures of a run directory, in their order on the page, and what each shows.
+CAPTIONS = {
+    "result": "Coefficient, data fit and state",
+    "components": "Components of vectors",
+    "segmentation": "Segmentation",
+    "scene": "Coefficient in three dimensions",
+    "live": "Coefficient while the run goes on",
+    "history": "Objective, its terms and the norm of the gradient",
+    "strength": "How the strength of the regularization was chosen",
+    "reference": "Reference measurement and its prediction",
+}
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+#: Pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
+SHOWN = 96 / 150
+#: Options of the command line that say where and how loudly, not what.
+NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG picture inside the page: its content as a data: URI, and the size at which it is shown."""
+
+    source: str
+    width: int
+    height: int
+    caption: str
+    alt: str
+
+    @classmethod
+    def of(cls, content: bytes, caption: str, alt: str) -> Picture:
+        """Raises ValueError for what is no whole PNG file."""
+        if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
+            raise ValueError("it is no whole PNG picture; 'pdeopt plot' draws it again")
+        width, height = (round(int.from_bytes(content[place : place + 4], "big") * SHOWN) for place in (16, 20))
+        return cls(f"data:image/png;base64,{b64encode(content).decode()}", width, height, caption, alt)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one run."""
+
+    anchor: str
+    name: str
+    title: str
+    status: str
+    message: str
+    facts: list[tuple[str, str]]
+    command: str
+    pictures: list[Picture]
+    tables: list[Table]
+    folded: list[Table]
+    unverified: bool
+
+
+def write_report(directories: Sequence[Path], out: Path | None) -> Path:
+    """Write the page and return where: ``out``, or report.html, of a single run in its directory. Raises UsageError."""
+    runs = read_runs(directories)
+    target = out or (directories[0] if len(runs) == 1 else Path()) / REPORT
+    if out is None:
+        refuse_foreign(target)
+    with drawable(runs.values()):
+        text = _page(runs)
+    try:
+        write_text(target, text)
+    except OSError as error:
+        raise UsageError(f"cannot write the report {target}: {error.strerror or error}") from error
+    return target
+
+
+def _page(runs: Mapping[str, StoredRun]) -> str:
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    sections = [_section(f"run-{k}", name, run) for k, (name, run) in enumerate(runs.items(), 1)]
+    return environment.get_template("page.html").render(
+        title=sections[0].title if len(runs) == 1 else f"{len(runs)} runs compared",
+        sections=sections,
+        comparison=_comparison(runs) if len(runs) > 1 else None,
+        version=pdeopt.__version__,
+        today=date.today().isoformat(),
+    )
+
+
+def _comparison(runs: Mapping[str, StoredRun]) -> dict[str, Any]:
+    with styled():
+        content = _png(draw_comparison(runs))
+    alt = f"Histories and reconstructions of {', '.join(runs)}"
+    found = side_by_side("Settings", {name: settings(run) for name, run in runs.items()})
+    different, same = split(found)
+    return {
+        "picture": Picture.of(content, "Histories, and reconstructions on one color scale", alt),
+        "results": side_by_side("Results", {name: results(run) for name, run in runs.items()}),
+        "different": different,
+        "same": same,
+    }
+
+
+def _section(anchor: str, name: str, run: StoredRun) -> Section:
+    return Section(
+        anchor=anchor,
+        name=name,
+        title=run.title,
+        status=run.status,
+        message=run.summary.get("message", "there is no summary.json: the run goes on, or was ended from outside"),
+        facts=facts(run),
+        command=_command(run),
+        pictures=_pictures(run),
+        tables=[two_columns("Results", results(run)), *nested(run), two_columns("Settings", settings(run))],
+        folded=[history(run), two_columns("Versions", versions(run))],
+        unverified="verification" in run.summary and not run.summary["verification"],
+    )
+
+
+def _command(run: StoredRun) -> str:
+    """What repeats the run, into a folder of its own; empty where that is not recorded."""
+    words, kept = run.words, []
+    raised = ["--max-iterations", str(run.config.get("max_iterations"))] if run.config.get("resumed") else []
+    dropped = {**NOT_REPEATED, **({raised[0]: 1} if raised else {})}
+    while words:
+        word = words.pop(0)
+        name, joined, _ = word.partition("=")
+        if name not in dropped:
+            kept.append(word)
+        elif not joined:
+            del words[: dropped[name]]
+    return shlex.join(["pdeopt", *kept, *raised]) if kept else ""
+
+
+def _pictures(run: StoredRun) -> list[Picture]:
+    """Those of the directory; what it does not have is drawn."""
+    found = []
+    for name, caption in CAPTIONS.items():
+        path = run.path / f"{name}.png"
+        with readable(path):
+            content = read_bytes(path) if is_regular(path) else _drawn(name, run)
+            if content is not None:
+                found.append(Picture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
+    return found
+
+
+def _outcome(run: StoredRun) -> str:
+    return ", ".join([run.status, *(f"{name} {value}" for name, value in facts(run))])
+
+
+def _drawn(name: str, run: StoredRun) -> bytes | None:
+    if name not in PICTURES:
+        return None
+    with styled():
+        figure = PICTURES[name](run, "iterations")
+    return None if figure is None else _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()

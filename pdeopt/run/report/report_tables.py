@@ -1,0 +1,153 @@
+"""Tables of a report: what stands in the files of runs, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pdeopt.inverse.problem import SUMMARY_NAMES
+from pdeopt.run.pictures.segmentation_figure import is_number
+from pdeopt.run.store.stored_run import StoredRun
+from pdeopt.run.watch.stopwatch import in_words, total_seconds
+
+#: Rows of a history that are shown at most, evenly chosen.
+ROWS = 200
+#: Parts of config.json that are no settings: those that the page shows elsewhere, and paths.
+NO_SETTINGS = frozenset({"path", "folder", "options", "versions", "argv", "resumed"})
+#: Parts of summary.json that stand above its table.
+SAID_ABOVE = frozenset({"problem", "status", "message"})
+#: Columns of history.csv that have another name in summary.json.
+PLURAL = {"iteration": "iterations"}
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows; the first of each row is its heading.
+
+    Attributes:
+        marked: whether the rows are to catch the eye.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marked: bool = False
+
+
+def text_of(value: Any) -> str:
+    """A value of a JSON file, for people."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{words(name)} {text_of(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(text_of, value)) or NOTHING
+    return str(value)
+
+
+def words(name: str) -> str:
+    """A name of a file, as it is written in a table."""
+    return name.replace("_", " ")
+
+
+def facts(run: StoredRun) -> list[tuple[str, str]]:
+    """The outcome in a few numbers."""
+    summary, last = run.summary, {name: column[-1] for name, column in run.history.items()}
+    found = [("score", f"{summary['score']:.3f}")] if is_number(summary.get("score")) else []
+    if is_number(summary.get("relative_error")):
+        found.append(("relative error", f"{100 * summary['relative_error']:.3g} %"))
+    if is_number(summary.get("discrepancy")):
+        found.append(("misfit, relative to noise", f"{summary['discrepancy']:.3g}"))
+    counts = [("iterations", "iteration"), ("evaluations", "evaluations"), ("solves", "solves")]
+    found += [(name, f"{last[column]:.0f}") for name, column in counts]
+    return [*found, ("time", in_words(total_seconds(last["seconds"], summary.get("stage_seconds") or {})))]
+
+
+def results(run: StoredRun) -> dict[str, str]:
+    """Name → text of what summary.json has in one value; of an unfinished run, of its last iterate."""
+    last = {PLURAL.get(name, name): float(column[-1]) for name, column in run.history.items()}
+    found = run.summary or {name: value for name, value in last.items() if name in SUMMARY_NAMES}
+    single = {words(name): text_of(value) for name, value in found.items() if not _is_nested(value)}
+    return {"status": run.status} | {name: text for name, text in single.items() if name not in SAID_ABOVE}
+
+
+def settings(run: StoredRun) -> dict[str, str]:
+    """Name → text of what config.json says, the problem's options first."""
+    others = {name: value for name, value in run.config.items() if name not in NO_SETTINGS}
+    return {words(name): text_of(value) for name, value in {**run.options, **others}.items()}
+
+
+def versions(run: StoredRun) -> dict[str, str]:
+    found = run.config.get("versions")
+    return {name: text_of(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def two_columns(caption: str, values: Mapping[str, str]) -> Table:
+    return Table(caption, ("", "value"), tuple(values.items()))
+
+
+def nested(run: StoredRun) -> list[Table]:
+    """Of everything in summary.json that is more than one value: verification, times by stage, tried strengths, …"""
+    return [table for name, value in run.summary.items() if _is_nested(value) for table in _tables(words(name), value)]
+
+
+def history(run: StoredRun) -> Table:
+    """Every row, or some of many: the first and the last among them."""
+    count = len(run.history["iteration"])
+    kept = np.unique(np.linspace(0, count - 1, min(count, ROWS)).round().astype(int))
+    some = f"{len(kept)} of {count} rows" if len(kept) < count else f"{count} row{'s'[: count != 1]}"
+    columns = [[f"{value:.6g}" for value in column[kept]] for column in run.history.values()]
+    return Table(f"history, {some}", tuple(map(words, run.history)), tuple(zip(*columns, strict=True)))
+
+
+def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
+    """A column a run."""
+    names = dict.fromkeys(name for values in runs.values() for name in values)
+    rows = tuple((name, *(values.get(name, NOTHING) for values in runs.values())) for name in names)
+    return Table(caption, ("", *runs), rows)
+
+
+def split(table: Table) -> tuple[Table, Table]:
+    """The rows that differ between the columns, marked, and the others."""
+    different = tuple(row for row in table.rows if len(set(row[1:])) > 1)
+    same = tuple(row for row in table.rows if row not in different)
+    return (
+        Table(f"{table.caption} that differ", table.header, different, marked=True),
+        Table(f"{table.caption} that are the same", table.header, same),
+    )
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping) or _is_list_of_objects(value)
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _tables(caption: str, value: Any) -> list[Table]:
+    """One of the single values, and one for each list of objects."""
+    if _is_list_of_objects(value):
+        return [_list_of_objects(caption, value)]
+    lists = {name: item for name, item in value.items() if _is_list_of_objects(item)}
+    single = {words(name): text_of(item) for name, item in value.items() if name not in lists}
+    found = [two_columns(caption, single)] if single else []
+    return found + [_list_of_objects(f"{caption}: {words(name)}", item) for name, item in lists.items()]
+
+
+def _list_of_objects(caption: str, items: Sequence[Mapping[str, Any]]) -> Table:
+    names = list(dict.fromkeys(name for item in items for name in item))
+    rows = _numbered((tuple(text_of(item.get(name)) for name in names)) for item in items)
+    return Table(caption, ("", *map(words, names)), rows)
+
+
+def _numbered(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple((str(number), *row) for number, row in enumerate(rows, 1))

@@ -1,0 +1,110 @@
+"""checkpoint.npz: where a run stands, and of what problem it is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+import pdeopt
+from pdeopt.errors import describe
+from pdeopt.io.npz import read_arrays
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.directory import write_arrays
+from pdeopt.run.store.regular_file import is_regular
+
+CHECKPOINT = "checkpoint.npz"
+#: Of the files that a run goes on from; another one is refused.
+FORMAT = 1
+#: The misfit at the initial guess is that of the same problem where it agrees to this part of it.
+SAME = 1e-6
+#: Which of its numbers are words, and which are whole.
+TEXTS, COUNTS = frozenset({"version", "problem", "source"}), frozenset({"format", "iteration"})
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """
+    Attributes:
+        format: of the files. version: of pdeopt. problem: its name. source: SHA-256 of its file.
+        initial_misfit: at the initial guess. parameter: m at the last iterate, (p,).
+        iteration, objective, regularization, gradient_norm, strength, seconds: of that.
+    """
+
+    format: int
+    version: str
+    problem: str
+    source: str
+    initial_misfit: float
+    parameter: np.ndarray
+    iteration: int
+    objective: float
+    regularization: float
+    gradient_norm: float
+    strength: float
+    seconds: float
+
+    def refuse_other(self, path: Path) -> None:
+        """Raises UsageError where a run of the problem file ``path`` cannot go on from here."""
+        if self.format != FORMAT:
+            _refuse(f"has the format {self.format}, and this pdeopt reads {FORMAT}")
+        if self.version != pdeopt.__version__:
+            _refuse(f"was written by pdeopt {self.version}, and this is {pdeopt.__version__}")
+        if self.problem != path.stem:
+            _refuse(f"is of the problem {self.problem}, and the run is of {path.stem}")
+        if self.source != source_of(path):
+            _refuse(f"was written before {path} was changed (undo the change to go on)")
+
+    def refuse_other_values(self, misfit: float, size: int) -> None:
+        """The same for what the problem computes: ``misfit`` at its initial guess, and number of parameters."""
+        if size != len(self.parameter):
+            _refuse(f"has {len(self.parameter)} parameters, and the problem has {size} now")
+        if not math.isclose(misfit, self.initial_misfit, rel_tol=SAME, abs_tol=1e-300):
+            _refuse(
+                f"has the misfit {self.initial_misfit:.10g} at the initial guess, and the problem has {misfit:.10g} "
+                "now: its data, its mesh, its initial guess or something that it imports was changed"
+            )
+
+    def refuse_other_regularization(self, regularization: float) -> None:
+        """The same for the regularization at the last iterate, with the strength that it had."""
+        if not math.isclose(regularization, self.regularization, rel_tol=SAME, abs_tol=SAME**2 * abs(self.objective)):
+            _refuse(
+                f"has the regularization {self.regularization:.10g} at its last iterate, and the problem has "
+                f"{regularization:.10g} there now: something that it imports was changed"
+            )
+
+
+def source_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    write_arrays(path, {part.name: np.asarray(getattr(checkpoint, part.name)) for part in fields(checkpoint)})
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """None where there is none. Raises UsageError for a file that is no checkpoint."""
+    if not is_regular(path):
+        return None
+    try:
+        arrays = read_arrays(path, "a checkpoint")
+        given = {part.name: arrays[part.name] for part in fields(Checkpoint)}
+        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
+        parameter = given["parameter"]
+        kinds = {name: (str,) if name in TEXTS else (int,) if name in COUNTS else (int, float) for name in plain}
+        wrong = [name for name, kind in kinds.items() if type(plain[name]) not in kind]
+        if wrong or parameter.ndim != 1 or parameter.dtype != float:
+            raise ValueError(f"its {wrong[0] if wrong else 'parameter'} is of another kind than a run writes")
+    except KeyError as error:
+        raise UsageError(f"{path} is no checkpoint, or damaged: it has no {error}") from error
+    except Exception as error:  # a file can hold anything
+        raise UsageError(f"{path} is no checkpoint, or damaged: {describe(error)}") from error
+    return Checkpoint(**plain, parameter=parameter)
+
+
+def _refuse(reason: str) -> None:
+    remedy = "start a new run ('pdeopt run PROBLEM --initial-guess DIR' starts where this one is)"
+    raise UsageError(f"the checkpoint {reason}; {remedy}")

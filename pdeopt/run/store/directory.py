@@ -1,0 +1,216 @@
+"""The run directory: chosen early, created late, every file written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.regular_file import is_regular, read_bytes, refuse_irregular
+
+#: What a run writes; a folder that holds one of them holds a run, and what has such a name there is the run's.
+FILES = (
+    *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
+    *("fields.vtu", "state.vtu"),
+    *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
+    "run.log",
+    *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
+    *("scene.png", "scene.pdf", "components.png", "components.pdf"),
+)
+#: Those that a run goes on from; all others are written when it ends.
+KEPT = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
+#: Those that are written in place.
+GROWING = ("evaluations.bin", "run.log")
+#: What may come later; these are written over, or removed, only where pdeopt wrote them (`is_ours`).
+LIVE, REPORT = "live.png", "report.html"
+#: What is being written has such a name, which nobody else chooses and nobody can foresee.
+LEFTOVER = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
+#: One of these stands in every picture and page that pdeopt writes.
+SIGNATURE = "written by pdeopt"
+SIGNATURES = (SIGNATURE.encode(), b'<meta name="generator" content="pdeopt ')
+
+
+class RunDirectory:
+    """Chosen early, so that bad input is refused at once; made late, when there is something to keep.
+
+    Attributes:
+        path: where the run writes; final once it is made.
+        others: what is in a given folder already, and stays as it is.
+
+    Raises:
+        UsageError: where the folder could not be written, holds a run, or holds a name that a run writes.
+    """
+
+    def __init__(self, problem: str, out: Path | None) -> None:
+        self._default = Path("runs") / problem if out is None else None
+        self.path = unused(Path("runs") / problem) if out is None else out
+        self._expected = os.path.lexists(self.path)
+        held = [name for name in (*FILES, LIVE, REPORT) if os.path.lexists(self.path / name)]
+        if held:
+            what = f"already holds a run ({held[0]})" if held[0] in KEPT else f"holds {held[0]}, which a run writes"
+            raise UsageError(f"{self.path} {what}; choose another --out, or move it away")
+        _probe(self.path)
+        self.others = sorted(path.name for path in self.path.iterdir()) if self._expected else []
+
+    def make(self, config: Mapping[str, Any]) -> Path:
+        """Make it and claim it with its config.json, also against runs that were started at the same time.
+
+        A default name that was taken meanwhile gives way to the next one; a given folder that was raises UsageError.
+        """
+        while not _claimed(self.path, self._expected, config):
+            if self._default is None:
+                raise UsageError(f"{self.path} was taken by another run meanwhile; choose another --out")
+            self.path = unused(self._default)
+        return self.path
+
+
+def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
+    """Whether this run is the one that made config.json in the folder; one that was not expected must be empty."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not expected and (not path.is_dir() or any(path.iterdir())):
+            return False
+    return _created(path / FILES[0], json_text(config))
+
+
+def _created(path: Path, text: str) -> bool:
+    """Write a new file, whole from the first moment on; False where it exists."""
+    temporary = _beside(path)
+    with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _created_empty(path) and bool(temporary.replace(path))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _created_empty(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def refuse_irregular_files(directory: Path) -> None:
+    """Raise UsageError where a link, a pipe or a folder has a name that a run writes."""
+    for name in (*FILES, LIVE, REPORT):
+        refuse_irregular(directory / name, written=name in GROWING)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether nothing has this name, or a picture or a page that pdeopt wrote."""
+    try:
+        return not is_regular(path) or any(words in read_bytes(path) for words in SIGNATURES)
+    except UsageError:  # a link, or the like
+        return False
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise UsageError where a picture or a page would replace what pdeopt did not write."""
+    if not is_ours(path):
+        raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
+
+
+def remove_endings(directory: Path) -> None:
+    """What a run wrote when it ended, which is of an earlier end as soon as it goes on."""
+    for name in FILES:
+        if name not in KEPT:
+            (directory / name).unlink(missing_ok=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Temporary files of a process that was killed while it wrote."""
+    for path in directory.iterdir():
+        if LEFTOVER.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block succeeds, and vanishes when it does not."""
+    temporary = _beside(path)
+    temporary.touch(exist_ok=False)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".pdeopt-{secrets.token_hex(8)}-{path.name}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; bytes in names of files that are no text become escapes, which JSON reads back."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json_text(values))
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Strict JSON: NaN and infinity become null."""
+    return json.dumps(_json_ready(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def working_in(folder: str | None) -> AbstractContextManager[None]:
+    """Where a former command was given, so that its relative paths hold; the current folder where that is gone."""
+    return chdir(folder) if folder and os.path.isdir(folder) else nullcontext()
+
+
+def unused(path: Path) -> Path:
+    candidate, k = path, 2
+    while os.path.lexists(candidate):
+        candidate, k = path.with_name(f"{path.name}-{k}"), k + 1
+    return candidate
+
+
+def _probe(path: Path) -> None:
+    """Create a file and the missing folders beside where they will be, and take them away: permissions do not tell all.
+
+    The folder itself is not made: a run that starts at the same moment would see it.
+    """
+    start = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".pdeopt-", dir=start, ignore_cleanup_errors=True) as probe:
+            (Path(probe) / path.relative_to(start)).mkdir(parents=True, exist_ok=True)
+            (Path(probe) / "file").touch()
+    except OSError as error:
+        raise UsageError(f"cannot write to the output directory {path}: {error.strerror or error}") from error

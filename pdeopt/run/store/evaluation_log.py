@@ -1,0 +1,198 @@
+"""What a functional answered, in the order in which an optimizer asked: what a stopped run goes on from.
+
+All that an optimizer remembers (pairs of L-BFGS, a trust radius, damping, the level of a rule) follows from the answers
+that it was given. Given them again, it comes back to where it was, whatever optimizer it is and to the last bit, at
+the cost of its own arithmetic. Answers are looked at as a memo: where a question is another one than the one kept,
+nothing kept is used from there on, so that no wrong number can come of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.file_lock import acquired
+from pdeopt.run.store.json_file import parse_object
+from pdeopt.run.store.regular_file import open_regular
+
+#: The file of a run directory that holds them.
+EVALUATIONS = "evaluations.bin"
+#: Of a record: a mark, the sizes of its two parts (words in JSON, an array of 64-bit numbers), and their checksum.
+HEAD = struct.Struct("<4sIQI")
+MARK = b"pde1"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """
+    Attributes:
+        kind: "value" or "product". question: what was asked, as a digest in hexadecimal digits.
+        numbers: objective, misfit and regularization of a value.
+        array: the derivative (p,) or the product (p,); None where it is computed again instead of being kept.
+        error: why there is no answer; empty where there is one.
+        spent: what the run has spent so far. seconds: since its start.
+    """
+
+    kind: str
+    question: str
+    numbers: tuple[float, ...]
+    array: np.ndarray | None
+    error: str
+    spent: dict[str, Any]
+    seconds: float
+
+
+class Answers:
+    """Keeps answers in memory until there is a file, and then in the file; gives those of the file back first.
+
+    A record is written at once and at the end of the file, with a checksum: what a killed process left unfinished is
+    told from what is whole, and cut off; so is what no run has written.
+    """
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._reader: BinaryIO | None = None
+        self._waiting: list[Answer] = []
+        self._next: Answer | None = None
+        self._end = 0  # of what was given back
+        self._departed: Callable[[], None] = lambda: None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there is an answer of the file to be given back."""
+        return self._next is not None
+
+    def open(self, path: Path, departed: Callable[[], None] = lambda: None) -> None:
+        """Keep in this file from now on, and give back first what it holds.
+
+        ``departed`` is called where another question comes than the one that was answered.
+
+        Raises UsageError where another process writes it.
+        """
+        self._file = open_regular(path, "r+b")
+        if not acquired(self._file.fileno()):
+            raise UsageError(f"{path.parent} is being written by another process; wait until it has ended")
+        self._departed = departed
+        self._reader = open_regular(path, "rb")
+        self._advance()
+        for answer in self._waiting:
+            self._write(answer)
+        self._waiting.clear()
+
+    def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
+        """Return the next answer of the file where it is one to this question; None otherwise, and from then on.
+
+        Args:
+            size: p, of the array where there is one; None for any.
+        """
+        answer = self._next
+        if answer is None:
+            return None
+        fits = size is None or answer.array is None or answer.array.shape == (size,)
+        if (answer.kind, answer.question) != (kind, question) or not fits:
+            self._next = None
+            self._cut()
+            self._departed()
+            return None
+        self._end = self._reader.tell() if self._reader else 0
+        self._advance()
+        return answer
+
+    def keep(self, answer: Answer) -> None:
+        """Raises OSError where it cannot be written; what was kept before is whole then."""
+        if self._file is None:
+            self._waiting.append(answer)
+        else:
+            self._write(answer)
+
+    def close(self) -> None:
+        for file in (self._file, self._reader):
+            if file is not None:
+                file.close()
+
+    def _advance(self) -> None:
+        assert self._reader is not None
+        self._next = _read(self._reader)
+        if self._next is None:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Nothing stays behind what was given back."""
+        assert self._file is not None
+        self._file.truncate(self._end)
+
+    def _write(self, answer: Answer) -> None:
+        assert self._file is not None
+        start = self._file.seek(0, os.SEEK_END)
+        left = memoryview(_record(answer))
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(start)
+            raise
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process keeps its answers in this file; False where there is none."""
+    try:
+        with open_regular(path, "rb") as file:
+            return not acquired(file.fileno())
+    except (OSError, UsageError):
+        return False
+
+
+def _record(answer: Answer) -> bytes:
+    words = asdict(answer)
+    data = b"" if answer.array is None else np.ascontiguousarray(answer.array, "<f8").tobytes()
+    words["array"] = None if answer.array is None else answer.array.shape
+    text = json.dumps(words).encode()
+    return HEAD.pack(MARK, len(text), len(data), zlib.crc32(text + data)) + text + data
+
+
+def _read(file: BinaryIO) -> Answer | None:
+    """The next record; None at the end, and where it is not whole."""
+    head = file.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    mark, words, data, checksum = HEAD.unpack(head)
+    if mark != MARK:
+        return None
+    if words + data > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    content = file.read(words + data)
+    if zlib.crc32(content) != checksum:
+        return None
+    try:
+        given = parse_object(content[:words])
+        shape = given.pop("array")
+        array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
+        answer = Answer(**{**given, "array": array, "numbers": tuple(map(float, given["numbers"]))})
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+    return answer if _is_sound(answer) else None
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether all is of the kind that a run writes."""
+    if not all(isinstance(text, str) for text in (answer.kind, answer.question, answer.error)):
+        return False
+    if answer.kind == "value" and answer.array is not None and len(answer.numbers) != 3:
+        return False
+    return isinstance(answer.spent, dict) and type(answer.seconds) in (int, float)

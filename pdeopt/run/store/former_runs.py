@@ -1,0 +1,119 @@
+"""Fields of former runs as the initial guess, or as the truth, of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.fem import FEMError
+from pdeopt.inverse import InputError, Numbers, Parameter, Problem
+from pdeopt.io import FileError, FormerRun, read_run
+from pdeopt.io.npz import read_arrays
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.json_file import read_object
+from pdeopt.run.store.placement import Placement, place_parameter
+
+
+def with_former_runs(problem: Problem, name: str, initial_guess: Path | None, truth: Path | None) -> Problem:
+    """The problem that starts at a former run's parameter, and is compared with a former run's coefficient.
+
+    Args:
+        name: of the problem, to be compared with that of an unfinished run.
+        initial_guess, truth: run directories; None leaves what the problem has. Of an unfinished run, the last
+            checkpoint is the initial guess.
+
+    Raises:
+        UsageError: for folders without a run, runs of another coefficient or domain, and boundary parameters whose
+            degrees of freedom sit elsewhere.
+    """
+    start = problem
+    if initial_guess is not None:
+        start = _fitting("--initial-guess", lambda: replace(problem, initial=_initial(problem, name, initial_guess)))
+    if truth is None:
+        return start
+    return _fitting("--truth", lambda: replace(start, truth=_coefficient(problem, read_run(truth))))
+
+
+def _fitting(option: str, changed: Callable[[], Problem]) -> Problem:
+    try:
+        return changed()
+    except (FEMError, FileError, InputError) as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
+    """m: the run's own where it means the same coefficient here."""
+    if (directory / "checkpoint.npz").is_file() and not (directory / "summary.json").is_file():
+        return _last_iterate(problem, name, directory)
+    run, functional = read_run(directory), problem.functional
+    coefficient = _coefficient(problem, run)
+    if run.parameter.shape == coefficient.shape:
+        there = np.asarray(functional.coefficient(run.parameter))
+        if np.allclose(there, coefficient, rtol=1e-10, atol=0):
+            return run.parameter
+    try:
+        return np.asarray(functional.parametrization.inverse(coefficient))
+    except InputError as error:
+        raise FileError(f"{directory}: its coefficient is none of this problem's: {error}") from error
+
+
+def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
+    """The parameter of an unfinished run, whose mesh is not known: it must be of this problem and size."""
+    m = read_arrays(directory / "checkpoint.npz", "the checkpoint of a run").get("parameter")
+    theirs = _problem_of(directory)
+    if theirs != name:
+        raise FileError(f"{directory} holds an unfinished run of {theirs!r}; expected one of {name!r}")
+    if m is None or m.shape != (problem.parameter.size,):
+        raise FileError(
+            f"{directory}: its checkpoint has parameters of shape {None if m is None else m.shape}; this problem has "
+            f"({problem.parameter.size},). An unfinished run fits the same mesh only: resume it to its end first"
+        )
+    return m
+
+
+def _problem_of(directory: Path) -> str | None:
+    problem = read_object(directory / "config.json").get("problem")
+    return None if problem is None else str(problem)
+
+
+def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
+    """(p,), the run's coefficient at this problem's degrees of freedom."""
+    parameter, at = problem.parameter, place_parameter(problem.parameter)
+    if run.label != parameter.label:
+        raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
+    if isinstance(parameter, Numbers) or run.names:
+        ours = tuple(parameter.names) if isinstance(parameter, Numbers) else ()
+        if run.names != ours:
+            theirs, wanted = (", ".join(names) or "a function" for names in (run.names, ours))
+            raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
+        return run.coefficient
+    mesh = parameter.space.mesh
+    if len(run.p) != mesh.dim():
+        raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
+    if _is_same(run, at, parameter):
+        return run.coefficient
+    if "boundary" in (run.kind, at.kind):
+        raise FileError(
+            f"{run.directory}: its parameter sits at {run.x.shape[1]} places ({run.kind}), this problem's at "
+            f"{at.x.shape[1]} ({at.kind}); on a boundary they must agree: run both on the same mesh"
+        )
+    parameter.space.check_nodal()
+    if len(parameter.space.basis.nodal_dofs) > 1:
+        raise FileError(f"{run.directory}: a coefficient of several components is taken over on the same mesh only")
+    x = parameter.space.locations
+    return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
+
+
+def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
+    """Whether the degrees of freedom are the same, in the same order."""
+    mesh, size = parameter.space.mesh, parameter.size
+    return (
+        run.coefficient.shape == (size,)
+        and np.array_equal(run.gather, at.gather)
+        and run.x.shape == at.x.shape
+        and np.allclose(run.x, at.x, rtol=0, atol=1e-9 * np.ptp(mesh.p))
+        and (at.kind == "boundary" or np.array_equal(run.t, mesh.t))
+    )

@@ -1,0 +1,70 @@
+"""JSON files of a run directory: objects whose entries are what they are said to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.regular_file import is_regular, read_bytes
+
+#: Bytes and levels of a file at most; those that pdeopt writes have some thousand and some ten.
+LARGEST, DEEPEST = 2**26, 50
+NAMES: Mapping[type, str] = {
+    **{str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"},
+    **{dict: "an object {…}", type(None): "null"},
+}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; empty where there is no file. Raises UsageError."""
+    if not is_regular(path):
+        return {}
+    try:
+        content = read_bytes(path)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has {len(content)} bytes; expected at most {LARGEST}")
+        return parse_object(content)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Return the object that a text in JSON is. Raises ValueError, also where it is nested too deeply."""
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds {NAMES[type(values)]}; expected an object {{…}}")
+    _refuse_deep(values)
+    return values
+
+
+def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]]) -> None:
+    """Raise UsageError where an entry that is there is of none of these types; true and false are no numbers."""
+    for name, kinds in expected.items():
+        if name in values and type(values[name]) not in kinds:
+            words = " or ".join(NAMES[kind] for kind in kinds if not (kind is int and float in kinds))
+            raise UsageError(f"cannot read {path}: its {name} is {shown(values[name])}; expected {words}")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+TOO_DEEP = f"it is nested too deeply; expected at most {DEEPEST} levels"
+
+
+def _refuse_deep(values: Any) -> None:
+    level = [values]
+    for _ in range(DEEPEST):
+        inner = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not level:
+            return
+    raise ValueError(TOO_DEEP)

@@ -1,0 +1,87 @@
+"""Fields on their meshes, for ParaView and its like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.run.store.directory import atomic
+from pdeopt.run.store.fields import FIELD, Fields
+from pdeopt.run.store.placement import Placement, PlainMesh
+
+#: scikit-fem numbers the vertices of a hexahedron in another order than VTK.
+VTK_ORDER = {"hexahedron": [0, 3, 6, 2, 1, 5, 7, 4]}
+
+
+#: Name → kind of place, and values there: (k,), or (k, 3) of vectors.
+Data = dict[str, tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class MeshFile:
+    """What one file for ParaView holds: a mesh, and fields at its vertices or in its cells."""
+
+    mesh: PlainMesh
+    data: Data
+
+
+def mesh_files(fields: Fields) -> dict[str, MeshFile]:
+    """Return the files by name: fields.vtu, and state.vtu where the state has a mesh of its own.
+
+    They hold parameter, coefficient, truth, error, state, adjoint and a target state as cell or point data. A
+    coefficient on a boundary is left out (result.npz has it), as are state and adjoint of a space that is not known,
+    and files that hold nothing.
+    """
+    found = {"fields.vtu": MeshFile(fields.at.mesh, _of_parameter(fields))}
+    if fields.state_at is not None:
+        if fields.state_has_own_mesh:
+            found["state.vtu"] = MeshFile(fields.state_at.mesh, {})
+        list(found.values())[-1].data.update(_of_state(fields))
+    return {name: file for name, file in found.items() if file.mesh.cell and file.data}
+
+
+def write_mesh(path: Path, file: MeshFile) -> None:
+    import meshio
+
+    mesh = file.mesh
+    points = np.zeros((mesh.vertices.shape[1], 3))
+    points[:, : mesh.dim] = mesh.vertices.T
+    cells = mesh.t[VTK_ORDER.get(mesh.cell, slice(None))].T
+    at_vertices = {name: values for name, (kind, values) in file.data.items() if kind == "vertices"}
+    in_cells = {name: [values] for name, (kind, values) in file.data.items() if kind == "cells"}
+    with atomic(path) as temporary:
+        meshio.Mesh(points, [(mesh.cell, cells)], point_data=at_vertices, cell_data=in_cells).write(temporary)
+
+
+def _of_parameter(fields: Fields) -> Data:
+    given = {"parameter": fields.parameter, "coefficient": fields.coefficient, "truth": fields.truth}
+    if fields.truth is not None:
+        given["error"] = fields.coefficient - fields.truth
+    return {name: _drawn(fields.at, values) for name, values in given.items() if values is not None and _has(fields.at)}
+
+
+def _of_state(fields: Fields) -> Data:
+    """One array an experiment."""
+    at = fields.state_at
+    found: Data = {}
+    given = {"state": fields.state, "adjoint": fields.adjoint, "target": fields.data if fields.kind == FIELD else None}
+    for name, values in given.items():
+        if values is not None and at is not None and _has(at):
+            columns = values.reshape(len(values), -1).T
+            names = [name] if len(columns) == 1 else [f"{name}_{k + 1}" for k in range(len(columns))]
+            found |= {key: _drawn(at, column) for key, column in zip(names, columns, strict=True)}
+    return found
+
+
+def _has(at: Placement) -> bool:
+    return at.kind in ("vertices", "cells")
+
+
+def _drawn(at: Placement, values: np.ndarray) -> tuple[str, np.ndarray]:
+    """Vectors with three components, as ParaView wants them."""
+    drawn = at.drawn(values)
+    if drawn.ndim > 1:
+        drawn = np.pad(drawn, [(0, max(0, 3 - len(drawn))), (0, 0)]).T
+    return at.kind, drawn

@@ -1,0 +1,174 @@
+"""Runs as they stand in their directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdeopt.errors import describe, raise_interrupt
+from pdeopt.inversion.recorder import read_history
+from pdeopt.io import FileError
+from pdeopt.io.npz import DAMAGED
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.fields import Fields, read_fields
+from pdeopt.run.store.json_file import check_entries, read_object
+from pdeopt.run.store.regular_file import is_regular
+
+UNFINISHED = "unfinished"
+#: What every summary.json has, and pictures and reports rely on.
+REQUIRED = ("problem", "status", "message", "iterations")
+#: What the entries of summary.json are; null where nothing is known.
+ENTRIES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("problem", "status", "message"), (str,)),
+    "iterations": (int,),
+    **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
+    **dict.fromkeys(
+        (
+            *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
+            *("initial_relative_error", "expected_misfit", "noise_level"),
+        ),
+        (int, float, type(None)),
+    ),
+}
+#: Longer values of options are cut to what is last in them, as the name of a folder.
+LONG = 24
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """What the files of a run say.
+
+    Attributes:
+        path: the directory.
+        config: of config.json; empty where there is none.
+        history: column → values (rows,).
+        summary: of summary.json; empty while the run is not finished.
+        fields: of result.npz; None while there is none.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    history: Mapping[str, np.ndarray]
+    summary: dict[str, Any]
+    fields: Fields | None
+
+    @property
+    def status(self) -> str:
+        return self.summary.get("status", UNFINISHED)
+
+    @property
+    def words(self) -> list[str]:
+        """The command line, without "pdeopt"; empty where it is not recorded."""
+        return [str(word) for word in self.config.get("argv") or ()]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The problem's options with their values."""
+        found = self.config.get("options")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def given_options(self) -> dict[str, Any]:
+        """The problem's options that the command line gave, with their values."""
+        words = [word.split("=")[0] for word in self.words]
+        flags = {word.removeprefix("--").removeprefix("no-").replace("-", "_") for word in words if word[:2] == "--"}
+        return {name: value for name, value in self.options.items() if name in flags}
+
+    @property
+    def title(self) -> str:
+        """The problem with the options that were given: "eit_tank (target 1, level 4)"."""
+        name = str(self.summary.get("problem") or self.config.get("problem") or self.path.resolve().name)
+        options = ", ".join(_said(option, value) for option, value in self.given_options.items())
+        return f"{name} ({options})" if options else name
+
+    @property
+    def titled_summary(self) -> dict[str, Any]:
+        """The summary as pictures take it, with the title for the problem's name; empty while there is none."""
+        return {**self.summary, "problem": self.title} if self.summary else {}
+
+
+def read_run(path: Path) -> StoredRun:
+    """What stands in a run directory. Raises UsageError where it is none, or where a file cannot be read."""
+    history = path / "history.csv"
+    if not is_regular(history):
+        raise UsageError(f"{path} is not a run directory: it has no history.csv{_instead(path)}")
+    with readable(history):
+        columns = read_history(history)
+    config = read_object(path / "config.json")
+    check_entries(path / "config.json", config, {"argv": (list,), "options": (dict,), "problem": (str,)})
+    return StoredRun(path, config, columns, read_summary(path / "summary.json"), _fields(path))
+
+
+def read_runs(paths: Sequence[Path]) -> dict[str, StoredRun]:
+    """By their short names where these are unique; a directory that is given twice is one run. Raises UsageError."""
+    once = list({path.resolve(): path for path in paths}.values())
+    short = [path.resolve().name for path in once]
+    names = short if len(set(short)) == len(short) else [str(path) for path in once]
+    return {name: read_run(path) for name, path in zip(names, once, strict=True)}
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as a `UsageError`."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except FileError as error:  # which names the file
+        raise UsageError(str(error)) from error
+    except KeyError as error:
+        raise UsageError(f"cannot read {path}: it has no {error}") from error
+    except DAMAGED as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    except Exception as error:  # a file can hold anything
+        raise UsageError(f"cannot read {path}: {describe(error)}") from error
+
+
+@contextmanager
+def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
+    """Raise what goes wrong while stored runs are shown as a `UsageError`: their files can hold anything."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise_interrupt(error)
+        which = ", ".join(str(run.path) for run in runs)
+        raise UsageError(f"cannot show {which}: the files there do not fit each other ({describe(error)})") from error
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Return summary.json, empty where there is none. Raises UsageError where pictures could not rely on it."""
+    summary = read_object(path)
+    missing = [name for name in REQUIRED if summary and name not in summary]
+    if missing:
+        raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
+    check_entries(path, summary, ENTRIES)
+    return summary
+
+
+def _fields(directory: Path) -> Fields | None:
+    path = directory / "result.npz"
+    with readable(path):
+        return read_fields(path) if is_regular(path) else None
+
+
+def _instead(path: Path) -> str:
+    """What is there, as the end of a message."""
+    if not path.is_dir():
+        return " (it is a file)" if path.exists() else " (there is no such folder)"
+    runs = sorted(file.parent.name for file in path.glob("*/history.csv"))
+    return f"; it holds runs: {path / runs[0]}" if runs else ""
+
+
+def _said(option: str, value: Any) -> str:
+    name = option.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    text = str(value)
+    return f"{name} {text}" if len(text) <= LONG else f"{name} …{Path(text).name[-LONG:]}"

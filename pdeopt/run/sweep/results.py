@@ -1,0 +1,81 @@
+"""What the runs of a sweep came to, and sweep.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdeopt.run.errors import UsageError
+from pdeopt.run.store.directory import write_text
+from pdeopt.run.store.stored_run import read_summary
+from pdeopt.run.sweep.grid import Grid, Point
+from pdeopt.run.sweep.processes import Ended
+from pdeopt.run.watch.interruption import EXIT_STATUSES, SIGNALS
+
+#: Columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
+FIRST = (
+    *("status", "objective", "misfit", "regularization", "relative_error", "iterations", "cg_iterations"),
+    *("evaluations", "factorizations", "solves", "seconds"),
+)
+LAST = ("message", "folder")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended by itself: its point of the grid, and its summary.json (status and message at least)."""
+
+    point: Point
+    summary: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        return self.summary["status"] == "failed"
+
+
+def stored_run(directory: Path, point: Point) -> Finished | None:
+    """What is in the folder of a run; None where it is not there, or was interrupted. Raises UsageError."""
+    folder = directory / point.folder
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a symbolic link; expected a folder: the runs of a sweep lie in its directory")
+    summary = read_summary(folder / "summary.json")
+    return Finished(point, summary) if summary and "interrupted" not in summary["message"] else None
+
+
+def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
+    """What a child has left behind; None where it was interrupted, also while Python itself started."""
+    found = stored_run(directory, point) if child.exit_status in (0, 1, *EXIT_STATUSES) else None
+    if found is None and child.exit_status not in (*EXIT_STATUSES, *(-number for number in SIGNALS)):
+        return Finished(point, {"status": "failed", "message": _complaint(child)})
+    return found
+
+
+def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
+    """sweep.csv: a row a run. What a summary has under the name of a key is "result_…"; what no run has is left out."""
+    rows = [_row(run, {key.name for key in grid.varied}) for run in runs]
+    given = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None or name in FIRST)
+    names = [key.name for key in grid.varied] + [name for name in FIRST if name in given]
+    names += [name for name in given if name not in (*names, *LAST)] + list(LAST)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _row(run: Finished, keys: set[str]) -> dict[str, Any]:
+    """Keys, then the numbers and texts of the summary."""
+    plain = {name: value for name, value in run.summary.items() if not isinstance(value, (dict, list))}
+    result = {f"result_{name}" if name in keys else name: value for name, value in plain.items()}
+    return {**run.point.values, **result, "folder": run.point.folder}
+
+
+def _complaint(child: Ended) -> str:
+    """The last thing that a run said which left no summary."""
+    lines = [line.removeprefix("pdeopt: error: ") for line in child.errors.splitlines() if line.strip()]
+    if child.exit_status < 0:
+        return f"ended by signal {-child.exit_status}"
+    return lines[-1] if lines else f"ended with exit status {child.exit_status}"

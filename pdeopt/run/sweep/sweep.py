@@ -1,0 +1,165 @@
+"""Run a grid of options in parallel processes, go on with one that was interrupted, and tabulate the results."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import pdeopt
+from pdeopt.cli.arguments import Arguments, parse
+from pdeopt.run.errors import UsageError, attempt
+from pdeopt.run.problem_files.loading import find_problem
+from pdeopt.run.problem_files.trust import is_trusted, refuse_untrusted, remember
+from pdeopt.run.store.directory import unused, working_in
+from pdeopt.run.store.evaluation_log import EVALUATIONS, is_being_written
+from pdeopt.run.sweep.console import SweepProgress
+from pdeopt.run.sweep.directory import claimed, stored_sweep
+from pdeopt.run.sweep.figure import draw_sweep
+from pdeopt.run.sweep.grid import Grid, Point
+from pdeopt.run.sweep.processes import Ended, Listener, Task, cores, run_children
+from pdeopt.run.sweep.results import Finished, ended_run, stored_run, write_table
+from pdeopt.run.sweep.table import print_results
+from pdeopt.run.watch.interruption import exit_status
+
+TABLE, PICTURE, ASIDE = "sweep.csv", "sweep.png", ".aside"
+BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as it was asked for.
+
+    Attributes:
+        problem: a name or a path, as given. path: its file. grid: what is run. directory: where. jobs: runs at a time.
+        argv: the command line, for the record.
+    """
+
+    problem: str
+    path: Path
+    grid: Grid
+    directory: Path
+    jobs: int
+    argv: list[str]
+
+    @classmethod
+    def of(cls, arguments: Arguments) -> Sweep:
+        """Of a command line; in a new directory where none is given."""
+        given = arguments.given
+        directory = unused(Path("sweeps") / arguments.path.stem) if given.out is None else given.out
+        jobs = min(given.jobs or cores(), len(arguments.grid.points))
+        return cls(given.problem, arguments.path, arguments.grid, directory, jobs, arguments.words)
+
+    def record(self) -> dict[str, Any]:
+        """The content of sweep.json."""
+        grid = self.grid.to_json()
+        words = {"folder": str(Path.cwd()), "argv": self.argv, "version": pdeopt.__version__}
+        return {"problem": self.problem, "grid": grid, **words}
+
+
+def start_sweep(arguments: Arguments, console: Console) -> int:
+    """Run a sweep, or go on with the same one in its directory; returns the exit status. Raises UsageError."""
+    remember(arguments.path)
+    return _run(Sweep.of(arguments), console, arguments.given.quiet)
+
+
+def resume_sweep(directory: Path, console: Console, quiet: bool = False, trusted: Path | None = None) -> int:
+    """Go on with the sweep of a directory; return the exit status. Raises UsageError. ``trusted``: see `resume_run`."""
+    stored = stored_sweep(directory)
+    if stored is None:
+        raise UsageError(f"{directory} holds no sweep: it has no sweep.json")
+    where = directory if stored["folder"] == str(Path.cwd()) else directory.resolve()
+    said = None if trusted is None else trusted.resolve()
+    with working_in(stored["folder"]):
+        refuse_untrusted(find_problem(stored["argv"][1]).resolve(), directory, said)
+        return _run(replace(Sweep.of(parse(stored["argv"])), directory=where), console, quiet)
+
+
+def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
+    points = sweep.grid.points
+    with claimed(sweep.directory, sweep.record()) as lock:
+        found = {point.folder: run for point in points if (run := stored_run(sweep.directory, point)) is not None}
+        with SweepProgress(console, quiet, sweep.directory, len(points)) as progress:
+            progress.begin(len(found))
+            tasks = [_task(sweep, point) for point in points if point.folder not in found]
+            done = run_children(tasks, sweep.jobs, _listener(sweep, found, progress), (lock,))
+        return _conclude(sweep, found, console, quiet, done)
+
+
+def _in_order(sweep: Sweep, found: dict[str, Finished]) -> list[Finished]:
+    return [found[point.folder] for point in sweep.grid.points if point.folder in found]
+
+
+def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress) -> Listener:
+    """Adds to ``found``, and keeps sweep.csv up to date."""
+    points = {point.folder: point for point in sweep.grid.points}
+
+    def ended(child: Ended) -> Task | None:
+        point = points[child.task.name]
+        folder = sweep.directory / point.folder
+        refused = child.exit_status == BAD_INPUT and child.task.words[0] == "resume"
+        if refused and not is_being_written(folder / EVALUATIONS):
+            aside = _set_aside(folder)
+            progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
+            progress.ended(point.folder, None)
+            return _fresh(sweep, point)
+        run = ended_run(sweep.directory, point, child)
+        progress.ended(point.folder, run)
+        if run is not None:
+            found[point.folder] = run
+            write_table(sweep.directory / TABLE, sweep.grid, _in_order(sweep, found))
+        return None
+
+    return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
+
+
+def _task(sweep: Sweep, point: Point) -> Task:
+    """The rest of a run that was begun, or all of one."""
+    folder = sweep.directory / point.folder
+    if (folder / "config.json").exists():
+        said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # where nothing can be remembered
+        return Task(point.folder, ["resume", str(folder), "--quiet", *said])
+    return _fresh(sweep, point)
+
+
+def _fresh(sweep: Sweep, point: Point) -> Task:
+    out = f"--out={sweep.directory / point.folder}"
+    return Task(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
+
+
+def _set_aside(folder: Path) -> Path:
+    """Where `pdeopt plot DIR/*/` does not find it."""
+    aside = unused(folder.parent / ASIDE / folder.name)
+    if aside.parent.is_symlink():
+        raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
+    aside.parent.mkdir(exist_ok=True)
+    return folder.rename(aside)
+
+
+def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet: bool, done: bool) -> int:
+    """Tables, the picture, and what can be done next; the exit status."""
+    runs, total = _in_order(sweep, found), len(sweep.grid.points)
+    write_table(sweep.directory / TABLE, sweep.grid, runs)
+    for warning in attempt(PICTURE, lambda: draw_sweep(sweep.directory / PICTURE, sweep.grid, runs)):
+        print(f"pdeopt: warning: {warning}", file=sys.stderr)
+    if runs and not quiet:
+        print_results(console, sweep.grid, runs)
+        _say_what_next(console, sweep, runs)
+    if not done or len(runs) < total:  # or somebody ended one of the runs
+        next_words = f"go on with: pdeopt resume {shlex.quote(str(sweep.directory))}"
+        print(f"pdeopt: interrupted; {len(runs)} of {total} runs are finished; {next_words}", file=sys.stderr)
+        return exit_status()
+    return int(any(run.failed for run in runs))
+
+
+def _say_what_next(console: Console, sweep: Sweep, runs: list[Finished]) -> None:
+    folder = shlex.quote(str(sweep.directory))
+    lines = [f"files    {folder}/"]
+    if any(run.failed for run in runs):
+        lines.append("again    the same command with this --out, once the folders of failed runs are taken away")
+    for line in [*lines, f"compare  pdeopt plot {folder}/*/"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""The results of a sweep as a table on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pdeopt.run.sweep.grid import Grid
+from pdeopt.run.sweep.results import Finished
+
+COLORS = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
+#: Name in summary.json, header, format, whether the smallest is marked.
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
+    ("objective", "objective", "{:.5g}".format, True),
+    ("misfit", "misfit", "{:.4g}".format, False),
+    ("relative_error", "relative error", "{:.3%}".format, True),
+    ("score", "score", "{:.3f}".format, False),
+    ("iterations", "iterations", str, False),
+    ("seconds", "seconds", "{:.1f}".format, False),
+)
+
+
+def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> None:
+    """One row a run; the messages of those that failed below."""
+    shown = [column for column in COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
+    smallest = {name: min(_numbers(runs, name)) for name, _, _, marked in shown if marked}
+    table = Table(box=None, pad_edge=False)
+    for name in [*(key.name for key in grid.varied), "status"]:
+        table.add_column(name, overflow="fold")
+    for _, title, _, _ in shown:
+        table.add_column(title, justify="right", overflow="fold")
+    for run in runs:
+        status = run.summary["status"]
+        cells = [_cell(run, name, form, smallest) for name, _, form, _ in shown]
+        table.add_row(*map(Text, run.point.values.values()), Text(status, COLORS.get(status, "")), *cells)
+    console.print(table)
+    if smallest and len(runs) > 1:
+        console.print("* the smallest", highlight=False)
+    for run in runs:
+        if run.failed:
+            line = Text.assemble((f"{run.point.folder} failed", "red"), f": {run.summary['message']}")
+            console.print(line, soft_wrap=True)
+
+
+def _number(run: Finished, name: str) -> float | None:
+    value = run.summary.get(name)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _numbers(runs: Sequence[Finished], name: str) -> list[float]:
+    return [value for run in runs if (value := _number(run, name)) is not None]
+
+
+def _cell(run: Finished, name: str, form: Callable[[Any], str], smallest: dict[str, float]) -> Text:
+    value = _number(run, name)
+    if value is None:
+        return Text("–", "dim")
+    best = value == smallest.get(name)
+    return Text(f"*{form(value)}", "bold green") if best else Text(form(value))

@@ -1,0 +1,101 @@
+"""What is said at the end of a run and of a check."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pdeopt.inverse.problem import SUMMARY_NAMES
+from pdeopt.run.watch.stopwatch import in_words, total_seconds
+
+if TYPE_CHECKING:
+    from pdeopt.inversion.checking import Check
+
+#: Stages that take less than this part of the time are not mentioned.
+WORTHWHILE = 0.01
+COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
+
+
+def print_summary(console: Console, summary: dict[str, Any], directory: Path) -> None:
+    """The end of a run, in words."""
+    status = summary["status"]
+    console.print(Text.assemble((status, f"bold {COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
+    lines = _lines(summary, directory)
+    width = max(16, *(len(name) + 2 for name, _ in lines))
+    for name, text in lines:
+        console.print(f"  {name:<{width}}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_checks(console: Console, checks: list[Check]) -> None:
+    """One row a check."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "value", "required", ""):
+        table.add_column(title, overflow="fold")
+    for check in checks:
+        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        table.add_row(Text(check.name), Text(check.value), Text(check.required), verdict)
+    console.print(table)
+
+
+def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
+    lines = [
+        ("objective", f"{summary['objective']:.6g}"),
+        ("misfit", f"{summary['misfit']:.6g}{_against_noise(summary)}"),
+        ("regularization", f"{summary['regularization']:.6g}"),
+    ]
+    if summary["relative_error"] is not None:
+        at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
+        lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
+    lines += [(name, _shown(value)) for name, value in summary.get("numbers", {}).items()]
+    lines += [(name, _shown(value)) for name, value in summary.items() if name not in SUMMARY_NAMES]
+    if summary["strength"] or summary["regularization_strength"] not in (1, None):
+        lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
+    if summary["inner_product"] != "l2":
+        lines.append(("inner product", summary["inner_product"]))
+    return [*lines, ("work", _work(summary)), *_times(summary), ("files", f"{directory}/")]
+
+
+def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of the whole, and of its stages and their parts as far as they are worth a word."""
+    seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
+    total = total_seconds(summary["seconds"], seconds)
+    long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
+    stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]
+    first, *more = textwrap.wrap(f"{in_words(total)}: {', '.join(stages)}", 60)
+    return [("time", first), *(("", line) for line in more)]
+
+
+def _parts(stage: str, times: dict[str, str]) -> str:
+    parts = [f"{name.split('/')[1]} {time}" for name, time in times.items() if name.startswith(f"{stage}/")]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rule(summary: dict[str, Any]) -> str:
+    """Of which number the strength is a factor, and who chose it."""
+    if summary["strength"] is None:
+        return " × the problem's"
+    count = len(summary["strength"]["tried"])
+    return f" × the problem's, by the rule {summary['strength_rule']} ({count} minimization{'s'[: count != 1]})"
+
+
+def _work(summary: dict[str, Any]) -> str:
+    inner = f" with {summary['cg_iterations']} CG iterations" if summary["cg_iterations"] else ""
+    return (
+        f"{summary['iterations']} iterations{inner}, {summary['evaluations']} evaluations, "
+        f"{summary['factorizations']} factorizations, {summary['solves']} solves"
+    )
+
+
+def _against_noise(summary: dict[str, Any]) -> str:
+    if summary["discrepancy"] is None:
+        return ""
+    return f" = {summary['discrepancy']:.3f} × that of the noise alone ({summary['expected_misfit']:.6g})"

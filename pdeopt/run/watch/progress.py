@@ -1,0 +1,153 @@
+"""What a person sees during long work: a live table on a terminal, plain lines elsewhere, or nothing; and run.log."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from pdeopt.run.watch.progress_table import line, table
+from pdeopt.run.watch.run_log import RunLog
+from pdeopt.run.watch.stopwatch import StageTimes, in_words
+
+if TYPE_CHECKING:
+    from pdeopt.inversion.recorder import Row
+    from pdeopt.run.watch.remaining_time import Goal
+
+#: Rows of the table, where the terminal is high enough; what else is on the screen.
+SHOWN, BESIDE = 10, 6
+#: So many rows, each tenth one, and one after so many seconds are printed where there is no table.
+PRINTED, SILENT = 10, 10.0
+#: Seconds from which on it is said how long a stage took: to everyone, where no clock is shown, and as a detail.
+LONG, SHORT = 5.0, 0.5
+
+
+class Progress:
+    """A context manager; `stage`, `status`, `note` and `row` report into it.
+
+    Attributes:
+        log: takes all that is said, and more; see `RunLog`. times: of the stages. goal: of the minimization that is
+            under way, where there is one: it tells the time that is left.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False, verbose: bool = False, tracebacks: bool = False) -> None:
+        self.log = RunLog()
+        self.times = StageTimes()
+        self.goal: Goal | None = None
+        self._console = console
+        self._quiet = quiet
+        self._verbose = verbose
+        self._tracebacks = tracebacks
+        self._rows: list[Row] = []
+        self._warnings: list[str] = []
+        self._left = ""
+        self._start = self._printed = time.perf_counter()
+        self._spinner = Spinner("dots")
+        self._status = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._screen)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            self.log.error(error)
+        elif error is not None:
+            self.log.write("interrupted")
+        if self.log.failure is not None:
+            self._warnings.append(f"run.log could not be written: {self.log.failure}")
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+        for warning in self._warnings:
+            print(f"pdeopt: warning: {warning}", file=sys.stderr)
+
+    def stage(self, name: str, text: str = "") -> None:
+        """A new stage, whose time is measured; ``text`` says what is being done."""
+        ended, took = self.times.begin(name)
+        if took > LONG and self._live is None:
+            self.note(f"{ended} took {in_words(took)}")
+        elif ended and took > SHORT:
+            self.detail(f"{ended} took {in_words(took)}")
+        if text:
+            self.status(text)
+
+    def status(self, text: str) -> None:
+        """What is being done now, in words."""
+        self.log.write(text)
+        self._status = text
+        if self._live is None:
+            self._print(text)
+
+    def note(self, text: str) -> None:
+        """What was found on the way, in words that stay: above the table."""
+        self.log.write(text)
+        self._print(text)
+
+    def detail(self, text: str) -> None:
+        """What only a person who asks for it wants to know."""
+        self.log.write(text)
+        if self._verbose:
+            self._print(text)
+
+    def warn(self, text: str) -> None:
+        """On stderr, at the end."""
+        self.log.write(f"warning: {text}")
+        self._warnings.append(text)
+
+    def failed(self, error: Exception) -> None:
+        """What ended the run, or a part of it; the run directory keeps the rest."""
+        self.log.error(error)
+        if self._tracebacks:
+            traceback.print_exception(error)
+
+    def row(self, row: Row, shown: bool = True) -> None:
+        """A new iterate; one that is not shown by itself is one of a former run."""
+        self._rows.append(row)
+        self._start = time.perf_counter() - row.seconds  # one clock; a run that is gone on with has run before
+        if not shown:
+            return
+        self._left = self.goal.left(self._rows) if self.goal else ""
+        self._status = ""
+        self.log.write(line(self._rows, whole=True))
+        if self._verbose:
+            self._print(line(self._rows, whole=True))
+        elif self._live is None and self._is_due(row):
+            self._print(", ".join(filter(None, (line(self._rows, whole=False), self._left))))
+
+    def _is_due(self, row: Row) -> bool:
+        silent = time.perf_counter() - self._printed
+        return row.iteration <= PRINTED or row.iteration % 10 == 0 or silent > SILENT
+
+    def _print(self, text: str) -> None:
+        self._printed = time.perf_counter()
+        if not self._quiet:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _screen(self) -> RenderableType:
+        """The table, and beneath it what is going on; the table alone at the end."""
+        shown: list[RenderableType] = []
+        if self._rows and not self._verbose:
+            shown.append(table(self._rows, max(3, min(SHOWN, self._console.height - BESIDE)), self._console.width))
+        if self._live is not None:
+            self._spinner.update(text=Text(self._below(), overflow="fold"))
+            shown.append(self._spinner)
+        return Group(*shown)
+
+    def _below(self) -> str:
+        elapsed = in_words(time.perf_counter() - self._start)
+        if self._status or not self._rows:
+            return f"{self._status}  {elapsed}"
+        last = self._rows[-1]
+        work = f"{last.evaluations} evaluations, {last.factorizations} factorizations, {last.solves} solves"
+        return f"{work}; {', '.join(filter(None, (elapsed, self._left)))}"

@@ -1,0 +1,89 @@
+"""The rows of a history on a screen: a table that fits its width, or a line of words for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pdeopt.inversion.recorder import Row
+
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of a row.
+
+    Attributes:
+        title: its name; `short` with a line break, for a table without room. cell: its text.
+        rank: 0 is never left out; the largest goes first where there is no room.
+        wanted: it is shown once some row differs from what is not worth a column.
+        counted: a total since the start; only lines of all quantities tell it.
+    """
+
+    title: str
+    short: str
+    cell: Callable[[Row], str]
+    rank: int = 0
+    wanted: Callable[[Row], bool] = lambda row: True
+    counted: bool = False
+
+
+COLUMNS = (
+    Column("iteration", "iter-\nation", lambda row: f"{row.iteration}"),
+    Column("strength", "strength", lambda row: f"{row.strength:.3g}", 3, lambda row: row.strength != 1),
+    Column("objective", "objective", lambda row: f"{row.objective:.5e}"),
+    Column("misfit", "misfit", lambda row: f"{row.misfit:.4e}", 1),
+    Column("regularization", "regular-\nization", lambda row: f"{row.regularization:.4e}", 2),
+    Column("gradient norm", "gradient\nnorm", lambda row: f"{row.gradient_norm:.2e}"),
+    Column("step", "step", lambda row: f"{row.step:.2e}", 6),
+    Column("evaluations", "evalu-\nations", lambda row: f"{row.evaluations}", 9, counted=True),
+    Column("CG iterations", "CG iter-\nations", lambda r: f"{r.cg_iterations}", 5, lambda row: row.cg_iterations > 0),
+    Column("factorizations", "factor-\nizations", lambda row: f"{row.factorizations}", 8),
+    Column("solves", "solves", lambda row: f"{row.solves}", 7),
+    Column("seconds", "seconds", lambda row: f"{row.seconds:.1f}", 4),
+)
+#: What a line says where not all is asked for.
+BRIEF = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
+
+
+def line(rows: Sequence[Row], whole: bool) -> str:
+    """The last row in words, ``whole`` with all columns."""
+    shown = [c for c in COLUMNS[1:-1] if any(map(c.wanted, rows)) and (whole or c.title in BRIEF)]
+    cells = [f"{column.title} {column.cell(rows[-1])}" for column in shown]
+    return f"iteration {rows[-1].iteration:4d}:  {', '.join(cells)}, {rows[-1].seconds:.1f} s"
+
+
+def table(rows: Sequence[Row], height: int, width: int) -> Table:
+    """The first row, so that the initial guess stays in sight, and the last ones: ``height`` rows in all."""
+    columns = [c for c in COLUMNS if any(map(c.wanted, rows)) and not c.counted]
+    shown = rows if len(rows) <= height else [rows[0], *rows[1 - height :]]
+    columns, titles = _fitting(columns, shown, width)
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP // 2))
+    for column, title in zip(columns, titles, strict=True):
+        grid.add_column(title, justify="right", no_wrap=True, style="bold" if column.title == "objective" else None)
+    for row in shown:
+        grid.add_row(*(column.cell(row) for column in columns))
+    return grid
+
+
+def _fitting(columns: list[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[str]]:
+    """As many columns as there is room for, and their titles: short ones before one is left out."""
+    titles = [column.title for column in columns]
+    if _width(columns, titles, rows) <= width:
+        return columns, titles
+    while _width(columns, [c.short for c in columns], rows) > width and max(c.rank for c in columns):
+        columns.remove(max(columns, key=lambda c: c.rank))
+    return columns, [column.short for column in columns]
+
+
+def _width(columns: list[Column], titles: list[str], rows: Sequence[Row]) -> int:
+    widths = [
+        max(*map(len, title.split("\n")), *(len(column.cell(row)) for row in rows))
+        for column, title in zip(columns, titles, strict=True)
+    ]
+    return sum(widths) + GAP * (len(columns) - 1)

@@ -1,0 +1,76 @@
+"""How long a minimization will still take, as far as the fall of its gradient tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pdeopt.run.watch.stopwatch import in_words
+
+if TYPE_CHECKING:
+    from pdeopt.inversion.recorder import Row
+
+#: Rows from which on something can be told; the part of the history, the last one, that tells it, and its fewest rows.
+ENOUGH, PART, FEWEST = 5, 0.5, 4
+#: The fall over these rows must be so many times what the rows scatter about it.
+CLEAR = 3.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a minimization ends: at a gradient norm, relative to the first or absolute, or after so many iterations."""
+
+    relative: float
+    absolute: float
+    max_iterations: int
+
+    def seconds_left(self, rows: list[Row]) -> float | None:
+        """To the gradient norm, by a line through its logarithm; None where that does not fall clearly.
+
+        The best norm so far is taken: it is what has been reached of the goal.
+        """
+        if len(rows) < ENOUGH:
+            return None
+        norms = np.minimum.accumulate([row.gradient_norm for row in rows])
+        goal = max(self.absolute, self.relative * norms[0])
+        if not (goal > 0 and norms[-1] > 0):
+            return None
+        last = max(FEWEST, int(PART * len(rows)))
+        seconds, heights = np.array([row.seconds for row in rows[-last:]]), np.log(norms[-last:])
+        slope, scatter = _line(seconds, heights)
+        if not -slope * np.ptp(seconds) > CLEAR * scatter:
+            return None
+        return max(0.0, float((heights[-1] - np.log(goal)) / -slope))
+
+    def seconds_at_most(self, rows: list[Row]) -> float | None:
+        """Until the iterations are used up, at the pace of the last ones."""
+        if len(rows) < ENOUGH:
+            return None
+        last = rows[-max(FEWEST, int(PART * len(rows))) :]
+        pace = (last[-1].seconds - last[0].seconds) / (len(last) - 1)
+        return pace * max(0, self.max_iterations - rows[-1].iteration)
+
+    def left(self, rows: list[Row]) -> str:
+        """In words; empty where nothing can be told.
+
+        Most runs end long before their iterations are used up: how long all of them take is said from the half of them
+        on.
+        """
+        most, likely = self.seconds_at_most(rows), self.seconds_left(rows)
+        if most is None:
+            return ""
+        if likely is None:
+            return f"at most {in_words(most)} left" if 2 * rows[-1].iteration >= self.max_iterations else ""
+        seconds = min(likely, most)
+        return f"about {in_words(seconds)} left" if seconds >= 1 else "less than a second left"
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of the line through points, and the standard deviation of what it leaves."""
+    centered = x - x.mean()
+    if not centered.any():
+        return 0.0, 0.0
+    slope = float(centered @ y / (centered @ centered))
+    return slope, float(np.std(y - slope * centered))
