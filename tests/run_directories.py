@@ -6,9 +6,10 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
-from pdeopt.inversion.recorder import Row, write_history
+from pdeopt.inversion.history import Row
 from pdeopt.run.store.directory import write_json
 from pdeopt.run.store.fields import fields_of, write_fields
+from pdeopt.run.store.history import write_history
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 
 TICKS = np.linspace(0, 1, 5)

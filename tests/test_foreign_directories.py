@@ -14,6 +14,7 @@ from rich.console import Console
 from run_directories import fields_on, write_run
 
 from pdeopt.cli import main
+from pdeopt.cli.command import sweep_of
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.live_picture import LivePicture
@@ -21,7 +22,7 @@ from pdeopt.run.pictures.canvas.style import save
 from pdeopt.run.problem_files import trust
 from pdeopt.run.problem_files.trust import is_trusted, remember
 from pdeopt.run.store.directory import LIVE, RunDirectory, atomic, remove_leftovers, write_json, write_text
-from pdeopt.run.store.evaluation_log import Answers
+from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.watch.run_log import RunLog
 
@@ -237,7 +238,7 @@ def test_files_are_checked_where_they_are_opened_too(tmp_path):
     for name in ("evaluations.bin", "run.log"):
         Path(name).symlink_to("precious")
     with pytest.raises(UsageError, match="is a symbolic link"):
-        Answers().open(Path("evaluations.bin"))
+        EvaluationFile().open(Path("evaluations.bin"))
     log = RunLog()
     log.write("said")
     log.open(Path("run.log"))
@@ -254,7 +255,7 @@ def test_runs_of_a_sweep_that_lie_elsewhere_are_left_alone(tmp_path):
     write_json(Path("s/sweep.json"), stored)
     Path("s/n=6").symlink_to(Path("thesis").resolve())
     with pytest.raises(UsageError, match="n=6 is a symbolic link"):
-        resume_sweep(Path("s"), Console(quiet=True))
+        resume_sweep(Path("s"), sweep_of, Console(quiet=True))
     assert not list(Path("thesis").iterdir())
 
 

@@ -13,10 +13,10 @@ import skfem
 
 from pdeopt.cli import main
 from pdeopt.inverse import Log
-from pdeopt.inversion.recorder import read_history
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.store.former_runs import with_former_runs
+from pdeopt.run.store.history import read_history
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -21,6 +21,7 @@ import pdeopt
 from pdeopt.cli import main
 from pdeopt.inverse import InputError
 from pdeopt.inversion import strength_rule
+from pdeopt.inversion.evaluation_log import Answer
 from pdeopt.inversion.minimization import Settings
 from pdeopt.inversion.recorder import Spent
 from pdeopt.run.errors import UsageError
@@ -30,7 +31,7 @@ from pdeopt.run.report import page as html_report
 from pdeopt.run.report import report_tables
 from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, read_checkpoint, write_checkpoint
 from pdeopt.run.store.directory import write_json
-from pdeopt.run.store.evaluation_log import EVALUATIONS, HEAD, MARK, Answer, Answers
+from pdeopt.run.store.evaluation_log import EVALUATIONS, HEAD, MARK, EvaluationFile
 from pdeopt.run.store.stored_run import drawable, read_run, readable
 from pdeopt.run.sweep.directory import stored_sweep
 from pdeopt.run.sweep.grid import Grid, Key
@@ -69,7 +70,7 @@ def stored(tmp_path_factory):
         run / CHECKPOINT,
         Checkpoint(FORMAT, pdeopt.__version__, "p", "0" * 64, 1.0, m, 2, 1.0, 0.1, 0.5, 1.0, 0.2),
     )
-    answers = Answers()
+    answers = EvaluationFile()
     answers.open(run / EVALUATIONS)
     answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), m, "", SPENT, 0.1))
     answers.keep(Answer("product", "b", (), m, "", SPENT, 0.2))
@@ -112,7 +113,7 @@ def read_all(sweep):
 
 
 def read_answers(run):
-    answers = Answers()
+    answers = EvaluationFile()
     try:
         answers.open(run / EVALUATIONS)
         while answers.replaying:
@@ -393,11 +394,11 @@ def test_an_array_that_claims_to_be_larger_than_all_memory(tmp_path, capsys):
 
 
 def test_answers_of_another_length_are_not_given_back(tmp_path):
-    answers = Answers()
+    answers = EvaluationFile()
     answers.open(tmp_path / "file")
     answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(24), "", SPENT, 0.1))
     answers.close()
-    again = Answers()
+    again = EvaluationFile()
     again.open(tmp_path / "file")
     assert again.recall("value", "a", 25) is None
     assert not again.replaying
@@ -414,11 +415,11 @@ def test_counts_that_are_none_are_refused(spent):
 
 def test_answers_that_are_nested_deeply_are_not_given_back(tmp_path):
     deep = json.loads("[" * 300 + "]" * 300)
-    answers = Answers()
+    answers = EvaluationFile()
     answers.open(tmp_path / "file")
     answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(25), "", {**SPENT, "first": {"solves": deep}}, 0.1))
     answers.close()
-    again = Answers()
+    again = EvaluationFile()
     again.open(tmp_path / "file")
     assert not again.replaying
     again.close()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pdeopt.cli import main
-from pdeopt.inversion.recorder import read_history
+from pdeopt.run.store.history import read_history
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

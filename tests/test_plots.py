@@ -25,7 +25,7 @@ from run_directories import (
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Parameter
-from pdeopt.inversion.recorder import Row
+from pdeopt.inversion.history import Row
 from pdeopt.run.pictures.canvas.surface import surface_of
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history

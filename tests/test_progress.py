@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pdeopt.inversion.recorder import COLUMNS as NAMES
-from pdeopt.inversion.recorder import Row
+from pdeopt.inversion.history import COLUMNS as NAMES
+from pdeopt.inversion.history import Row
 from pdeopt.run.watch import progress as progress_module
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.progress_table import COLUMNS

@@ -10,7 +10,7 @@ from rich.console import Console
 from test_run import SMALL, read_json
 
 from pdeopt.cli import main
-from pdeopt.inversion.recorder import COLUMNS, Row
+from pdeopt.inversion.history import COLUMNS, Row
 from pdeopt.run.pictures.canvas.style import new_figure
 from pdeopt.run.pictures.history_figure import draw_histories_into, draw_history
 from pdeopt.run.watch.end_of_run import print_summary

@@ -19,13 +19,14 @@ import pytest
 
 from pdeopt.cli import main
 from pdeopt.inversion import recorder
+from pdeopt.inversion.evaluation_log import Answer
 from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.run.problem_files.trust import remember
 from pdeopt.run.store import directory
 from pdeopt.run.store import evaluation_log as answers
 from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
-from pdeopt.run.store.evaluation_log import Answer, Answers
+from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.sparse.solvers.direct import DirectSolver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -206,7 +207,7 @@ def test_answers_to_other_questions_are_not_used(stopped, former, capsys):
     """Whatever stands in the file: a wrong number cannot come of it."""
     path = stopped / answers.EVALUATIONS
     content = path.read_bytes()
-    kept = Answers()
+    kept = EvaluationFile()
     kept.open(path)
     first = kept.recall("value", kept._next.question)
     kept.close()
@@ -299,7 +300,7 @@ def test_wrong_bits_are_told(stopped):
             read_checkpoint(path)
     for place in range(answers.HEAD.size):
         records.write_bytes(flipped(kept, place))
-        damaged = Answers()
+        damaged = EvaluationFile()
         damaged.open(records)
         assert not damaged.replaying
         damaged.close()
@@ -310,7 +311,7 @@ def flipped(content, place):
 
 
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):
-    other = Answers()
+    other = EvaluationFile()
     other.open(stopped / answers.EVALUATIONS)
     assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 2
     assert "run is being written by another process" in capsys.readouterr().err
@@ -332,7 +333,7 @@ def full_after(monkeypatch, count):
         return wrapped
 
     monkeypatch.setattr(directory.os, "replace", failing(os.replace))
-    monkeypatch.setattr(Answers, "_write", failing(Answers._write))
+    monkeypatch.setattr(EvaluationFile, "_write", failing(EvaluationFile._write))
     return calls
 
 
@@ -358,7 +359,7 @@ def test_half_a_record_is_taken_back_where_the_disk_is_full(tmp_path):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(bytes(data[:60]))
 
-    kept = Answers()
+    kept = EvaluationFile()
     kept._file = Full()
     with pytest.raises(OSError, match="No space left"):
         kept.keep(Answer("value", "q", (1.0, 1.0, 0.0), np.ones(100), "", {}, 0.0))
@@ -371,13 +372,13 @@ def test_answers_come_back_in_order_and_whole(tmp_path):
         Answer("value", "b", (), None, "singular", {"products": 1}, 0.2),
         Answer("product", "c", (), np.array([np.nan, 1e-300]), "", {"products": 2}, 0.3),
     ]
-    first = Answers()
+    first = EvaluationFile()
     first.keep(given[0])  # before there is a file
     first.open(tmp_path / "file")
     first.keep(given[1])
     first.keep(given[2])
     first.close()
-    second = Answers()
+    second = EvaluationFile()
     second.open(tmp_path / "file")
     for answer in given:
         assert second.replaying

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.inversion import checking, recorder
-from pdeopt.inversion.recorder import Row
+from pdeopt.inversion.history import Row
 from pdeopt.optimize import Iterate, full_bounds
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import conclusion, keeping, request

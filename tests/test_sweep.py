@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pdeopt.cli import main
 from pdeopt.cli.arguments import parse
+from pdeopt.cli.command import sweep_of
 from pdeopt.run.errors import UsageError
 from pdeopt.run.sweep.figure import draw_sweep
 from pdeopt.run.sweep.grid import Grid, Key
@@ -216,7 +217,7 @@ def test_finished_runs_are_left_alone(fake, capsys):
     assert calls()[4:] == [["resume", "s/n=4,alpha=1", "--quiet"]]
     assert "3 of 4 runs are finished already" in capsys.readouterr().out
     assert table()[0]["message"] == "resumed"
-    assert resume_sweep(Path("s"), Console(quiet=True)) == 1
+    assert resume_sweep(Path("s"), sweep_of, Console(quiet=True)) == 1
     assert len(calls()) == 5
 
 
@@ -240,7 +241,7 @@ def test_an_interrupted_sweep_goes_on(fake, capsys, monkeypatch):
     assert "go on with: pdeopt resume s" in capsys.readouterr().err
     assert (fake / "s" / "n=4,alpha=9" / "summary.json").exists(), "each run ended cleanly"
     assert [row["alpha"] for row in table()] == ["1", "1"]
-    assert resume_sweep(Path("s"), Console(quiet=True)) == 0
+    assert resume_sweep(Path("s"), sweep_of, Console(quiet=True)) == 0
     assert [call[0] for call in calls()] == ["run"] * 4 + ["resume"] * 2
     assert [row["message"] for row in table()] == ["1", "resumed", "1", "resumed"]
 
@@ -329,7 +330,7 @@ def test_two_sweeps_are_not_mixed(fake, capsys):
     (fake / "s" / "sweep.json").write_text("{")
     assert "cannot read s/sweep.json" in refused(capsys, GRID)
     with pytest.raises(UsageError, match="holds no sweep"):
-        resume_sweep(Path("other"), Console())
+        resume_sweep(Path("other"), sweep_of, Console())
 
 
 def test_a_sweep_that_runs_is_not_run_twice(fake, capsys):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pdeopt
+from pdeopt.cli.grid_options import add_grid, grid_of
 from pdeopt.cli.options import Option, add_options, options_of, values
 from pdeopt.errors import did_you_mean
 from pdeopt.inversion.strength_option import RULES, parse_strength
 from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.loading import find_problem, load_build
-from pdeopt.run.sweep.grid import Grid, add_grid, grid_of
+from pdeopt.run.sweep.grid import Grid
 
 COMMANDS = {
     "list": "the problems, one line each",
@@ -152,7 +153,7 @@ def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option],
             one = run.parse_args([given.problem, key.word(value)])
             _with_solver(options, one, path)
             if one.regularization_strength is not None:
-                parse_strength(one.regularization_strength)
+                parse_strength(one.regularization_strength, "--regularization-strength")
     return grid
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pdeopt.cli.arguments import Arguments, parse
-from pdeopt.run.errors import RunError, UsageError
+from pdeopt.errors import PdeoptError
+from pdeopt.run.errors import RunError, UsageError, bad_input
 from pdeopt.run.watch.interruption import exit_status, forget_signals, interrupts_come_through
 from pdeopt.run.watch.screen import screens
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from pdeopt.inverse import Problem
     from pdeopt.run.execution.execute import Outcome
+    from pdeopt.run.sweep.sweep import Sweep
     from pdeopt.run.watch.progress import Progress
 
 # Everything that imports JAX or matplotlib is imported where it is used: `pdeopt list` answers at once.
@@ -41,11 +43,11 @@ def _carried_out(words: list[str]) -> int:
             return COMMANDS[arguments.command](arguments)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
-    except UsageError as error:
-        return _refuse(error, words)
     except RunError as error:
         _complain(str(error))
         return 1
+    except PdeoptError as error:
+        return _refuse(error, words)
     except OSError as error:
         _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 1
@@ -81,7 +83,7 @@ def _run(arguments: Arguments) -> int:
         optimizer=given.optimizer,
         inner_product=given.inner_product,
         gradient_tolerance=given.gradient_tolerance,
-        regularization_strength=asked if asked is None else parse_strength(asked),
+        regularization_strength=asked if asked is None else parse_strength(asked, "--regularization-strength"),
         discrepancy_factor=given.discrepancy_factor,
         solver=arguments.options.get("solver"),
         max_iterations=given.max_iterations,
@@ -143,7 +145,19 @@ def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
 def _sweep(arguments: Arguments) -> int:
     from pdeopt.run.sweep.sweep import start_sweep
 
-    return start_sweep(arguments, _console())
+    return start_sweep(_sweep_of(arguments), _console(), arguments.given.quiet)
+
+
+def _sweep_of(arguments: Arguments) -> Sweep:
+    from pdeopt.run.sweep.sweep import Sweep
+
+    given = arguments.given
+    return Sweep.of(given.problem, arguments.path, arguments.grid, given.out, given.jobs, arguments.words)
+
+
+def sweep_of(words: list[str]) -> Sweep:
+    """Return the sweep that a command line asks for. Raises UsageError."""
+    return _sweep_of(parse(words))
 
 
 def _resume_sweep(given: Namespace) -> int:
@@ -154,7 +168,7 @@ def _resume_sweep(given: Namespace) -> int:
     for name in ("live", "verbose"):
         if getattr(given, name):
             raise UsageError(f"--{name}: {given.directory} holds a sweep, whose runs are not shown one by one")
-    return resume_sweep(given.directory, _console(), given.quiet, given.trust)
+    return resume_sweep(given.directory, sweep_of, _console(), given.quiet, given.trust)
 
 
 def _check(arguments: Arguments) -> int:
@@ -167,7 +181,8 @@ def _check(arguments: Arguments) -> int:
     with Progress(console) as progress:
         progress.status(f"building {arguments.path.stem} …")
         problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
-        checks = check_problem(problem, arguments.path, progress.status)
+        with bad_input(arguments.path):
+            checks = check_problem(problem, progress.status)
     print_checks(console, checks)
     return 0 if all(check.passed for check in checks) else 1
 
@@ -216,7 +231,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=120)
 
 
-def _refuse(error: UsageError, words: list[str]) -> int:
+def _refuse(error: PdeoptError, words: list[str]) -> int:
     _complain(str(error))
     if "--traceback" in words:
         traceback.print_exception(error.__cause__ or error)

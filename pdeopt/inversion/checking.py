@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from pdeopt.errors import describe, raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.optimize import full_bounds
 from pdeopt.optimize.bounds import projected
-from pdeopt.run.errors import bad_input
 from pdeopt.sparse import forgetting, work
 from pdeopt.verify import TaylorTest, adjoint_identity, taylor_test, visible_scale
 
@@ -68,15 +66,14 @@ class Point:
     shown: bool = True
 
 
-def check_problem(problem: Problem, path: Path, status: Callable[[str], None]) -> list[Check]:
-    """Run all checks. Raises UsageError where the objective itself cannot be evaluated."""
+def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: None) -> list[Check]:
+    """Run all checks; ``status`` is told which. Raises what the objective itself raises at the initial guess."""
     functional = problem.functional
     status("compiling and evaluating the objective …")
-    with bad_input(path):
-        with forgetting():
-            functional.terms(np.asarray(problem.initial, float))
-            point = point_of(problem, _evaluated(functional))
-        functional.terms(point.m)
+    with forgetting():
+        functional.terms(np.asarray(problem.initial, float))
+        point = point_of(problem, _evaluated(functional))
+    functional.terms(point.m)
     checks: list[Check] = []
     for title, run in (
         ("Taylor test", _taylor),

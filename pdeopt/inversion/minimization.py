@@ -10,11 +10,16 @@ import numpy as np
 from pdeopt.inverse import NewtonModel, Problem, ReducedFunctional, continuation
 from pdeopt.inversion.diagnosis import Place, explained
 from pdeopt.inversion.recorder import Recorder
+from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
 from pdeopt.sparse import resolve_solver
 
+#: Iterations of a minimization at most, where nothing is said.
+MAX_ITERATIONS = 200
+#: Rules that aim at the misfit of the noise.
+NEED_NOISE = ("discrepancy", "cooling")
 #: Iterations on a level of cooling, and of a stage of continuation: of Newton's methods, and of the others.
 LOOSE_ITERATIONS = {True: 3, False: 15}
 #: A stage of continuation is left when the gradient norm has fallen by this factor.
@@ -25,7 +30,7 @@ WARM_TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says of the minimization, the problem's own choices filled in.
+    """How a problem is minimized.
 
     Attributes:
         optimizer, inner_product: names. gradient_tolerance, absolute_gradient_tolerance: see `minimize`.
@@ -41,6 +46,40 @@ class Settings:
     max_iterations: int
     regularization_strength: float | str = 1.0
     discrepancy_factor: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        optimizer: str | None = None,
+        inner_product: str | None = None,
+        gradient_tolerance: float | None = None,
+        max_iterations: int = MAX_ITERATIONS,
+        regularization_strength: float | str | None = None,
+        discrepancy_factor: float | None = None,
+        chosen_in: str = "the problem",
+    ) -> Settings:
+        """Return what was asked for, with the problem's own choices where that is None.
+
+        ``chosen_in`` is where the problem chooses, for messages. Raises StrengthError for an unknown rule.
+        """
+        strength = problem.regularization_strength if regularization_strength is None else regularization_strength
+        if isinstance(strength, str):
+            by_problem = f"{chosen_in}: regularization_strength ="
+            strength = parse_strength(strength, *[by_problem][: regularization_strength is None])
+        factor = discrepancy_factor
+        if factor is None:  # the problem's own stands where a rule uses it
+            factor = float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
+        asked = gradient_tolerance
+        return cls(
+            optimizer=optimizer or problem.optimizer,
+            inner_product=inner_product or "l2",
+            gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
+            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
+            max_iterations=max_iterations,
+            regularization_strength=strength if isinstance(strength, str) else float(strength),
+            discrepancy_factor=factor,
+        )
 
     @property
     def loose_iterations(self) -> int:

@@ -1,60 +1,26 @@
-"""The history of an optimization: evaluates the functional for the optimizer and keeps what each iterate cost."""
+"""Evaluates the functional for the optimizer, and writes down what each iterate cost."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
+from pdeopt.inversion.evaluation_log import Answer, DamagedLogError, EvaluationLog
+from pdeopt.inversion.history import Row
 from pdeopt.optimize import Iterate
 from pdeopt.optimize.objective import Action
-from pdeopt.run.errors import UsageError
-from pdeopt.run.store.directory import write_text
-from pdeopt.run.store.evaluation_log import Answer, Answers
-from pdeopt.run.store.regular_file import read_bytes
 from pdeopt.sparse import SolveError, Work, work
 
 #: A line search evaluates at most about 20 points before one is accepted.
 REMEMBERED = 64
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of history.csv; row 0 is the initial guess. All counts are totals since the start.
-
-    ``solves`` is the sum of the last four before ``hessian_products``; a block of right-hand sides counts once.
-    """
-
-    iteration: int
-    objective: float
-    misfit: float
-    regularization: float
-    gradient_norm: float
-    step: float
-    evaluations: int
-    cg_iterations: int
-    factorizations: int
-    solves: int
-    seconds: float
-    strength: float
-    forward_solves: int
-    adjoint_solves: int
-    tangent_solves: int
-    second_order_solves: int
-    hessian_products: int
-
-
-COLUMNS = tuple(field.name for field in fields(Row))
 
 
 @dataclass
@@ -105,7 +71,7 @@ class Recorder:
 
     Attributes:
         model: what is evaluated; another of the same parameter may take its place between two minimizations.
-        answers: where its answers are kept; those that are kept already are given instead of being computed.
+        log: where its answers are kept; those that are kept already are given instead of being computed.
         rows: one for each iterate so far.
         m: the last iterate, None before the first.
     """
@@ -115,11 +81,11 @@ class Recorder:
         model: NewtonModel,
         on_row: Callable[[Row], None],
         stop: Callable[[], bool],
-        answers: Answers,
+        log: EvaluationLog,
         spent: float = 0.0,
     ) -> None:
         self.model = model
-        self.answers = answers
+        self.log = log
         self.rows: list[Row] = []
         self.m: np.ndarray | None = None
         self._on_row = on_row
@@ -212,7 +178,7 @@ class Recorder:
     def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
         """Where products are kept, the linearization waits until one is to be computed."""
         made: list[Action] = []
-        if self.answers.replaying:
+        if self.log.replaying:
             self.model.follow(m)
         else:
             with _counted(self._spent.first):
@@ -246,12 +212,12 @@ class Recorder:
 
     def _recalled(self, kind: str, question: str, size: int) -> Answer | None:
         """An answer that is kept; counters and clock are then those of the time when it was given."""
-        answer = self.answers.recall(kind, question, size)
+        answer = self.log.recall(kind, question, size)
         if answer is not None:
             try:
                 self._spent = Spent.of(answer.spent)
             except (KeyError, TypeError) as error:
-                raise UsageError(f"the answers that are kept are damaged ({error}); start a new run") from error
+                raise DamagedLogError(f"the answers that are kept are damaged ({error}); start a new run") from error
             self._clock.stand(answer.seconds)
         return answer
 
@@ -260,7 +226,7 @@ class Recorder:
     ) -> Answer:
         spent, seconds = asdict(self._spent), self._clock.seconds()
         answer = Answer(kind, question, tuple(numbers), array, error, spent, seconds)
-        self.answers.keep(answer)
+        self.log.keep(answer)
         return answer
 
 
@@ -276,30 +242,6 @@ def _counted(total: Work) -> Iterator[None]:
 
 class Interrupted(Exception):
     """The user asked the run to stop."""
-
-
-def write_history(path: Path, rows: list[Row]) -> None:
-    """The whole file again: a reader never sees half a row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
-    write_text(path, text.getvalue())
-
-
-def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Column → values (rows,). Raises ValueError for a file that is not a history."""
-    try:
-        lines = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline="")))
-    except csv.Error as error:
-        raise ValueError(f"it is no table: {error}") from error
-    cut = next((k for k, line in enumerate(lines, 2) if None in line or None in line.values()), None)
-    if cut is not None:
-        raise ValueError(f"line {cut} has another number of values than the first line has names; is it cut off?")
-    missing = [name for name in COLUMNS if not lines or name not in lines[0]]
-    if missing:
-        raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")
-    return {name: np.array([float(line[name] or "nan") for line in lines]) for name in COLUMNS}
 
 
 def _digest(*arrays: np.ndarray) -> str:

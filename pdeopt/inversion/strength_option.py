@@ -1,19 +1,23 @@
-"""The option --regularization-strength: a rule's name or a number."""
+"""The strength of the regularization as it is asked for: the name of a rule, or a number."""
 
 from __future__ import annotations
 
 import math
 
-from pdeopt.errors import did_you_mean
-from pdeopt.run.errors import UsageError
+from pdeopt.errors import PdeoptError, did_you_mean
 
+#: Rules that choose it.
 RULES = ("discrepancy", "cooling", "lcurve")
 
 
-def parse_strength(text: str, given_as: str = "--regularization-strength") -> str | float:
-    """One of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
+class StrengthError(PdeoptError, ValueError):
+    """The strength of the regularization is neither a rule's name nor a number > 0."""
 
-    Raises UsageError, in which ``given_as`` is what the text was given as.
+
+def parse_strength(text: str, given_as: str = "regularization_strength") -> str | float:
+    """Return one of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
+
+    Raises StrengthError, in which ``given_as`` is what the text was given as.
     """
     word = text.strip().lower().replace("-", "").replace("_", "")
     if word in RULES:
@@ -22,9 +26,9 @@ def parse_strength(text: str, given_as: str = "--regularization-strength") -> st
         value = float(text)
     except ValueError:
         hint = did_you_mean(word, list(RULES))
-        raise UsageError(f"{given_as} {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
+        raise StrengthError(f"{given_as} {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
     if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{given_as} {text}: expected a number > 0{_remedy(value)}")
+        raise StrengthError(f"{given_as} {text}: expected a number > 0{_remedy(value)}")
     return value
 
 

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import InputError, Problem, ReducedFunctional, inner_product_named
-from pdeopt.inversion.minimization import Ending, Minimization, Settings, at_strength
+from pdeopt.inversion.minimization import NEED_NOISE, Ending, Minimization, Settings, at_strength
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 
-#: Rules that aim at the misfit of the noise.
-NEED_NOISE = ("discrepancy", "cooling")
 #: The part of its misfit by which the chosen solution may change when it is minimized to the end.
 MOVED = 0.05
 REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
@@ -143,16 +141,18 @@ def _check(problem: Problem, settings: Settings) -> None:
     if isinstance(rule, str) and rule not in RULES:
         raise InputError(f"regularization strength {rule!r}: expected {', '.join(RULES)} or a number")
     if rule != 1 and not problem.functional.regularization_terms:
-        raise InputError(f"--regularization-strength {rule}: the problem has no regularization")
+        raise InputError(f"regularization strength {rule}: the problem has no regularization")
     if rule not in NEED_NOISE and settings.discrepancy_factor != 1:
-        raise InputError(f"--discrepancy-factor goes with --regularization-strength {' or '.join(NEED_NOISE)}")
+        raise InputError(
+            f"a discrepancy factor goes with the rules {' and '.join(NEED_NOISE)}, not with strength {rule}"
+        )
     if isinstance(rule, str) and settings.max_iterations < 1:
         raise InputError(
-            f"--regularization-strength {rule} needs iterations; --max-iterations is 0: give more, or a number"
+            f"the rule {rule} needs iterations, and at most 0 are allowed: allow more, or give the strength as a number"
         )
     if rule in NEED_NOISE and not getattr(problem.functional.misfit, "expected", None):
         raise InputError(
-            f"--regularization-strength {rule} aims at the misfit of the noise, but the problem states no noise level; "
+            f"the rule {rule} aims at the misfit of the noise, but the problem states no noise level; "
             "use lcurve, or a number"
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.errors import describe, raise_interrupt
+from pdeopt.errors import PdeoptError, describe, raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.inversion.checking import (
     ADJOINT,
@@ -29,9 +29,6 @@ from pdeopt.inversion.checking import (
 )
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.inversion.recorder import Interrupted, Recorder
-from pdeopt.run.errors import RunError
-from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.stopwatch import in_words
 from pdeopt.sparse import forgetting
 from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
 
@@ -64,9 +61,13 @@ CAUSES = (
 )
 
 
+class DerivativeError(PdeoptError):
+    """A derivative is wrong, so that an optimizer that follows it does not find the minimum."""
+
+
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """What a verification of derivatives found.
 
     Attributes:
         orders: of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes up to
@@ -94,14 +95,14 @@ class Verification:
         found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
         return {"passed": self.passed, "message": self.message, **found}
 
-    def refuse(self, name: str, given: str) -> None:
-        """Raises RunError where the problem ``name``, ``given`` on the command line, did not pass."""
+    def refuse(self, name: str, remedy: str) -> None:
+        """Raise DerivativeError where the problem ``name`` did not pass; ``remedy`` says what can be done."""
         if self.fault:
-            raise RunError(
+            raise DerivativeError(
                 f"the derivatives of {name} are wrong, so nothing was optimized\n"
                 f"  found:   {self.fault}\n"
                 f"  meaning: an optimizer that follows them does not find the minimum; {CAUSES}\n"
-                f"  remedy:  'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same"
+                f"  remedy:  {remedy}"
             )
 
 
@@ -143,22 +144,31 @@ class Probe:
         return (4 * short - long) / step
 
 
-def verified(problem: Problem, progress: Progress, stop: Callable[[], bool]) -> Verification:
+def verified(
+    problem: Problem, stop: Callable[[], bool], stage: Callable[[str, str], None] = lambda name, text: None
+) -> Verification:
     """Verify the derivatives of a problem where J has visibly changed and bent, downhill of its initial guess.
 
     Costs some twenty evaluations, and the compilation of one more program. Nothing of it is remembered or counted: the
-    optimization is the same without it. Raises what the functional raises, but for states that cannot be solved.
+    optimization is the same without it.
+
+    Args:
+        problem: Its functional, initial guess and bounds.
+        stop: Whether the user asked to stop; KeyboardInterrupt is raised then.
+        stage: Called with the name of each stage that begins, and what is done in it.
+
+    Raises:
+        Exception: What the functional raises, but for states that cannot be solved.
     """
     with forgetting():
-        progress.stage("compiling", "compiling and evaluating the objective …")
+        stage("compiling", "compiling and evaluating the objective …")
         probe = Probe(problem.functional, stop)
         probe.evaluate(np.asarray(problem.initial, float))
-        progress.stage("verification", "verifying the derivatives …")
+        stage("verification", "verifying the derivatives …")
         start = time.perf_counter()
         point = _first_finite(problem, probe)
         found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(probe, point)
-    seconds = time.perf_counter() - start
-    return replace(found, seconds=seconds, message=f"{found.message} ({in_words(seconds)})")
+    return replace(found, seconds=time.perf_counter() - start)
 
 
 class LaterVerification:
@@ -170,37 +180,37 @@ class LaterVerification:
         report: for summary.json; None as long as there is none.
     """
 
-    def __init__(self, problem: Problem, progress: Progress, stop: Callable[[], bool]) -> None:
+    def __init__(self, problem: Problem, stop: Callable[[], bool]) -> None:
         self.report: dict[str, Any] | None = None
-        self._problem, self._progress, self._stop = problem, progress, stop
+        self._problem, self._stop = problem, stop
         self._start: np.ndarray | None = None
 
-    def row(self, recorder: Recorder, last: bool = False) -> None:
-        """Look at an iterate; the test is made at the third one, or at the last one where that comes before.
-
-        Raises RunError where the derivative is wrong, Interrupted where the user asked to stop.
-        """
+    def is_due(self, recorder: Recorder, last: bool = False) -> bool:
+        """Look at an iterate; return whether to verify there: at the third one, or at the last one before."""
         iteration, m = recorder.rows[-1].iteration, recorder.m
         if m is None or self.report is not None:
-            return
+            return False
         if iteration == 0:
             self._start = m.copy()
-        elif self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start):
-            self._progress.times.begin("verification")
-            try:
-                self._verify(recorder.model.functional, m, m - self._start, iteration)
-            except KeyboardInterrupt:
-                raise Interrupted from None
-            finally:
-                self._progress.times.begin("optimization")
+        return self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start)
 
-    def _verify(self, functional: ReducedFunctional, m: np.ndarray, way: np.ndarray, iteration: int) -> None:
+    def verify(self, recorder: Recorder) -> None:
+        """Verify at the last iterate, along the way to it, and report.
+
+        Raises DerivativeError where the derivative is wrong, Interrupted where the user asked to stop.
+        """
+        assert recorder.m is not None
+        try:
+            self._verify(recorder.model.functional, recorder.m, recorder.rows[-1].iteration)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    def _verify(self, functional: ReducedFunctional, m: np.ndarray, iteration: int) -> None:
         with forgetting():
-            probe, point = Probe(functional, self._stop), point_along(self._problem, m, way)
+            probe, point = Probe(functional, self._stop), point_along(self._problem, m, m - self._start)
             if not point.v.any():
                 message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
                 self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
-                self._progress.note(message)
                 return
             accuracy = accuracy_of(functional)
             test = _taylor(probe, point, point.v, accuracy)
@@ -211,9 +221,8 @@ class LaterVerification:
         orders = {str(p): order for p, order in test.orders.items()}
         passed = None if not told else not fault
         self.report = {"iteration": iteration, "passed": passed, "message": message, "taylor_orders": orders}
-        (self._progress.detail if passed else self._progress.note)(message)
         if fault:
-            raise RunError(f"the derivative is wrong there: {fault}; {CAUSES}")
+            raise DerivativeError(f"the derivative is wrong there: {fault}; {CAUSES}")
 
 
 def _first_finite(problem: Problem, probe: Probe) -> Point | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +14,10 @@ import numpy as np
 
 from pdeopt.errors import describe, is_interrupt
 from pdeopt.inverse import Problem
+from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import Ending
-from pdeopt.inversion.recorder import Recorder
-from pdeopt.run.errors import UsageError, attempt, bad_input
+from pdeopt.run.errors import attempt
 from pdeopt.run.execution.interpretation import Meaning, interpreted
-from pdeopt.run.execution.request import RunRequest
 from pdeopt.run.execution.summary import Reached
 from pdeopt.run.pictures.run_pictures import draw_run
 from pdeopt.run.store.directory import LIVE, is_ours
@@ -28,14 +29,20 @@ NOTHING = Reached(None, None, None, {})
 
 
 def evaluate(
-    request: RunRequest, problem: Problem, recorder: Recorder, ending: Ending, progress: Progress
+    problem: Problem,
+    m: np.ndarray,
+    ending: Ending,
+    progress: Progress,
+    guarded: Callable[[], AbstractContextManager[None]],
 ) -> tuple[Reached, Ending]:
-    """What the last iterate means; a run that cannot tell has failed, and its history stays."""
-    assert recorder.m is not None
+    """Return what the last iterate m (p,) means; a run that cannot tell has failed, and its history stays.
+
+    ``guarded`` makes a context that words what goes wrong in `interpret`.
+    """
     progress.stage("evaluating", "evaluating the result …")
     try:
-        errors = problem.relative_error(recorder.m), problem.relative_error(problem.initial)
-        reached = Reached(fields_of(problem, recorder.m), *errors, problem.measure(recorder.m))
+        errors = problem.relative_error(m), problem.relative_error(problem.initial)
+        reached = Reached(fields_of(problem, m), *errors, problem.measure(m))
     except KeyboardInterrupt:
         return NOTHING, _interrupted(ending, "evaluated")
     except Exception as error:
@@ -47,24 +54,32 @@ def evaluate(
     if problem.interpret is None:
         return reached, ending
     progress.stage("interpreting", "interpreting the result …")
-    return _interpret(request, problem, recorder.m, reached, ending, progress)
+    return _interpret(problem, m, reached, ending, progress, guarded)
 
 
 def _interpret(
-    request: RunRequest, problem: Problem, m: np.ndarray, reached: Reached, ending: Ending, progress: Progress
+    problem: Problem,
+    m: np.ndarray,
+    reached: Reached,
+    ending: Ending,
+    progress: Progress,
+    guarded: Callable[[], AbstractContextManager[None]],
 ) -> tuple[Reached, Ending]:
     """With what the problem says of m; where that fails, or is interrupted, what it said before and all else stay."""
     meaning = Meaning()
     try:
-        with bad_input(request.path):
+        with guarded():
             for meaning in interpreted(problem, m):
                 progress.detail(f"found {', '.join((*meaning.scalars, *meaning.arrays))}")
-    except UsageError as error:
-        progress.failed(error)
-        message = f"{ending.message}; the result cannot be interpreted: {error}"
-        ending = replace(ending, status="failed", message=message)
     except KeyboardInterrupt:
         ending = _interrupted(ending, "interpreted")
+    except Exception as error:
+        if is_interrupt(error):
+            ending = _interrupted(ending, "interpreted")
+        else:
+            progress.failed(error)
+            message = f"{ending.message}; the result cannot be interpreted: {describe(error)}"
+            ending = replace(ending, status="failed", message=message)
     assert reached.fields is not None
     fields = replace(reached.fields, extra=meaning.arrays)
     return replace(reached, fields=fields, quantities={**reached.quantities, **meaning.scalars}), ending
@@ -75,7 +90,7 @@ def _interrupted(ending: Ending, done: str) -> Ending:
 
 
 def write_result(
-    directory: Path, recorder: Recorder, summary: dict[str, Any], fields: Fields | None
+    directory: Path, rows: list[Row], summary: dict[str, Any], fields: Fields | None
 ) -> tuple[bool, list[str]]:
     """Write result.npz, fields.vtu (and state.vtu) and pictures.
 
@@ -88,7 +103,7 @@ def write_result(
         warnings = []
         for name, file in mesh_files(fields).items():
             warnings += attempt(name, partial(write_mesh, directory / name, file))
-        warnings += draw_run(directory, fields, recorder.rows, summary)
+        warnings += draw_run(directory, fields, rows, summary)
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
         return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]

@@ -1,38 +1,28 @@
-"""Run a problem: build, verify, optimize, and write the run directory."""
+"""Run a problem from the command line: build, invert, and write the run directory."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pdeopt.errors import describe, raise_interrupt
-from pdeopt.inverse import NewtonModel, Problem, continuation
+from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Ending, Settings
-from pdeopt.inversion.recorder import Interrupted, Recorder, Row
-from pdeopt.inversion.strength_rule import optimize
-from pdeopt.inversion.verification import LaterVerification, verified
-from pdeopt.run.errors import UsageError, bad_input
-from pdeopt.run.execution.conclusion import evaluate, write_result
+from pdeopt.inversion.verification import DerivativeError
+from pdeopt.run.errors import RunError, bad_input
+from pdeopt.run.execution.conclusion import write_result
+from pdeopt.run.execution.inversion import Task, carry_out
 from pdeopt.run.execution.keeping import Keeper, command, resumable
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
-from pdeopt.run.execution.summary import summarize
 from pdeopt.run.pictures.scene_figure import scene_note
 from pdeopt.run.store.directory import RunDirectory, write_json
-from pdeopt.run.store.fields import check_state_space
-from pdeopt.run.watch.interruption import StopFlag, exit_status, stop_on_interrupt
+from pdeopt.run.watch.interruption import exit_status
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.remaining_time import Goal
-from pdeopt.run.watch.stopwatch import in_words
-from pdeopt.sparse import Work, work
 
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1}
-LOG = "run.log"
 
 
 @dataclass(frozen=True)
@@ -40,9 +30,11 @@ class Outcome:
     """A finished run.
 
     Attributes:
-        directory, summary: where it is, and what stands in summary.json.
-        exit_status: of the command. warnings: what could not be drawn.
-        next_step: the command that goes on where it stopped; None where it came to its end.
+        directory: Where it is.
+        summary: What stands in summary.json.
+        exit_status: That of the command.
+        warnings: What could not be drawn.
+        next_step: The command that goes on where it stopped; None where it came to its end.
     """
 
     directory: Path
@@ -59,64 +51,61 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     """
     directory = RunDirectory(request.name, request.out)
     if directory.others:
-        progress.warn(f"{directory.path} holds other files ({_some(directory.others)}); they stay as they are")
+        shown = ", ".join([*directory.others[:3], *(["…"] if len(directory.others) > 3 else [])])
+        progress.warn(f"{directory.path} holds other files ({shown}); they stay as they are")
     announce(request, progress)
     problem = request.problem()
     settings = request.settings(problem)
     keeper = Keeper(lambda: directory.make(config_of(request, problem, settings)), request.path)
-    return carry_out(request, problem, settings, keeper, progress)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
+    return execute_and_write(request, problem, settings, keeper, progress)
 
 
 def announce(request: RunRequest, progress: Progress) -> None:
-    """What is run, with what, and that it is being built."""
+    """Say what is run, with what, and that it is being built."""
     progress.log.write(f"pdeopt {shlex.join(request.argv)}")
     progress.log.write(", ".join(f"{name} {version}" for name, version in versions().items()))
     progress.stage("building", f"building {request.name} …")
 
 
-def carry_out(request: RunRequest, problem: Problem, settings: Settings, keeper: Keeper, progress: Progress) -> Outcome:
-    """Verify and optimize, from the answers that are kept on, and write what came of it."""
-    progress.detail(_size(problem))
-    progress.goal = _goal(problem, settings)
-    with bad_input(request.path):
-        check_state_space(problem)
+def execute_and_write(
+    request: RunRequest, problem: Problem, settings: Settings, keeper: Keeper, progress: Progress
+) -> Outcome:
+    """Invert, from the answers that are kept on, and write what came of it."""
+    given = request.argv[1] if request.argv[0] == "run" else request.name
+    task = Task(
+        name=request.name,
+        problem=problem,
+        settings=settings,
+        solver=solver_name(request, problem),
+        check=request.check,
+        remedy=f"'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same",
+        guarded=partial(bad_input, request.path),
+    )
+    picture = LivePicture(request.name, problem, progress) if request.live else None
     with resumable(keeper):
-        with stop_on_interrupt(progress.status) as stop:
-            verification = _verify(request, problem, progress, stop)
-            before = work.copy()
-            later = LaterVerification(problem, progress, stop) if request.check else None
-            recorder = _recorder(request, problem, keeper, progress, stop, later)
-            ending = _optimize(request, problem, settings, recorder, progress, later)
-            recorder.finish()
-            keeper.finish(recorder)
-        _tell_work(request, problem, work.since(before), progress)
-        _tell_unused(request, ending, progress)
-        reached, ending = evaluate(request, problem, recorder, ending, progress)
+        try:
+            found = carry_out(task, keeper, progress, picture)
+        except DerivativeError as error:
+            raise RunError(str(error)) from error
+        _tell_unused(request, found.ending, progress)
         progress.stage("pictures", "writing results and pictures …")
-        solver = solver_name(request, problem)
-        summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
-        interrupted, warnings = write_result(keeper.directory, recorder, summary, reached.fields)
-        if verification is not None and later is not None and later.report is not None:
-            wrong = later.report["passed"] is False
-            verification |= {"later": later.report, "passed": False if wrong else verification["passed"]}
-        summary |= {"verification": verification, "stage_seconds": progress.times.seconds()}
+        assert keeper.directory is not None
+        summary = found.summary(task, {})
+        interrupted, warnings = write_result(keeper.directory, found.rows, summary, found.reached.fields)
+        summary = found.summary(task, progress.times.seconds())
         write_json(keeper.directory / "summary.json", summary)  # the last one: a run that has it is complete
-        if ending.status == "converged":
+        if found.ending.status == "converged":
             keeper.discard()
-    if reached.fields is not None and (note := scene_note(reached.fields)):
+    fields = found.reached.fields
+    if fields is not None and (note := scene_note(fields)):
         progress.note(note)
-    next_step = _next_step(ending, settings, keeper.directory)
-    if interrupted or ending.status == "interrupted":
-        return Outcome(keeper.directory, summary, exit_status(), warnings, next_step)
-    return Outcome(keeper.directory, summary, EXIT_STATUS[ending.status], warnings, next_step)
+    interrupted |= found.ending.status == "interrupted"
+    status = exit_status() if interrupted else EXIT_STATUS[found.ending.status]
+    return Outcome(keeper.directory, summary, status, warnings, _next_step(found.ending, settings, keeper.directory))
 
 
 def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | None:
-    """How to go on with a run that has not come to its end."""
+    """Return how to go on with a run that has not come to its end."""
     if ending.status == "interrupted":
         return command(directory)
     if ending.status == "stopped":
@@ -124,118 +113,10 @@ def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | Non
     return None
 
 
-def _size(problem: Problem) -> str:
-    data = getattr(problem.functional.misfit, "data", None)
-    space = problem.parameter.space
-    where = "" if space is None else f" on a mesh of {space.mesh.nelements} cells"
-    known = "" if data is None else f", {np.size(data)} data"
-    return f"{problem.parameter.size} parameters{where}{known}"
-
-
-def _verify(
-    request: RunRequest, problem: Problem, progress: Progress, stop: Callable[[], bool]
-) -> dict[str, Any] | None:
-    """What summary.json says of the derivatives; raises RunError where they are wrong."""
-    if not request.check:
-        return None
-    with bad_input(request.path):
-        verification = verified(problem, progress, stop)
-    given = request.argv[1] if request.argv[0] == "run" else request.name
-    verification.refuse(request.name, given)
-    progress.note(verification.message)
-    return verification.report()
-
-
-def _tell_work(request: RunRequest, problem: Problem, spent: Work, progress: Progress) -> None:
-    """Of the optimization: of the state equation, of preconditioners and of inner products."""
-    progress.times.add("optimization/factorizations", spent.factoring_seconds)
-    progress.times.add("optimization/solves", spent.solving_seconds)
-    progress.detail(
-        f"{spent.factorizations} factorizations and {spent.set_ups} set-ups of preconditioners in "
-        f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
-        f"{in_words(spent.solving_seconds)}, by the solver {solver_name(request, problem)}"
-    )
-
-
 def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:
-    """Options that did not do what they say."""
+    """Tell of options that did not do what they say."""
     asked, used = request.inner_product, ending.inner_product
     if asked and used and asked != used:
         progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")
     if request.live and "live picture" not in progress.times.seconds():
         progress.note("--live: the run was over before its first picture was due")
-
-
-def _recorder(
-    request: RunRequest,
-    problem: Problem,
-    keeper: Keeper,
-    progress: Progress,
-    stop: StopFlag,
-    later: LaterVerification | None,
-) -> Recorder:
-    picture = LivePicture(request.name, problem, progress) if request.live else None
-
-    def on_row(row: Row) -> None:
-        keeper.row(recorder)
-        if row.iteration == 0:
-            progress.log.open(keeper.directory / LOG)
-            progress.stage("optimization")
-        live = not keeper.answers.replaying
-        progress.row(row, shown=live)
-        if live and picture is not None and recorder.m is not None:
-            picture.update(keeper.directory, row, recorder.m)
-        if later is not None:
-            later.row(recorder)
-
-    compiled = progress.times.seconds().get("compiling", 0.0)
-    progress.stage("compiling", "evaluating the initial guess …" if compiled else "compiling and evaluating …")
-    model = NewtonModel(problem.functional, problem.parameter)
-    recorder = Recorder(model, on_row, stop, keeper.answers, progress.times.since_start())
-    return recorder
-
-
-def _optimize(
-    request: RunRequest,
-    problem: Problem,
-    settings: Settings,
-    recorder: Recorder,
-    progress: Progress,
-    later: LaterVerification | None,
-) -> Ending:
-    try:
-        ending = optimize(problem, settings, recorder, lambda text: _note_once(recorder, progress, text))
-        if later is not None:
-            later.row(recorder, last=True)
-        return ending
-    except Interrupted:
-        if not recorder.rows:
-            raise KeyboardInterrupt from None
-        return Ending("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
-    except (OSError, UsageError):  # the run directory can no longer be written, or was taken by another run
-        raise
-    except Exception as error:
-        return _failure(request, recorder, error, progress)
-
-
-def _failure(request: RunRequest, recorder: Recorder, error: Exception, progress: Progress) -> Ending:
-    """Bad input where even the initial guess cannot be evaluated, a failed run afterwards; Ctrl-C is neither."""
-    raise_interrupt(error)
-    if not recorder.rows:
-        with bad_input(request.path):
-            raise error
-    progress.failed(error)
-    return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
-
-
-def _goal(problem: Problem, settings: Settings) -> Goal | None:
-    """Of the only minimization; None where there are several, and their number is not known."""
-    if isinstance(settings.regularization_strength, str) or len(continuation(problem.functional)) > 1:
-        return None
-    return Goal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
-
-
-def _note_once(recorder: Recorder, progress: Progress, text: str) -> None:
-    """What a former run said is not said again."""
-    if not recorder.answers.replaying:
-        progress.note(text)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pdeopt
-from pdeopt.inversion.recorder import Recorder, write_history
+from pdeopt.inversion.recorder import Recorder
 from pdeopt.run.errors import RunError
 from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, source_of, write_checkpoint
 from pdeopt.run.store.directory import remove_endings
-from pdeopt.run.store.evaluation_log import EVALUATIONS, Answers
+from pdeopt.run.store.evaluation_log import EVALUATIONS, EvaluationFile
+from pdeopt.run.store.history import write_history
 
 #: A checkpoint is written after so many iterations, or so many seconds.
 ITERATIONS, SECONDS = 10, 60.0
@@ -24,28 +25,30 @@ class Keeper:
     """Writes evaluations.bin, history.csv and checkpoint.npz.
 
     Attributes:
-        answers: what the run goes on from. directory: where; there is none before the first row.
+        log: What the run goes on from.
+        directory: The run directory; None before the first row.
     """
 
     def __init__(self, make: Callable[[], Path], source: Path) -> None:
         """Args: ``make`` makes the run directory. ``source``: the problem file."""
-        self.answers = Answers()
-        self.directory = Path()
+        self.log = EvaluationFile()
+        self.directory: Path | None = None
         self._make = make
         self._problem, self._source = source.stem, source_of(source)
         self._due = 0.0
 
     def open(self, departed: Callable[[], None] = lambda: None) -> None:
-        """From here on there is something to keep. ``departed``: see `Answers.open`."""
+        """From here on there is something to keep. ``departed``: see `EvaluationFile.open`."""
         self.directory = self._make()
-        self.answers.open(self.directory / EVALUATIONS, departed)
+        self.log.open(self.directory / EVALUATIONS, departed)
 
     def row(self, recorder: Recorder) -> None:
         """After every row; nothing while a former run's answers are given back."""
-        if self.answers.replaying:
+        if self.log.replaying:
             return
-        if not self.answers.is_open:
+        if not self.log.is_open:
             self.open()
+        assert self.directory is not None
         remove_endings(self.directory)
         write_history(self.directory / "history.csv", recorder.rows)
         if recorder.rows[-1].iteration % ITERATIONS == 0 or time.monotonic() > self._due:
@@ -54,6 +57,7 @@ class Keeper:
     def checkpoint(self, recorder: Recorder) -> None:
         first, last = recorder.rows[0], recorder.rows[-1]
         assert recorder.m is not None
+        assert self.directory is not None
         checkpoint = Checkpoint(
             format=FORMAT,
             version=pdeopt.__version__,
@@ -72,12 +76,14 @@ class Keeper:
         self._due = time.monotonic() + SECONDS
 
     def finish(self, recorder: Recorder) -> None:
-        """At the end of the minimization."""
+        """Keep the end of the minimization."""
+        assert self.directory is not None
         write_history(self.directory / "history.csv", recorder.rows)
         self.checkpoint(recorder)
 
     def discard(self) -> None:
         """What a run goes on from: when it has come to its end, and all is written."""
+        assert self.directory is not None
         (self.directory / EVALUATIONS).unlink(missing_ok=True)
 
 
@@ -90,18 +96,18 @@ def resumable(keeper: Keeper) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not keeper.answers.is_open:
+        if keeper.directory is None or not keeper.log.is_open:
             raise
         remedy = "make room, then go on" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "go on"
         where, what = keeper.directory, error.strerror or error
         message = f"cannot write to {where}: {what}; what was reached is kept: {remedy} with: {command(where)}"
         raise RunError(message) from error
     except KeyboardInterrupt:
-        if not keeper.answers.is_open:
+        if keeper.directory is None or not keeper.log.is_open:
             raise
         raise KeyboardInterrupt(f"interrupted; go on with: {command(keeper.directory)}") from None
     finally:
-        keeper.answers.close()
+        keeper.log.close()
 
 
 def command(directory: Path, more: str = "") -> str:

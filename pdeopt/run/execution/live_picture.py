@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
-from pdeopt.inversion.recorder import Row
+from pdeopt.inversion.history import Row
 from pdeopt.run.errors import attempt
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.result_figure import draw_result

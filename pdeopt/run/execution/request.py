@@ -13,8 +13,6 @@ from typing import Any
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
-from pdeopt.inversion.strength_option import parse_strength
-from pdeopt.inversion.strength_rule import NEED_NOISE
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.sparse import resolve_solver
@@ -64,29 +62,16 @@ class RunRequest:
 
     def settings(self, problem: Problem) -> Settings:
         """How the problem is minimized: as asked for, or as it chooses itself. Raises UsageError for unknown rules."""
-        asked, strength = self.gradient_tolerance, self._strength(problem)
-        return Settings(
-            optimizer=self.optimizer or problem.optimizer,
-            inner_product=self.inner_product or "l2",
-            gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
-            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
+        return Settings.of(
+            problem,
+            optimizer=self.optimizer,
+            inner_product=self.inner_product,
+            gradient_tolerance=self.gradient_tolerance,
             max_iterations=self.max_iterations,
-            regularization_strength=strength,
-            discrepancy_factor=self._factor(problem, strength),
+            regularization_strength=self.regularization_strength,
+            discrepancy_factor=self.discrepancy_factor,
+            chosen_in=self.path.name,
         )
-
-    def _strength(self, problem: Problem) -> float | str:
-        if self.regularization_strength is not None:
-            return self.regularization_strength
-        chosen = problem.regularization_strength
-        given_as = f"{self.path.name}: regularization_strength ="
-        return parse_strength(chosen, given_as) if isinstance(chosen, str) else float(chosen)
-
-    def _factor(self, problem: Problem, strength: float | str) -> float:
-        """The problem's own stands where a rule uses it."""
-        if self.discrepancy_factor is not None:
-            return self.discrepancy_factor
-        return float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
 
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:

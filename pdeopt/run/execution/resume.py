@@ -15,7 +15,7 @@ from pdeopt.inversion.minimization import Settings
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, bad_input
-from pdeopt.run.execution.execute import LOG, Outcome, announce, carry_out
+from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
 from pdeopt.run.execution.keeping import Keeper, command
 from pdeopt.run.execution.request import RunRequest, config_of
 from pdeopt.run.problem_files.loading import load_build, problem_files
@@ -27,6 +27,7 @@ from pdeopt.run.store.json_file import check_entries, read_object, shown
 from pdeopt.run.store.regular_file import is_regular
 from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
+from pdeopt.run.watch.run_log import LOG
 
 #: What the entries of config.json are, and the range of its numbers.
 ENTRIES: Mapping[str, tuple[type, ...]] = {
@@ -87,7 +88,7 @@ def resume_run(
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
         progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
-    return carry_out(request, problem, settings, keeper, progress)
+    return execute_and_write(request, problem, settings, keeper, progress)
 
 
 def has_converged(directory: Path) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import Problem
+from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import Ending, Settings
-from pdeopt.inversion.recorder import Row
 from pdeopt.inversion.strength_rule import chosen
 from pdeopt.run.store.fields import Fields
 

@@ -20,11 +20,11 @@ from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
     draw_truth,
-    is_number,
     legend_handles,
     segmentation_of,
 )
 from pdeopt.run.store.fields import Fields
+from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import UNFINISHED, StoredRun
 
 #: Width of the figure; heights of the histories, of a row of panels, and of a panel with curves, in inches.

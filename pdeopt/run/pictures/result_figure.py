@@ -30,11 +30,11 @@ from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
     draw_truth,
-    is_number,
     legend_handles,
     segmentation_of,
 )
 from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
+from pdeopt.run.store.json_file import is_number
 
 #: A scatter of more points is thinned.
 SCATTERED = 20_000

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pdeopt.inversion.recorder import COLUMNS, Row
+from pdeopt.inversion.history import COLUMNS, Row
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison

@@ -17,6 +17,7 @@ from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE, WATER
 from pdeopt.run.pictures.canvas.electrode_marks import Electrodes, draw_electrodes, electrodes_of
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, ORANGE, WATER_BLUE, new_figure
 from pdeopt.run.store.fields import Fields
+from pdeopt.run.store.json_file import is_number
 
 #: What a pixel holds → its name and its color, which differ in lightness, too.
 CLASSES = {WATER: ("water", WATER_BLUE), RESISTIVE: ("resistive", ORANGE), CONDUCTIVE: ("conductive", BLUE)}
@@ -103,11 +104,6 @@ def _title(summary: dict[str, Any]) -> str:
     problem = f"{summary['problem']}: " if "problem" in summary else ""
     scored = f",  score {summary['score']:.3f}" if is_number(summary.get("score")) else ""
     return f"{problem}segmentation{scored}"
-
-
-def is_number(value: Any) -> bool:
-    """Whether something of summary.json can be written as a number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.pictures.segmentation_figure import is_number
+from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import StoredRun
 from pdeopt.run.watch.stopwatch import in_words, total_seconds
 

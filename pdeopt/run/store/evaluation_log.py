@@ -14,12 +14,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from pdeopt.inversion.evaluation_log import Answer
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.file_lock import acquired
 from pdeopt.run.store.json_file import parse_object
@@ -32,27 +33,7 @@ HEAD = struct.Struct("<4sIQI")
 MARK = b"pde1"
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """
-    Attributes:
-        kind: "value" or "product". question: what was asked, as a digest in hexadecimal digits.
-        numbers: objective, misfit and regularization of a value.
-        array: the derivative (p,) or the product (p,); None where it is computed again instead of being kept.
-        error: why there is no answer; empty where there is one.
-        spent: what the run has spent so far. seconds: since its start.
-    """
-
-    kind: str
-    question: str
-    numbers: tuple[float, ...]
-    array: np.ndarray | None
-    error: str
-    spent: dict[str, Any]
-    seconds: float
-
-
-class Answers:
+class EvaluationFile:
     """Keeps answers in memory until there is a file, and then in the file; gives those of the file back first.
 
     A record is written at once and at the end of the file, with a checksum: what a killed process left unfinished is

@@ -68,3 +68,8 @@ def _refuse_deep(values: Any) -> None:
         if not level:
             return
     raise ValueError(TOO_DEEP)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether something that a JSON file holds can be written as a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

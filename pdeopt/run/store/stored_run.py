@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pdeopt.errors import describe, raise_interrupt
-from pdeopt.inversion.recorder import read_history
 from pdeopt.io import FileError
 from pdeopt.io.npz import DAMAGED
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.fields import Fields, read_fields
+from pdeopt.run.store.history import read_history
 from pdeopt.run.store.json_file import check_entries, read_object
 from pdeopt.run.store.regular_file import is_regular
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 import pdeopt
-from pdeopt.cli.arguments import Arguments, parse
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.problem_files.loading import find_problem
 from pdeopt.run.problem_files.trust import is_trusted, refuse_untrusted, remember
@@ -47,12 +47,10 @@ class Sweep:
     argv: list[str]
 
     @classmethod
-    def of(cls, arguments: Arguments) -> Sweep:
-        """Of a command line; in a new directory where none is given."""
-        given = arguments.given
-        directory = unused(Path("sweeps") / arguments.path.stem) if given.out is None else given.out
-        jobs = min(given.jobs or cores(), len(arguments.grid.points))
-        return cls(given.problem, arguments.path, arguments.grid, directory, jobs, arguments.words)
+    def of(cls, problem: str, path: Path, grid: Grid, out: Path | None, jobs: int | None, argv: list[str]) -> Sweep:
+        """Return a sweep in a new directory where none is given, with as many jobs as there are cores."""
+        directory = unused(Path("sweeps") / path.stem) if out is None else out
+        return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), argv)
 
     def record(self) -> dict[str, Any]:
         """The content of sweep.json."""
@@ -61,14 +59,34 @@ class Sweep:
         return {"problem": self.problem, "grid": grid, **words}
 
 
-def start_sweep(arguments: Arguments, console: Console) -> int:
-    """Run a sweep, or go on with the same one in its directory; returns the exit status. Raises UsageError."""
-    remember(arguments.path)
-    return _run(Sweep.of(arguments), console, arguments.given.quiet)
+def start_sweep(sweep: Sweep, console: Console, quiet: bool) -> int:
+    """Run a sweep, or go on with the same one in its directory; return the exit status. Raises UsageError."""
+    remember(sweep.path)
+    return _run(sweep, console, quiet)
 
 
-def resume_sweep(directory: Path, console: Console, quiet: bool = False, trusted: Path | None = None) -> int:
-    """Go on with the sweep of a directory; return the exit status. Raises UsageError. ``trusted``: see `resume_run`."""
+def resume_sweep(
+    directory: Path,
+    sweep_of: Callable[[list[str]], Sweep],
+    console: Console,
+    quiet: bool = False,
+    trusted: Path | None = None,
+) -> int:
+    """Go on with the sweep of a directory.
+
+    Args:
+        directory: That of the sweep.
+        sweep_of: Makes a sweep of a command line.
+        console: Where it is shown.
+        quiet: Show errors and warnings only.
+        trusted: See `resume_run`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: There is no sweep, its problem file is not trusted, or its command line cannot be read.
+    """
     stored = stored_sweep(directory)
     if stored is None:
         raise UsageError(f"{directory} holds no sweep: it has no sweep.json")
@@ -76,7 +94,7 @@ def resume_sweep(directory: Path, console: Console, quiet: bool = False, trusted
     said = None if trusted is None else trusted.resolve()
     with working_in(stored["folder"]):
         refuse_untrusted(find_problem(stored["argv"][1]).resolve(), directory, said)
-        return _run(replace(Sweep.of(parse(stored["argv"])), directory=where), console, quiet)
+        return _run(replace(sweep_of(stored["argv"]), directory=where), console, quiet)
 
 
 def _run(sweep: Sweep, console: Console, quiet: bool) -> int:

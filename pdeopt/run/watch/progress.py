@@ -18,7 +18,7 @@ from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.stopwatch import StageTimes, in_words
 
 if TYPE_CHECKING:
-    from pdeopt.inversion.recorder import Row
+    from pdeopt.inversion.history import Row
     from pdeopt.run.watch.remaining_time import Goal
 
 #: Rows of the table, where the terminal is high enough; what else is on the screen.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pdeopt.inversion.recorder import Row
+    from pdeopt.inversion.history import Row
 
 GAP = 2
 

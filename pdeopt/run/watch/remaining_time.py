@@ -10,7 +10,7 @@ import numpy as np
 from pdeopt.run.watch.stopwatch import in_words
 
 if TYPE_CHECKING:
-    from pdeopt.inversion.recorder import Row
+    from pdeopt.inversion.history import Row
 
 #: Rows from which on something can be told; the part of the history, the last one, that tells it, and its fewest rows.
 ENOUGH, PART, FEWEST = 5, 0.5, 4

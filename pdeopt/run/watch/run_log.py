@@ -9,6 +9,9 @@ from pathlib import Path
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import open_regular
 
+#: The file of a run directory.
+LOG = "run.log"
+
 
 class RunLog:
     """A text stream whose lines are kept until there is a run directory, and then appended to a file one by one.

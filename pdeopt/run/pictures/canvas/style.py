@@ -47,7 +47,7 @@ def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
 
 
 def save(figure: Figure, *paths: Path) -> None:
-    """Write a figure in the formats of the files' names, PNG where they have none. Raises ValueError for unknown ones."""
+    """Write a figure in the formats of the files' names, PNG where they have none. Raises ValueError for others."""
     for path in paths:
         with atomic(path) as temporary:
             kind = path.suffix.removeprefix(".") or "png"

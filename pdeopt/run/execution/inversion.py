@@ -1,0 +1,252 @@
+"""One inversion, from the verification of its derivatives to its summary, for the command and for Python alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pdeopt.errors import describe, raise_interrupt
+from pdeopt.inverse import NewtonModel, Problem, continuation
+from pdeopt.inversion.evaluation_log import DamagedLogError, EvaluationLog, NoLog
+from pdeopt.inversion.history import Row
+from pdeopt.inversion.minimization import Ending, Settings
+from pdeopt.inversion.recorder import Interrupted, Recorder
+from pdeopt.inversion.strength_rule import optimize
+from pdeopt.inversion.verification import LaterVerification, Verification, verified
+from pdeopt.run.errors import UsageError
+from pdeopt.run.execution.conclusion import evaluate
+from pdeopt.run.execution.live_picture import LivePicture
+from pdeopt.run.execution.summary import Reached, summarize
+from pdeopt.run.store.fields import check_state_space
+from pdeopt.run.watch.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.watch.progress import Progress
+from pdeopt.run.watch.remaining_time import Goal
+from pdeopt.run.watch.run_log import LOG
+from pdeopt.run.watch.stopwatch import in_words
+from pdeopt.sparse import Work, work
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is inverted, and how.
+
+    Attributes:
+        name: The name of the problem.
+        problem: The problem, built.
+        settings: How it is minimized, and at which strength of the regularization.
+        solver: The name of its linear solver, None where it is not known.
+        check: Whether derivatives are verified before, and once more on the way.
+        remedy: What can be done where they are wrong, for the message.
+        guarded: Makes a context in which the problem's own code is run, and what goes wrong in it is put into words.
+    """
+
+    name: str
+    problem: Problem
+    settings: Settings
+    solver: str | None
+    check: bool
+    remedy: str
+    guarded: Callable[[], AbstractContextManager[None]]
+
+
+class Journal(Protocol):
+    """Keeps what an inversion does while it goes on."""
+
+    @property
+    def log(self) -> EvaluationLog:
+        """The answers that the inversion goes on from."""
+        ...
+
+    @property
+    def directory(self) -> Path | None:
+        """The run directory; None as long as there is none."""
+        ...
+
+    def row(self, recorder: Recorder) -> None:
+        """Keep a new row."""
+        ...
+
+    def finish(self, recorder: Recorder) -> None:
+        """Keep the end of the minimization."""
+        ...
+
+
+class NoJournal:
+    """A journal that keeps nothing, of an inversion in memory."""
+
+    log = NoLog()
+    directory = None
+
+    def row(self, recorder: Recorder) -> None:
+        """Keep nothing."""
+
+    def finish(self, recorder: Recorder) -> None:
+        """Keep nothing."""
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """What came of an inversion.
+
+    Attributes:
+        rows: The history.
+        m: The last iterate (p,).
+        ending: How the minimization ended.
+        reached: What is evaluated at the last iterate.
+        verification: For summary.json; None where derivatives were not verified.
+    """
+
+    rows: list[Row]
+    m: np.ndarray
+    ending: Ending
+    reached: Reached
+    verification: dict[str, Any] | None
+
+    def summary(self, task: Task, stage_seconds: dict[str, float]) -> dict[str, Any]:
+        """Return what stands in summary.json."""
+        words = summarize(task.name, task.problem, self.rows[-1], self.ending, self.reached, task.settings, task.solver)
+        return words | {"verification": self.verification, "stage_seconds": stage_seconds}
+
+
+def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePicture | None = None) -> Inverted:
+    """Verify, minimize, and evaluate what was reached.
+
+    Args:
+        task: What is inverted, and how.
+        journal: Keeps what is done; answers that it kept before are given instead of being computed.
+        progress: Is told all of it.
+        picture: Draws the iterates on the way.
+
+    Raises:
+        DerivativeError: Where the derivatives are wrong at the beginning.
+        KeyboardInterrupt: After Ctrl-C, where there is no iterate yet.
+    """
+    progress.detail(_size(task.problem))
+    progress.goal = _goal(task.problem, task.settings)
+    with task.guarded():
+        check_state_space(task.problem)
+    with stop_on_interrupt(progress.status) as stop:
+        verification = _verify(task, progress, stop) if task.check else None
+        before = work.copy()
+        later = LaterVerification(task.problem, stop) if task.check else None
+        recorder = _recorder(task, journal, progress, stop, later, picture)
+        ending = _minimize(task, recorder, progress, later)
+        recorder.finish()
+        journal.finish(recorder)
+    _tell_work(task, work.since(before), progress)
+    assert recorder.m is not None
+    reached, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
+    return Inverted(recorder.rows, recorder.m, ending, reached, _report(verification, later))
+
+
+def _size(problem: Problem) -> str:
+    data = getattr(problem.functional.misfit, "data", None)
+    space = problem.parameter.space
+    where = "" if space is None else f" on a mesh of {space.mesh.nelements} cells"
+    known = "" if data is None else f", {np.size(data)} data"
+    return f"{problem.parameter.size} parameters{where}{known}"
+
+
+def _goal(problem: Problem, settings: Settings) -> Goal | None:
+    """Return that of the only minimization; None where there are several, and their number is not known."""
+    if isinstance(settings.regularization_strength, str) or len(continuation(problem.functional)) > 1:
+        return None
+    return Goal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
+
+
+def _verify(task: Task, progress: Progress, stop: StopFlag) -> Verification:
+    with task.guarded():
+        verification = verified(task.problem, stop, progress.stage)
+    verification.refuse(task.name, task.remedy)
+    progress.note(f"{verification.message} ({in_words(verification.seconds)})")
+    return verification
+
+
+def _recorder(
+    task: Task,
+    journal: Journal,
+    progress: Progress,
+    stop: StopFlag,
+    later: LaterVerification | None,
+    picture: LivePicture | None,
+) -> Recorder:
+    def on_row(row: Row) -> None:
+        journal.row(recorder)
+        if row.iteration == 0:
+            if journal.directory is not None:
+                progress.log.open(journal.directory / LOG)
+            progress.stage("optimization")
+        live = not journal.log.replaying
+        progress.row(row, shown=live)
+        if live and picture is not None and recorder.m is not None and journal.directory is not None:
+            picture.update(journal.directory, row, recorder.m)
+        _verify_later(later, recorder, progress)
+
+    compiled = progress.times.seconds().get("compiling", 0.0)
+    progress.stage("compiling", "evaluating the initial guess …" if compiled else "compiling and evaluating …")
+    model = NewtonModel(task.problem.functional, task.problem.parameter)
+    recorder = Recorder(model, on_row, stop, journal.log, progress.times.since_start())
+    return recorder
+
+
+def _verify_later(later: LaterVerification | None, recorder: Recorder, progress: Progress, last: bool = False) -> None:
+    if later is None or not later.is_due(recorder, last):
+        return
+    progress.times.begin("verification")
+    try:
+        later.verify(recorder)
+    finally:
+        progress.times.begin("optimization")
+        if later.report is not None:
+            (progress.detail if later.report["passed"] else progress.note)(later.report["message"])
+
+
+def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVerification | None) -> Ending:
+    def say(text: str) -> None:
+        if not recorder.log.replaying:  # what a former process said is not said again
+            progress.note(text)
+
+    try:
+        ending = optimize(task.problem, task.settings, recorder, say)
+        _verify_later(later, recorder, progress, last=True)
+        return ending
+    except Interrupted:
+        if not recorder.rows:
+            raise KeyboardInterrupt from None
+        return Ending("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
+    except (OSError, UsageError, DamagedLogError):  # the directory cannot be written, or was taken by another run
+        raise
+    except Exception as error:
+        raise_interrupt(error)
+        if not recorder.rows:  # even the initial guess cannot be evaluated
+            with task.guarded():
+                raise
+        progress.failed(error)
+        return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
+
+
+def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
+    """Tell that of the minimization: of the state equation, of preconditioners and of inner products."""
+    progress.times.add("optimization/factorizations", spent.factoring_seconds)
+    progress.times.add("optimization/solves", spent.solving_seconds)
+    progress.detail(
+        f"{spent.factorizations} factorizations and {spent.set_ups} set-ups of preconditioners in "
+        f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
+        f"{in_words(spent.solving_seconds)}, by the solver {task.solver}"
+    )
+
+
+def _report(verification: Verification | None, later: LaterVerification | None) -> dict[str, Any] | None:
+    """Return what summary.json says of both verifications."""
+    if verification is None:
+        return None
+    report = verification.report()
+    if later is not None and later.report is not None:
+        wrong = later.report["passed"] is False
+        report |= {"later": later.report, "passed": False if wrong else report["passed"]}
+    return report
