@@ -115,6 +115,7 @@ class Problem:
             points.
         state_space: the state's space, for the pictures, where it is another than the parameter's; its mesh may be
             another one, too.
+        name: what the problem is called in titles and summaries; `pdeopt.build` gives that of its file.
         length_unit: of the mesh's coordinates, for the axes of pictures: "m". None is claimed without it.
         optimizer: the name of the optimizer that suits the problem, used where none is asked for.
         gradient_tolerance: a run has converged at this norm of the gradient, relative to that at the initial guess.
@@ -149,6 +150,7 @@ class Problem:
     quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
     interpret: Callable[[np.ndarray], Values | Iterator[Values]] | None = None
     length_unit: str = ""
+    name: str = "problem"
 
     def __post_init__(self) -> None:
         self._check_arrays()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
@@ -35,6 +35,13 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def rows_of(table: Mapping[str, np.ndarray]) -> list[Row]:
+    """Return the rows of what `as_table` made of them."""
+    kinds = {field.name: int if field.type == "int" else float for field in fields(Row)}
+    columns = [[kind(value) for value in table[name]] for name, kind in kinds.items()]
+    return [Row(*values) for values in zip(*columns, strict=True)]
 
 
 def as_table(rows: Sequence[Row]) -> dict[str, np.ndarray]:

@@ -76,7 +76,7 @@ def execute_and_write(
         name=request.name,
         problem=problem,
         settings=settings,
-        solver=solver_name(request, problem),
+        solver=solver_name(problem, request.solver),
         check=request.check,
         remedy=f"'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same",
         guarded=partial(bad_input, request.path),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from pdeopt.run.execution.conclusion import evaluate
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.summary import Reached, summarize
 from pdeopt.run.store.fields import check_state_space
-from pdeopt.run.watch.interruption import StopFlag, stop_on_interrupt
+from pdeopt.run.watch.interruption import SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import Goal
 from pdeopt.run.watch.run_log import LOG
@@ -43,6 +44,7 @@ class Task:
         check: Whether derivatives are verified before, and once more on the way.
         remedy: What can be done where they are wrong, for the message.
         guarded: Makes a context in which the problem's own code is run, and what goes wrong in it is put into words.
+        signals: Those that ask the minimization to stop.
     """
 
     name: str
@@ -51,7 +53,8 @@ class Task:
     solver: str | None
     check: bool
     remedy: str
-    guarded: Callable[[], AbstractContextManager[None]]
+    guarded: Callable[[], AbstractContextManager[None]] = nullcontext
+    signals: tuple[Signals, ...] = SIGNALS
 
 
 class Journal(Protocol):
@@ -130,7 +133,7 @@ def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePic
     progress.goal = _goal(task.problem, task.settings)
     with task.guarded():
         check_state_space(task.problem)
-    with stop_on_interrupt(progress.status) as stop:
+    with stop_on_interrupt(progress.status, task.signals) as stop:
         verification = _verify(task, progress, stop) if task.check else None
         before = work.copy()
         later = LaterVerification(task.problem, stop) if task.check else None

@@ -75,31 +75,32 @@ class RunRequest:
 
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
-    """What config.json says: all that it takes to run the problem again."""
+    """Return what config.json says: all that it takes to run the problem again."""
     return {
         "problem": request.name,
         "path": str(request.path.resolve()),
         "folder": str(Path.cwd()),
         "options": request.options,
         "seed": request.options.get("seed"),
-        "solver": solver_name(request, problem),
+        "solver": solver_name(problem, request.solver),
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),
         "check": request.check,
-        "versions": {"python": platform.python_version(), "pdeopt": pdeopt.__version__, **versions()},
+        "versions": versions(),
         "argv": request.argv,
     }
 
 
-def solver_name(request: RunRequest, problem: Problem) -> str | None:
-    """The solver's own name: "auto" depends on what is installed."""
-    solver = request.solver or getattr(problem.functional.state, "solver", None)
+def solver_name(problem: Problem, asked: str | None = None) -> str | None:
+    """Return the solver's own name: "auto" depends on what is installed."""
+    solver = asked or getattr(problem.functional.state, "solver", None)
     return None if solver is None else resolve_solver(solver).name
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    """Return the versions of Python, of pdeopt and of the packages that its numbers depend on."""
+    found = {"python": platform.python_version(), "pdeopt": pdeopt.__version__}
     for package in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -42,8 +42,8 @@ def forget_signals() -> None:
     _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
 
 
-def handle_signals(handle: Handler) -> dict[int, object]:
-    """Let all of `SIGNALS` call ``handle``; return the handlers from before.
+def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> dict[int, object]:
+    """Let these signals call ``handle``; return the handlers from before.
 
     What is ignored stays so, as SIGHUP is under nohup, but for Ctrl-C: a shell lets what it starts in the background
     ignore it, and the runs of a sweep are told by it.
@@ -56,7 +56,7 @@ def handle_signals(handle: Handler) -> dict[int, object]:
             handle(number, frame)
 
     kept = [one for one in SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
-    return {number: signal.signal(number, arrive) for number in SIGNALS if number not in kept}
+    return {number: signal.signal(number, arrive) for number in signals if number not in kept}
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -110,8 +110,10 @@ class StopFlag:
 
 
 @contextmanager
-def stop_on_interrupt(announce: Callable[[str], None]) -> Iterator[StopFlag]:
-    """A flag that the first signal sets; the second one raises KeyboardInterrupt.
+def stop_on_interrupt(
+    announce: Callable[[str], None], signals: Sequence[signal.Signals] = SIGNALS
+) -> Iterator[StopFlag]:
+    """Give a flag that the first of these signals sets; the second one raises KeyboardInterrupt.
 
     An exception raised by the signal itself could land in a callback of compiled code, which would turn it into an
     error of JAX; the flag is looked at between evaluations.
@@ -128,7 +130,7 @@ def stop_on_interrupt(announce: Callable[[str], None]) -> Iterator[StopFlag]:
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         announce(f"stopping after this evaluation ({again} again quits at once)")
 
-    handlers = handle_signals(handle)
+    handlers = handle_signals(handle, signals)
     try:
         yield flag
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -33,9 +34,19 @@ SETTINGS = {
 }
 
 
+class Picture(Figure):
+    """A figure apart from pyplot's global state, which a notebook shows by itself."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        with styled():
+            self.savefig(file, format="png")
+        return file.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """A figure apart from pyplot's global state; sizes in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """Return an empty picture; sizes in inches."""
+    figure = Picture(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.07, w_pad=0.07)  # type: ignore[union-attr,call-arg]
     return figure
 
