@@ -1,6 +1,5 @@
 """Derivatives are verified before an optimization: wrong ones stop it, and right ones never do."""
 
-import io
 import json
 from types import SimpleNamespace
 
@@ -8,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
 from test_run import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_TRANSPOSE, rows_of
 
 from pdeopt.cli import main
@@ -16,9 +14,8 @@ from pdeopt.inverse import ReducedFunctional
 from pdeopt.inversion import verification
 from pdeopt.inversion.checking import Point
 from pdeopt.inversion.verification import Probe, Verification, verified
-from pdeopt.run.execution import execute
+from pdeopt.run.execution import inversion
 from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build, problem_files
-from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -38,7 +35,7 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 
 def verify(problem):
-    return verified(problem, Progress(Console(file=io.StringIO())), lambda: False)
+    return verified(problem, lambda: False)
 
 
 def built(name, **options):
@@ -211,7 +208,7 @@ def test_it_may_be_run_all_the_same(tmp_path, capsys):
 
 def test_a_derivative_that_is_found_wrong_after_the_first_iterations_fails_the_run(tmp_path, capsys, monkeypatch):
     right = Verification({2: 2.0}, None, True, "", "derivatives verified")
-    monkeypatch.setattr(execute, "verified", lambda *_: right)
+    monkeypatch.setattr(inversion, "verified", lambda *_: right)
     assert run_with(WRONG_ADJOINT) == 1
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["status"] == "failed"
@@ -263,7 +260,7 @@ def test_ctrl_c_is_seen_between_two_evaluations():
         return len(seen) == 3
 
     with pytest.raises(KeyboardInterrupt):
-        verified(problem_of(FUNCTIONS["quadratic"]), Progress(Console(file=io.StringIO())), stop)
+        verified(problem_of(FUNCTIONS["quadratic"]), stop)
 
 
 def test_tangent_and_adjoint_are_those_of_the_single_programs():

@@ -1,0 +1,146 @@
+"""pdeopt.solve does in Python what the command does, to the last digit."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from test_run import SMALL, WRONG_ADJOINT
+
+import pdeopt
+from pdeopt.api import SolutionError
+from pdeopt.cli import main
+from pdeopt.inverse import InputError
+from pdeopt.inversion.strength_option import StrengthError
+from pdeopt.inversion.verification import DerivativeError
+from pdeopt.run.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+#: What the words of a summary say of the clock.
+TIMES = ("seconds", "stage_seconds", "verification")
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def solution():
+    return pdeopt.solve(pdeopt.build("conductivity", n=8), max_iterations=4, progress=False)
+
+
+def without_times(summary):
+    return {name: value for name, value in summary.items() if name not in TIMES}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("conductivity", {"n": 8}),
+        ("robin", {"n": 4}),
+        ("poisson_control", {"n": 8}),
+        pytest.param("eit_tank", {"cells": 5.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_it_gives_what_the_command_writes(name, options):
+    words = [f"--{option}={value}" for option, value in options.items()]
+    assert main(["run", name, *words, "--out", "run", "--quiet"]) == 0
+    written = pdeopt.load("run")
+    found = pdeopt.solve(pdeopt.build(name, **options), progress=False)
+    assert json.loads(json.dumps(without_times(found.summary))) == without_times(written.summary)
+    for column in set(found.history) - {"seconds"}:
+        assert np.array_equal(found.history[column], written.history[column]), column
+    assert np.array_equal(found.coefficient, written.coefficient)
+    assert np.array_equal(found.state, written.state)
+    assert found.summary["verification"]["passed"] is True
+
+
+def test_options_are_those_of_the_command():
+    options = {"optimizer": "newton-cg", "regularization_strength": "discrepancy", "discrepancy_factor": 1.1}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert main(["run", "conductivity", "--n=8", *words, "--out=run", "--quiet"]) == 0
+    found = pdeopt.solve(pdeopt.build("conductivity", n=8), **options, progress=False)
+    assert without_times(found.summary) == without_times(pdeopt.load("run").summary)
+    assert found.summary["strength_rule"] == "discrepancy"
+
+
+def test_it_is_saved_as_the_command_writes_it(solution):
+    path = solution.save("saved")
+    again = pdeopt.load(path)
+    assert without_times(again.summary) == without_times(solution.summary)
+    for column, values in solution.history.items():
+        assert np.array_equal(again.history[column], values), column
+    assert np.array_equal(again.parameter, solution.parameter)
+    assert main(["run", "conductivity", "--n=8", "--max-iterations=4", "--out=run", "--quiet"]) == 0
+    kept = {"run.log", "checkpoint.npz", "evaluations.bin"}  # what a run goes on from
+    assert {file.name for file in path.iterdir()} == {file.name for file in (path.parent / "run").iterdir()} - kept
+    with pytest.raises(UsageError, match="already holds a run"):
+        solution.save("saved")
+
+
+@pytest.mark.pictures
+def test_pictures_are_figures_that_a_notebook_shows(solution):
+    result, history = solution.plot(), solution.plot_history(against="evaluations")
+    assert result._repr_png_()[:4] == b"\x89PNG"
+    assert history.axes[0].get_xlabel() == "evaluations"
+    history.axes[0].set_title("mine")
+    history.savefig("mine.png")
+    with pytest.raises(SolutionError, match=r"no picture 'histroy'.*did you mean 'history'\?"):
+        solution.plot("histroy")
+    with pytest.raises(SolutionError, match="conductivity has nothing that the picture 'segmentation' shows"):
+        solution.plot("segmentation")
+
+
+def test_the_history_as_a_data_frame(solution, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SolutionError, match="pip install pandas"):
+        solution.to_pandas()
+
+
+def test_it_says_what_it_does_unless_it_is_told_not_to(capsys):
+    problem = pdeopt.build("conductivity", n=4)
+    pdeopt.solve(problem, max_iterations=1, progress=False)
+    assert capsys.readouterr() == ("", "")
+    pdeopt.solve(problem, max_iterations=1)
+    printed = capsys.readouterr().out
+    assert "derivatives verified" in printed
+    assert "iteration    1:  objective" in printed
+
+
+def test_bad_input_is_told_without_the_words_of_the_command():
+    problem = pdeopt.build("conductivity", n=4)
+    with pytest.raises(UsageError, match=r"unknown problem 'conductivty'.*did you mean 'conductivity'"):
+        pdeopt.build("conductivty")
+    with pytest.raises(InputError, match=r"conductivity has no option 'nosie'.*did you mean 'noise'\?"):
+        pdeopt.build("conductivity", nosie=0.1)
+    with pytest.raises(StrengthError, match=r"^regularization_strength 'discrepency'.*did you mean 'discrepancy'\?"):
+        pdeopt.solve(problem, regularization_strength="discrepency")
+    with pytest.raises(InputError, match=r"solve takes a Problem.*got str"):
+        pdeopt.solve("conductivity")
+    with pytest.raises(pdeopt.PdeoptError, match=r"unknown optimizer 'newton'.*newton-cg"):
+        pdeopt.solve(problem, optimizer="newton", verify=False, progress=False)
+
+
+def test_a_wrong_derivative_is_refused_before_anything_is_minimized(tmp_path):
+    text = SMALL.replace("import skfem\n", f"import skfem\n{WRONG_ADJOINT}", 1)
+    text = text.replace("source=V.interpolate(source))", "source=V.interpolate(broken(source)))")
+    (tmp_path / "small.py").write_text(text, encoding="utf-8")
+    problem = pdeopt.build("small.py")
+    with pytest.raises(DerivativeError, match=r"(?s)the derivatives of small are wrong.*verify=False") as error:
+        pdeopt.solve(problem, progress=False)
+    assert "--" not in str(error.value)
+    assert any(not check.passed for check in pdeopt.check(problem))
+    assert pdeopt.solve(problem, verify=False, max_iterations=1, progress=False).summary["iterations"] == 1
+
+
+def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path):
+    path = solution.save("whole")
+    for name in ("summary.json", "result.npz"):
+        (path / name).unlink()
+    begun = pdeopt.load(path)
+    assert len(begun.history["objective"]) == 5
+    assert repr(begun) == "Solution(conductivity: unfinished)"
+    with pytest.raises(SolutionError, match="conductivity has no result"):
+        begun.plot()
+    assert begun.plot_history() is not None
