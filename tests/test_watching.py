@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from test_run import small_problem
 
 from pdeopt.cli import main
-from pdeopt.run.execution import conclusion, execute, live_picture
+from pdeopt.run.execution import conclusion, inversion, live_picture
 from pdeopt.run.watch import interruption
 from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
 from pdeopt.run.watch.run_log import RunLog
@@ -299,7 +299,7 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "verified", interrupted)
+    monkeypatch.setattr(inversion, "verified", interrupted)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
