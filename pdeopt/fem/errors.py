@@ -1,7 +1,9 @@
 """Errors of the finite-element layer; each says what was got, what was expected and how to fix it."""
 
+from pdeopt.errors import PdeoptError
 
-class FEMError(ValueError):
+
+class FEMError(PdeoptError, ValueError):
     """Bad input to a function space, a form or an assembly."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from pdeopt.errors import PdeoptError
 
-class FileError(ValueError):
+
+class FileError(PdeoptError, ValueError):
     """A file of the user's that cannot be used: its name, the place in it, what was expected."""
 
 

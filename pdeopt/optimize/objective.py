@@ -8,11 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
+from pdeopt.errors import PdeoptError
+
 #: v (p,) ↦ (p,), linear and symmetric. That of `gauss_newton` takes a block (p, k), too, where there are bounds.
 Action = Callable[[np.ndarray], np.ndarray]
 
 
-class OptimizerError(ValueError):
+class OptimizerError(PdeoptError, ValueError):
     """A minimization that cannot be posed: name, bounds, inner product and objective do not fit together."""
 
 

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from pdeopt.errors import PdeoptError
 
-class UsageError(Exception):
+
+class UsageError(PdeoptError):
     """Bad input; the message is all that is printed, and the exit status is 2."""
 
 
-class RunError(Exception):
+class RunError(PdeoptError):
     """A run that could not be carried out; the message is all that is printed, and the exit status is 1."""
 
 

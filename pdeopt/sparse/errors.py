@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 
+from pdeopt.errors import PdeoptError
 
-class SolveError(RuntimeError, ArithmeticError):
+
+class SolveError(PdeoptError, RuntimeError, ArithmeticError):
     """A linear system that cannot be posed or solved; the message says why and what to do.
 
     As an ArithmeticError it tells a minimizer that there is no objective at this point, and to step back.

@@ -10,6 +10,8 @@ from contextlib import suppress
 
 import jax
 
+from pdeopt.errors import PdeoptError
+
 #: The way out of a fork.
 SPAWN = (
     "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), joblib with"
@@ -19,7 +21,7 @@ SPAWN = (
 _computing: int | None = None  # the number of the process in which JAX was first used for us
 
 
-class ProcessError(RuntimeError):
+class ProcessError(PdeoptError, RuntimeError):
     """An error of the process, in which nothing can be computed rightly; the message says what to change."""
 
 

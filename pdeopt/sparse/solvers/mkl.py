@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 
+from pdeopt.errors import PdeoptError
 from pdeopt.sparse.pattern import SparsityPattern
 
 #: Matrix types.
@@ -39,7 +40,9 @@ ERRORS = {
 _lock = threading.RLock()  # of all instances: a factor may be freed by any thread
 
 
-class PardisoError(RuntimeError):
+class PardisoError(PdeoptError, RuntimeError):
+    """A failure that PARDISO reports by its number."""
+
     def __init__(self, code: int) -> None:
         super().__init__(f"PARDISO error {code}: {ERRORS.get(code, 'an internal error')}")
         self.code = code
