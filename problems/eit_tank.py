@@ -28,19 +28,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from pdeopt.eit.calibration import calibrate
 from pdeopt.eit.experiment import Experiment
-from pdeopt.eit.inclusions import labels_at
-from pdeopt.eit.ktc import read_ktc
-from pdeopt.eit.noise import absolute_noise, difference_noise
-from pdeopt.eit.phantom import random_objects
-from pdeopt.eit.pixels import pixel_centers
-from pdeopt.eit.score import segmentation_score
+from pdeopt.eit.images.inclusions import labels_at
+from pdeopt.eit.images.phantom import random_objects
+from pdeopt.eit.images.pixels import pixel_centers
+from pdeopt.eit.images.score import segmentation_score
+from pdeopt.eit.measurements.calibration import calibrate
+from pdeopt.eit.measurements.ktc import read_ktc
+from pdeopt.eit.measurements.noise import absolute_noise, difference_noise
+from pdeopt.eit.measurements.simulation import simulated_data
 from pdeopt.eit.shape_fit import ShapeFitter
-from pdeopt.eit.simulation import simulated_data
-from pdeopt.eit.tank import Tank, electrode_names
-from pdeopt.eit.tank_disk import disk_mesh
-from pdeopt.eit.tank_file import electrode_names_of, read_tank_mesh
+from pdeopt.eit.tanks.tank import Tank, electrode_names
+from pdeopt.eit.tanks.tank_disk import disk_mesh
+from pdeopt.eit.tanks.tank_file import electrode_names_of, read_tank_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
 

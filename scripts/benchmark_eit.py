@@ -16,7 +16,7 @@ import skfem
 from benchmark import floor, median_seconds
 
 from pdeopt.eit import ElectrodeVoltages, Tank, VoltageJacobian, complete_electrode_model, disk_mesh, electrode_names
-from pdeopt.eit.phantom import ktc_patterns
+from pdeopt.eit.images.phantom import ktc_patterns
 from pdeopt.fem import Dirichlet, FunctionSpace
 from pdeopt.inverse import L2Misfit, Log, ReducedFunctional
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.cli import main as pdeopt
-from pdeopt.eit.ktc import targets
+from pdeopt.eit.measurements.ktc import targets
 from pdeopt.inverse import InputError
 
 

@@ -10,12 +10,13 @@ import skfem
 import skfem.helpers
 
 import pdeopt.fem
-from pdeopt.fem import FunctionSpace, assembly, bilinear_form, ddot, div, dot, grad, mul, sym_grad
-from pdeopt.fem.assembly import shapes_of
-from pdeopt.fem.coefficients import coefficients_of
-from pdeopt.fem.coupling import coupled_slots, example
-from pdeopt.fem.structure import samples, slots_of, unit
-from pdeopt.fem.tracing import traced_form
+from pdeopt.fem import FunctionSpace, bilinear_form, ddot, div, dot, grad, mul, sym_grad
+from pdeopt.fem.forms import assembly
+from pdeopt.fem.forms.assembly import shapes_of
+from pdeopt.fem.forms.coefficients import coefficients_of
+from pdeopt.fem.forms.coupling import coupled_slots, example
+from pdeopt.fem.forms.structure import samples, slots_of, unit
+from pdeopt.fem.tracing.form_tracing import traced_form
 
 
 def bent(mesh):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.eit.calibration import LEAST, calibrate
-from pdeopt.eit.electrodes import complete_electrode_model
-from pdeopt.eit.ktc import TankData, read_ktc
-from pdeopt.eit.phantom import ktc_patterns
-from pdeopt.eit.simulation import simulated_data
-from pdeopt.eit.tank import Tank, electrode_names
-from pdeopt.eit.tank_disk import disk_mesh
-from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.eit.electrodes.electrode_model import complete_electrode_model
+from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
+from pdeopt.eit.images.phantom import ktc_patterns
+from pdeopt.eit.measurements.calibration import LEAST, calibrate
+from pdeopt.eit.measurements.ktc import TankData, read_ktc
+from pdeopt.eit.measurements.simulation import simulated_data
+from pdeopt.eit.tanks.tank import Tank, electrode_names
+from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdeopt.eit.ktc import TankData, read_ktc
-from pdeopt.eit.noise import (
+from pdeopt.eit.measurements.ktc import TankData, read_ktc
+from pdeopt.eit.measurements.noise import (
     absolute_noise,
     difference_noise,
     repeat_noise,

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdeopt.eit.ktc import read_ktc
-from pdeopt.eit.noise import shaped_noise, superposition_violation
-from pdeopt.eit.phantom import PhantomObject, ktc_patterns, labels, picture, random_objects
-from pdeopt.eit.pixels import pixel_centers
-from pdeopt.eit.simulation import simulated_data
-from pdeopt.eit.tank import Tank
+from pdeopt.eit.images.phantom import PhantomObject, ktc_patterns, labels, picture, random_objects
+from pdeopt.eit.images.pixels import pixel_centers
+from pdeopt.eit.measurements.ktc import read_ktc
+from pdeopt.eit.measurements.noise import shaped_noise, superposition_violation
+from pdeopt.eit.measurements.simulation import simulated_data
+from pdeopt.eit.tanks.tank import Tank
 from pdeopt.inverse import InputError
 
 MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"

@@ -10,8 +10,8 @@ import pytest
 from scipy.io import savemat
 
 from pdeopt.cli import main
-from pdeopt.eit.tank import Tank
-from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.eit.tanks.tank import Tank
+from pdeopt.eit.tanks.tank_disk import disk_mesh
 
 ROOT = Path(__file__).parents[1]
 KTC = ROOT.parent / "shared" / "ktc2023"

@@ -10,8 +10,8 @@ import skfem
 from cem_oracle import cosine_patterns, electrode_resistances, polar_disk
 from skfem.helpers import dot, grad
 
-from pdeopt.eit.electrodes import complete_electrode_model
-from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.eit.electrodes.electrode_model import complete_electrode_model
+from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.fem import FEMError, FunctionSpace, MeshError
 from pdeopt.inverse import InputError, L2Misfit, Log, ReducedFunctional
 from pdeopt.sparse import clear_memo, work

@@ -12,8 +12,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import imread
 
 from pdeopt.cli import main
-from pdeopt.eit.tank import Tank
-from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.eit.tanks.tank import Tank
+from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional
 from pdeopt.run.execution.interpretation import interpreted

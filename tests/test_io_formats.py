@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.io import FileError, mesh_formats, read_mesh
+from pdeopt.io import FileError, read_mesh
+from pdeopt.io.meshes.formats import mesh_formats
 
 PAGE = (Path(__file__).parent.parent / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
 #: Rows of the page: endings → (dimensions, boundaries, subdomains).

@@ -8,9 +8,10 @@ import pytest
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace
-from pdeopt.io import FileError, mesh_formats, meshio_process, read_mesh
-from pdeopt.io.gmsh_sections import announced_elements
-from pdeopt.io.meshio_process import MeshioProcess
+from pdeopt.io import FileError, read_mesh
+from pdeopt.io.meshes.formats import mesh_formats, meshio_process
+from pdeopt.io.meshes.formats.gmsh_sections import announced_elements
+from pdeopt.io.meshes.formats.meshio_process import MeshioProcess
 
 TICKS = np.linspace(0, 2, 5), np.linspace(0, 1, 4)
 

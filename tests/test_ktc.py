@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pdeopt.eit.ktc import left_out_electrodes, read_ktc, targets
-from pdeopt.eit.pixels import checked_labels, pixel_centers
+from pdeopt.eit.images.pixels import checked_labels, pixel_centers
+from pdeopt.eit.measurements.ktc import left_out_electrodes, read_ktc, targets
 from pdeopt.inverse import InputError
 
 MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdeopt.eit.ktc import read_ktc
-from pdeopt.eit.score import class_scores, segmentation_score, similarity
+from pdeopt.eit.images.score import class_scores, segmentation_score, similarity
+from pdeopt.eit.measurements.ktc import read_ktc
 from pdeopt.inverse import InputError
 
 MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"

@@ -11,8 +11,8 @@ import pytest
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.fem.jaxpr_constants import owned
-from pdeopt.fem.jaxpr_digest import fingerprint
+from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse import FullField, InputError, L2Misfit, ReducedFunctional, continuation, h1, total_variation
 from pdeopt.pde import LinearStateEquation
 

@@ -6,7 +6,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import FEMError, FunctionSpace, cells_at
-from pdeopt.fem.points import located
+from pdeopt.fem.spaces.points import located
 from pdeopt.inverse import AtPoints
 from pdeopt.io import FileError, read_observations
 

@@ -5,7 +5,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.fem.reference import reference_of
+from pdeopt.fem.spaces.reference import reference_of
 
 AFFINE = skfem.MeshTri().refined(4).translated((0.1, 0.2))
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.eit.calibration import calibrate
 from pdeopt.eit.experiment import Experiment
-from pdeopt.eit.inclusions import (
+from pdeopt.eit.images.inclusions import (
     NUMBERS,
     Inclusion,
     ShapePrior,
@@ -20,15 +19,16 @@ from pdeopt.eit.inclusions import (
     log_conductivity,
     parameter_of,
 )
-from pdeopt.eit.ktc import TankData, read_ktc
-from pdeopt.eit.noise import absolute_noise, difference_noise
-from pdeopt.eit.phantom import PhantomObject, ktc_patterns
-from pdeopt.eit.pixels import pixel_centers
-from pdeopt.eit.score import segmentation_score
+from pdeopt.eit.images.phantom import PhantomObject, ktc_patterns
+from pdeopt.eit.images.pixels import pixel_centers
+from pdeopt.eit.images.score import segmentation_score
+from pdeopt.eit.measurements.calibration import calibrate
+from pdeopt.eit.measurements.ktc import TankData, read_ktc
+from pdeopt.eit.measurements.noise import absolute_noise, difference_noise
+from pdeopt.eit.measurements.simulation import simulated_data
 from pdeopt.eit.shape_fit import ShapeFitter
-from pdeopt.eit.simulation import simulated_data
-from pdeopt.eit.tank import Tank, electrode_names
-from pdeopt.eit.tank_disk import disk_mesh
+from pdeopt.eit.tanks.tank import Tank, electrode_names
+from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.verify import taylor_test
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.eit.tank import Tank, electrode_names
-from pdeopt.eit.tank_cylinder import cylinder_mesh
-from pdeopt.eit.tank_disk import disk_mesh, with_electrodes
-from pdeopt.eit.tank_file import electrode_names_of, read_tank_mesh
-from pdeopt.eit.tank_mesher import smallest_angles
+from pdeopt.eit.tanks.tank import Tank, electrode_names
+from pdeopt.eit.tanks.tank_cylinder import cylinder_mesh
+from pdeopt.eit.tanks.tank_disk import disk_mesh, with_electrodes
+from pdeopt.eit.tanks.tank_file import electrode_names_of, read_tank_mesh
+from pdeopt.eit.tanks.tank_mesher import smallest_angles
 from pdeopt.fem import FunctionSpace, MeshError, check_mesh
 from pdeopt.inverse import InputError
 from pdeopt.io import FileError

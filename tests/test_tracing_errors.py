@@ -8,7 +8,7 @@ import skfem
 
 from pdeopt.cli import main
 from pdeopt.fem import Dirichlet, FormError, FunctionSpace, bilinear_form, linear_form
-from pdeopt.inverse import FullField, L2Misfit, ReducedFunctional
+from pdeopt.inverse import FullField, L2Misfit, ReducedFunctional, add_noise
 from pdeopt.pde import LinearStateEquation
 
 V = FunctionSpace(skfem.MeshTri().refined(1).with_defaults(), skfem.ElementTriP1())
@@ -52,6 +52,10 @@ def computes_with_scipy(q):
     return scipy.special.erf(q)
 
 
+def passes_it_to_the_library(q):
+    return add_noise(q, 0.1, seed=0)[0]
+
+
 WAYS = {
     asks_for_a_number: ("return q * float(q[0])", "leave that out"),
     asks_for_an_item: ("return q * q[0].item()", "leave that out"),
@@ -60,6 +64,7 @@ WAYS = {
     counts: ("return q * [1.0, 2.0]", "index an array"),
     computes_with_numpy: ("return np.tanh(q)", "np.tanh(...) → jnp.tanh(...)"),
     computes_with_scipy: ("return scipy.special.erf(q)", "NumPy and SciPy cannot compute"),
+    passes_it_to_the_library: ("return add_noise(q, 0.1, seed=0)[0]", "replace np. by jnp."),
 }
 
 

@@ -7,9 +7,9 @@ import pytest
 import skfem
 from cem_oracle import polar_disk
 
-from pdeopt.eit.electrodes import complete_electrode_model
-from pdeopt.eit.sensitivity import VoltageJacobian, voltage_jacobian
-from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.eit.electrodes.electrode_model import complete_electrode_model
+from pdeopt.eit.electrodes.sensitivity import VoltageJacobian, voltage_jacobian
+from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import Identity, Log
 from pdeopt.sparse import clear_memo, work

@@ -293,7 +293,7 @@ def test_a_signal_after_the_optimization_keeps_its_numbers(tmp_path, capsys, mon
 
 
 def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupted(problem, progress, stop):
+    def interrupted(problem, stop, stage):
         os.kill(os.getpid(), signal.SIGINT)
         while not stop():
             time.sleep(0.01)

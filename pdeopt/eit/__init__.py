@@ -1,19 +1,19 @@
 """Electrical impedance tomography: tanks, the complete electrode model, measured data, segmentation and score."""
 
-from pdeopt.eit.calibration import Calibration, calibrate
-from pdeopt.eit.electrodes import CompleteElectrodeModel, complete_electrode_model
+from pdeopt.eit.electrodes.electrode_model import CompleteElectrodeModel, complete_electrode_model
+from pdeopt.eit.electrodes.sensitivity import VoltageJacobian, voltage_jacobian
+from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.eit.experiment import Experiment
-from pdeopt.eit.ktc import TankData, read_ktc
-from pdeopt.eit.noise import absolute_noise, difference_noise, superposition_violation
-from pdeopt.eit.score import segmentation_score
-from pdeopt.eit.sensitivity import VoltageJacobian, voltage_jacobian
+from pdeopt.eit.images.score import segmentation_score
+from pdeopt.eit.measurements.calibration import Calibration, calibrate
+from pdeopt.eit.measurements.ktc import TankData, read_ktc
+from pdeopt.eit.measurements.noise import absolute_noise, difference_noise, superposition_violation
+from pdeopt.eit.measurements.simulation import simulated_data
 from pdeopt.eit.shape_fit import ShapeFit, ShapeFitter
-from pdeopt.eit.simulation import simulated_data
-from pdeopt.eit.tank import Tank, electrode_names
-from pdeopt.eit.tank_cylinder import cylinder_mesh
-from pdeopt.eit.tank_disk import disk_mesh
-from pdeopt.eit.tank_file import electrode_names_of, read_tank_mesh
-from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.eit.tanks.tank import Tank, electrode_names
+from pdeopt.eit.tanks.tank_cylinder import cylinder_mesh
+from pdeopt.eit.tanks.tank_disk import disk_mesh
+from pdeopt.eit.tanks.tank_file import electrode_names_of, read_tank_mesh
 
 __all__ = [
     "Calibration",

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.eit.electrodes import CompleteElectrodeModel, complete_electrode_model
-from pdeopt.eit.ktc import TankData
-from pdeopt.eit.patterns import independent_patterns
-from pdeopt.eit.voltages import ElectrodeVoltages
+from pdeopt.eit.electrodes.electrode_model import CompleteElectrodeModel, complete_electrode_model
+from pdeopt.eit.electrodes.patterns import independent_patterns
+from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
+from pdeopt.eit.measurements.ktc import TankData
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import Identity, L2Misfit, Parametrization, ReducedFunctional, Regularization
 from pdeopt.sparse import Solver

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdeopt.eit.electrodes.sensitivity import VoltageJacobian
 from pdeopt.eit.experiment import Experiment
-from pdeopt.eit.inclusions import (
+from pdeopt.eit.images.inclusions import (
     CONTRAST,
     Inclusion,
     ShapePrior,
@@ -26,11 +27,10 @@ from pdeopt.eit.inclusions import (
     log_conductivity,
     parameter_of,
 )
-from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE
-from pdeopt.eit.sensitivity import VoltageJacobian
+from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE
 from pdeopt.inverse import Identity, ReducedFunctional
 from pdeopt.inverse.compiled import Compiled
-from pdeopt.inverse.reduced_functional import Action
+from pdeopt.inverse.functional.reduced_functional import Action
 from pdeopt.optimize import Objective, minimize
 
 #: An object starts as a disk of this radius, at one of the places this far apart, that much off the others.

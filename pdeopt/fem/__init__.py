@@ -1,9 +1,8 @@
 """scikit-fem meshes, elements and weak forms, assembled in JAX."""
 
-from pdeopt.fem.dirichlet import Dirichlet
 from pdeopt.fem.errors import FEMError, FormError, MeshError
 from pdeopt.fem.field import Field
-from pdeopt.fem.forms import BilinearForm, Functional, LinearForm, bilinear_form, functional, linear_form
+from pdeopt.fem.forms.weak_forms import BilinearForm, Functional, LinearForm, bilinear_form, functional, linear_form
 from pdeopt.fem.helpers import (
     cross,
     curl,
@@ -26,9 +25,10 @@ from pdeopt.fem.helpers import (
     trace,
     transpose,
 )
-from pdeopt.fem.mesh_check import check_mesh
-from pdeopt.fem.points import cells_at
-from pdeopt.fem.space import FunctionSpace
+from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.spaces.dirichlet import Dirichlet
+from pdeopt.fem.spaces.points import cells_at
+from pdeopt.fem.spaces.space import FunctionSpace
 
 __all__ = [
     "BilinearForm",

@@ -1,7 +1,11 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional of them."""
 
 from pdeopt.inverse.continued import continuation
+from pdeopt.inverse.data.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
+from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
+from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, Solved, Terms
 from pdeopt.inverse.inner_product import (
     inner_product_named,
     inner_product_names,
@@ -9,13 +13,10 @@ from pdeopt.inverse.inner_product import (
     lumped_product,
     regularization_product,
 )
-from pdeopt.inverse.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
 from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.numbers import Numbers
-from pdeopt.inverse.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
-from pdeopt.inverse.reduced_functional import ReducedFunctional, Solved, Terms
 from pdeopt.inverse.regularization import (
     Matern,
     Quadratic,
@@ -32,7 +33,6 @@ from pdeopt.inverse.regularization import (
     tikhonov,
     total_variation,
 )
-from pdeopt.inverse.synthetic import add_noise
 
 __all__ = [
     "AtDofs",

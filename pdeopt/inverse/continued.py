@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pdeopt.inverse.reduced_functional import ReducedFunctional
+from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import Regularization, TotalVariation
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
-from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
 from pdeopt.sparse.matrix_function import MatrixFunction
 from pdeopt.sparse.solvers.cholesky import Cholesky

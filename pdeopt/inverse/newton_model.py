@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from pdeopt.inverse.functional.reduced_functional import Action, ReducedFunctional
 from pdeopt.inverse.problem import AnyParameter
-from pdeopt.inverse.reduced_functional import Action, ReducedFunctional
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
 

@@ -13,9 +13,9 @@ from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.numbers import Numbers, check_role
-from pdeopt.inverse.reduced_functional import ReducedFunctional
 from pdeopt.inverse.regularization import mass
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from pdeopt.io.errors import FileError
 from pdeopt.io.former_run import FormerRun, read_run
-from pdeopt.io.mesh_file import read_mesh
-from pdeopt.io.observation_file import read_observations, write_observations
-from pdeopt.io.observations import Observations
+from pdeopt.io.meshes.mesh_file import read_mesh
+from pdeopt.io.observations.observation_file import read_observations, write_observations
+from pdeopt.io.observations.values import Observations
 
 __all__ = ["FileError", "FormerRun", "Observations", "read_mesh", "read_observations", "read_run", "write_observations"]

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from pdeopt.fem import FunctionSpace, MeshError, cells_at, check_mesh
 from pdeopt.io.errors import FileError
-from pdeopt.io.mesh_cells import MESHES
+from pdeopt.io.meshes.mesh_cells import MESHES
 from pdeopt.io.npz import read_arrays, text_in
 
 NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")

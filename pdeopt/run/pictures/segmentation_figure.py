@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
 
-from pdeopt.eit.pixels import CONDUCTIVE, RESISTIVE, WATER
+from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, WATER
 from pdeopt.run.pictures.canvas.electrode_marks import Electrodes, draw_electrodes, electrodes_of
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, ORANGE, WATER_BLUE, new_figure
 from pdeopt.run.store.fields import Fields

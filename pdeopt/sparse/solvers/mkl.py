@@ -41,6 +41,8 @@ _lock = threading.RLock()  # of all instances: a factor may be freed by any thre
 
 
 class PardisoError(PdeoptError, RuntimeError):
+    """A failure that PARDISO reports by its number."""
+
     def __init__(self, code: int) -> None:
         super().__init__(f"PARDISO error {code}: {ERRORS.get(code, 'an internal error')}")
         self.code = code

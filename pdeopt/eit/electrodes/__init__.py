@@ -1,0 +1,1 @@
+"""The complete electrode model: contacts, current patterns, voltages and their Jacobian."""

@@ -1,0 +1,1 @@
+"""Pictures of a tank: pixels, made-up objects, segmentations and their score."""

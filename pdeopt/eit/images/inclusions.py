@@ -1,0 +1,146 @@
+"""Inclusions in a homogeneous tank, as few numbers: star-shaped objects of known contrast, moved by their derivatives.
+
+An object is the set of points at a distance from its center below
+
+    ρ(θ) = exp(s + Σ_{n=2}^{4} a_n cos nθ + b_n sin nθ),
+
+of log-radius s; n = 1 is left out, the center stands for it. The conductivity of all of them together is
+
+    σ(x) = σ₀ exp(β + Σ_k c_k H((ρ_k(θ_k) − |x − x_k|) / w)),     H(t) = ½ (1 + tanh(t − t₀)),
+
+with the log-contrasts c_k and a rim of width w. The shift t₀ makes the rim act as a jump at ρ_k does: across it the
+mean conductivity of an insulator is that of the jump, ∫ exp(c H(t)) − [t < 0] − e^c [t > 0] dt = 0, and so is the mean
+resistivity of a conductor. (Without it objects are found too small by t₀ w.) Lengths are in units of the tank's radius.
+Few parameters are a strong regularization: where the data are wrong by 15 %, they do not follow the errors, as a free
+field would.
+(Shape parametrization for impedance tomography: Kolehmainen, Arridge, Lionheart, Vauhkonen, Kaipio, "Recovery of region
+boundaries of piecewise constant coefficients of an elliptic PDE from boundary data", Inverse Problems 15, 1999.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, WATER
+
+#: Log-contrast of each label: plastic insulates, metal conducts at least 50 times as well as water.
+CONTRAST = {RESISTIVE: float(np.log(1e-2)), CONDUCTIVE: float(np.log(1e2))}
+#: Fourier modes of the outline. An object's numbers: contrast, center (2), log-radius, a and b of each mode.
+MODES = (2, 3, 4)
+NUMBERS = 4 + 2 * len(MODES)
+#: Standard deviations of center, log-radius and modes: objects are round rather than not, and of any size.
+DEVIATIONS = np.array([0.6, 0.6, 0.6, *np.repeat([0.25, 0.12, 0.08], 2)])
+#: Standard deviation of how deep objects may be in each other, or in the wall, as disks of their radii.
+OVERLAP = 0.05
+#: Radius of an object of which nothing else is known.
+TYPICAL_RADIUS = 0.25
+#: Width of the rim. Half a cell of the meshes that it is used on: narrower, derivatives would miss it.
+RIM = 0.03
+#: t₀ for the contrasts above, the root of that integral.
+SHIFT = 0.9222
+#: Largest distance of a center from the tank's axis, along each coordinate.
+FARTHEST = 0.95
+
+
+@dataclass(frozen=True)
+class Inclusion:
+    """One object: label, center (2,), log-radius and modes (6,), lengths relative to the tank's radius."""
+
+    label: int
+    center: np.ndarray
+    log_radius: float
+    modes: np.ndarray
+
+    @classmethod
+    def disk(cls, label: int, center: np.ndarray, radius: float) -> Inclusion:
+        return cls(label, np.clip(center, -FARTHEST, FARTHEST), float(np.log(radius)), np.zeros(2 * len(MODES)))
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(NUMBERS,), as a part of the parameter."""
+        return np.concatenate([[CONTRAST[self.label]], self.center, [self.log_radius], self.modes])
+
+
+def parameter_of(inclusions: list[Inclusion], background: float = 0.0) -> np.ndarray:
+    """(1 + K · NUMBERS,): β, then the K objects."""
+    return np.concatenate([[background], *(inclusion.numbers for inclusion in inclusions)])
+
+
+def inclusions_of(parameter: np.ndarray) -> list[Inclusion]:
+    """The objects."""
+    rows = np.reshape(parameter[1:], (-1, NUMBERS))
+    return [Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows]
+
+
+def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contrasts are kept, and centers stay in the tank."""
+    lower, upper = np.full_like(parameter, -np.inf), np.full_like(parameter, np.inf)
+    rows, low, high = (np.reshape(array[1:], (-1, NUMBERS)) for array in (parameter, lower, upper))
+    low[:, 1:3], high[:, 1:3] = -FARTHEST, FARTHEST
+    low[:, 0], high[:, 0] = rows[:, 0], rows[:, 0]
+    return lower, upper
+
+
+def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
+    """log(σ / σ₀) at points x (2, …), in units of the tank's radius."""
+    rows = jnp.reshape(parameter[1:], (-1, NUMBERS))
+    inside = jax.vmap(lambda row: row[0] * 0.5 * (1 + jnp.tanh(depth(row, x) / RIM - SHIFT)))(rows)
+    return parameter[0] + inside.sum(0)
+
+
+def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
+    """ρ(θ) − |x − center| of one object with ``NUMBERS`` numbers, at points x (2, …): positive inside."""
+    row, x = jnp.asarray(row), jnp.asarray(x)
+    dx, dy = x[0] - row[1], x[1] - row[2]
+    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
+    direction = jax.lax.complex(dx / distance, dy / distance)
+    log_radius = row[3]
+    for k, n in enumerate(MODES):
+        wave = direction**n
+        log_radius = log_radius + row[4 + 2 * k] * wave.real + row[5 + 2 * k] * wave.imag
+    return jnp.exp(log_radius) - distance
+
+
+def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
+    """uint8 labels at points x (2, …) in units of the tank's radius; 0 outside of it."""
+    labels = np.full(x.shape[1:], WATER, np.uint8)
+    for inclusion in inclusions:
+        labels[np.asarray(depth(inclusion.numbers, x)) > 0] = inclusion.label
+    return np.where(np.hypot(*x) < 1, labels, WATER).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ShapePrior:
+    """½ Σ ((number − mean) / deviation)², the same for every object, and ½ Σ (overlap / deviation)²; a regularization
+    term of the parameter.
+
+    The second sum keeps objects off each other, where their contrasts would add up, and off the wall.
+    """
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        return 0.5 * (self.residuals(m) ** 2).sum()
+
+    def residuals(self, m: jax.Array) -> jax.Array:
+        """(k,), what is squared: for the Gauss–Newton matrix, as overlaps are not convex."""
+        rows = jnp.reshape(m[1:], (-1, NUMBERS))
+        mean = np.zeros(NUMBERS - 1)
+        mean[2] = np.log(TYPICAL_RADIUS)
+        return jnp.concatenate([((rows[:, 1:] - mean) / DEVIATIONS).ravel(), _overlaps(rows) / OVERLAP])
+
+
+def _overlaps(rows: jax.Array) -> jax.Array:
+    """How deep disks of the objects' radii are in each other (of each pair), and in the wall."""
+    centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
+    i, j = np.triu_indices(len(rows), 1)
+    depths = radii[i] + radii[j] - _length(centers[i] - centers[j])
+    return jnp.maximum(jnp.concatenate([depths, radii + _length(centers) - 1]), 0)
+
+
+def _length(vectors: jax.Array) -> jax.Array:
+    """Of each row, differentiable at 0."""
+    return jnp.sqrt((vectors**2).sum(1) + 1e-12)

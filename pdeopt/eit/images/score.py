@@ -1,0 +1,66 @@
+"""The score of a segmentation in the Kuopio Tomography Challenge 2023: structural similarity in wide windows.
+
+It is that of the organizers' function ``scoringFunction``. A class that is absent from both pictures counts 1;
+where it is absent from the truth only, a single false pixel in the middle costs 0.01 of the score, and a square of 20
+by 20 nearly the whole half that the class can give.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, SIDE, checked_labels
+
+#: Standard deviation of the Gaussian window in pixels; the window ends at twice of it, 321 pixels wide.
+DEVIATION = 80
+#: Constants that keep the quotient of two small numbers near 1.
+C_MEAN, C_VARIANCE = 1e-4, 9e-4
+
+
+def segmentation_score(truth: ArrayLike, segmentation: ArrayLike) -> float:
+    """Mean of the similarities of the two classes: 1 for the truth itself, less otherwise.
+
+    Args:
+        truth, segmentation: (256, 256) labels, 0 water, 1 resistive, 2 conductive.
+
+    Raises InputError for other shapes and labels.
+    """
+    return sum(class_scores(truth, segmentation)) / 2
+
+
+def class_scores(truth: ArrayLike, segmentation: ArrayLike) -> tuple[float, float]:
+    """Structural similarity of the resistive class's two masks, and that of the conductive class's.
+
+    Arguments and errors are those of `segmentation_score`.
+    """
+    wanted, got = checked_labels(truth, "the truth"), checked_labels(segmentation, "the segmentation")
+    resistive, conductive = (float(similarity(wanted == k, got == k).mean()) for k in (RESISTIVE, CONDUCTIVE))
+    return resistive, conductive
+
+
+def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(2 μx μy + c₁)(2 σxy + c₂) / ((μx² + μy² + c₁)(σxx + σyy + c₂)), of two masks (256, 256) bool, in each pixel.
+
+    μ are local means, σ local variances and the covariance, in the window around the pixel.
+    """
+    mean_x, mean_y = _local_mean(x), _local_mean(y)
+    # a mask is its own square
+    variances = mean_x - mean_x**2 + (mean_y - mean_y**2)
+    covariance = _local_mean(x & y) - mean_x * mean_y
+    means = (2 * mean_x * mean_y + C_MEAN) / (mean_x**2 + mean_y**2 + C_MEAN)
+    return means * (2 * covariance + C_VARIANCE) / (variances + C_VARIANCE)
+
+
+def _local_mean(mask: np.ndarray) -> np.ndarray:
+    return _window() @ mask @ _window().T
+
+
+@cache
+def _window() -> np.ndarray:
+    """Means along one side, (256, 256): row i weighs by the Gaussian around i, cut at the picture's edge, sum 1."""
+    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
+    weights = np.exp(-0.5 * (distance / DEVIATION) ** 2) * (abs(distance) <= 2 * DEVIATION)
+    return weights / weights.sum(1, keepdims=True)

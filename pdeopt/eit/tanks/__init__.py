@@ -1,0 +1,1 @@
+"""Round tanks and their meshes: made up, or from files."""

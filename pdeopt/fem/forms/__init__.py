@@ -1,0 +1,1 @@
+"""Weak forms: their coefficients, their structure, and their assembly."""

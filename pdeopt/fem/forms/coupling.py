@@ -1,0 +1,201 @@
+"""Which pairs of slots a bilinear form couples, and which of them by the same coefficient: found once, by tracing.
+
+The form is evaluated on unit slots, as a traced program. Products with zeros and ones are carried out, and what is left
+is compared term by term: of κ ∇u·∇v in 2-D two of four pairs stay, and both have the same coefficient; of linear
+elasticity in 3-D, 2μ ε:ε + λ div div, 21 of 81 with three different ones. (A coefficient inside, as in (κ ∇u)·∇v, is
+not seen through: all pairs stay, some of them zero.) Nothing here depends on values of coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from pdeopt.fem.forms.coefficients import Coefficients
+from pdeopt.fem.forms.structure import Shapes, Slot, recording, slots_of, unit
+from pdeopt.fem.tracing.form_tracing import TracedForm
+
+#: (trial slot, test slot) pairs with the same coefficient.
+Group = tuple[tuple[Slot, Slot], ...]
+#: What an output is: a known array, or the number of an expression.
+Term = np.ndarray | int
+#: Cells and points of the coefficients that a form is traced with; a form is evaluated point by point.
+SAMPLE = (2, 2)
+
+
+def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
+    """The pairs that the form couples, together those with the same coefficient C_st; a test pins the counts."""
+    return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
+
+
+def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
+    """The slots of each argument that the form asks for."""
+    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *kinds(w))
+
+
+@lru_cache(maxsize=256)
+def _coupled_slots(form: TracedForm, trial: Any, test: Any, structure: Any, leaves: Any) -> tuple[Group, ...]:
+    trial_slots, test_slots = _used_slots(form, (trial, test), structure, leaves)
+    pairs = [(s, t) for s in trial_slots for t in test_slots]
+
+    def on_all_pairs(w: Coefficients) -> list[Any]:
+        return [form(*unit(_thawed(trial), s), *unit(_thawed(test), t), w) for s, t in pairs]
+
+    traced = jax.make_jaxpr(on_all_pairs)(jax.tree.unflatten(structure, leaves))
+    expressions = Expressions()
+    inputs = [expressions.number(("input", k)) for k in range(len(traced.jaxpr.invars))]
+    groups: dict[Hashable, list[tuple[Slot, Slot]]] = {}
+    for pair, term in zip(pairs, expressions.outputs(traced, inputs), strict=True):
+        if not _is_all(term, 0):
+            groups.setdefault(expressions.key_of(term), []).append(pair)
+    return tuple(tuple(group) for group in groups.values())
+
+
+@lru_cache(maxsize=256)
+def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -> tuple[tuple[Slot, ...], ...]:
+    rng = np.random.default_rng(0)
+    shapes = [_thawed(frozen) for frozen in arguments]
+    used: list[set[tuple[int, str]]] = [set() for _ in shapes]
+
+    def ask(w: Coefficients) -> Any:
+        fields = [recording(parts, names, rng) for parts, names in zip(shapes, used, strict=True)]
+        return form(*(field for component in fields for field in component), w)
+
+    jax.eval_shape(ask, jax.tree.unflatten(structure, leaves))
+    return tuple(slots_of(parts, names) for parts, names in zip(shapes, used, strict=True))
+
+
+def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Return what a form's trace depends on: structure, tensor shapes and types of its coefficients."""
+    leaves, structure = jax.tree.flatten(w)
+    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE) for leaf in leaves]
+    types = [jnp.result_type(leaf) for leaf in leaves]
+    return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
+
+
+def example(w: Coefficients) -> Coefficients:
+    """Return coefficients in shapes and types alone, at the sample's cells and points."""
+    return jax.tree.unflatten(*kinds(w))
+
+
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of an array or a number."""
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+
+def _frozen(shapes: Shapes) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
+    return tuple(tuple(parts.items()) for parts in shapes)
+
+
+def _thawed(frozen: Any) -> Shapes:
+    return tuple(dict(parts) for parts in frozen)
+
+
+class Expressions:
+    """The expressions met so far: equal ones have the same number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, key: Hashable) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def unknown(self) -> int:
+        """A number of its own."""
+        return self.number(("unknown", len(self._numbers)))
+
+    def key_of(self, term: Term) -> Hashable:
+        return term if isinstance(term, int) else (term.shape, term.dtype.str, term.tobytes())
+
+    def outputs(self, closed: ClosedJaxpr, inputs: Sequence[Term]) -> list[Term]:
+        """The outputs of a traced function for these inputs."""
+        jaxpr = closed.jaxpr
+        terms: dict[Any, Term] = {v: np.asarray(c) for v, c in zip(jaxpr.constvars, closed.consts, strict=True)}
+        terms |= dict(zip(jaxpr.invars, inputs, strict=True))
+
+        def term(atom: Any) -> Term:
+            return np.asarray(atom.val) if isinstance(atom, Literal) else terms[atom]
+
+        for equation in jaxpr.eqns:
+            results = self._results(equation, [term(atom) for atom in equation.invars])
+            terms |= dict(zip(equation.outvars, results, strict=True))
+        return [term(atom) for atom in jaxpr.outvars]
+
+    def _results(self, equation: Any, inputs: list[Term]) -> list[Term]:
+        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        name = equation.primitive.name
+        if name in _CALLS and isinstance(inner, ClosedJaxpr):
+            return self.outputs(inner, inputs)
+        try:
+            parameters = tuple(sorted((k, _text(v)) for k, v in equation.params.items()))
+        except _Opaque:
+            return [self.unknown() for _ in equation.outvars]
+        if inputs and all(isinstance(term, np.ndarray) for term in inputs):
+            return _evaluated(equation, inputs)
+        if len(equation.outvars) == 1:
+            simple = _simplified(equation, inputs)
+            if simple is not None:
+                return [simple]
+        key = (name, parameters, *map(self.key_of, inputs))
+        return [self.number((key, position)) for position in range(len(equation.outvars))]
+
+
+#: Operations that stand for a traced function.
+_CALLS = ("pjit", "jit", "closed_call", "custom_jvp_call", "custom_vjp_call")
+
+
+class _Opaque(Exception):
+    """A parameter of an operation that cannot be compared."""
+
+
+def _text(parameter: Any) -> str:
+    if callable(parameter) and not isinstance(parameter, type):
+        raise _Opaque
+    if "jaxpr" in type(parameter).__name__.lower():
+        raise _Opaque
+    if isinstance(parameter, (tuple, list)) and not hasattr(parameter, "_fields"):
+        return f"({', '.join(map(_text, parameter))})"
+    if isinstance(parameter, (np.ndarray, jax.Array)):
+        return f"{parameter.shape} {np.asarray(parameter).tobytes().hex()}"
+    return repr(parameter)
+
+
+def _evaluated(equation: Any, inputs: list[Term]) -> list[Term]:
+    with jax.ensure_compile_time_eval():
+        results = equation.primitive.bind(*inputs, **equation.params)
+    return [np.asarray(result) for result in (results if equation.primitive.multiple_results else [results])]
+
+
+def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
+    """The result of a product, sum or quotient with known zeros or ones; None where that does not help."""
+    name, result = equation.primitive.name, equation.outvars[0].aval
+    zeros = [_is_all(term, 0) for term in inputs]
+    if _vanishes(name, zeros):
+        return np.zeros(result.shape, result.dtype)
+    value, places = _NEUTRAL.get(name, (0, ()))
+    for place in places:
+        other, aval = inputs[1 - place], equation.invars[1 - place].aval
+        if _is_all(inputs[place], value) and (aval.shape, aval.dtype) == (result.shape, result.dtype):
+            return other
+    return None
+
+
+#: The neutral element of an operation, and which of its two operands it may be.
+_NEUTRAL = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,))}
+
+
+def _vanishes(name: str, zeros: list[bool]) -> bool:
+    """Whether the result is zero (of finite operands), given which operands are."""
+    if name in ("mul", "dot_general"):
+        return any(zeros)
+    return (name == "div" and zeros[0]) or (name == "select_n" and all(zeros[1:]))
+
+
+def _is_all(term: Term, value: float) -> bool:
+    return isinstance(term, np.ndarray) and bool((term == value).all())

@@ -1,0 +1,145 @@
+"""Weak forms, written as for scikit-fem and evaluated in JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import jax
+
+from pdeopt.fem.errors import FormError
+from pdeopt.fem.forms.assembly import (
+    Blocks,
+    functional_value,
+    linear_values,
+    matrix_values,
+    pattern_of,
+    shapes_of,
+)
+from pdeopt.fem.forms.coefficients import coefficients_of
+from pdeopt.fem.forms.coupling import example, shape_of
+from pdeopt.fem.forms.linearity import check_linear
+from pdeopt.fem.forms.structure import samples
+from pdeopt.fem.spaces.space import FunctionSpace
+from pdeopt.fem.tracing.form_tracing import form_errors, traced_form
+from pdeopt.sparse import CSRMatrix
+
+#: A space, or the two sides of the interior facets (`FunctionSpace.interior_facets`).
+Spaces = FunctionSpace | Sequence[FunctionSpace]
+
+
+@dataclass(frozen=True)
+class BilinearForm:
+    """a(u, v, w), linear in the trial function u and the test function v. Made by `bilinear_form`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, trial: Spaces, test: Spaces | None = None, **coefficients: Any) -> CSRMatrix:
+        """The matrix A[i, j] = a(u_j, v_i), rows by ``test``, columns by ``trial`` (default: both the same).
+
+        Args:
+            trial: the space of u; with facet spaces the integral is over the facets.
+            test: the space of v on the same cells or facets, with the same quadrature.
+            **coefficients: fields (``space.interpolate(m)``, ``space.per_element(k)``), arrays of shape (…, cells,
+                points), scalars, or functions of x (d, cells, points). Differentiable.
+
+        Raises:
+            FormError: for coefficients that do not fit, and for a form that JAX cannot trace or that is not bilinear.
+        """
+        trials = _sides(trial)
+        tests = trials if test is None else _sides(test)
+        blocks = tuple((u, v) for u, v in product(trials, tests))
+        _check_quadrature(self.name, blocks)
+        sides = list(product(range(len(trials)), range(len(tests)))) if len(blocks) > 1 else [()]
+        data = [self._block(blocks, which, index, coefficients) for which, index in enumerate(sides)]
+        return CSRMatrix(sum(data[1:], data[0]), pattern_of(blocks))
+
+    def _block(self, blocks: Blocks, which: int, index: tuple, given: dict) -> jax.Array:
+        trial, test = blocks[which]
+        w = coefficients_of(self.name, trial, given, index)
+        arguments = shapes_of(trial.tables), shapes_of(test.tables)
+        with form_errors(self.name):
+            form = traced_form(self.function, self.name, samples(arguments), example(w))
+            check_linear(form, arguments, w)
+            return matrix_values(form, blocks, which, w)
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """L(v, w), linear in the test function v. Made by `linear_form`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, test: Spaces, **coefficients: Any) -> jax.Array:
+        """The vector b[i] = L(v_i), shape (n,); coefficients and errors as in `BilinearForm.assemble`."""
+        tests = _sides(test)
+        terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
+        return sum(terms[1:], terms[0])
+
+    def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
+        w = coefficients_of(self.name, test, given, index)
+        arguments = (shapes_of(test.tables),)
+        with form_errors(self.name):
+            form = traced_form(self.function, self.name, samples(arguments), example(w))
+            check_linear(form, arguments, w)
+            return linear_values(form, test.tables, w)
+
+
+@dataclass(frozen=True)
+class Functional:
+    """J(w), an integral of given fields. Made by `functional`."""
+
+    function: Callable[..., Any]
+    name: str
+
+    def assemble(self, space: FunctionSpace, **coefficients: Any) -> jax.Array:
+        """The integral over the cells or facets of ``space``, a scalar."""
+        w = coefficients_of(self.name, space, coefficients, ())
+        with form_errors(self.name):
+            form = traced_form(self.function, self.name, (), jax.tree.map(shape_of, w))
+            return functional_value(form, space.tables, w)
+
+
+def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
+    """Decorate ``a(u, v, w)``, or convert a `skfem.BilinearForm`; mixed elements give ``a(u1, u2, v1, v2, w)``.
+
+    Example:
+        >>> @bilinear_form
+        ... def stiffness(u, v, w):
+        ...     return jnp.exp(w["m"]) * dot(grad(u), grad(v))
+    """
+    return BilinearForm(*_function_and_name(function))
+
+
+def linear_form(function: Callable[..., Any]) -> LinearForm:
+    """Decorate ``L(v, w)``, or convert a `skfem.LinearForm`."""
+    return LinearForm(*_function_and_name(function))
+
+
+def functional(function: Callable[..., Any]) -> Functional:
+    """Decorate ``J(w)``, or convert a `skfem.Functional`."""
+    return Functional(*_function_and_name(function))
+
+
+def _function_and_name(function: Any) -> tuple[Callable[..., Any], str]:
+    inner = getattr(function, "form", function)  # a form of scikit-fem carries its function there
+    if not callable(inner):
+        raise FormError(f"a form is made from a function, got {type(function).__name__}")
+    return inner, getattr(inner, "__name__", "form")
+
+
+def _sides(spaces: Spaces) -> tuple[FunctionSpace, ...]:
+    return (spaces,) if isinstance(spaces, FunctionSpace) else tuple(spaces)
+
+
+def _check_quadrature(name: str, blocks: tuple[tuple[FunctionSpace, FunctionSpace], ...]) -> None:
+    for u, v in blocks:
+        if u.cells != v.cells:
+            raise FormError(
+                f"form '{name}': trial and test space have different cells or quadrature, {u.basis.dx.shape} and "
+                f"{v.basis.dx.shape} (cells, points); make one from the other with space.with_element(...)"
+            )

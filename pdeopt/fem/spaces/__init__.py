@@ -1,0 +1,1 @@
+"""Function spaces on meshes, their functions at points, and Dirichlet conditions."""

@@ -1,0 +1,210 @@
+"""Dirichlet conditions by elimination: the reduced system is symmetric where the full one is, and differentiable."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.fem.errors import FEMError
+from pdeopt.fem.spaces.space import Facets, FunctionSpace
+from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
+
+#: Two values of one degree of freedom are equal when they differ by no more, relative to the largest one.
+SAME_VALUE = 1e-12
+
+Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Dirichlet:
+    """Prescribed values u[dofs] = values.
+
+    Two conditions add up, ``hot + cold``, where they agree on what they share; in ``walls | lid`` the right one counts
+    there.
+
+    Attributes:
+        n: number of degrees of freedom of the space.
+        dofs: (k,) sorted, those with prescribed values.
+        values: None for zero, otherwise (k,), or (k, r) for r right-hand sides; differentiable.
+        locations: (d, n), where each degree of freedom sits, for messages; None where that is not known.
+    """
+
+    n: int
+    dofs: np.ndarray
+    values: jax.Array | None = None
+    locations: np.ndarray | None = field(default=None, repr=False)
+
+    @classmethod
+    def on(
+        cls,
+        space: FunctionSpace,
+        facets: Facets | Mapping[str | tuple[str, ...], Values] = None,
+        values: Values = None,
+        names: Sequence[str] | None = None,
+    ) -> Dirichlet:
+        """Prescribe u on boundary facets (default: on the whole boundary).
+
+        Args:
+            space: that of u.
+            facets: as for `FunctionSpace.boundary`; or several values by the names of boundaries, ``{"hot": 80.0,
+                "cold": 20.0}``, which must agree where these meet.
+            values: nothing for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets, names)``; or a
+                function of x (d, k) that returns one of these (only where degrees of freedom are point values).
+            names: scikit-fem's names of the degrees of freedom to prescribe, for vector-valued and mixed elements:
+                ``["u^1"]`` is the first component (default: all).
+
+        Raises:
+            FEMError: for values of another shape, and for different ones where boundaries meet.
+            MeshError: for names that the mesh does not have.
+        """
+        if isinstance(facets, Mapping):
+            if values is not None or not facets:
+                raise FEMError("Dirichlet values by name are given as {'hot': 80.0, 'cold': 20.0}, without others")
+            return reduce(operator.add, [cls.on(space, key, value, names) for key, value in facets.items()])
+        dofs = space.dofs(facets, names)
+        if values is None:
+            return cls(space.n, dofs, None, space.locations)
+        if callable(values):
+            space.check_nodal(names)
+        given = values(space.locations[:, dofs]) if callable(values) else values
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
+        # numbers stay known inside a trace, so that they can be compared
+        with nullcontext() if traced else jax.ensure_compile_time_eval():
+            given = jnp.array(given)  # a copy: the caller's array may change
+            given = given.astype(jnp.promote_types(given.dtype, jnp.float64))
+            given = jnp.broadcast_to(given, (len(dofs),)) if given.ndim == 0 else given
+        if given.shape[0] != len(dofs) or given.ndim > 2:
+            raise FEMError(
+                f"Dirichlet values have shape {given.shape}; expected a number, ({len(dofs)},) or ({len(dofs)}, r): "
+                "one value for each boundary degree of freedom, in the order of space.dofs(...)"
+            )
+        return cls(space.n, dofs, given, space.locations)
+
+    def __add__(self, other: Dirichlet) -> Dirichlet:
+        """Return both conditions in one. Raises FEMError where they prescribe different values, with the place."""
+        if not isinstance(other, Dirichlet):
+            return NotImplemented
+        self._check_fits(other)
+        common, here, there = np.intersect1d(self.dofs, other.dofs, return_indices=True)
+        if len(common):
+            if any(isinstance(condition.values, jax.core.Tracer) for condition in (self, other)):
+                raise FEMError(
+                    f"two Dirichlet conditions share {len(common)} degrees of freedom, the first "
+                    f"{self._place(common[0])}, and the values of one depend on what JAX traces, so that they cannot "
+                    "be compared; say which counts: with first | second it is the second"
+                )
+            a, b = (
+                np.zeros((len(common), 1)) if c.values is None else np.asarray(c.values)[at].reshape(len(common), -1)
+                for c, at in ((self, here), (other, there))
+            )
+            size = max(np.abs(a).max(), np.abs(b).max())
+            differ = ~(np.abs(a - b) <= SAME_VALUE * size).all(1)
+            if differ.any():
+                k = int(differ.argmax())
+                raise FEMError(
+                    f"two Dirichlet conditions prescribe different values for {differ.sum()} degrees of freedom, the "
+                    f"first {self._place(common[k])}: {_shown(a[k])} and {_shown(b[k])}. Say which counts: with first "
+                    "| second it is the second"
+                )
+        return self | other
+
+    def __or__(self, other: Dirichlet) -> Dirichlet:
+        """Return both conditions in one; the values of the right one count where they share degrees of freedom."""
+        if not isinstance(other, Dirichlet):
+            return NotImplemented
+        if self.n != other.n:
+            raise FEMError(
+                f"Dirichlet conditions of spaces with {self.n} and {other.n} degrees of freedom do not add up"
+            )
+        kept = np.flatnonzero(~np.isin(self.dofs, other.dofs))
+        dofs, first = np.unique(np.concatenate([self.dofs[kept], other.dofs]), return_index=True)
+        locations = self.locations if other.locations is None else other.locations
+        if self.values is None and other.values is None:
+            return Dirichlet(self.n, dofs, None, locations)
+        one, two = (jnp.zeros(len(c.dofs)) if c.values is None else c.values for c in (self, other))
+        if one.ndim != two.ndim:  # a value of all experiments
+            one, two = (v if v.ndim == 2 else v[:, None] for v in (one, two))
+            columns = max(one.shape[1], two.shape[1])
+            one, two = (jnp.broadcast_to(v, (len(v), columns)) for v in (one, two))
+        return Dirichlet(self.n, dofs, jnp.concatenate([one[kept], two])[first], locations)
+
+    def _check_fits(self, other: Dirichlet) -> None:
+        if self.n != other.n:
+            raise FEMError(f"two Dirichlet conditions belong to spaces of {self.n} and {other.n} degrees of freedom")
+        columns = {c.values.shape[1] for c in (self, other) if c.values is not None and c.values.ndim == 2}
+        if len(columns - {1}) > 1:
+            raise FEMError(f"two Dirichlet conditions have values for {min(columns)} and {max(columns)} experiments")
+
+    def _place(self, dof: int) -> str:
+        return f"number {dof}" if self.locations is None else f"at {np.round(self.locations[:, dof], 6).tolist()}"
+
+    @property
+    def free(self) -> np.ndarray:
+        """The other degrees of freedom, sorted."""
+        return np.setdiff1d(np.arange(self.n), self.dofs, assume_unique=True)
+
+    def condense(self, A: CSRMatrix, b: jax.Array) -> tuple[CSRMatrix, jax.Array]:
+        """The system of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D. Raises FEMError for other sizes."""
+        if A.shape != (self.n, self.n) or b.ndim not in (1, 2) or b.shape[0] != self.n:
+            raise FEMError(
+                f"the system has a matrix of shape {A.shape} and a load of shape {b.shape}; the Dirichlet values belong"
+                f" to a space with {self.n} degrees of freedom"
+            )
+        pattern, kept = _free_block(A.pattern, *self._key)
+        reduced = CSRMatrix(kept(A.data), pattern)
+        to_free = _free_values(self.n, *self._key)
+        if self.values is None:
+            return reduced, to_free(b)
+        coupling, stored, order = _coupling_block(A.pattern, *self._key)
+        lifted = CSRMatrix(stored(A.data), coupling) @ self.values[order]
+        b = b[:, None] if b.ndim < lifted.ndim else b
+        lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
+        return reduced, to_free(b) - lifted
+
+    def extend(self, u_free: jax.Array) -> jax.Array:
+        """The full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
+        u = _free_values(self.n, *self._key).T(u_free)
+        if self.values is None:
+            return u
+        values = self.values if self.values.ndim == u.ndim else self.values[:, None]
+        return u.at[self.dofs].set(values)
+
+    @property
+    def _key(self) -> tuple[bytes, str]:
+        """The prescribed degrees of freedom, as something to look up."""
+        return self.dofs.tobytes(), self.dofs.dtype.str
+
+
+def _shown(values: np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in values[:3]) + " …" * (len(values) > 3)
+
+
+@lru_cache(maxsize=8)
+def _free_values(n: int, dofs: bytes, dtype: str) -> LinearMap:
+    """Takes the values of the free degrees of freedom from those of all."""
+    return LinearMap.selection(np.setdiff1d(np.arange(n), np.frombuffer(dofs, dtype)), n)
+
+
+@lru_cache(maxsize=8)
+def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap]:
+    """The pattern of A_FF, and the map to its values from those of A."""
+    free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
+    block, kept = pattern.submatrix(free, free)
+    return block, LinearMap.selection(kept, pattern.nnz)
+
+
+@lru_cache(maxsize=8)
+def _coupling_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap, np.ndarray]:
+    """The pattern of A_FD, columns sorted, the map to its values from those of A, and what sorts the columns."""
+    prescribed = np.frombuffer(dofs, dtype)
+    free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
+    block, stored = pattern.submatrix(free, prescribed[order])
+    return block, LinearMap.selection(stored, pattern.nnz), order

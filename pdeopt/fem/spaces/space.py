@@ -1,0 +1,398 @@
+"""Function spaces: a scikit-fem mesh and element, with the tables that assembly in JAX needs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import skfem
+from jax.typing import ArrayLike
+from skfem.assembly.basis import AbstractBasis
+
+from pdeopt.fem.errors import FEMError, MeshError
+from pdeopt.fem.field import PARTS, Field
+from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.spaces.points import TOLERANCE, known_points, point_matrix
+from pdeopt.fem.spaces.reference import Reference, reference_of
+from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
+
+#: Up to this number of basis functions and of quadrature points, sums over them are written out.
+WRITTEN_OUT = 4
+#: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
+Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Tables:
+    """What JAX needs of a space. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
+
+    Attributes:
+        local: takes the values of the local dofs, (i · c,), from those of all, (n,); its transpose assembles vectors.
+        components: for each component of a mixed element (one otherwise), part name → (tensor axes, i, c, q) of the
+            basis functions; c or q is 1 where the table does not depend on it.
+        dx: (c, q), quadrature weights times Jacobian determinants.
+        geometry: ``x``, ``h`` and, on facets, ``n``, as fields.
+        references: of the components, where they depend on the point.
+    """
+
+    local: LinearMap
+    components: tuple[dict[str, jax.Array], ...]
+    dx: jax.Array
+    geometry: dict[str, Field]
+    references: tuple[dict[str, Reference | None], ...]
+
+    @property
+    def local_shape(self) -> tuple[int, int]:
+        """(i, c)."""
+        cells = self.dx.shape[0]
+        return self.local.shape[0] // cells, cells
+
+
+class FunctionSpace:
+    """Finite-element functions on a scikit-fem mesh, or on facets of it. Immutable.
+
+    Args:
+        mesh: any scikit-fem mesh; named boundaries and subdomains are used by name.
+        element: any scikit-fem element of the same cell type, also vector-valued and mixed ones.
+        order: polynomial degree that the quadrature integrates exactly; default twice the element's degree.
+        check_conformity: False for a mesh that does not conform on purpose, such as parts that a form couples.
+
+    Raises:
+        MeshError: for inverted, folded or degenerate elements, and for a mesh that does not conform: hanging nodes,
+            parts that do not match, that overlap, or that touch without a common facet.
+    """
+
+    def __init__(
+        self, mesh: skfem.Mesh, element: skfem.Element, *, order: int | None = None, check_conformity: bool = True
+    ) -> None:
+        check_mesh(mesh, check_conformity=check_conformity)
+        if mesh.refdom is not element.refdom:
+            raise FEMError(
+                f"{type(element).__name__} lives on {element.refdom.__name__}, {type(mesh).__name__} has "
+                f"{mesh.refdom.__name__} cells: choose an element of the mesh's cell type"
+            )
+        self.order = 2 * element.maxdeg if order is None else order
+        self.basis: AbstractBasis = _lightened(skfem.CellBasis(mesh, element, intorder=self.order))
+        self._side = 0  # of interior facets
+
+    @classmethod
+    def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
+        space = cls.__new__(cls)
+        space.basis, space.order, space._side = _lightened(basis), order, side
+        return space
+
+    def with_element(self, element: skfem.Element) -> FunctionSpace:
+        """The space of another element on the same cells or facets, with the same quadrature; itself for its own."""
+        basis = self.basis
+        if type(element) is type(basis.elem) and not vars(element) and not vars(basis.elem):
+            return self
+        if isinstance(basis, skfem.FacetBasis):
+            other = type(basis)(
+                basis.mesh,
+                element,
+                mapping=basis.mapping,
+                facets=basis.find,
+                quadrature=basis.quadrature,
+                side=self._side,
+            )
+        else:
+            other = basis.with_element(element)
+        return self._from_basis(other, self.order, self._side)
+
+    def boundary(self, facets: Facets = None) -> FunctionSpace:
+        """The traces on boundary facets, to integrate over them: Neumann and Robin terms, boundary functionals."""
+        self._check_whole("boundary")
+        indices = self._facets(facets)
+        basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
+        return self._from_basis(basis, self.order)
+
+    def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
+        """The traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
+        self._check_whole("interior_facets")
+        return tuple(  # type: ignore[return-value]
+            self._from_basis(
+                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order, side
+            )
+            for side in (0, 1)
+        )
+
+    def subdomain(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> FunctionSpace:
+        """The same functions, integrated over a part of the cells only."""
+        indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
+        basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
+        return self._from_basis(basis, self.order)
+
+    @property
+    def mesh(self) -> skfem.Mesh:
+        """The mesh, whole."""
+        return self.basis.mesh
+
+    @property
+    def element(self) -> skfem.Element:
+        """The element."""
+        return self.basis.elem
+
+    @property
+    def n(self) -> int:
+        """Number of degrees of freedom."""
+        return int(self.basis.N)
+
+    @property
+    def locations(self) -> np.ndarray:
+        """(d, n), where each degree of freedom sits."""
+        return self.basis.doflocs
+
+    def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
+        """Sorted degrees of freedom on boundary facets (default: on the whole boundary).
+
+        ``names``: scikit-fem's names of those wanted, e.g. ``["u^1"]`` for the first component (default: all).
+        """
+        found = self.basis.get_dofs(self._facets(facets))
+        self._check_names(names)
+        return np.sort(found.flatten() if names is None else found.all(list(names)))
+
+    def subdomain_dofs(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Sorted degrees of freedom of a subdomain's cells, including those on its rim."""
+        indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
+        return np.unique(self.basis.dofs.element_dofs[:, indices])
+
+    def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
+        """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant.
+
+        Raises FEMError for elements whose degrees of freedom are not point values.
+        """
+        self.check_nodal()
+        given = function(self.locations)
+        if isinstance(given, jax.core.Tracer):
+            raise FEMError(
+                "nodal: JAX traces what the function returns, and NumPy cannot take it; compute the values in jax.numpy"
+                " from V.locations, and pass V.interpolate(values)"
+            )
+        values = np.asarray(given)
+        if values.shape not in ((), (self.n,)):
+            raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
+        return np.array(np.broadcast_to(values, (self.n,)))
+
+    def check_nodal(self, names: Sequence[str] | None = None) -> None:
+        """Raise FEMError where degrees of freedom (of these names) are not point values: fluxes, slopes, bubbles."""
+        others = {n for n in (names or self.element.dofnames) if not re.fullmatch(r"u(\^\d+)*", n)}
+        if others:
+            raise FEMError(
+                f"{type(self.element).__name__} has degrees of freedom that are no point values ({', '.join(others)}); "
+                "project the function (space.basis.project), or give one value a degree of freedom"
+            )
+
+    def _check_whole(self, method: str) -> None:
+        if self.basis.tind is not None:
+            raise FEMError(f"{method}() of a part of the mesh; call it on the space of the whole mesh, with names")
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        unknown = set(names or ()) - set(self.element.dofnames)
+        if unknown:
+            known = ", ".join(dict.fromkeys(self.element.dofnames))
+            raise FEMError(f"{type(self.element).__name__} has no degrees of freedom named {unknown}; it has {known}")
+
+    def interpolate(self, values: ArrayLike) -> Any:
+        """The function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.
+
+        Returns a Field, or a tuple of them for a mixed element. Differentiable in ``values``.
+        """
+        values = jnp.asarray(values)
+        if values.shape != (self.n,):
+            raise FEMError(f"interpolate expects one value a degree of freedom, ({self.n},), got shape {values.shape}")
+        fields = tuple(Field(field.parts, self.cells) for field in _interpolate(self.tables, values))
+        return fields if len(fields) > 1 else fields[0]
+
+    def per_element(self, values: ArrayLike) -> Field:
+        """The function that is constant in each element, from ``values`` (mesh elements,). Differentiable."""
+        values = jnp.asarray(values)
+        if values.shape != (self.mesh.nelements,):
+            raise FEMError(f"per_element expects shape ({self.mesh.nelements},), got {values.shape}")
+        cells = self.basis.tind
+        return Field({"value": (values if cells is None else values[cells])[:, None]}, self.cells)
+
+    def point_evaluation(self, points: ArrayLike, *, tolerance: float = TOLERANCE) -> CSRMatrix:
+        """Return the matrix (k, n) that evaluates a function of this space at points (d, k).
+
+        For vector-valued functions (components · k, n): all points of the first component come first, so that
+        ``(matrix @ u).reshape(components, k)`` has a column a point, as `point_load` takes forces. Points that are
+        a little outside are moved to the nearest place of the boundary, and a logged warning says how many and how far.
+
+        Args:
+            points: (d, k), one column each.
+            tolerance: how far outside points are moved, relative to the longest edge of the cell there; 0 for none.
+
+        Raises:
+            FEMError: that lists the points further outside, and says how far the worst is.
+        """
+        if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
+            raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
+        points = np.atleast_2d(known_points(points))
+        if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
+            raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
+        return CSRMatrix.from_scipy(point_matrix(self.basis, points, tolerance))
+
+    def point_load(self, points: ArrayLike, rates: ArrayLike) -> jax.Array:
+        """Return the load Σ_k rate_k v(x_k) of point sources or forces. Differentiable in the rates.
+
+        It is the transpose of `point_evaluation`; each source lies in one cell, and the sum of a load is that of its
+        rates.
+
+        Args:
+            points: (d, k), one column each.
+            rates: (k,), or (k, r) for r loads; of vector-valued functions forces (components, k), or
+                (components, k, r).
+
+        Returns:
+            (n,), or (n, r).
+
+        Raises:
+            FEMError: for points outside the mesh, which it lists, and for rates of another shape.
+        """
+        matrix = self.point_evaluation(points)
+        rates, count = jnp.asarray(rates), np.atleast_2d(points).shape[1]
+        components = matrix.shape[0] // count
+        expected = (count,) if components == 1 else (components, count)
+        if rates.shape[: len(expected)] != expected or rates.ndim > len(expected) + 1:
+            raise FEMError(f"rates have shape {rates.shape}; expected {expected}, or one axis more for several loads")
+        return matrix.T @ rates.reshape(matrix.shape[0], *rates.shape[len(expected) :])
+
+    @cached_property
+    def cells(self) -> bytes:
+        """Identifies the cells or facets and the quadrature points; fields of equal ones can meet in a form."""
+        basis = self.basis
+        parts: list[Any] = [self.mesh.p, self.mesh.t, basis.X]
+        parts += [getattr(basis, "find", basis.tind), getattr(getattr(basis, "find", None), "ori", None)]
+        content = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            content.update(b"-" if part is None else np.ascontiguousarray(part).tobytes() + b"|")
+        return content.digest()
+
+    @cached_property
+    def patterns(self) -> dict[Any, Any]:
+        """Patterns of matrices with this trial space and the maps that fill them, kept here by `assembly`."""
+        return {}
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The arrays of this space, made on first use."""
+        basis = self.basis
+        fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
+        with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
+            components = tuple(_component_tables(basis, k) for k in range(len(basis.basis[0])))
+            _share_memory(basis, components)
+            return Tables(
+                local=LinearMap.selection(basis.element_dofs, int(basis.N)),
+                components=components,
+                dx=jnp.asarray(basis.dx),
+                geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},
+                references=tuple(_references(parts) for parts in components),
+            )
+
+    def _facets(self, facets: Facets) -> np.ndarray:
+        if facets is None:
+            return self.mesh.boundary_facets()
+        if callable(facets):  # scikit-fem alone would take facets inside, too
+            facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
+        return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
+
+    def _named(self, key: Any, known: dict | None, what: str, normalize: Callable) -> np.ndarray:
+        names = [key] if isinstance(key, str) else key if isinstance(key, (list, tuple, set)) else []
+        for name in names:
+            if isinstance(name, str) and name not in (known or {}):
+                have = ", ".join(map(repr, known)) if known else "none; name them with mesh.with_boundaries({...})"
+                raise MeshError(f"the mesh has no {what} named {name!r}; it has {have}")
+        if isinstance(key, np.ndarray) and key.dtype == bool:
+            key = np.flatnonzero(key)
+        indices = normalize(key) if callable(key) or np.size(key) else np.zeros(0, int)
+        if len(indices) == 0:
+            raise MeshError(f"the {what} is empty: no name, index or midpoint fits")
+        return indices
+
+    def __repr__(self) -> str:
+        kind = type(self.basis).__name__
+        return f"FunctionSpace({type(self.element).__name__} on {type(self.mesh).__name__}, n={self.n}, {kind})"
+
+
+def _lightened(basis: AbstractBasis) -> AbstractBasis:
+    """Without most of its memory: derivatives that are the same at all points of a cell are stored once."""
+    fields = (field for local in basis.basis for field in local)
+    for field, name in product(fields, PARTS[1:]):
+        part = getattr(field, name)
+        if part is not None and part.shape[-1] > 1 and (part == part[..., :1]).all():
+            setattr(field, name, np.broadcast_to(part[..., :1].copy(), part.shape))
+    return _with_new_mapping(basis)
+
+
+def _with_new_mapping(basis: AbstractBasis) -> AbstractBasis:
+    """A copy without the matrices that an affine mapping keeps once it was used; it makes them again when asked."""
+    other = copy(basis)
+    if type(basis.mapping) is skfem.MappingAffine and basis.mapping.tind is None:
+        other.mapping = skfem.MappingAffine(basis.mesh)
+    return other
+
+
+def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Array]:
+    functions = [dict(zip(PARTS, local[component].astuple, strict=True)) for local in basis.basis]
+    present = [name for name in PARTS if functions[0][name] is not None]
+    return {name: jnp.asarray(_compressed([f[name] for f in functions])) for name in present}
+
+
+def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], ...]) -> None:
+    """Let scikit-fem's basis functions look into the tables, in place of arrays of their own."""
+    for i, local in enumerate(basis.basis):
+        for field, parts in zip(local, components, strict=True):
+            for name in PARTS[1:]:
+                if name in parts:
+                    shared = np.asarray(parts[name])[..., i, :, :]
+                    setattr(field, name, np.broadcast_to(shared, getattr(field, name).shape))
+
+
+def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
+    """Of elements with many functions, whose element matrices are made by products."""
+    return {
+        name: reference_of(np.asarray(table)) if table.shape[-3] > WRITTEN_OUT and table.shape[-1] > 1 else None
+        for name, table in parts.items()
+    }
+
+
+def _compressed(parts: list[np.ndarray]) -> np.ndarray:
+    """(tensor axes, i, c, q) from the (tensor axes, c, q) of each basis function; c and q cut to 1 where constant."""
+    by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
+    by_cell = slice(1) if all((part == part[..., :1, :]).all() for part in parts) else slice(None)
+    return np.stack([np.asarray(part[..., by_cell, by_point]) for part in parts], axis=-3)
+
+
+def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
+    count, cells = tables.local_shape
+    local = jax.lax.split(tables.local(values), (cells,) * count)  # (c,) each
+
+    def part(table: jax.Array) -> jax.Array:
+        return with_stored_derivatives(_combine(table, local), tables.local.index)
+
+    return tuple(Field({name: part(table) for name, table in component.items()}) for component in tables.components)
+
+
+def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
+    """(…, c, q), Σ_i local[i] · table[…, i, :, q]; of few functions at few points written out.
+
+    XLA then evaluates a form point by point in one loop, where a sum over an axis of three would end it.
+    """
+    if len(local) > WRITTEN_OUT:
+        if table.shape[-2] == 1:  # the same in all cells
+            return jnp.einsum("ic,...iq->...cq", jnp.stack(local), table[..., 0, :])
+        return (jnp.stack(local)[:, :, None] * table).sum(-3)
+    if table.shape[-1] > WRITTEN_OUT:
+        return sum(local[i][:, None] * table[..., i, :, :] for i in range(len(local)))  # type: ignore[return-value]
+    points = [sum(local[i] * table[..., i, :, q] for i in range(len(local))) for q in range(table.shape[-1])]
+    return jnp.stack(points, axis=-1)

@@ -1,0 +1,1 @@
+"""What JAX sees of a Python function: its trace, and what tells two traces apart."""

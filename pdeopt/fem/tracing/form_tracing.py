@@ -1,0 +1,173 @@
+"""A form as JAX sees it: what identifies it, and what to say when it cannot be traced."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy
+import skfem
+
+from pdeopt.fem.errors import FormError
+from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_digest import fingerprint
+
+
+@dataclass(frozen=True)
+class TracedForm:
+    """A form's function with a digest of what it computes, the values that it reads from outside among it.
+
+    Compiled assembly is found again by both, so that a form follows these values: globals and closures, also those of
+    the functions that it calls, entries of dictionaries, attributes of objects and modules.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    digest: bytes
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    def kept(self, *arguments: Any) -> Any:
+        """Return the same, for a trace that is kept: with copies of the arrays of NumPy that the function reads.
+
+        They can be changed in place, and what is kept under a digest must go on computing what the digest says.
+        """
+        closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
+        closed = owned(closed)
+        return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
+
+
+def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], w: Any) -> TracedForm:
+    """Call the form once, with coefficients of which only shapes and types are known.
+
+    Args:
+        fields: trial and test functions, from `pdeopt.fem.forms.structure.samples`; NumPy may compute with them.
+        w: the coefficients, with `jax.ShapeDtypeStruct` in place of arrays.
+
+    Raises:
+        FormError: where the function takes a value from outside that JAX differentiates.
+    """
+
+    def arrays_of(w: Any) -> list[Any]:  # a fresh function, or JAX would find a former trace
+        kinds = jax.Array | np.ndarray | np.generic | complex | float | int
+        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(function(*fields, w)) if isinstance(leaf, kinds)]
+
+    closed = jax.make_jaxpr(arrays_of)(w)
+    if any(isinstance(constant, jax.core.Tracer) for constant in closed.consts):
+        key = _traced_variable(function)
+        raise FormError(
+            f"form '{name}' takes {key!r} from outside while JAX traces it; pass it by name, "
+            f"form.assemble(..., {key}=...), and use w[{key!r}]"
+        )
+    return TracedForm(function, name, fingerprint(closed.jaxpr, closed.consts))
+
+
+def _traced_variable(function: Callable[..., Any]) -> str:
+    """Return the name of a variable that JAX traces, of those that the function itself reads."""
+    if not inspect.isfunction(function):
+        return "coefficient"
+    variables = inspect.getclosurevars(function)
+    outside = {**variables.globals, **variables.nonlocals}
+    traced = (key for key, value in outside.items() if isinstance(value, jax.core.Tracer))
+    return next(traced, "coefficient")
+
+
+#: What JAX raises where a function asks for values while it is traced, a word of it, and what to write instead.
+_UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        jax.errors.TracerArrayConversionError,
+        "",
+        "NumPy and SciPy cannot compute with what JAX differentiates; replace {call} (import jax.numpy as jnp), and "
+        "helpers of skfem.helpers by those of pdeopt.fem",
+    ),
+    (
+        jax.errors.TracerBoolConversionError,
+        "",
+        "a decision depends on a value that JAX differentiates; replace `if` on values by jnp.where(condition, a, b), "
+        "`and` by jnp.logical_and, max by jnp.maximum",
+    ),
+    (
+        jax.errors.NonConcreteBooleanIndexError,
+        "",
+        "an array is indexed by a mask that JAX traces, so that its size is not known; use jnp.where(mask, a, b)",
+    ),
+    (
+        jax.errors.TracerIntegerConversionError,
+        "",
+        "a list, a tuple or range is indexed by a number that JAX traces; index an array, jnp.array(...)[k]",
+    ),
+    (
+        jax.errors.ConcretizationTypeError,
+        "",
+        "the value of what JAX differentiates is asked for, as by float(...), int(...) or .item(); leave that out, "
+        "q[0] is a number to compute with already",
+    ),
+    (TypeError, "__array_ufunc__", "it applies a NumPy function to a field; replace {call} (import jax.numpy as jnp)"),
+    (
+        ValueError,
+        "__jax_array__",
+        "it passes a field to a function that takes arrays only; pass its values, {values}",
+    ),
+)
+#: Folders of code that is not the user's.
+_LIBRARIES = (
+    *(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (jax, np, scipy, skfem)),
+    f"{Path(__file__).parents[2]}{os.sep}",
+)
+
+
+@contextmanager
+def tracing_errors(what: str) -> Iterator[None]:
+    """Raise what JAX says of a function that it cannot trace as a FormError with the user's own line and a remedy.
+
+    Args:
+        what: the function, as the beginning of a sentence: "form 'diffusion'", "the state equation".
+    """
+    try:
+        yield
+    except FormError:
+        raise
+    except Exception as error:
+        found = (text for kind, word, text in _UNTRACEABLE if isinstance(error, kind) and word in str(error))
+        advice = next(found, None)
+        if advice is None:
+            raise
+        place, line = _last_line(error)
+        calls = [f"np.{name}(...) → jnp.{name}(...)" for name in re.findall(r"\bnp\.(\w+)\(", line)]
+        call = ", ".join(["np. by jnp.", *dict.fromkeys(calls)])
+        field = re.search(r"\bw(\[\s*['\"]\w+['\"]\s*\]|\.\w+\b)(?!\.value)", line)
+        values = f"{field[0]}.value instead of {field[0]}" if field else "with .value"
+        raise FormError(f"{what} cannot be traced by JAX{place}: {advice.format(call=call, values=values)}") from error
+
+
+def _last_line(error: Exception) -> tuple[str, str]:
+    """Return the last line of the user's own that an error passed through: where it is, and its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    if not own:
+        return "", ""
+    name, line = Path(own[-1].filename).name, own[-1].line or ""
+    return f" ({name}, line {own[-1].lineno}{f': {line}' if line else ''})", line
+
+
+@contextmanager
+def form_errors(name: str) -> Iterator[None]:
+    """Say what to replace in a form that JAX cannot trace, and which coefficient it misses."""
+    try:
+        with tracing_errors(f"form '{name}'"):
+            yield
+    except (KeyError, AttributeError) as error:
+        if "the form asks for" not in str(error):
+            raise
+        raise FormError(f"form '{name}': {error.args[0]}") from error

@@ -1,0 +1,208 @@
+"""Misfit between predicted and measured data, or between the state and the one that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse.data.observation import FullField, Observation
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.regularization import mass
+from pdeopt.sparse import CSRMatrix
+
+
+class Misfit(Protocol):
+    """A convex distance φ of an observation of the state to data: misfit(u, κ) = φ(observation(u, κ)).
+
+    Convexity makes the Gauss–Newton model Jᵀ φ″ J positive semidefinite. A `ReducedFunctional` takes any function of
+    (u, coefficient) instead: φ is then that function, to be convex in both together, and there are no data to draw.
+    """
+
+    @property
+    def observation(self) -> Observation:
+        """What predicts the data from the state and the physical coefficient."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """What is aimed at, of the shape that the observation returns."""
+
+    @property
+    def noise(self) -> np.ndarray | None:
+        """The standard deviation of the data, a number or of their shape; None where nothing was measured."""
+
+    @property
+    def expected(self) -> float | None:
+        """The misfit that noise alone gives, on average; None where there is none."""
+
+    def distance(self, predicted: jax.Array) -> jax.Array:
+        """φ, convex, 0 where ``predicted`` equals the data."""
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
+
+
+#: What a reduced functional takes.
+AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
+
+
+def observation_of(misfit: AnyMisfit) -> Observation:
+    """What the misfit observes: the whole state where it is a plain function."""
+    return getattr(misfit, "observation", FullField())
+
+
+@dataclass(frozen=True, eq=False)
+class L2Misfit:
+    """½ Σ_k ((d_k(u) − data_k) / σ_k)², the negative log-likelihood of independent Gaussian noise.
+
+    At the true parameter its expectation is half the number of data (Morozov's discrepancy principle asks a
+    reconstruction to reach that, not less).
+
+    Attributes:
+        observation: what predicts the data from the state.
+        data: measured values, of the shape that the observation returns.
+        noise: standard deviation σ in the data's unit, a number or of the data's shape.
+    """
+
+    observation: Observation
+    data: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
+        """Checked: raises InputError for no data, for data that are not finite, and for noise that is not positive."""
+        if np.iscomplexobj(data):
+            raise InputError("the data are complex; give their real and imaginary parts as separate observations")
+        values, sigma = _fixed(data), _fixed(noise)
+        if values.size == 0:
+            raise InputError(f"there are no data (shape {values.shape}), so that nothing can be found from them")
+        if not np.isfinite(values).all():
+            bad = np.argwhere(~np.isfinite(values))
+            raise InputError(
+                f"{len(bad)} of {values.size} data are NaN or infinite, first at index {bad[0].tolist()}; remove them "
+                "together with their observations"
+            )
+        if not (np.isfinite(sigma) & (sigma > 0)).all():
+            raise InputError(f"the noise level must be a positive standard deviation, got {sigma.min()}")
+        _check_noise_shape(sigma, values)
+        return cls(observation, values, sigma)
+
+    def __repr__(self) -> str:
+        return (
+            f"L2Misfit({type(self.observation).__name__}, data {self.data.shape}, noise {np.min(self.noise):g} or more)"
+        )
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        return self.distance(self.observation(u, coefficient))
+
+    def distance(self, predicted: jax.Array) -> jax.Array:
+        """½ Σ_k ((predicted_k − data_k) / σ_k)². Raises InputError for another shape than that of the data."""
+        if predicted.shape != self.data.shape:
+            raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
+        _check_real("the observation predicts complex numbers, the data are real", predicted)
+        residual = (predicted - self.data) / self.noise
+        return 0.5 * (residual * residual).sum()
+
+    @property
+    def expected(self) -> float:
+        """The misfit that noise alone gives, half the number of data."""
+        return 0.5 * self.data.size
+
+
+@dataclass(frozen=True, eq=False)
+class FieldMisfit:
+    """½ ∫ (u − d)², of a state u that is wanted, or known everywhere, as the function d; made by `of`.
+
+    Experiments (columns) and components of vector-valued states are summed up.
+
+    Attributes:
+        data: d, the degrees of freedom (n,) or (n, r) of the state's space.
+        noise: standard deviation of independent errors of these, a number or of their shape; None for a wanted state.
+        mass: the L² product of the space.
+    """
+
+    data: np.ndarray
+    noise: np.ndarray | None
+    mass: CSRMatrix
+
+    @classmethod
+    def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:
+        """Checked: raises InputError for a target that is not finite or not of the space, and for a negative noise.
+
+        Args:
+            space: the state's, on cells, on a part of them, or on boundary facets: there the difference is integrated.
+            target: (n,) or (n, r), real. noise: where ``target`` was measured, the standard deviation of its values;
+                zero where they are exact, as on a Dirichlet boundary.
+        """
+        if np.iscomplexobj(target):
+            raise InputError("the target is complex; give its real and imaginary part as separate misfits")
+        values = _fixed(target)
+        if values.ndim not in (1, 2) or len(values) != space.n:
+            raise InputError(f"the target has shape {values.shape}; expected ({space.n},), a value a degree of freedom")
+        if not np.isfinite(values).all():
+            raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} target values are NaN or infinite")
+        return cls(values, None if noise is None else _field_noise(noise, values), mass.assemble(space))
+
+    @property
+    def observation(self) -> Observation:
+        """The whole state."""
+        return FullField()
+
+    def __repr__(self) -> str:
+        return f"FieldMisfit(data {self.data.shape})"
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        return self.distance(u)
+
+    def distance(self, predicted: jax.Array) -> jax.Array:
+        """½ ∫ (predicted − d)². Raises InputError for another shape than that of the target."""
+        if predicted.shape != self.data.shape:
+            raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
+        _check_real("the state is complex, the target is real", predicted)
+        difference = predicted - self.data
+        return 0.5 * jnp.vdot(difference, self.mass @ difference)
+
+    @property
+    def expected(self) -> float | None:
+        """½ Σ_i σ_i² ∫ φ_i², which is ½ σ² trace(M) for one σ; None for a wanted state."""
+        if self.noise is None:
+            return None
+        variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
+        return 0.5 * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
+
+
+def _check_real(what: str, predicted: jax.Array) -> None:
+    if jnp.iscomplexobj(predicted):
+        raise InputError(
+            f"{what}: observe its real and imaginary part, as (2, k) data: jnp.stack([u.real, u.imag]); or jnp.abs(u)"
+        )
+
+
+def _fixed(values: ArrayLike) -> np.ndarray:
+    """As 64-bit floating point that nobody changes: compiled functionals keep it."""
+    if isinstance(values, jax.core.Tracer):
+        raise InputError(
+            "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "
+            "traced, or write it as a function of (u, coefficient)"
+        )
+    array = np.array(values, float)
+    array.setflags(write=False)
+    return array
+
+
+def _field_noise(noise: ArrayLike, values: np.ndarray) -> np.ndarray:
+    sigma = _fixed(noise)
+    _check_noise_shape(sigma, values)
+    if not (np.isfinite(sigma) & (sigma >= 0)).all() or not sigma.any():
+        raise InputError(f"the noise level must be a standard deviation, got {sigma.min()}; leave it out for no noise")
+    return sigma
+
+
+def _check_noise_shape(sigma: np.ndarray, values: np.ndarray) -> None:
+    if sigma.shape not in ((), values.shape):
+        raise InputError(f"the noise level has shape {sigma.shape}; expected a number or the data's {values.shape}")

@@ -1,0 +1,125 @@
+"""Observations: what is measured of a state u, of shape (n,) or (n, r) for r experiments.
+
+An observation is called with the state and the physical coefficient, and returns the predicted data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.fem import FunctionSpace, dot, functional, grad
+from pdeopt.fem.spaces.points import TOLERANCE
+from pdeopt.fem.spaces.space import Facets
+from pdeopt.inverse.errors import InputError
+from pdeopt.sparse import CSRMatrix
+
+
+class Observation(Protocol):
+    """Maps the state u, (n,) or (n, r) for r experiments, and the physical coefficient to the predicted data.
+
+    It is differentiated by JAX; any function of these two will do.
+    """
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
+
+
+@dataclass(frozen=True)
+class FullField:
+    """Every degree of freedom: data of the state's shape, (n,) or (n, r)."""
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        return u
+
+
+@dataclass(frozen=True, eq=False)
+class AtDofs:
+    """Some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
+
+    Attributes:
+        dofs: (k,), their numbers; InputError where the state has fewer.
+    """
+
+    dofs: np.ndarray
+
+    @classmethod
+    def on_boundary(cls, space: FunctionSpace, facets: Facets = None) -> AtDofs:
+        """Those on boundary facets, given as for `FunctionSpace.boundary`."""
+        return cls(space.dofs(facets))
+
+    @classmethod
+    def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
+        """Those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
+        return cls(space.subdomain_dofs(elements))
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        if self.dofs.max(initial=-1) >= len(u):
+            raise InputError(f"degree of freedom {self.dofs.max()} is observed, but the state has only {len(u)}")
+        return u[self.dofs]
+
+
+@dataclass(frozen=True, eq=False)
+class AtPoints:
+    """Point values u(x_k), interpolated by the finite-element functions. Data (k,) or (k, r); made by `of`.
+
+    Of a vector-valued state the data are (components · k,): all points of the first component, then all of the second,
+    so that ``data.reshape(components, k)`` has a column a point.
+
+    Attributes:
+        matrix: (k, n), or (components · k, n), as of `FunctionSpace.point_evaluation`.
+    """
+
+    matrix: CSRMatrix
+
+    @classmethod
+    def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = TOLERANCE) -> AtPoints:
+        """Return the observation at points (d, k), one column each; `FunctionSpace.point_evaluation` has the tolerance.
+
+        Raises FEMError that lists those outside the mesh.
+        """
+        return cls(space.point_evaluation(points, tolerance=tolerance))
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        return self.matrix @ u
+
+
+@functional
+def _outward_flux(w):
+    return -w["k"] * dot(grad(w["u"]), w.n)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundaryFlux:
+    """Total fluxes −∫ k ∂u/∂n through parts of the boundary, for a scalar state. Data (parts,) or (parts, r).
+
+    The normal derivative of the finite-element solution is integrated directly, which is one order less accurate than
+    the state.
+
+    Attributes:
+        spaces: the traces of the state's space on each part.
+        conductivity: maps (coefficient, trace space) to the field k there.
+    """
+
+    spaces: tuple[FunctionSpace, ...]
+    conductivity: Callable[[Any, FunctionSpace], Any]
+
+    @classmethod
+    def through(
+        cls, space: FunctionSpace, parts: Sequence[Facets], conductivity: Callable[[Any, FunctionSpace], Any]
+    ) -> BoundaryFlux:
+        """Through each of ``parts``, given as for `FunctionSpace.boundary`."""
+        return cls(tuple(space.boundary(part) for part in parts), conductivity)
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        def flux(values: jax.Array, trace: FunctionSpace) -> jax.Array:
+            return _outward_flux.assemble(trace, u=trace.interpolate(values), k=self.conductivity(coefficient, trace))
+
+        columns = [u] if u.ndim == 1 else list(u.T)
+        fluxes = jnp.stack([jnp.stack([flux(values, trace) for trace in self.spaces]) for values in columns], axis=-1)
+        return fluxes[:, 0] if u.ndim == 1 else fluxes

@@ -1,0 +1,1 @@
+"""The reduced functional J(m): traced once, compiled once, evaluated many times."""

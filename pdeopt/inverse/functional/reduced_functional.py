@@ -1,0 +1,249 @@
+"""The reduced functional: the objective as a function of the parameter alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax.typing import ArrayLike
+
+from pdeopt.inverse.compiled import Compiled, real
+from pdeopt.inverse.data.misfit import AnyMisfit
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.functional.programs import Programs
+from pdeopt.inverse.functional.tracing import Trace
+from pdeopt.inverse.parametrization import Identity, Parametrization
+from pdeopt.inverse.regularization import Regularization, terms_of
+
+#: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
+Action = Callable[[np.ndarray], np.ndarray]
+
+
+class Terms(NamedTuple):
+    """The objective and its parts; the regularization with its strength."""
+
+    objective: float
+    misfit: float
+    regularization: float
+
+
+class Solved(NamedTuple):
+    """The state equation and its adjoint, solved.
+
+    Attributes:
+        state: u, (n,) or (n, r). prediction: of the data; the state where the misfit is a plain function.
+        adjoint: λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative of J with respect
+            to a load s that is added to the state equation, A u = b + s. None where the state has no method
+            ``adjoint(coefficient, ∂J/∂u)``, as a `LinearStateEquation` has.
+    """
+
+    state: np.ndarray
+    prediction: np.ndarray
+    adjoint: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedFunctional:
+    """J(m) = misfit(u(m)) + β Σ regularization(m), with exact derivatives of first and second order.
+
+    Immutable: to change a part, make another with `dataclasses.replace`, or `with_strength`. All methods take a real m
+    of shape (p,) and compile on first use; they raise SolveError where the state equation cannot be solved.
+
+    Attributes:
+        state: maps the physical coefficient to the state u, e.g. a `LinearStateEquation`.
+        misfit: compares u with the data: a `Misfit`, or any function of (u, coefficient).
+        regularization: one term or several.
+        parametrization: from m to the physical coefficient.
+        strength: β, a factor of the whole regularization.
+    """
+
+    state: Callable[[Any], jax.Array]
+    misfit: AnyMisfit
+    regularization: Regularization | Sequence[Regularization] = ()
+    parametrization: Parametrization = field(default_factory=Identity)
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_callable("state", self.state, "a LinearStateEquation, or a function coefficient ↦ u")
+        _check_callable("misfit", self.misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
+        _check_callable("parametrization", self.parametrization, "a parametrization, as Log() or Bounded(0.1, 10)")
+        if not callable(self.regularization) and (
+            isinstance(self.regularization, str) or not isinstance(self.regularization, Sequence)
+        ):
+            raise InputError(
+                f"the regularization is {self.regularization!r}; expected a term as h1(V, 1.0), or several of them"
+            )
+        for term in (self.regularization,) if callable(self.regularization) else self.regularization:
+            _check_callable("regularization", term, "a term as h1(V, 1.0), or a function of m")
+        if isinstance(self.strength, str) or not (np.isfinite(self.strength) and self.strength >= 0):
+            raise InputError(f"the strength of the regularization is {self.strength!r}; expected a number ≥ 0")
+
+    def with_strength(self, strength: float) -> ReducedFunctional:
+        """The same with another β; nothing is compiled again."""
+        return self._sharing(self._programs, strength=strength)
+
+    def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
+        """Return the same with another regularization; state and misfit are not traced again."""
+        return self._sharing(Programs(self._programs.trace, terms_of(regularization)), regularization=regularization)
+
+    def __repr__(self) -> str:
+        terms = " + ".join(_name(term) for term in self.regularization_terms) or "no regularization"
+        map_ = "" if isinstance(self.parametrization, Identity) else f", {self.parametrization!r:.60}"
+        return f"ReducedFunctional({_name(self.misfit)} of {_name(self.state)}, {self.strength:g} × ({terms}){map_})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the compiled programs: the copy reads from outside and compiles anew, at its first use.
+
+        Raises InputError where it would read other values than this one has read: the two would differ.
+        """
+        if "_programs" in self.__dict__ and not self._programs.trace.follows():
+            raise InputError(
+                "this functional keeps values of global variables, closures or arrays that have changed since its first"
+                " use, and a copy would take those of now; make another one with dataclasses.replace(J), and copy that"
+            )
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+
+    @property
+    def regularization_terms(self) -> tuple[Regularization, ...]:
+        """The single terms, those of sums among them."""
+        return terms_of(self.regularization)
+
+    def terms(self, m: ArrayLike) -> Terms:
+        """The objective, the misfit and the regularization."""
+        objective, parts = self._programs.value(self.strength, m)
+        return Terms(float(objective), *(float(part) for part in parts))
+
+    def __call__(self, m: ArrayLike) -> float:
+        return self.terms(m).objective
+
+    def value_and_derivative(self, m: ArrayLike) -> tuple[float, np.ndarray]:
+        """J and the Euclidean derivative ∂J/∂m (p,), with one factorization and two solves: what minimizers take."""
+        terms, derivative = self.terms_and_derivative(m)
+        return terms.objective, derivative
+
+    def terms_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
+        """The same with the terms of J."""
+        (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
+        return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
+
+    def derivative(self, m: ArrayLike) -> np.ndarray:
+        """The Euclidean derivative ∂J/∂m, (p,)."""
+        return self.value_and_derivative(m)[1]
+
+    def hessian(self, m: ArrayLike) -> Action:
+        """v ↦ H v (p,), the exact second derivative at m: forward mode over reverse mode.
+
+        Linearized here, once; each product then costs two solves with the factorization at m, which is kept.
+        """
+        misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: getattr(term, "quadratic", False))
+        curved = self._regularization_hessian(self._programs.curved_terms, self._programs.curved_hessian, m)
+        return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
+
+    def gauss_newton(self, m: ArrayLike) -> Action:
+        """v ↦ Jᵀ φ″ J v + β Σ R v (p,), with the Jacobian J of the prediction, the misfit's second derivative φ″ and
+        each term's operator R; positive semidefinite where misfit and regularization are convex.
+
+        Of a quadratic misfit and an m-linear state that is the Hessian. (Schraudolph 2002, section 3, for general φ.)
+        Costs as `hessian` does. Of total variation R is the lagged diffusivity.
+        """
+        misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
+        operator = self.regularization_operator(m)
+        return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
+
+    def hessian_action(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
+        """H(m) v, (p,): one product; for several at the same m, `hessian` is cheaper."""
+        return self.hessian(m)(np.asarray(direction))
+
+    def misfit_hessian(self, m: ArrayLike) -> Action:
+        """v ↦ the second derivative of the misfit at m times v, (p,)."""
+        linear = self._programs.misfit_hessian(m)
+        return lambda v: self._programs.apply(linear, v)
+
+    def misfit_gauss_newton(self, m: ArrayLike) -> Action:
+        """v ↦ Jᵀ φ″ J v, (p,)."""
+        linear = self._programs.jacobian_and_curvature(m)
+        return lambda v: self._programs.apply_gauss_newton(linear, v)
+
+    def plain_regularization_hessian(self, m: ArrayLike) -> Action:
+        """v ↦ the second derivative, times β and v, of those regularization terms that state no operator, (p,)."""
+        return self._regularization_hessian(self._programs.plain_terms, self._programs.plain_hessian, m)
+
+    def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:
+        """β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
+        return self._operator(m, lambda term: True)
+
+    def solution(self, m: ArrayLike) -> np.ndarray:
+        """The state u(m)."""
+        return np.asarray(self._programs.solution(m))
+
+    def solved(self, m: ArrayLike) -> Solved:
+        """State, prediction and adjoint state at m, in one program."""
+        state, prediction, adjoint = self._programs.solved(m)
+        return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
+
+    def coefficient(self, m: ArrayLike) -> np.ndarray:
+        """The physical coefficient of m."""
+        m = jnp.asarray(real(m))
+        return np.asarray(self._programs.parts(m).parametrization(m))
+
+    def prediction(self, m: ArrayLike) -> np.ndarray:
+        """The data that m predicts; the state where the misfit is a plain function."""
+        return np.asarray(self._programs.prediction(m))
+
+    def prediction_tangent(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
+        """The derivative of the prediction along a direction (forward mode)."""
+        return np.asarray(self._programs.prediction_tangent(m, direction))
+
+    def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
+        """The adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
+        return np.asarray(self._programs.prediction_adjoint(m, cotangent))
+
+    def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
+        """The shape of the data, without computing them."""
+        return jax.eval_shape(self._programs.predict, real(m)).shape
+
+    def tangent_and_adjoint(
+        self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both of the above, compiled as one program: cheaper where each is needed once."""
+        tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
+        return np.asarray(tangent), np.asarray(adjoint)
+
+    def _operator(self, m: ArrayLike, wanted: Callable[[Any], bool]) -> sp.csr_array | None:
+        stated: list[Any] = [term for term in self.regularization_terms if hasattr(term, "operator") and wanted(term)]
+        found = [term.operator(np.asarray(m)) for term in stated]
+        return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
+
+    def _regularization_hessian(self, terms: Sequence[Regularization], program: Compiled, m: ArrayLike) -> Action:
+        if not terms:
+            return np.zeros_like
+        linear = program(m)
+        return lambda v: self.strength * self._programs.apply(linear, v)
+
+    def _sharing(self, programs: Programs, **changes: Any) -> ReducedFunctional:
+        other = replace(self, **changes)
+        other.__dict__["_programs"] = programs
+        return other
+
+    @cached_property
+    def _programs(self) -> Programs:
+        return Programs(Trace(self.state, self.misfit, self.parametrization), self.regularization_terms)
+
+
+def _check_callable(name: str, given: Any, expected: str) -> None:
+    """Raise InputError for what cannot be called, and for a class in place of an object."""
+    if isinstance(given, type):
+        raise InputError(f"the {name} is the class {given.__name__}; expected an object: {expected}")
+    if not callable(given):
+        raise InputError(f"the {name} is {given!r}; expected {expected}")
+
+
+def _name(part: Any) -> str:
+    """Return a few words for a part, for `repr`."""
+    return str(getattr(part, "__name__", type(part).__name__))

@@ -1,0 +1,218 @@
+"""The parts of a reduced functional, traced once: all its programs are made of one and the same trace.
+
+A function that JAX traces reads globals, closures and arrays when it is traced, and never again. Were each program of
+a functional traced from the user's functions at its own first use, its value and its derivative could belong to
+different values of a global variable. So the user's functions are called once, all in a row, and every program is a
+transformation of what they did then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pdeopt.fem.tracing.form_tracing import tracing_errors
+from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_digest import fingerprint
+from pdeopt.inverse.data.misfit import AnyMisfit, observation_of
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.parametrization import Parametrization
+from pdeopt.inverse.regularization import Regularization
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A function of pytrees that reads nothing from outside any more. Made by `traced`.
+
+    Attributes:
+        jaxpr, constants: the trace, and the arrays that the function took from outside, copied.
+        result: puts the arrays that the trace returns among what else the function returned.
+    """
+
+    jaxpr: Any
+    constants: list[jax.Array]
+    result: Callable[[Sequence[Any]], Any]
+
+    def __call__(self, *args: Any) -> Any:
+        arrays = [leaf for leaf in jax.tree.leaves(args) if _is_array(leaf)]
+        return self.result(jax.core.eval_jaxpr(self.jaxpr, self.constants, *arrays))
+
+
+def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Traced, Any]:
+    """Call a function once, with arrays of which only shapes and types are known.
+
+    Args:
+        what: the function, for messages: "the state equation".
+        examples: its arguments, pytrees with `jax.ShapeDtypeStruct` in place of arrays. Leaves that are no arrays
+            (strings, numbers of Python) stay what they are.
+
+    Returns:
+        What was traced, and what it returns for these arguments, again with shapes in place of arrays.
+
+    Raises:
+        InputError: where the function hides traced arrays in an object that JAX does not see into.
+        FormError: where JAX cannot trace it, with the user's line.
+    """
+    leaves, structure = jax.tree.flatten(examples)
+    places = [k for k, leaf in enumerate(leaves) if _is_array(leaf)]
+    returned: list[Any] = []
+
+    def of_arrays(arrays: Sequence[Any]) -> list[Any]:
+        filled = _filled(leaves, places, arrays)
+        returned[:] = jax.tree.flatten(function(*jax.tree.unflatten(structure, filled)))
+        for leaf in returned[0]:
+            if any(isinstance(part, jax.core.Tracer) for part in getattr(leaf, "__dict__", {}).values()):
+                kind = type(leaf).__name__
+                raise InputError(
+                    f"{what} returns a {kind}, and JAX does not know of the arrays in it; decorate the class with "
+                    "jax.tree_util.register_dataclass, or return a dictionary or a tuple of arrays"
+                )
+        return [leaf for leaf in returned[0] if _is_array(leaf)]
+
+    with tracing_errors(what):
+        closed, shapes = jax.make_jaxpr(of_arrays, return_shape=True)([leaves[k] for k in places])
+    closed = owned(closed)
+    others, form = returned
+    found = [k for k, leaf in enumerate(others) if _is_array(leaf)]
+    others = _filled(others, found, [None] * len(found))  # no tracer outlives its trace
+
+    def result(arrays: Sequence[Any]) -> Any:
+        return jax.tree.unflatten(form, _filled(others, found, arrays))
+
+    return Traced(closed.jaxpr, [_constant(what, value) for value in closed.consts], result), result(shapes)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The traced functions that make a reduced functional. κ is the physical coefficient, u the state.
+
+    Attributes:
+        size: p.
+        parametrization: m ↦ κ. state: κ ↦ u. observation: (u, κ) ↦ prediction. misfit: (u, κ) ↦ a number.
+        distance: prediction ↦ a number; None where the misfit is a plain function of (u, κ).
+        adjoint: (κ, ∂J/∂u) ↦ λ; None where the state equation has none.
+        terms: by the identity of each term of the regularization met so far, the term, and m ↦ a number.
+    """
+
+    size: int
+    parametrization: Traced
+    state: Traced
+    observation: Traced
+    misfit: Traced
+    distance: Traced | None
+    adjoint: Traced | None
+    terms: dict[int, tuple[Regularization, Traced]]
+
+    def digests(self) -> list[bytes]:
+        """Return what tells these parts from others, constants by their content."""
+        common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.adjoint
+        found = [*common, *(term for _, term in self.terms.values())]
+        return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
+
+
+class Trace:
+    """A reduced functional's functions, which are traced together when the first of them is needed.
+
+    Functionals that differ in their regularization only share one.
+    """
+
+    def __init__(self, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> None:
+        self._given = state, misfit, parametrization
+        self._parts: Parts | None = None
+        self._lock = threading.RLock()
+
+    def follows(self) -> bool:
+        """Return whether the functions, called now, would be traced to the same as before."""
+        parts = self._parts
+        if parts is None:
+            return True
+        again = _parts(parts.size, *self._given)
+        again.terms.update({key: (term, _term(parts.size, term)) for key, (term, _) in parts.terms.items()})
+        return again.digests() == parts.digests()
+
+    def parts(self, size: int, terms: Sequence[Regularization]) -> Parts:
+        """Return all parts, for m (p,) of this size and at least these terms.
+
+        Raises:
+            InputError: for another p than at first, where the state is no array, and where the misfit or a term is no
+                real number.
+        """
+        with self._lock:
+            parts = self._parts or _parts(size, *self._given)
+            if parts.size != size:
+                _parts(size, *self._given)  # where the functions themselves refuse it, they know better why
+                raise InputError(
+                    f"m has {size} entries; this functional was used with {parts.size} before, and keeps what was "
+                    "traced then: make another one with dataclasses.replace(J)"
+                )
+            new = {id(term): (term, _term(size, term)) for term in terms if id(term) not in parts.terms}
+            parts.terms.update(new)
+            self._parts = parts
+        return parts
+
+
+def _parts(size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> Parts:
+    """Trace all but the regularization. (Fresh functions, because JAX finds traces of known ones again.)"""
+    m = jax.ShapeDtypeStruct((size,), np.float64)
+    to_coefficient, coefficient = traced("the parametrization", lambda m: parametrization(m), m)
+    to_state, u = traced("the state equation", lambda coefficient: state(coefficient), coefficient)
+    if not _is_array(u):
+        raise InputError(f"the state equation returns a {type(u).__name__}; expected an array, (n,) or (n, r)")
+    observe, predicted = traced("the observation", lambda u, c: observation_of(misfit)(u, c), u, coefficient)
+    compare, value = traced("the misfit", lambda u, c: misfit(u, c), u, coefficient)
+    _check_number("the misfit", value)
+    distance = adjoint = None
+    if hasattr(misfit, "distance"):
+        distance, _ = traced("the misfit", lambda predicted: misfit.distance(predicted), predicted)
+    if hasattr(state, "adjoint"):
+        adjoint, _ = traced("the adjoint state", lambda c, cotangent: state.adjoint(c, cotangent), coefficient, u)
+    return Parts(size, to_coefficient, to_state, observe, compare, distance, adjoint, {})
+
+
+def _term(size: int, term: Regularization) -> Traced:
+    what = f"the regularization term {getattr(term, '__name__', type(term).__name__)}"
+    found, value = traced(what, lambda m: term(m), jax.ShapeDtypeStruct((size,), np.float64))
+    _check_number(what, value)
+    return found
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _filled(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
+    filled = list(leaves)
+    for place, value in zip(places, values, strict=True):
+        filled[place] = value
+    return filled
+
+
+def _constant(what: str, value: Any) -> jax.Array:
+    """Return an array from outside, which is a copy already where somebody could change it, for JAX."""
+    if isinstance(value, jax.core.Tracer):
+        raise InputError(
+            f"{what} takes an array from outside that JAX traces; what is to be differentiated is part of m"
+        )
+    if isinstance(value, jax.Array):
+        return value
+    with jax.ensure_compile_time_eval():  # the first use may be inside of what JAX traces
+        return jnp.asarray(np.asarray(value))
+
+
+def _check_number(what: str, value: Any) -> None:
+    """Raise InputError unless ``value``, a shape or a number of Python, stands for one real number."""
+    if not (_is_array(value) or isinstance(value, (int, float, complex))):
+        raise InputError(f"{what} returns a {type(value).__name__}; expected one real number")
+    kind, shape = jnp.result_type(value), np.shape(value)
+    if shape == () and np.issubdtype(kind, np.complexfloating):
+        raise InputError(
+            f"{what} returns complex numbers; expected a real one, as jnp.sum(jnp.abs(u - d) ** 2) or of real data"
+        )
+    if shape != ():
+        raise InputError(f"{what} returns an array of shape {shape}; expected one number, as a sum is")

@@ -1,0 +1,1 @@
+"""Meshes from files, with boundaries and subdomains by name."""

@@ -1,0 +1,52 @@
+"""Observations from the arrays of an NPZ file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.io.errors import FileError
+from pdeopt.io.npz import read_arrays, text_in
+from pdeopt.io.observations.values import Expected, Observations, same_unit
+
+NUMBERS = ("points", "values", "uncertainty")
+
+
+def from_arrays(path: Path, expected: Expected) -> Observations:
+    """Raises FileError for arrays that are missing, of another shape, or in another unit; it names the array."""
+    found = read_arrays(path, "an .npz file; write it with numpy.savez")
+    default = {} if expected.uncertainty is None else {"uncertainty": np.array(expected.uncertainty)}
+    arrays = default | dict(found)
+    for name in (*NUMBERS, "unit", "length_unit"):
+        if name not in arrays:
+            raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
+    for name, unit in (("unit", expected.unit), ("length_unit", expected.length_unit)):
+        given = text_in(path, arrays, name)
+        if not same_unit(given, unit):
+            raise FileError(
+                f"{path}, array {name!r}: the unit is {given!r}; expected {unit!r}. Nothing is converted: "
+                "change the numbers and the unit in the file"
+            )
+    points, values, spread = _numbers(path, arrays)
+    label = text_in(path, arrays, "label") if "label" in arrays else expected.label or "value"
+    places = tuple(f"index {k}" for k in range(len(values)))
+    return Observations(points, values, spread, label, expected.unit, expected.length_unit, places)
+
+
+def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (d, k), values (k,), uncertainty (k,)."""
+    for name in NUMBERS:
+        if arrays[name].dtype.kind not in "fiu":
+            raise FileError(f"{path}, array {name!r}: its type is {arrays[name].dtype}; expected real numbers")
+    points, values, spread = (np.asarray(arrays[name], float) for name in NUMBERS)
+    points = np.atleast_2d(points)
+    if values.ndim != 1 or not values.size:
+        raise FileError(f"{path}, array 'values': its shape is {values.shape}; expected (k,), one value a point")
+    if points.shape[1:] != values.shape:
+        hint = ": transpose it" if points.shape[0] == len(values) else ""
+        raise FileError(f"{path}, array 'points': its shape is {points.shape}; expected (d, {len(values)}){hint}")
+    if spread.shape not in ((), values.shape):
+        raise FileError(f"{path}, array 'uncertainty': its shape is {spread.shape}; expected () or {values.shape}")
+    return points, values, np.array(np.broadcast_to(spread, values.shape))

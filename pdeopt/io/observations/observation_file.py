@@ -1,0 +1,99 @@
+"""Observation data from CSV and NPZ files, with checked units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import skfem
+
+from pdeopt.fem.spaces.points import TOLERANCE
+from pdeopt.io.errors import FileError, existing_file
+from pdeopt.io.observations.csv_table import HEADER_CELL
+from pdeopt.io.observations.observation_arrays import from_arrays
+from pdeopt.io.observations.observation_table import AXES, UNCERTAINTY, from_table
+from pdeopt.io.observations.values import Expected, Observations, check_inside, check_repetition, check_values
+
+
+def read_observations(
+    path: str | Path,
+    *,
+    unit: str,
+    length_unit: str = "m",
+    label: str | None = None,
+    uncertainty: float | None = None,
+    mesh: skfem.Mesh | None = None,
+    repeated: bool = False,
+    keep_markers: bool = False,
+    tolerance: float = TOLERANCE,
+) -> Observations:
+    """Return observations from a CSV or NPZ file.
+
+    A CSV file has a header such as ``x (m),y (m),potential (V),uncertainty (V)``: the columns x, y and z, as many as
+    there are dimensions, one of values under any name, and their uncertainty; lines that begin with # are comments. An
+    NPZ file has the arrays points (d, k), values (k,) and uncertainty (k,) or (), and the texts unit, length_unit and,
+    possibly, label. No unit is converted; units that only look different are the same: m·K and m K, m⁻¹ and m^-1.
+
+    Args:
+        unit, length_unit: what the file must say; "1" for values without unit.
+        label: the name of the column of values, where there are several others than x, y, z and uncertainty.
+        uncertainty: of all values, where the file gives none.
+        mesh: the points must lie in it.
+        repeated: whether a point may be there more than once.
+        keep_markers: whether −9999, 1e30 and the like, which stand for a missing value in many files, are values.
+        tolerance: how far outside the mesh a point may lie, relative to the longest edge of the cell there; give
+            `AtPoints.of` the same.
+
+    Raises:
+        FileError: that names the line or the array; for points outside the mesh it lists them.
+    """
+    path = existing_file(path, "observation data in a .csv or .npz file")
+    expected = Expected(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
+    read = {".csv": from_table, ".npz": from_arrays}.get(path.suffix.lower())
+    if read is None:
+        raise FileError(f"{path}: observation data are read from .csv and .npz files, not from {path.suffix!r}")
+    found = read(path, expected)
+    check_values(path, found, keep_markers)
+    if not repeated:
+        check_repetition(path, found)
+    if mesh is not None:
+        check_inside(path, found, mesh, tolerance)
+    return found
+
+
+def write_observations(path: str | Path, observations: Observations) -> None:
+    """Write a .csv or .npz file that `read_observations` reads: data, or a template to fill in.
+
+    Raises FileError for another ending, and for labels that cannot be titles of columns in a .csv file.
+    """
+    path = Path(path)
+    write = {".csv": _write_table, ".npz": _write_arrays}.get(path.suffix.lower())
+    if write is None:
+        raise FileError(f"{path}: observation data are written to .csv and .npz files, not to {path.suffix!r}")
+    write(path, observations)
+
+
+def _write_table(path: Path, o: Observations) -> None:
+    taken = o.label in (*AXES, UNCERTAINTY) or set(o.data_label) & set(',;"\t\n')
+    if taken or not HEADER_CELL.fullmatch(o.data_label.strip()):
+        raise FileError(
+            f"{path}: a column cannot be named {o.data_label!r}; expected another name than x, y, z and uncertainty, "
+            "without commas, semicolons, quotes and parentheses, and a unit"
+        )
+    axes = [f"{axis} ({o.length_unit})" for axis in AXES[: len(o.points)]]
+    numbers = np.vstack([o.points, o.values, np.broadcast_to(o.uncertainty, o.values.shape)]).T
+    rows = [[*axes, o.data_label, f"{UNCERTAINTY} ({o.unit})"], *([repr(float(x)) for x in row] for row in numbers)]
+    path.write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
+
+
+def _write_arrays(path: Path, o: Observations) -> None:
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            points=o.points,
+            values=o.values,
+            uncertainty=o.uncertainty,
+            label=np.array(o.label),
+            unit=np.array(o.unit),
+            length_unit=np.array(o.length_unit),
+        )

@@ -1,0 +1,76 @@
+"""Observations from the columns of a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pdeopt.io.errors import FileError, did_you_mean
+from pdeopt.io.observations.csv_table import Table, read_table
+from pdeopt.io.observations.values import Expected, Observations, same_unit
+
+AXES = ("x", "y", "z")
+UNCERTAINTY = "uncertainty"
+
+
+def from_table(path: Path, expected: Expected) -> Observations:
+    """Raises FileError for columns that are missing or in another unit; it names the line."""
+    table = read_table(path)
+    axes, label = _axes(path, table, expected), _value_column(path, table, expected)
+    for names, unit in ((axes, expected.length_unit), ((label, UNCERTAINTY), expected.unit)):
+        _check_units(path, table, names, unit)
+    if UNCERTAINTY not in table.columns and expected.uncertainty is None:
+        raise _missing(path, table, f"{UNCERTAINTY} ({expected.unit})")
+    values = table.columns[label]
+    spread = np.asarray(table.columns.get(UNCERTAINTY, expected.uncertainty), float)
+    return Observations(
+        np.array([table.columns[axis] for axis in axes]),
+        values,
+        np.array(np.broadcast_to(spread, values.shape)),
+        label,
+        expected.unit,
+        expected.length_unit,
+        tuple(f"line {line}" for line in table.lines),
+    )
+
+
+def _axes(path: Path, table: Table, expected: Expected) -> tuple[str, ...]:
+    present = [axis for axis in AXES if axis in table.columns]
+    axes = AXES[: expected.dimension or (AXES.index(present[-1]) + 1 if present else 1)]
+    for axis in axes:
+        if axis not in table.columns:
+            raise _missing(path, table, f"{axis} ({expected.length_unit})")
+    if len(present) > len(axes):
+        raise FileError(
+            f"{path}, line {table.header}: there is a column {table.title(present[-1])!r}; the mesh has only "
+            f"{', '.join(axes)}"
+        )
+    return axes
+
+
+def _value_column(path: Path, table: Table, expected: Expected) -> str:
+    others = [name for name in table.columns if name not in (*AXES, UNCERTAINTY)]
+    if expected.label is not None and expected.label not in others:
+        raise _missing(path, table, f"{expected.label} ({expected.unit})", did_you_mean(expected.label, others))
+    if not others:
+        raise _missing(path, table, f"value ({expected.unit})")
+    if expected.label is None and len(others) > 1:
+        raise FileError(
+            f"{path}, line {table.header}: there are several columns of values, {', '.join(map(repr, others))}; say "
+            f"which: read_observations(..., label={others[0]!r})"
+        )
+    return expected.label or others[0]
+
+
+def _check_units(path: Path, table: Table, names: tuple[str, ...], unit: str) -> None:
+    for name in names:
+        if name in table.columns and not same_unit(table.units[name], unit):
+            raise FileError(
+                f"{path}, line {table.header}: the column {table.title(name)!r} is in {table.units[name] or '?'}; "
+                f"expected {unit}. Nothing is converted: change the numbers and the unit in the file"
+            )
+
+
+def _missing(path: Path, table: Table, wanted: str, hint: str = "") -> FileError:
+    return FileError(f"{path}, line {table.header}: there is no column {wanted!r}; there are {table.titles}{hint}")

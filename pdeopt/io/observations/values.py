@@ -1,0 +1,132 @@
+"""Values that were measured at points."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+import skfem
+
+from pdeopt.fem.spaces.points import located
+from pdeopt.io.errors import FileError, listed
+
+#: Characters that look like others: three degree signs, four dots of multiplication, five minus signs.
+LOOK_ALIKE = str.maketrans(dict.fromkeys("º˚", "°") | dict.fromkeys("·⋅∙•*", " ") | dict.fromkeys("−‐‑‒–", "-"))
+#: What stands for a missing value in many files, and is finite: also fill values of netCDF and of 32-bit numbers.
+NO_DATA = (-999.0, 9999.0, 99999.0, 999999.0, 32768.0, 1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38)
+NAMES = {"values": "a value", "uncertainty": "an uncertainty"}
+#: Squares of distances between points that are further away overflow.
+FARTHEST = 1e100
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Return whether two units are written alike: m·K and m K, m⁻¹ and m^-1, whichever letter is taken for µ and Ω."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(unit: str) -> str:
+    text = normalize("NFKC", unit.translate(LOOK_ALIKE)).translate(LOOK_ALIKE)
+    text = re.sub(r"(?<=[^\W\d])(?:\^|  +)\{?(-?\d+)\}?", r"\1", text)  # m^-1, m^{-1}, m**-1
+    return re.sub(r"(?<=°) | *([/()]) *", r"\1", " ".join(text.split()))
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Values that were measured at points.
+
+    Attributes:
+        points: (d, k), one column each. values: (k,).
+        uncertainty: (k,), standard deviations of the values; a number where all are the same.
+        label: what was measured. unit, length_unit: of the values and their uncertainty, and of the points.
+        places: for each value where it stands in its file, "line 7"; empty where they are from none.
+    """
+
+    points: np.ndarray
+    values: np.ndarray
+    uncertainty: np.ndarray
+    label: str
+    unit: str
+    length_unit: str = "m"
+    places: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def data_label(self) -> str:
+        """With the unit, as a `Problem` takes it: "potential (V)"."""
+        return f"{self.label} ({self.unit})"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must hold: see `read_observations`; ``dimension`` is that of the mesh."""
+
+    unit: str
+    length_unit: str
+    label: str | None
+    uncertainty: float | None
+    dimension: int | None
+
+
+def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
+    """Raise FileError for numbers that are not finite or mark a missing one, and for uncertainties that are not > 0."""
+    arrays = {"points": found.points, "values": found.values, "uncertainty": found.uncertainty}
+    for name, array in arrays.items():
+        bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(0))
+        if len(bad):
+            raise FileError(
+                f"{path}, array {name!r}, {found.places[bad[0]]}: NaN or infinite; leave out what was not measured"
+            )
+    for name in () if keep_markers else ("values", "uncertainty"):
+        sizes = np.where(arrays[name] == 999, 0, np.abs(arrays[name]))  # −999 marks, 999 may be a value
+        marked = np.flatnonzero(np.isclose(sizes[:, np.newaxis], np.abs(NO_DATA), rtol=1e-6, atol=0).any(1))
+        if len(marked):
+            raise FileError(
+                f"{path}, {found.places[marked[0]]}: {arrays[name][marked[0]]:g} as {NAMES[name]}, in "
+                f"{len(marked)} of {len(found.values)} places: in many files it stands for a missing one. Leave out "
+                "what was not measured, or read_observations(..., keep_markers=True) where it was"
+            )
+    far = np.flatnonzero((np.abs(found.points) > FARTHEST).any(0))
+    if len(far):
+        raise FileError(
+            f"{path}, {found.places[far[0]]}: the point {_shown(found.points[:, far[0]])} is further away than "
+            f"{FARTHEST:g}; expected coordinates in {found.length_unit}"
+        )
+    flat = np.flatnonzero(found.uncertainty <= 0)
+    if len(flat):
+        raise FileError(
+            f"{path}, {found.places[flat[0]]}: the uncertainty is {found.uncertainty[flat[0]]:g}; expected a standard "
+            "deviation > 0"
+        )
+
+
+def check_repetition(path: Path, found: Observations) -> None:
+    """Raise FileError for a point that is there more than once."""
+    _, first, which = np.unique(found.points, axis=1, return_index=True, return_inverse=True)
+    original = first[which.ravel()]
+    again = np.flatnonzero(original != np.arange(len(original))).tolist()
+    if len(again):
+        raise FileError(
+            f"{path}, {found.places[again[0]]}: the same point {_shown(found.points[:, again[0]])} as in "
+            f"{found.places[original[again[0]]]}; take the mean of the two, or read_observations(..., repeated=True) "
+            "where it was measured more than once"
+        )
+
+
+def check_inside(path: Path, found: Observations, mesh: skfem.Mesh, tolerance: float) -> None:
+    """Raise FileError that lists the points outside the mesh by more than the tolerance, relative to the cell there."""
+    if len(found.points) != mesh.dim():
+        raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
+    places = located(mesh, found.points, tolerance)
+    outside = np.flatnonzero(places.cells < 0).tolist()
+    if len(outside):
+        raise FileError(
+            f"{path}: {len(outside)} of {len(found.values)} points lie outside the mesh, which reaches from "
+            f"{_shown(mesh.p.min(1))} to {_shown(mesh.p.max(1))}, {places.outside()} (tolerance={tolerance:g}): "
+            f"{listed([f'{found.places[k]}: {_shown(found.points[:, k])}' for k in outside])}"
+        )
+
+
+def _shown(point: np.ndarray) -> str:
+    return f"({', '.join(f'{x:g}' for x in point)})"
