@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import NewtonModel, Problem, ReducedFunctional, continuation
-from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize
+from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
 from pdeopt.run.diagnosis import Place, explained
 from pdeopt.run.recorder import Recorder
 from pdeopt.sparse import resolve_solver
 
-#: Iterations on a level of cooling, and of a stage of continuation: of Newton's methods, and of the others.
-LOOSE_ITERATIONS = {True: 3, False: 15}
 #: A stage of continuation is left when the gradient norm has fallen by this factor.
 STAGE_TOLERANCE = 1e-2
 #: The gradient norm falls by this factor at every strength that a rule tries.
@@ -44,7 +42,8 @@ class Settings:
 
     @property
     def loose_iterations(self) -> int:
-        return LOOSE_ITERATIONS[self.optimizer in ("newton-cg", "gauss-newton")]
+        """Of its optimizer, on a level of cooling; a stage of continuation has three times as many."""
+        return optimizer_named(self.optimizer).loose_iterations
 
 
 @dataclass(frozen=True)

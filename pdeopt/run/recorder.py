@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
-from pdeopt.optimize import Iterate
+from pdeopt.optimize import Differentiable, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.run.answers import Answer, Answers
 from pdeopt.run.directory import write_text
@@ -98,7 +98,7 @@ class Clock:
             self._start = time.perf_counter() - self._stands_at
 
 
-class Recorder:
+class Recorder(Differentiable):
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
     ``seconds`` begin with what was spent before, since the start of the command.
