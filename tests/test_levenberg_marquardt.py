@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, lsq_linear
 
-from pdeopt.optimize import Diagonal, Objective, dispatch, minimize
+from pdeopt.optimize import Diagonal, Objective, gauss_newton, minimize
 from pdeopt.optimize.levenberg_marquardt import BLOCK, DENSE, FIRST_DAMPING, Damping
 
 rng = np.random.default_rng(4)
@@ -177,10 +177,9 @@ def test_points_that_cannot_be_evaluated_are_stepped_back_from():
 def test_few_bounded_parameters_have_their_matrix_formed_and_many_are_left_to_cg(monkeypatch, size, bounds, dense):
     taken = []
     for name in ("minimize_levenberg_marquardt", "minimize_newton"):
-        monkeypatch.setattr(dispatch, name, lambda *_, name=name: taken.append(name))
+        monkeypatch.setattr(gauss_newton, name, lambda *_, name=name: taken.append(name))
     objective = Objective(lambda m: (0.5 * m @ m, m), gauss_newton=lambda m: lambda v: v)
-    with pytest.raises(AssertionError, match="without a reason"):
-        minimize(objective, np.full(size, 0.5), bounds=bounds, optimizer="gauss-newton")
+    minimize(objective, np.full(size, 0.5), bounds=bounds, optimizer="gauss-newton")
     assert taken == ["minimize_levenberg_marquardt" if dense else "minimize_newton"]
 
 

@@ -23,7 +23,7 @@ from pdeopt.inverse import (
     total_variation,
 )
 from pdeopt.inverse.newton_model import softness
-from pdeopt.optimize import Objective, euclidean, minimize
+from pdeopt.optimize import NewtonCG, Objective, euclidean, minimize
 from pdeopt.optimize.recycling import LARGEST, Recycling
 
 TICKS = np.linspace(0, 1, 11)
@@ -279,8 +279,10 @@ def test_recycling_saves_products():
         lambda m: (0.5 * m @ (scales * m) + 0.1 * np.sum((m - 1) ** 4), scales * m + 0.4 * (m - 1) ** 3),
         lambda m: lambda v: (scales + 1.2 * (m - 1) ** 2) * v,
     )
-    goal = {"optimizer": "newton-cg", "gradient_tolerance": 1e-8}
-    without, few, many = (minimize(objective, np.ones(60), recycled=memory, **goal) for memory in (0, 20, 60))
+    goal = {"gradient_tolerance": 1e-8}
+    without, few, many = (
+        minimize(objective, np.ones(60), optimizer=NewtonCG(recycled=memory), **goal) for memory in (0, 20, 60)
+    )
     assert {result.status for result in (without, few, many)} == {"converged"}
     assert many.cg_iterations < 0.6 * without.cg_iterations
     assert many.cg_iterations < few.cg_iterations <= without.cg_iterations

@@ -28,11 +28,9 @@ COMMANDS = {
     "report": "write one HTML page about a run, or about several that are compared",
     "new": "write a commented problem file to start from",
 }
-#: What `pdeopt.optimize.OPTIMIZERS` and `pdeopt.inverse.inner_product_names` hold; those import JAX and SciPy.
-OPTIMIZERS = (
-    *("l-bfgs-b", "newton-cg", "gauss-newton", "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov"),
-    *("trust-constr", "trust-exact", "dogleg"),
-)
+#: Named where no problem is, as `pdeopt.optimize.optimizers`, which has all, imports NumPy.
+OPTIMIZERS = "l-bfgs-b, newton-cg, gauss-newton, …"
+#: What `pdeopt.inverse.inner_product_names` holds; that imports JAX.
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
 #: What `pdeopt.run.pictures.history_figure.AXES` holds, which imports matplotlib.
 AXES = ("iterations", "evaluations", "seconds")
@@ -162,6 +160,7 @@ def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Pa
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
     group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    _add_run(commands["run"], [] if options is None else _optimizer_names())
     for name, add in ADDED.items():
         add(commands[name])
     if options is not None:
@@ -180,7 +179,14 @@ def _add_problem(parser: Parser) -> None:
     parser.epilog = "'--help' after PROBLEM lists that problem's options."
 
 
-def _add_run(parser: Parser) -> None:
+def _optimizer_names() -> list[str]:
+    """Those that a problem file has registered among them."""
+    from pdeopt.optimize import optimizers
+
+    return list(optimizers())
+
+
+def _add_run(parser: Parser, optimizers: list[str]) -> None:
     _add_problem(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)"
@@ -188,9 +194,9 @@ def _add_run(parser: Parser) -> None:
     parser.add_argument("--max-iterations", type=_count, default=200, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
         "--optimizer",
-        choices=OPTIMIZERS,
+        choices=optimizers or None,
         metavar="NAME",
-        help=f"{', '.join(OPTIMIZERS)} (default: the problem's, mostly {OPTIMIZERS[0]})",
+        help=f"{', '.join(optimizers) or OPTIMIZERS} (default: the problem's, mostly l-bfgs-b)",
     )
     parser.add_argument(
         "--inner-product",
@@ -280,9 +286,8 @@ def _add_new(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="NAME.py is written into the current folder")
 
 
-#: What adds the arguments of a command that has some.
+#: What adds the arguments of a command that has some, besides ``run``.
 ADDED = {
-    "run": _add_run,
     "resume": _add_resume,
     "sweep": _add_sweep,
     "check": _add_check,

@@ -10,10 +10,11 @@ import scipy.sparse as sp
 
 from pdeopt.inverse.functional.reduced_functional import Action, ReducedFunctional
 from pdeopt.inverse.problem import AnyParameter
+from pdeopt.optimize.objective import Differentiable
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
 
-class NewtonModel:
+class NewtonModel(Differentiable):
     """The quadratic models of one minimization with Newton's method, at one iterate after the other.
 
     It differs from the functional itself in total variation: its dual is carried from iterate to iterate, so that

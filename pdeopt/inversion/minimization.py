@@ -11,7 +11,7 @@ from pdeopt.inverse import NewtonModel, Problem, ReducedFunctional, continuation
 from pdeopt.inversion.diagnosis import Place, explained
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import parse_strength
-from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize
+from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
 from pdeopt.sparse import resolve_solver
@@ -20,8 +20,6 @@ from pdeopt.sparse import resolve_solver
 MAX_ITERATIONS = 200
 #: Rules that aim at the misfit of the noise.
 NEED_NOISE = ("discrepancy", "cooling")
-#: Iterations on a level of cooling, and of a stage of continuation: of Newton's methods, and of the others.
-LOOSE_ITERATIONS = {True: 3, False: 15}
 #: A stage of continuation is left when the gradient norm has fallen by this factor.
 STAGE_TOLERANCE = 1e-2
 #: The gradient norm falls by this factor at every strength that a rule tries.
@@ -83,7 +81,8 @@ class Settings:
 
     @property
     def loose_iterations(self) -> int:
-        return LOOSE_ITERATIONS[self.optimizer in ("newton-cg", "gauss-newton")]
+        """Of its optimizer, on a level of cooling; a stage of continuation has three times as many."""
+        return optimizer_named(self.optimizer).loose_iterations
 
 
 @dataclass(frozen=True)

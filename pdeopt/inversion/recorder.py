@@ -15,7 +15,7 @@ import numpy as np
 from pdeopt.inverse import InputError, NewtonModel, Terms
 from pdeopt.inversion.evaluation_log import Answer, DamagedLogError, EvaluationLog
 from pdeopt.inversion.history import Row
-from pdeopt.optimize import Iterate
+from pdeopt.optimize import Differentiable, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.sparse import SolveError, Work, work
 
@@ -64,7 +64,7 @@ class Clock:
             self._start = time.perf_counter() - self._stands_at
 
 
-class Recorder:
+class Recorder(Differentiable):
     """Stands between the model of a functional and an optimizer; counts from its creation on.
 
     ``seconds`` begin with what was spent before, since the start of the command.

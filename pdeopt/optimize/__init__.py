@@ -1,22 +1,36 @@
 """Minimizers. They see callables and know no PDE."""
 
 from pdeopt.optimize.bounds import full_bounds
-from pdeopt.optimize.dispatch import OPTIMIZERS, minimize
+from pdeopt.optimize.dispatch import minimize
+from pdeopt.optimize.gauss_newton import GaussNewton
 from pdeopt.optimize.inner_product import Diagonal, InnerProduct, euclidean
+from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner
-from pdeopt.optimize.result import Iterate, Result
+from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
+from pdeopt.optimize.registry import optimizer_named, optimizers, register
+from pdeopt.optimize.scipy_methods import SciPyMethod
+from pdeopt.optimize.trace import Finished, Goals, Trace
 
 __all__ = [
-    "OPTIMIZERS",
     "Diagonal",
     "Differentiable",
+    "Finished",
+    "GaussNewton",
+    "Goals",
     "InnerProduct",
     "Iterate",
+    "NewtonCG",
     "Objective",
+    "Optimizer",
     "OptimizerError",
     "Preconditioner",
     "Result",
+    "SciPyMethod",
+    "Trace",
     "euclidean",
     "full_bounds",
     "minimize",
+    "optimizer_named",
+    "optimizers",
+    "register",
 ]

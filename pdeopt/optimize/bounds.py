@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.optimize import Bounds
+import scipy
 
 from pdeopt.optimize.objective import OptimizerError
 
 Bound: TypeAlias = np.ndarray | Sequence[float] | float | None
 #: See `full_bounds`.
-BoundsLike: TypeAlias = tuple[Bound, Bound] | Bounds | None
+BoundsLike: TypeAlias = "tuple[Bound, Bound] | scipy.optimize.Bounds | None"
 RIGHT = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
 
 
@@ -47,7 +47,7 @@ def full_bounds(bounds: BoundsLike, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _sides(bounds: Any, size: int) -> tuple[Bound, Bound]:
     if bounds is None:
         return None, None
-    if isinstance(bounds, Bounds):  # it makes arrays (1,) of numbers
+    if isinstance(bounds, scipy.optimize.Bounds):  # it makes arrays (1,) of numbers
         lower, upper = (side[0] if np.shape(side) == (1,) else side for side in (bounds.lb, bounds.ub))
         return lower, upper
     if isinstance(bounds, np.ndarray) or not isinstance(bounds, Sequence) or isinstance(bounds, str):

@@ -1,35 +1,28 @@
-"""All minimizers behind one function."""
+"""All optimizers behind one function."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from difflib import get_close_matches
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
-from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
-from pdeopt.optimize.newton import NewtonSettings, minimize_newton
-from pdeopt.optimize.objective import Differentiable, OptimizerError, Preconditioner, hessian_of
-from pdeopt.optimize.result import Iterate, Result
-from pdeopt.optimize.scipy_methods import METHODS, check_method, minimize_scipy
+from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner, hessians_of
+from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
+from pdeopt.optimize.registry import check_optimizer, optimizer_named, optimizers
 from pdeopt.optimize.trace import Finished, Goals, Trace
-
-#: What `minimize` takes, ours first.
-OPTIMIZERS = ("l-bfgs-b", "newton-cg", "gauss-newton", *(name for name in METHODS if name != "l-bfgs-b"))
 
 #: The least part of J that may be left to gain, where nothing is said.
 REMAINING = 1e-5
 
 
 def minimize(
-    objective: Differentiable,
+    objective: Differentiable | Callable[[np.ndarray], tuple[float, np.ndarray]],
     initial: np.ndarray,
     *,
-    optimizer: str = "l-bfgs-b",
+    optimizer: str | Optimizer = "l-bfgs-b",
     inner_product: InnerProduct | None = None,
     preconditioner: Preconditioner | None = None,
     bounds: BoundsLike = None,
@@ -38,27 +31,22 @@ def minimize(
     absolute_gradient_tolerance: float = 0.0,
     objective_tolerance: float = 1e-9,
     remaining_tolerance: float | None = None,
-    gauss_newton_steps: int = 5,
-    max_cg_iterations: int = 500,
-    recycled: int = 80,
     accuracy: float = 1e-13,
     callback: Callable[[Iterate], None] | None = None,
 ) -> Result:
     """Minimize J(m), from ``initial``, within bounds.
 
     Args:
-        objective: a `ReducedFunctional`, or an `Objective` of callables. Where it is not finite, or raises an
-            ArithmeticError (as SolveError is), a method steps back; at the initial guess that passes through.
+        objective: a `ReducedFunctional`, an `Objective` of functions, or one function m ↦ (J, ∂J/∂m). Where it is not
+            finite, or raises an ArithmeticError (as SolveError is), a method steps back; at the initial guess that
+            passes through.
         initial: (p,), projected onto the bounds.
-        optimizer: a name of `OPTIMIZERS`:
+        optimizer: a name in `optimizers`, or an optimizer with options, as ``NewtonCG(max_cg_iterations=50)``:
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
-            "newton-cg", inexact Newton with exact Hessian products, and bounds: loose systems (Eisenstat–Walker),
-            truncation at negative curvature, Armijo's rule along the projection arc (Bertsekas 1982); its first
-            steps are Gauss–Newton's where the objective has that;
-            "gauss-newton", the same with the Gauss–Newton Hessian throughout; with bounds, and up to 2000 parameters,
-            projected Levenberg–Marquardt, which forms that matrix;
+            "newton-cg", see `NewtonCG`;
+            "gauss-newton", see `GaussNewton`;
             or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
-            "dogleg".
+            "dogleg"; and what was given to `register`.
         inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
         preconditioner: of the Newton systems, about the inverse of the Hessian, scale included. Where None, that of the
             objective (a `NewtonModel` has one), or else the inverse of the inner product's matrix, scaled to the
@@ -73,26 +61,21 @@ def minimize(
             this, relative (None: a tenth of gradient_tolerance, at least 1e-5). The model is that of the Newton step at
             the end, or for methods without Hessian the inverse BFGS formula, an estimate. A small gradient alone does
             not say that the minimum is near, as where J is flat in some directions.
-        gauss_newton_steps: of newton-cg, before it uses the full Hessian.
-        max_cg_iterations: in one Newton system. recycled: products with a Hessian kept to precondition the next one.
         accuracy: relative accuracy of J (of its solver): decreases below it are not told from rounding.
         callback: called with every `Iterate`, first with the initial guess. StopIteration raised in it ends the
             minimization with the status "stopped"; any other exception passes through.
 
     Raises:
         OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot
-            keep, an objective without the Hessian that the method needs, and max_cg_iterations below 1.
+            keep, an objective without the Hessian that the method needs, and too many parameters for it.
     """
-    if optimizer not in OPTIMIZERS:
-        raise OptimizerError(
-            f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}{_meant(optimizer)}"
-        )
-    if max_cg_iterations < 1:
-        raise OptimizerError(f"max_cg_iterations is {max_cg_iterations}; a Newton system needs at least 1")
+    chosen = optimizer_named(optimizer) if isinstance(optimizer, str) else optimizer
+    check_optimizer(chosen)
+    if not isinstance(objective, Differentiable):
+        objective = _of_function(objective)
     start = np.array(initial, float)
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
-    _check_product(product, limits)
     goals = Goals(
         gradient_tolerance,
         absolute_gradient_tolerance,
@@ -101,48 +84,68 @@ def minimize(
         max_iterations,
         accuracy,
     )
-    trace = Trace(objective, product, limits, goals, callback)
-    if optimizer in METHODS:
-        check_method(optimizer, objective, len(start), _bounded(limits))
-        run = partial(minimize_scipy, trace, optimizer)
-    elif optimizer == "gauss-newton" and _bounded(limits) and len(start) <= DENSE:
-        run = partial(minimize_levenberg_marquardt, trace, hessian_of(objective, "gauss_newton", optimizer))
-    else:
-        settings = NewtonSettings(
-            hessian=hessian_of(objective, "hessian" if optimizer == "newton-cg" else "gauss_newton", optimizer),
-            first=getattr(objective, "gauss_newton", None),
-            first_iterations=gauss_newton_steps,
-            preconditioner=preconditioner or getattr(objective, "preconditioner", None),
-            max_cg_iterations=max_cg_iterations,
-            memory=recycled,
-        )
-        run = partial(minimize_newton, trace, settings)
+    trace = Trace(objective, product, limits, goals, callback, preconditioner)
+    _check_product(trace)
+    _check_suits(chosen, trace)
     try:
         trace.start(np.clip(start, *limits))
-        run()
+        chosen.run(trace)
+        words = f"{chosen.name} finds no step that lowers the objective"
+        return trace.result(trace.ended(f"{words}, and a quadratic model promises none", words))
     except Finished as end:
         return trace.result(end)
     except ArithmeticError as error:  # of a Hessian or a preconditioner; what the objective raises is stepped back from
         if not trace.started:
             raise
         return trace.result(Finished("failed", str(error)))
-    raise AssertionError("a method returned without a reason")
 
 
-def _meant(name: object) -> str:
-    """The nearest name, as a question; letters count, and not how they are joined."""
-    plain = {re.sub(r"\W|_", "", known): known for known in OPTIMIZERS}
-    near = get_close_matches(re.sub(r"\W|_", "", str(name).lower()), plain, 1)
-    return f"; did you mean {plain[near[0]]}?" if near else ""
+@dataclass(frozen=True)
+class _Task:
+    """What a minimization asks of an optimizer.
+
+    Attributes:
+        size: the number of parameters. constraints: kinds of them. hessians: names of what the objective has.
+    """
+
+    size: int
+    constraints: frozenset[str]
+    hessians: frozenset[str]
+
+    def refused_by(self, optimizer: Optimizer) -> str:
+        """Return why an optimizer cannot do it; empty where it can."""
+        for name in sorted(optimizer.needs - self.hessians):
+            return f"{optimizer.name} needs {name}(m), which returns v ↦ Hv, and the objective has none"
+        for name in sorted(self.constraints - optimizer.keeps):
+            return f"{optimizer.name} keeps no {name}, and the parameter has some"
+        if optimizer.max_parameters is not None and self.size > optimizer.max_parameters:
+            return f"{optimizer.name} takes at most {optimizer.max_parameters} parameters, and there are {self.size}"
+        return ""
 
 
-def _check_product(product: InnerProduct, limits: tuple[np.ndarray, np.ndarray]) -> None:
+def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
+    """Raise OptimizerError, with the names of those that can, where an optimizer cannot minimize this."""
+    constraints = frozenset({"bounds"}) if trace.bounded else frozenset()
+    task = _Task(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
+    refusal = task.refused_by(optimizer)
+    if refusal:
+        able = [name for name, other in optimizers().items() if not task.refused_by(other)]
+        raise OptimizerError(f"{refusal}; use one of {', '.join(able)}")
+
+
+def _check_product(trace: Trace) -> None:
     """Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing."""
-    if product.weights is None and _bounded(limits):
+    if trace.product.weights is None and trace.bounded:
         raise OptimizerError(
-            f"the inner product {product.name!r} mixes entries, so that bounds cannot be kept in it; use l2-lumped"
+            f"the inner product {trace.product.name!r} mixes entries, so that no optimizer can keep bounds in it; use "
+            "l2-lumped, euclidean or another that is Diagonal"
         )
 
 
-def _bounded(limits: tuple[np.ndarray, np.ndarray]) -> bool:
-    return any(np.isfinite(limit).any() for limit in limits)
+def _of_function(function: object) -> Objective:
+    if not callable(function):
+        raise OptimizerError(
+            f"the objective is a {type(function).__name__}; expected a function m ↦ (J, derivative), an Objective of "
+            "functions, or an object of a subclass of pdeopt.optimize.Differentiable"
+        )
+    return Objective(function)

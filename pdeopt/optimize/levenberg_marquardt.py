@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from pdeopt.optimize.objective import Action, OptimizerError
-from pdeopt.optimize.trace import REMEDY, Finished, Trace
+from pdeopt.optimize.trace import Finished, Trace
 
 #: Largest number of parameters for which the Gauss–Newton matrix is formed.
 DENSE = 2000
@@ -111,9 +111,8 @@ def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.nd
             damping.accept(decrease / predicted)
             return candidate
         damping.reject()
-    if trace.nothing_left():
-        raise Finished("converged", "no damped Gauss–Newton step lowers the objective any more")
-    raise Finished("failed", f"no damped Gauss–Newton step lowers the objective, but {trace.expectation()}; {REMEDY}")
+    words = "no damped Gauss–Newton step lowers the objective"
+    raise trace.ended(f"{words} any more", words)
 
 
 def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdeopt.optimize.krylov import Direction, conjugate_gradients
-from pdeopt.optimize.objective import Action, Preconditioner
+from pdeopt.optimize.objective import Action, OptimizerError, hessians_of
+from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.recycling import Recycling
-from pdeopt.optimize.trace import REMEDY, Finished, Trace
+from pdeopt.optimize.trace import Finished, Trace
 
 #: Armijo's fraction of the predicted decrease; how often a step is halved.
 SUFFICIENT, HALVINGS = 1e-4, 25
@@ -27,31 +28,56 @@ NEAR = 1e-3
 
 
 @dataclass(frozen=True)
-class NewtonSettings:
-    """
+class NewtonMethod(Optimizer):
+    """What Newton's methods have in common: how their systems are solved.
+
     Attributes:
-        hessian: m ↦ H(m), for the iterations after the first ones. first: for those; None where H serves at once.
-        first_iterations: how many.
-        preconditioner: see `Preconditioner`; None: the Riesz map, scaled to the Hessian.
         max_cg_iterations: in one Newton system.
-        memory: products with a Hessian that precondition the next system, too.
+        recycled: products with a Hessian kept to precondition the next system.
     """
 
-    hessian: Callable[[np.ndarray], Action]
-    first: Callable[[np.ndarray], Action] | None
-    first_iterations: int
-    preconditioner: Preconditioner | None
-    max_cg_iterations: int
-    memory: int
+    max_cg_iterations: int = 500
+    recycled: int = 80
 
-    def hessian_at(self, m: np.ndarray, iteration: int) -> Action:
-        first = self.first is not None and iteration < self.first_iterations
-        return self.first(m) if first and self.first is not None else self.hessian(m)
+    keeps = frozenset({"bounds"})
+    loose_iterations = 3
+
+    def __post_init__(self) -> None:
+        if self.max_cg_iterations < 1:
+            raise OptimizerError(f"max_cg_iterations is {self.max_cg_iterations}; a Newton system needs at least 1")
 
 
-def minimize_newton(trace: Trace, settings: NewtonSettings) -> None:
-    """Iterate from the trace's first iterate until it raises Finished."""
-    steps = _Steps(trace, settings)
+@dataclass(frozen=True)
+class NewtonCG(NewtonMethod):
+    """Inexact Newton with exact Hessian products, and bounds.
+
+    Its systems are solved loosely (Eisenstat–Walker) and truncated at negative curvature; steps follow Armijo's rule
+    along the projection arc (Bertsekas 1982). The first ones are Gauss–Newton's where the objective has that.
+
+    Attributes:
+        max_cg_iterations: in one Newton system.
+        recycled: products with a Hessian kept to precondition the next system.
+        gauss_newton_steps: before it uses the full Hessian.
+    """
+
+    gauss_newton_steps: int = 5
+
+    name = "newton-cg"
+    needs = frozenset({"hessian"})
+
+    def run(self, trace: Trace) -> None:
+        full = hessians_of(trace.objective)["hessian"]
+        first = trace.objective.gauss_newton or full
+
+        def hessian(m: np.ndarray) -> Action:
+            return first(m) if trace.last.iteration < self.gauss_newton_steps else full(m)
+
+        minimize_newton(trace, hessian, self)
+
+
+def minimize_newton(trace: Trace, hessian: Callable[[np.ndarray], Action], method: NewtonMethod) -> None:
+    """Iterate from the trace's first iterate until it raises Finished; ``hessian`` is asked at each last iterate."""
+    steps = _Steps(trace, hessian, method)
     trace.model = steps.left_to_gain
     while True:
         trace.accept(_armijo(trace, steps.step()))
@@ -60,10 +86,11 @@ def minimize_newton(trace: Trace, settings: NewtonSettings) -> None:
 class _Steps:
     """The inexact Newton steps at the iterates, one after the other; of the last one, too, to see what is left."""
 
-    def __init__(self, trace: Trace, settings: NewtonSettings) -> None:
+    def __init__(self, trace: Trace, hessian: Callable[[np.ndarray], Action], method: NewtonMethod) -> None:
         self._trace = trace
-        self._settings = settings
-        self._recycling = Recycling(settings.memory, len(trace.last.m), trace.product)
+        self._hessian = hessian
+        self._method = method
+        self._recycling = Recycling(method.recycled, len(trace.last.m), trace.product)
         self._certain: tuple[int, np.ndarray] | None = None  # an iterate and its step
 
     def step(self) -> np.ndarray:
@@ -93,7 +120,7 @@ class _Steps:
     def _held(self) -> tuple[np.ndarray, np.ndarray]:
         """The steps of the entries that go to a bound or stay there, 0 elsewhere; and which others are free."""
         trace, m = self._trace, self._trace.last.m
-        if not (np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any()):
+        if not trace.bounded:
             return np.zeros_like(m), np.ones(m.shape, bool)
         derivative = trace.evaluate(m)[1]
         held = _nearly_active(trace, derivative, self._scale())
@@ -105,20 +132,21 @@ class _Steps:
         rhs = np.where(free, -trace.evaluate(m)[1], 0.0)
         if not rhs.any():
             return Direction(np.zeros_like(m), 0, True, 0.0)
-        hessian = self._recycling.recorded(self._settings.hessian_at(m, trace.last.iteration))
+        hessian = self._recycling.recorded(self._hessian(m))
         found = conjugate_gradients(
             hessian if free.all() else lambda v: np.where(free, hessian(v), 0.0),
             rhs,
             self._preconditioner(free),
             tolerance,
-            self._settings.max_cg_iterations,
+            self._method.max_cg_iterations,
         )
         trace.cg_iterations += found.iterations
         return found
 
     def _preconditioner(self, free: np.ndarray) -> Action:
         """That of the problem, or else the Riesz map times the largest inverse of a curvature seen."""
-        given = self._settings.preconditioner(self._trace.last.m, free) if self._settings.preconditioner else None
+        preconditioner = self._trace.preconditioner
+        given = None if preconditioner is None else preconditioner(self._trace.last.m, free)
         if given is None:
             product = self._trace.product
             scale = self._scale() or 1.0  # of the first system: conjugate gradients do not see it
@@ -157,10 +185,5 @@ def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
                 )
         if predicted > 0 and found <= value - SUFFICIENT * predicted:
             return candidate
-    if trace.nothing_left():
-        raise Finished("converged", "no step along the Newton direction lowers the objective any more")
-    raise Finished(
-        "failed",
-        f"the line search failed: no step along the Newton direction lowers the objective, but "
-        f"{trace.expectation()}; {REMEDY}",
-    )
+    words = "no step along the Newton direction lowers the objective"
+    raise trace.ended(f"{words} any more", f"the line search failed: {words}")

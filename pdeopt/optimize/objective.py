@@ -1,10 +1,11 @@
-"""What is minimized, as callables."""
+"""What is minimized: a value with its derivative, and what else an objective may offer."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,29 +19,6 @@ class OptimizerError(PdeoptError, ValueError):
     """A minimization that cannot be posed: name, bounds, inner product and objective do not fit together."""
 
 
-class Differentiable(Protocol):
-    """The least that `minimize` needs; a `ReducedFunctional` and an `Objective` have it."""
-
-    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A function to minimize, where it is no `ReducedFunctional`.
-
-    Attributes:
-        value_and_derivative: m (p,) ↦ (J, ∂J/∂m).
-        hessian: m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; for Newton's method and SciPy's trust-region methods.
-        gauss_newton: m ↦ (v ↦ its Gauss–Newton part), positive semidefinite.
-    """
-
-    value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
-    hessian: Callable[[np.ndarray], Action] | None = None
-    gauss_newton: Callable[[np.ndarray], Action] | None = None
-
-
 class Preconditioner(Protocol):
     """Approximates the inverse of the Hessian at m, with its units: best from above, where little is known."""
 
@@ -50,9 +28,52 @@ class Preconditioner(Protocol):
         ...
 
 
-def hessian_of(objective: Differentiable, name: str, optimizer: str) -> Callable[[np.ndarray], Action]:
-    """Its method ``hessian`` or ``gauss_newton``; raises OptimizerError where it has none."""
-    found = getattr(objective, name, None)
-    if found is None:
-        raise OptimizerError(f"{optimizer} needs {name}(m), which returns v ↦ Hv; the objective has none; use l-bfgs-b")
-    return found
+@runtime_checkable
+class Differentiable(Protocol):
+    """An objective; a subclass has `value_and_derivative`, and a method in place of each None that it can do better.
+
+    A `ReducedFunctional` and a `NewtonModel` are subclasses; an `Objective` is made of functions.
+    """
+
+    @abstractmethod
+    def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
+        """J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
+        ...
+
+    @property
+    def hessian(self) -> Callable[[np.ndarray], Action] | None:
+        """m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; None where there is none."""
+        return None
+
+    @property
+    def gauss_newton(self) -> Callable[[np.ndarray], Action] | None:
+        """m ↦ (v ↦ its Gauss–Newton part), positive semidefinite; None where there is none."""
+        return None
+
+    @property
+    def preconditioner(self) -> Preconditioner | None:
+        """For Newton systems, about the inverse of the Hessian; None where there is none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An objective made of functions.
+
+    Attributes:
+        value_and_derivative: m (p,) ↦ (J, ∂J/∂m).
+        hessian: m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; for Newton's method and SciPy's trust-region methods.
+        gauss_newton: m ↦ (v ↦ its Gauss–Newton part), positive semidefinite.
+        preconditioner: for Newton systems, see `Preconditioner`.
+    """
+
+    value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
+    hessian: Callable[[np.ndarray], Action] | None = None
+    gauss_newton: Callable[[np.ndarray], Action] | None = None
+    preconditioner: Preconditioner | None = None
+
+
+def hessians_of(objective: Differentiable) -> dict[str, Callable[[np.ndarray], Action]]:
+    """Return those of its second derivatives that it has, by name: "hessian", "gauss_newton"."""
+    every = {"hessian": objective.hessian, "gauss_newton": objective.gauss_newton}
+    return {name: found for name, found in every.items() if found is not None}

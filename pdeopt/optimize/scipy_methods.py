@@ -1,16 +1,18 @@
-"""SciPy's minimizers by name, unchanged, in coordinates where the inner product is Euclidean."""
+"""The adapter of SciPy's minimizers, unchanged, in coordinates where the inner product is Euclidean."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, minimize
+import scipy  # its parts are loaded where they are first used
 
 from pdeopt.optimize.inner_product import InnerProduct
-from pdeopt.optimize.objective import Action, Differentiable, OptimizerError, hessian_of
-from pdeopt.optimize.trace import REMEDY, Finished, Trace
+from pdeopt.optimize.objective import Action, hessians_of
+from pdeopt.optimize.optimizer import Optimizer
+from pdeopt.optimize.trace import Trace
 
 #: Largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
 DENSE = 3000
@@ -27,88 +29,80 @@ LONGER = 8.0
 
 
 @dataclass(frozen=True)
-class Method:
-    """One of SciPy's.
+class SciPyMethod(Optimizer):
+    """A minimizer of SciPy, unchanged, in coordinates where the inner product is Euclidean.
 
     Attributes:
-        scipy: its name there. bounds: whether it keeps them. hessian: "", "action" or "dense", what it takes.
-        dense: it keeps a p × p matrix. plain: its callback takes x, not a result.
+        name, needs, keeps: see `Optimizer`.
+        method: its name in SciPy.
+        max_parameters: of methods that keep a p × p matrix; None for the others.
+        forms_hessian: whether it takes the Hessian as a matrix; else it takes products.
+        plain_callback: whether its callback takes x, not a result.
         limit: its option for the largest number of iterations or evaluations.
         unit_step: its first step, or its first trust radius, has length 1; others take curvatures to be 1 at first.
             Where these are far from 1, SLSQP fails and BFGS takes twice as many iterations (problem conductivity).
-        options: that make it stop by our rules and not by its own.
+        options: of SciPy, that make it stop by our rules and not by its own.
     """
 
-    scipy: str
-    bounds: bool = False
-    hessian: str = ""
-    dense: bool = False
-    plain: bool = False
+    name: str
+    method: str
+    needs: frozenset[str] = frozenset()
+    keeps: frozenset[str] = frozenset()
+    max_parameters: int | None = None
+    forms_hessian: bool = False
+    plain_callback: bool = False
     limit: str = "maxiter"
     unit_step: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
+    def run(self, trace: Trace) -> None:
+        """Iterate until the trace raises Finished.
 
-METHODS = {
-    "l-bfgs-b": Method(
-        "L-BFGS-B", bounds=True, unit_step=True, options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40}
-    ),
-    "cg": Method("CG", options={"gtol": 0.0}),
-    "bfgs": Method("BFGS", dense=True, options={"gtol": 0.0}),
-    "tnc": Method(
-        "TNC",
-        bounds=True,
-        plain=True,
-        limit="maxfun",
-        options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0},
-    ),
-    "slsqp": Method("SLSQP", bounds=True, dense=True, plain=True, options={"ftol": 0.0}),
-    "trust-ncg": Method("trust-ncg", hessian="action", unit_step=True, options={"gtol": 0.0}),
-    "trust-krylov": Method("trust-krylov", hessian="action", unit_step=True, options={"gtol": 0.0}),
-    "trust-constr": Method(
-        "trust-constr",
-        bounds=True,
-        hessian="action",
-        unit_step=True,
-        options={"gtol": 0.0, "xtol": 1e-12},
-    ),
-    "trust-exact": Method("trust-exact", hessian="dense", dense=True, unit_step=True, options={"gtol": 0.0}),
-    "dogleg": Method("dogleg", hessian="dense", dense=True, unit_step=True, options={"gtol": 0.0}),
-}
+        Where SciPy ends by itself, at one of its absolute tolerances, it starts again in coordinates made anew, as long
+        as that gets anywhere.
+        """
+        while True:
+            before = trace.last
+            ended, last = self._search(trace), trace.last
+            fell = before.objective - last.objective > trace.goals.accuracy * abs(last.objective)
+            if fell or last.gradient_norm < 0.9 * before.gradient_norm:
+                continue
+            settled = f"{self.name} finds no lower objective, and its quadratic model promises none"
+            raise trace.ended(settled, f"the search of {self.name} failed{ended}")
 
+    def _search(self, trace: Trace) -> str:
+        """From the last iterate on; returns why it ended without one, as the end of a sentence."""
+        length = parabola_length(trace)
+        coordinates = _Coordinates(trace, LONGER * length if self.unit_step else length, self.plain_callback)
+        found = scipy.optimize.minimize(
+            coordinates.evaluate,
+            coordinates.start,
+            jac=True,
+            method=self.method,
+            bounds=coordinates.bounds,
+            callback=coordinates.accept_plain if self.plain_callback else coordinates.accept,
+            options={**self.options, self.limit: UNREACHED * trace.goals.iterations},
+            **self._hessian(trace, coordinates),
+        )
+        return ": no step lowers the objective" + ("" if found.success else f" ({found.message})")
 
-def minimize_scipy(trace: Trace, name: str) -> None:
-    """Iterate from the trace's first iterate until it raises Finished.
+    def _hessian(self, trace: Trace, coordinates: _Coordinates) -> dict[str, Any]:
+        """SciPy's ``hessp`` or ``hess``; the linearization at the last point is kept."""
+        if not self.needs:
+            return {}
+        linearize = hessians_of(trace.objective)["hessian"]
+        kept: dict[bytes, Action] = {}
 
-    Where a method ends by itself, at one of its absolute tolerances, it starts again in coordinates made anew, as long
-    as that gets anywhere.
-    """
-    while True:
-        before = trace.last
-        ended, last = _run(trace, name, METHODS[name]), trace.last
-        fell = before.objective - last.objective > trace.goals.accuracy * abs(last.objective)
-        if fell or last.gradient_norm < 0.9 * before.gradient_norm:
-            continue
-        if trace.nothing_left():
-            raise Finished("converged", f"{name} finds no lower objective, and its quadratic model promises none")
-        raise Finished("failed", f"the search of {name} failed{ended}, but {trace.expectation()}; {REMEDY}")
+        def at(z: np.ndarray) -> Action:
+            key = z.tobytes()
+            if key not in kept:
+                kept.clear()
+                kept[key] = coordinates.hessian(linearize(coordinates.parameter(z)))
+            return kept[key]
 
-
-def _run(trace: Trace, name: str, method: Method) -> str:
-    """From the last iterate on; returns why it ended without one, in parentheses."""
-    length = parabola_length(trace)
-    coordinates = _Coordinates(trace, LONGER * length if method.unit_step else length, method.plain)
-    found = minimize(
-        coordinates.evaluate,
-        coordinates.start,
-        jac=True,
-        method=method.scipy,
-        bounds=coordinates.bounds if method.bounds else None,
-        callback=coordinates.accept_plain if method.plain else coordinates.accept,
-        options={**method.options, method.limit: UNREACHED * trace.goals.iterations},
-        **_hessian(name, method, trace, coordinates),
-    )
-    return ": no step lowers the objective" + ("" if found.success else f" ({found.message})")
+        if self.forms_hessian:
+            return {"hess": lambda z: np.stack([at(z)(column) for column in np.eye(len(z))], axis=1)}
+        return {"hessp": lambda z, direction: at(z)(np.asarray(direction, float))}  # trust-constr probes with int8
 
 
 class _Coordinates:
@@ -126,11 +120,11 @@ class _Coordinates:
         self._scale = scale
         self._unit = scale * trace.last.gradient_norm  # σ
         self._origin = self._start = trace.last.m
-        self.bounds: Bounds | None = None
-        if np.isfinite(trace.lower).any() or np.isfinite(trace.upper).any():
+        self.bounds: scipy.optimize.Bounds | None = None
+        if trace.bounded:
             roots = self._roots() / self._scale
             self._origin = np.zeros_like(self._start)
-            self.bounds = Bounds(roots * trace.lower, roots * trace.upper)
+            self.bounds = scipy.optimize.Bounds(roots * trace.lower, roots * trace.upper)
             self.start = np.clip(roots * self._start, self.bounds.lb, self.bounds.ub)
         else:
             self.start = np.zeros_like(trace.product.pullback(self._start))
@@ -166,7 +160,7 @@ class _Coordinates:
         square = self._scale**2 / self._unit
         return lambda direction: square * self._product.pullback(action(self._product.primal(direction)))
 
-    def accept(self, intermediate_result: OptimizeResult) -> None:  # SciPy wants this name
+    def accept(self, intermediate_result: scipy.optimize.OptimizeResult) -> None:  # SciPy wants this name
         self.accept_plain(intermediate_result.x)
 
     def accept_plain(self, z: np.ndarray) -> None:
@@ -205,32 +199,53 @@ def parabola_length(trace: Trace) -> float:
     return 1.0
 
 
-def check_method(name: str, objective: Differentiable, size: int, bounded: bool) -> None:
-    """Raises OptimizerError where the method cannot minimize this, before anything is evaluated."""
-    method = METHODS[name]
-    if bounded and not method.bounds:
-        able = ", ".join(["newton-cg", "gauss-newton", *(key for key, value in METHODS.items() if value.bounds)])
-        raise OptimizerError(f"{name} keeps no bounds, and the parameter has some; use one of {able}")
-    if method.dense and size > DENSE:
-        raise OptimizerError(f"{name} keeps a dense matrix of {size} x {size}; use trust-ncg or newton-cg instead")
-    if method.hessian:
-        hessian_of(objective, "hessian", name)
-
-
-def _hessian(name: str, method: Method, trace: Trace, coordinates: _Coordinates) -> dict[str, Any]:
-    """SciPy's ``hessp`` or ``hess``; the linearization at the last point is kept."""
-    if not method.hessian:
-        return {}
-    linearize = hessian_of(trace.objective, "hessian", name)
-    kept: dict[bytes, Action] = {}
-
-    def at(z: np.ndarray) -> Action:
-        key = z.tobytes()
-        if key not in kept:
-            kept.clear()
-            kept[key] = coordinates.hessian(linearize(coordinates.parameter(z)))
-        return kept[key]
-
-    if method.hessian == "action":
-        return {"hessp": lambda z, direction: at(z)(np.asarray(direction, float))}  # trust-constr probes with int8
-    return {"hess": lambda z: np.stack([at(z)(column) for column in np.eye(len(z))], axis=1)}
+HESSIAN, BOUNDS = frozenset({"hessian"}), frozenset({"bounds"})
+#: The one that `minimize` takes where none is named comes first.
+METHODS = (
+    SciPyMethod(
+        "l-bfgs-b",
+        "L-BFGS-B",
+        keeps=BOUNDS,
+        unit_step=True,
+        options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40},
+    ),
+    SciPyMethod("cg", "CG", options={"gtol": 0.0}),
+    SciPyMethod("bfgs", "BFGS", max_parameters=DENSE, options={"gtol": 0.0}),
+    SciPyMethod(
+        "tnc",
+        "TNC",
+        keeps=BOUNDS,
+        plain_callback=True,
+        limit="maxfun",
+        options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0},
+    ),
+    SciPyMethod("slsqp", "SLSQP", keeps=BOUNDS, max_parameters=DENSE, plain_callback=True, options={"ftol": 0.0}),
+    SciPyMethod("trust-ncg", "trust-ncg", needs=HESSIAN, unit_step=True, options={"gtol": 0.0}),
+    SciPyMethod("trust-krylov", "trust-krylov", needs=HESSIAN, unit_step=True, options={"gtol": 0.0}),
+    SciPyMethod(
+        "trust-constr",
+        "trust-constr",
+        needs=HESSIAN,
+        keeps=BOUNDS,
+        unit_step=True,
+        options={"gtol": 0.0, "xtol": 1e-12},
+    ),
+    SciPyMethod(
+        "trust-exact",
+        "trust-exact",
+        needs=HESSIAN,
+        max_parameters=DENSE,
+        forms_hessian=True,
+        unit_step=True,
+        options={"gtol": 0.0},
+    ),
+    SciPyMethod(
+        "dogleg",
+        "dogleg",
+        needs=HESSIAN,
+        max_parameters=DENSE,
+        forms_hessian=True,
+        unit_step=True,
+        options={"gtol": 0.0},
+    ),
+)

@@ -10,9 +10,9 @@ import numpy as np
 
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.inner_product import InnerProduct
-from pdeopt.optimize.objective import Differentiable
+from pdeopt.optimize.objective import Differentiable, Preconditioner
+from pdeopt.optimize.optimizer import Iterate, Result
 from pdeopt.optimize.recycling import Recycling
-from pdeopt.optimize.result import Iterate, Result
 
 #: A projected derivative below this part of the whole one is rounding.
 ROUNDING = 1e-12
@@ -72,6 +72,8 @@ class Trace:
     """Stands between an objective and a method.
 
     Attributes:
+        objective: what is minimized; `evaluate` asks it, and remembers.
+        preconditioner: for Newton systems, None where there is none.
         product: the inner product in which norms are reported.
         lower, upper: bounds (p,), infinite where there are none.
         goals: when to end.
@@ -88,8 +90,10 @@ class Trace:
         bounds: tuple[np.ndarray, np.ndarray],
         goals: Goals,
         callback: Callable[[Iterate], None] | None,
+        preconditioner: Preconditioner | None = None,
     ) -> None:
         self.objective = objective
+        self.preconditioner = objective.preconditioner if preconditioner is None else preconditioner
         self.product = product
         self.lower, self.upper = bounds
         self.goals = goals
@@ -167,16 +171,23 @@ class Trace:
         self._finish_where_done()
 
     @property
+    def bounded(self) -> bool:
+        """Whether some entry has a bound."""
+        return bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
+
+    @property
     def started(self) -> bool:
         """Whether there is an iterate to return."""
         return bool(self._iterates)
 
     @property
     def first(self) -> Iterate:
+        """The initial guess."""
         return self._iterates[0]
 
     @property
     def last(self) -> Iterate:
+        """The iterate that was accepted last."""
         return self._iterates[-1]
 
     def decreases_no_more(self) -> bool:
@@ -215,6 +226,17 @@ class Trace:
         inverse = self.secants.preconditioner(lambda x: np.where(free, scale * self.product.gradient(x), 0.0), free)
         step = np.clip(m - inverse(derivative), self.lower, self.upper) - m
         return -0.5 * float(derivative @ step)
+
+    def ended(self, settled: str, failed: str) -> Finished:
+        """Return the end of a search that lowers J no more.
+
+        Args:
+            settled: the reason in words where nothing is left to gain: it has converged.
+            failed: the reason where the model still sees a decrease; how much of it is added.
+        """
+        if self.nothing_left():
+            return Finished("converged", settled)
+        return Finished("failed", f"{failed}, but {self.expectation()}; {REMEDY}")
 
     def result(self, end: Finished) -> Result:
         last = self.last

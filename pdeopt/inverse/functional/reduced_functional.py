@@ -20,6 +20,7 @@ from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import Trace
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.regularization import Regularization, terms_of
+from pdeopt.optimize.objective import Differentiable
 
 #: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
 Action = Callable[[np.ndarray], np.ndarray]
@@ -49,7 +50,7 @@ class Solved(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedFunctional:
+class ReducedFunctional(Differentiable):
     """J(m) = misfit(u(m)) + β Σ regularization(m), with exact derivatives of first and second order.
 
     Immutable: to change a part, make another with `dataclasses.replace`, or `with_strength`. All methods take a real m

@@ -1,0 +1,76 @@
+"""The optimizers by name: pdeopt's own are entries of `BUILT_IN`, any other one is given to `register`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from pdeopt.optimize.gauss_newton import GaussNewton
+from pdeopt.optimize.newton import NewtonCG
+from pdeopt.optimize.objective import OptimizerError
+from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, Optimizer
+from pdeopt.optimize.scipy_methods import METHODS
+
+BUILT_IN: tuple[Optimizer, ...] = (METHODS[0], NewtonCG(), GaussNewton(), *METHODS[1:])
+
+_optimizers: dict[str, Optimizer] = {}
+
+
+def optimizers() -> Mapping[str, Optimizer]:
+    """Return all optimizers by name, the default first: a view that follows `register`."""
+    return MappingProxyType(_optimizers)
+
+
+def register(optimizer: Optimizer) -> None:
+    """Make an optimizer known by its name, to `minimize` and to the command line.
+
+    Args:
+        optimizer: of a class of its own. The same class again replaces it, as where a notebook cell runs twice.
+
+    Raises:
+        OptimizerError: for what is no optimizer, needs or keeps what there is not, or has the name of another one.
+    """
+    check_optimizer(optimizer)
+    former = _optimizers.get(optimizer.name, optimizer)
+    if _class_name(former) != _class_name(optimizer):
+        raise OptimizerError(
+            f"the name {optimizer.name!r} belongs to {_class_name(former)}, so that {_class_name(optimizer)} cannot "
+            "have it; choose another name"
+        )
+    _optimizers[optimizer.name] = optimizer
+
+
+def optimizer_named(name: str) -> Optimizer:
+    """Return the optimizer of that name. Raises OptimizerError, with the nearest name, where there is none."""
+    if name in _optimizers:
+        return _optimizers[name]
+    plain = {re.sub(r"\W|_", "", known): known for known in _optimizers}  # letters count, not how they are joined
+    near = get_close_matches(re.sub(r"\W|_", "", str(name).lower()), plain, 1)
+    meant = f"; did you mean {plain[near[0]]}?" if near else ""
+    raise OptimizerError(f"unknown optimizer {name!r}; expected one of {', '.join(_optimizers)}{meant}")
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raise OptimizerError where something is no optimizer, or needs or keeps what there is not."""
+    if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "name"):
+        raise OptimizerError(
+            f"the optimizer is {optimizer!r}; expected a name, or an object of a subclass of pdeopt.optimize.Optimizer "
+            "that has a name and a method run(trace)"
+        )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.+-]*", str(optimizer.name)):
+        raise OptimizerError(f"the optimizer's name is {optimizer.name!r}; expected small letters, digits and hyphens")
+    for attribute, given, known in (("needs", optimizer.needs, HESSIANS), ("keeps", optimizer.keeps, CONSTRAINTS)):
+        if isinstance(given, str) or not set(given) <= set(known):
+            raise OptimizerError(
+                f"{optimizer.name} {attribute} {given!r}; expected a frozenset of {', '.join(map(repr, known))}"
+            )
+
+
+def _class_name(optimizer: Optimizer) -> str:
+    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+
+
+for _optimizer in BUILT_IN:
+    register(_optimizer)
