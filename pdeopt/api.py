@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+__all__ = ["Solution", "SolutionError", "build", "check", "load", "solve"]
+
+
 class SolutionError(PdeoptError):
     """A solution does not have what was asked for."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+__all__ = ["PdeoptError"]
+
 
 class PdeoptError(Exception):
     """An error that pdeopt words itself: its message says what was got and what was expected.
