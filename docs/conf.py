@@ -13,7 +13,7 @@ copyright = "the authors of pdeopt, MIT licence"
 version = release = pdeopt.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -32,6 +32,10 @@ nitpick_ignore_regex = [
 ]
 smartquotes_action = "D"  # dashes only
 
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 

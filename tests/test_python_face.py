@@ -2,9 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from test_run import SMALL, WRONG_ADJOINT
 
 import pdeopt
@@ -119,7 +122,7 @@ def test_bad_input_is_told_without_the_words_of_the_command():
     with pytest.raises(InputError, match=r"solve takes a Problem.*got str"):
         pdeopt.solve("conductivity")
     with pytest.raises(pdeopt.PdeoptError, match=r"unknown optimizer 'newton'.*newton-cg"):
-        pdeopt.solve(problem, optimizer="newton", verify=False, progress=False)
+        pdeopt.solve(problem, optimizer="newton")
 
 
 def test_a_wrong_derivative_is_refused_before_anything_is_minimized(tmp_path):
@@ -144,3 +147,18 @@ def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path
     with pytest.raises(SolutionError, match="conductivity has no result"):
         begun.plot()
     assert begun.plot_history() is not None
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_documentation_shows_progress_and_pictures(tmp_path):
+    notebook = nbformat.read(Path(__file__).parent.parent / "docs" / "notebook.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells), "it is kept without what it prints"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in cells for output in cell.outputs]
+    texts = [output.data["text/plain"] for output in outputs if output.output_type == "display_data"]
+    assert any("derivatives verified" in text for text in texts)
+    assert sum("objective" in text for text in texts) > 5
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 2, "each once, and none twice"
+    assert outputs[-1].text.startswith("unknown optimizer 'newton_cg'")

@@ -59,7 +59,8 @@ class Settings:
     ) -> Settings:
         """Return what was asked for, with the problem's own choices where that is None.
 
-        ``chosen_in`` is where the problem chooses, for messages. Raises StrengthError for an unknown rule.
+        ``chosen_in`` is where the problem chooses, for messages. Raises StrengthError for an unknown rule, and
+        OptimizerError for an unknown optimizer.
         """
         strength = problem.regularization_strength if regularization_strength is None else regularization_strength
         if isinstance(strength, str):
@@ -70,7 +71,7 @@ class Settings:
             factor = float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
         asked = gradient_tolerance
         return cls(
-            optimizer=optimizer or problem.optimizer,
+            optimizer=optimizer_named(optimizer or problem.optimizer).name,
             inner_product=inner_product or "l2",
             gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
             absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
