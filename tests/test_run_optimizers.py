@@ -256,7 +256,7 @@ def test_strength_of_a_problem_without_regularization(tmp_path, capsys):
     (tmp_path / "bare.py").write_text(DENOISING.replace(term, "()),"), encoding="utf-8")
     for rule in ("discrepancy", "cooling", "lcurve"):
         message = refused(capsys, tmp_path, "./bare.py", "--regularization-strength", rule)
-        assert f"--regularization-strength {rule}: the problem has no regularization" in message
+        assert f"regularization strength {rule}: the problem has no regularization" in message
 
 
 def test_newton_without_regularization_weighs_with_the_mass(run):
