@@ -157,6 +157,24 @@ def test_hessian_and_gauss_newton_matrix_are_those_of_a_dense_computation(J, m):
 
 
 @every
+def test_jax_transforms_the_objective(J, m):
+    points = np.stack([m, m + 0.1, m - 0.2])
+    assert float(jax.jit(J.objective)(m)) == pytest.approx(J(m), rel=1e-12)
+    np.testing.assert_allclose(jax.vmap(J.objective)(points), [J(point) for point in points], rtol=1e-11)
+    assert relative_gap(jax.jit(jax.grad(J.objective))(m), J.derivative(m)) < 1e-11
+    assert relative_gap(jax.jit(jax.hessian(J.objective))(m), J.hessian(m)(np.eye(len(m)))) < 1e-10
+    scaled = jax.grad(lambda scale: J.objective(scale * jnp.asarray(m)))(1.0)
+    assert float(scaled) == pytest.approx(J.derivative(m) @ m, rel=1e-10), "as a part of a larger program"
+
+
+def test_the_objective_takes_one_row_of_real_numbers():
+    with pytest.raises(InputError, match="complex"):
+        CHEAP.objective(1j * np.ones(9))
+    with pytest.raises(InputError, match=r"m has shape \(3, 3\)"):
+        CHEAP.objective(np.ones((3, 3)))
+
+
+@every
 @pytest.mark.parametrize("name", ["hessian", "gauss_newton"])
 def test_products_are_symmetric(J, m, name):
     action = getattr(J, name)(m)

@@ -43,8 +43,8 @@ def real(arg: Any) -> Any:
     """
     if isinstance(arg, jax.core.Tracer):
         raise InputError(
-            "a reduced functional is called with numbers, and JAX traces these: it has its derivatives itself, "
-            "J.derivative(m), J.hessian(m), and is compiled already; jax.grad, jax.jit and jax.vmap stay outside of it"
+            "this method of a reduced functional takes numbers, and JAX traces these; use J.objective(m), on which "
+            "jax.grad, jax.jit and jax.vmap work, or the derivatives that it has itself, J.derivative(m) and J.hessian(m)"
         )
     if np.iscomplexobj(arg):
         raise InputError("a complex array was given where a real one is expected")

@@ -115,6 +115,23 @@ class ReducedFunctional(Differentiable):
         """The single terms, those of sums among them."""
         return terms_of(self.regularization)
 
+    def objective(self, m: ArrayLike) -> jax.Array:
+        """Return J(m) as a JAX number, on which `jax.grad`, `jax.jit`, `jax.vmap` and `jax.hessian` work.
+
+        For programs of JAX that J is a part of. The other methods take numbers, are compiled, and raise SolveError;
+        what JAX calls raises its own errors, which ``with pdeopt.sparse.solve_errors():`` makes SolveErrors of.
+
+        Args:
+            m: The parameter, real, (p,).
+
+        Raises:
+            InputError: For complex numbers, and another shape.
+        """
+        given = jnp.asarray(m)
+        if jnp.iscomplexobj(given):
+            raise InputError("a complex array was given where a real one is expected")
+        return self._programs.objective(jnp.asarray(self.strength), given.astype(float))[0]
+
     def terms(self, m: ArrayLike) -> Terms:
         """The objective, the misfit and the regularization."""
         objective, parts = self._programs.value(self.strength, m)
