@@ -20,8 +20,8 @@ from pdeopt.inversion.minimization import MAX_ITERATIONS, Settings
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import NoJournal, Task, carry_out
 from pdeopt.run.execution.request import solver_name, versions
+from pdeopt.run.pictures import run_pictures
 from pdeopt.run.pictures.canvas.style import styled
-from pdeopt.run.pictures.run_pictures import PICTURES
 from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build
 from pdeopt.run.store.directory import RunDirectory, write_json
 from pdeopt.run.store.fields import Fields
@@ -70,7 +70,7 @@ class Solution:
     def fields(self) -> Fields:
         """All arrays of result.npz and where they live. Raises SolutionError where there are none."""
         if self.run.fields is None:
-            raise SolutionError(f"{self.run.title} has no result: it {self.run.status}, see summary['message']")
+            raise SolutionError(f"{self.run.title} has no result; its status is {self.run.status!r}")
         return self.run.fields
 
     @property
@@ -108,11 +108,12 @@ class Solution:
         return self._drawn("history", against)
 
     def _drawn(self, name: str, against: str) -> Figure:
-        if name not in PICTURES:
-            hint = did_you_mean(name, list(PICTURES))
-            raise SolutionError(f"there is no picture {name!r}; expected one of {', '.join(PICTURES)}{hint}")
+        drawn_by = run_pictures.PICTURES
+        if name not in drawn_by:
+            hint = did_you_mean(name, list(drawn_by))
+            raise SolutionError(f"there is no picture {name!r}; expected one of {', '.join(drawn_by)}{hint}")
         with styled():
-            figure = PICTURES[name](self.run, against)
+            figure = drawn_by[name](self.run, against)
         if figure is None:
             raise SolutionError(f"{self.run.title} has nothing that the picture {name!r} shows")
         return figure

@@ -148,7 +148,7 @@ def test_interrupt_inside_a_callback_stays_an_interrupt():
         (lambda x: cells_at(MESH, jnp.stack([x, x])[:, None]).sum(), FEMError, "JAX traces the points"),
         (lambda x: V.nodal(lambda p: p[0] * x).sum(), FEMError, "JAX traces what the function returns"),
         (lambda x: L2Misfit.of(FullField(), x * jnp.ones(4), 1.0).noise.sum(), InputError, "JAX traces what is given"),
-        (lambda x: identity_problem(np.ones(4))(x * jnp.ones(4)), InputError, "takes numbers, and JAX traces these; use J.objective"),
+        (lambda x: identity_problem(np.ones(4))(x * jnp.ones(4)), InputError, "JAX traces these; use J.objective"),
     ],
     ids=["points", "observation", "cells", "nodal values", "data", "functional"],
 )

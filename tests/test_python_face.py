@@ -88,7 +88,7 @@ def test_it_is_saved_as_the_command_writes_it(solution):
 def test_pictures_are_figures_that_a_notebook_shows(solution):
     result, history = solution.plot(), solution.plot_history(against="evaluations")
     assert result._repr_png_()[:4] == b"\x89PNG"
-    assert history.axes[0].get_xlabel() == "evaluations"
+    assert history.axes[0].get_xlabel() == "evaluations of the objective"
     history.axes[0].set_title("mine")
     history.savefig("mine.png")
     with pytest.raises(SolutionError, match=r"no picture 'histroy'.*did you mean 'history'\?"):
@@ -139,6 +139,7 @@ def test_a_wrong_derivative_is_refused_before_anything_is_minimized(tmp_path):
     assert pdeopt.solve(problem, verify=False, max_iterations=1, progress=False).summary["iterations"] == 1
 
 
+@pytest.mark.pictures
 def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path):
     path = solution.save("whole")
     for name in ("summary.json", "result.npz"):
@@ -146,7 +147,9 @@ def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path
     begun = pdeopt.load(path)
     assert len(begun.history["objective"]) == 5
     assert repr(begun) == "Solution(conductivity: unfinished)"
-    with pytest.raises(SolutionError, match="conductivity has no result"):
+    with pytest.raises(SolutionError, match="conductivity has no result; its status is 'unfinished'"):
+        begun.coefficient  # noqa: B018
+    with pytest.raises(SolutionError, match="nothing that the picture 'result' shows"):
         begun.plot()
     assert begun.plot_history() is not None
 

@@ -44,7 +44,7 @@ def real(arg: Any) -> Any:
     if isinstance(arg, jax.core.Tracer):
         raise InputError(
             "this method of a reduced functional takes numbers, and JAX traces these; use J.objective(m), on which "
-            "jax.grad, jax.jit and jax.vmap work, or the derivatives that it has itself, J.derivative(m) and J.hessian(m)"
+            "jax.grad, jax.jit and jax.vmap work, or its own derivatives, J.derivative(m) and J.hessian(m)"
         )
     if np.iscomplexobj(arg):
         raise InputError("a complex array was given where a real one is expected")
