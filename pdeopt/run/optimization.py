@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from pdeopt.inverse import NewtonModel, Problem, ReducedFunctional, continuation
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
+from pdeopt.pde import StateEquation
 from pdeopt.run.diagnosis import Place, explained
 from pdeopt.run.recorder import Recorder
-from pdeopt.sparse import resolve_solver
+from pdeopt.sparse.solvers import ROUNDING
 
 #: Iterations on a level of cooling, and of a stage of continuation: of Newton's methods, and of the others.
 LOOSE_ITERATIONS = {True: 3, False: 15}
@@ -75,6 +77,11 @@ class Minimization:
     recorder: Recorder
     _goal: float | None = field(default=None, init=False)
 
+    @cached_property
+    def accuracy(self) -> float:
+        """Of J, relative: that of the problem's state equation, which all functionals share."""
+        return accuracy_of(self.problem)
+
     def __call__(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
         """``options`` replace those of `minimize`."""
         model = NewtonModel(functional, self.problem.parameter)
@@ -88,7 +95,7 @@ class Minimization:
                 "preconditioner": model.preconditioner,
                 "bounds": self.problem.bounds,
                 "max_iterations": self.settings.max_iterations,
-                "accuracy": accuracy_of(functional),
+                "accuracy": self.accuracy,
                 "callback": self.recorder.accept,
                 **self._tolerances(),
                 **options,
@@ -123,7 +130,7 @@ class Minimization:
         """Why it ended, with what is found where a search failed."""
         if result.status != "failed":
             return result.message
-        place = Place(self.problem, functional, self.product, result.m, accuracy_of(functional))
+        place = Place(self.problem, functional, self.product, result.m, self.accuracy)
         return explained(result.message, place)
 
     def _tolerances(self) -> dict[str, float]:
@@ -140,8 +147,12 @@ def at_strength(functional: ReducedFunctional, factor: float) -> ReducedFunction
     return functional.with_strength(factor * functional.strength)
 
 
-def accuracy_of(functional: ReducedFunctional) -> float:
-    """To which J is computed, relative: that of an iterative solver, or rounding."""
-    solver = getattr(functional.state, "solver", None)
-    tolerance = None if solver is None else getattr(resolve_solver(solver), "rtol", None)
-    return 1e-13 if tolerance is None else max(1e-13, float(tolerance))
+def accuracy_of(problem: Problem) -> float:
+    """Return the relative accuracy to which J is computed: that of the state equation at the initial guess.
+
+    Of a state that is no `StateEquation` nothing is known; it counts as exact to rounding.
+    """
+    state = problem.functional.state
+    if not isinstance(state, StateEquation):
+        return ROUNDING
+    return state.accuracy(problem.functional.coefficient(problem.initial))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pdeopt
 from pdeopt.inverse import Problem
+from pdeopt.pde import StateEquation
 from pdeopt.run.former_runs import with_former_runs
 from pdeopt.run.loading import build_problem
 from pdeopt.run.optimization import Settings
@@ -108,9 +109,14 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
 
 
 def solver_name(request: RunRequest, problem: Problem) -> str | None:
-    """The solver's own name: "auto" depends on what is installed."""
-    solver = request.solver or getattr(problem.functional.state, "solver", None)
-    return None if solver is None else resolve_solver(solver).name
+    """Return the name of the solver of the state equation at the initial guess: what "auto" stands for there.
+
+    Of a state that is no `StateEquation`, the name that was asked for, if any.
+    """
+    state = problem.functional.state
+    if isinstance(state, StateEquation):
+        return state.chosen_solver(problem.functional.coefficient(problem.initial)).name
+    return None if request.solver is None else resolve_solver(request.solver).name
 
 
 def versions() -> dict[str, str]:

@@ -155,7 +155,7 @@ def verified(problem: Problem, progress: Progress, stop: Callable[[], bool]) -> 
         progress.stage("verification", "verifying the derivatives …")
         start = time.perf_counter()
         point = _first_finite(problem, probe)
-        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(probe, point)
+        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(problem, probe, point)
     seconds = time.perf_counter() - start
     return replace(found, seconds=seconds, message=f"{found.message} ({in_words(seconds)})")
 
@@ -201,7 +201,7 @@ class LaterVerification:
                 self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
                 self._progress.note(message)
                 return
-            accuracy = accuracy_of(functional)
+            accuracy = accuracy_of(self._problem)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
         told = bool(fault or _is_right(test))
@@ -224,8 +224,8 @@ def _first_finite(problem: Problem, probe: Probe) -> Point | None:
     return None
 
 
-def _judged(probe: Probe, point: Point) -> Verification:
-    accuracy = accuracy_of(probe.functional)
+def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
+    accuracy = accuracy_of(problem)
     for direction in (*point.parts, point.v):  # of the first that is wrong; the last one is that of the report
         test = _taylor(probe, point, direction, accuracy)
         wrong = _taylor_fault(test, probe, point.m, direction, accuracy)
