@@ -106,7 +106,8 @@ def _checked(solver: Solver) -> Solver:
 def clear_memo() -> None:
     """Forget all analyses, factorizations and set-ups, and free their memory.
 
-    No result of a direct solver changes, and none of an iterative one by more than its tolerance.
+    No result of a direct solver changes (of PARDISO's LDLᵀ and LU, by no more than rounding), and none of an iterative
+    one by more than its tolerance.
     """
     memo.clear()
     krylov_memo.clear()

@@ -15,7 +15,12 @@ from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, 
 
 
 class _Analyses:
-    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken."""
+    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken.
+
+    But for definite matrices an analysis scales and matches by the values that it is made with. Where it serves other
+    values badly, one with these is made, so that a failure is one of the matrix and not of what was factored before;
+    where it serves them, the solution differs from that with an analysis of their own by rounding.
+    """
 
     def __init__(self, pattern: SparsityPattern) -> None:
         self._pattern, self._with_diagonal = _with_diagonal(pattern)
@@ -28,7 +33,16 @@ class _Analyses:
         if found is None:
             found = mkl.Analysis(kind, self._pattern, values)
             analyses.append(found)
-        return found.factor(values)
+            return found.factor(values)
+        try:
+            return found.factor(values)
+        except RuntimeError:
+            if kind == mkl.REAL_DEFINITE:
+                raise
+        own = mkl.Analysis(kind, self._pattern, values)
+        factor = own.factor(values)
+        analyses.insert(0, own)
+        return factor
 
 
 def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[[np.ndarray], np.ndarray]]:
