@@ -1,19 +1,28 @@
 """Solver "auto": which solver it takes, that it reports it, and that it never fails where another would not."""
 
+import importlib.util
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from pdeopt.run.optimization import accuracy_of
 
+from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import (
+    CG,
     CSRMatrix,
     SolveError,
     SparsityPattern,
+    chosen_solver,
     clear_memo,
     dense_solve_pullback,
+    forgetting,
     linear_solve,
     resolve_solver,
+    solver_accuracy,
     work,
 )
 from pdeopt.sparse.solvers import auto
@@ -37,6 +46,11 @@ def eager(monkeypatch):
     clear_memo()
 
 
+def chosen(S, columns=1):
+    A = CSRMatrix.from_scipy(S)
+    return resolve_solver("auto").chosen(A.pattern, np.asarray(A.data), columns)
+
+
 def solved(S, b, transposed=False):
     A = CSRMatrix.from_scipy(S)
     return resolve_solver("auto").solve(A.pattern, np.asarray(A.data), b, transposed)
@@ -49,9 +63,8 @@ def test_the_widest_level_is_that_of_balls_around_a_corner(eager, shape, width):
 
 
 def test_small_and_narrow_matrices_are_solved_directly():
-    solved(laplacian((8, 8, 8)), np.ones((512, 1)))
-    assert resolve_solver("auto").name == fastest_direct().name
-    assert resolve_solver("auto").rtol is None
+    assert chosen(laplacian((8, 8, 8))) is fastest_direct()
+    assert solver_accuracy(chosen(laplacian((8, 8, 8)))) == 1e-13
 
 
 def test_wide_definite_ones_by_multigrid_with_its_adjoint(eager):
@@ -62,7 +75,7 @@ def test_wide_definite_ones_by_multigrid_with_its_adjoint(eager):
         assert (np.linalg.norm(S @ x - b, axis=0) <= MULTIGRID.rtol * np.linalg.norm(b, axis=0)).all()
     assert work.since(before).set_ups == 1
     assert work.since(before).factorizations == 0
-    assert (resolve_solver("auto").name, resolve_solver("auto").rtol) == ("cg+ruge-stuben", 1e-10)
+    assert (chosen(S, 2).name, solver_accuracy(chosen(S, 2))) == ("cg+ruge-stuben", 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +85,10 @@ def test_wide_definite_ones_by_multigrid_with_its_adjoint(eager):
 )
 def test_others_are_solved_directly_however_wide(eager, change, columns):
     S, b = change(laplacian((8, 8, 8))).tocsr(), np.ones((512, columns))
+    before = work.copy()
     np.testing.assert_allclose(S @ solved(S, b), b, atol=1e-9)
-    assert resolve_solver("auto").name == fastest_direct().name
+    assert chosen(S, columns) is fastest_direct()
+    assert work.since(before).set_ups == 0
 
 
 def test_a_direct_solver_takes_over_where_multigrid_fails(eager, monkeypatch):
@@ -81,16 +96,18 @@ def test_a_direct_solver_takes_over_where_multigrid_fails(eager, monkeypatch):
     before = work.copy()
     for _ in range(2):
         np.testing.assert_allclose(S @ solved(sp.csr_matrix(S), np.ones((512, 1))), np.ones((512, 1)), atol=1e-9)
-    assert work.since(before).set_ups == 1  # not tried again for this pattern
-    assert resolve_solver("auto").name == fastest_direct().name
+    assert work.since(before).set_ups == 1  # not tried again for these values
+    solved(sp.csr_matrix(S + 3 * sp.eye(512)), np.ones((512, 1)))
+    assert work.since(before).set_ups == 2  # but for others
 
 
 def test_data_that_are_not_finite_are_no_reason_to_give_up_multigrid(eager):
     S, b = laplacian((8, 8, 8)), np.ones((512, 1))
     with pytest.raises(SolveError, match="b is not finite"):
         solved(S, np.where(np.arange(512)[:, None] == 3, np.nan, b))
+    before = work.copy()
     solved(S, b)
-    assert resolve_solver("auto").name == "cg+ruge-stuben"
+    assert work.since(before).factorizations == 0
 
 
 def test_an_unknown_that_stands_alone_does_not_hide_the_others(eager):
@@ -102,9 +119,114 @@ def test_derivatives_through_multigrid_equal_the_dense_rule(eager):
     S = laplacian((6, 6, 6)) + sp.diags(np.linspace(0, 1, 216))
     A, (b, x_bar) = CSRMatrix.from_scipy(S), np.random.default_rng(0).standard_normal((2, 216))
     x, A_bar, b_bar = dense_solve_pullback(S.toarray(), b, x_bar)
+    assert chosen(A.to_scipy()).name == "cg+ruge-stuben"
     got, pullback = jax.vjp(lambda A, b: linear_solve(A, b, "auto"), A, jnp.asarray(b))
     A_pulled, b_pulled = pullback(jnp.asarray(x_bar))
-    assert resolve_solver("auto").name == "cg+ruge-stuben"
     np.testing.assert_allclose(got, x, atol=1e-8)
     np.testing.assert_allclose(b_pulled, b_bar, atol=1e-8)
     np.testing.assert_allclose(A_pulled.data, A_bar[A.pattern.rows, A.pattern.indices], atol=1e-8)
+
+
+# --- nothing remembered changes a choice, an accuracy or a number ----------------------------------------------------
+
+
+def answers_of(S, b, failing=False):
+    """What is said of a system and its solution, and the solution."""
+    A = CSRMatrix.from_scipy(S)
+    equation = LinearStateEquation(lambda load: (A, load))
+    assert equation.accuracy(b) == solver_accuracy(equation.chosen_solver(b))
+    return equation.chosen_solver(b).name, equation.accuracy(b), np.asarray(equation(b))
+
+
+def systems():
+    """A wide one, a narrow one, a wide one on which multigrid fails, and the pattern of that with other values."""
+    wide, b = laplacian((8, 8, 8)), jnp.asarray(np.random.default_rng(0).standard_normal(512))
+    indefinite = sp.csr_matrix(laplacian((8, 8, 9)) - 2.9 * sp.eye(576))
+    definite = laplacian((8, 8, 9))
+    loads = jnp.asarray(np.random.default_rng(1).standard_normal(576))
+    return [(wide, b), (laplacian((5, 60)), b[:300]), (indefinite, loads), (definite, loads)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (2, 2, 0, 1, 3)])
+def test_what_was_solved_before_changes_no_name_no_accuracy_and_no_number(eager, order):
+    alone = []
+    for system in systems():
+        clear_memo()
+        alone.append(answers_of(*system))
+    assert [name for name, *_ in alone] == ["cg+ruge-stuben", fastest_direct().name, *["cg+ruge-stuben"] * 2]
+    clear_memo()
+    for k in order:
+        name, accuracy, x = answers_of(*systems()[k])
+        assert (name, accuracy) == alone[k][:2]
+        if {2, 3} <= set(order) and k == 3:  # the same pattern: a preconditioner may be that of the other values
+            np.testing.assert_allclose(systems()[k][0] @ x, systems()[k][1], atol=1e-9)
+        else:
+            np.testing.assert_array_equal(x, alone[k][2])
+
+
+def test_the_choice_needs_no_values_but_of_wide_systems(eager):
+    """They are traced, and evaluated only where symmetry and signs decide."""
+    seen = []
+
+    def system(S):
+        A = CSRMatrix.from_scipy(S)
+
+        def evaluated(load):
+            seen.append(isinstance(load, jax.core.Tracer))
+            return A, load
+
+        return evaluated
+
+    assert chosen_solver(system(laplacian((30, 5))), jnp.ones(150)) is fastest_direct()
+    assert seen == [True]
+    assert chosen_solver(system(laplacian((8, 8, 8))), jnp.ones(512)) is MULTIGRID
+    assert seen == [True, True, False]
+    assert chosen_solver(system(laplacian((8, 8, 8))), jnp.ones((512, 5))) is fastest_direct()
+    assert chosen_solver(system(laplacian((8, 8, 8))), jnp.ones(512, complex)) is fastest_direct()
+    assert chosen_solver(None, None, CG(rtol=1e-6)) == CG(rtol=1e-6)
+
+
+def test_a_failure_inside_of_forgetting_is_forgotten(eager):
+    S, b = sp.csr_matrix(laplacian((8, 8, 8)) - 2.9 * sp.eye(512)), np.ones((512, 1))
+    with forgetting():
+        solved(S, b)
+    before = work.copy()
+    solved(S, b)
+    assert work.since(before).set_ups == 1, "tried again"
+    with forgetting():
+        pass
+    before = work.copy()
+    solved(S, b)
+    assert work.since(before).set_ups == 0, "remembered from before"
+
+
+def conductivity(**options):
+    path = Path(__file__).parent.parent / "problems" / "conductivity.py"
+    spec = importlib.util.spec_from_file_location("conductivity", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build(**options)
+
+
+def test_simulating_on_a_wide_mesh_changes_neither_accuracy_nor_name_of_the_inversion(monkeypatch):
+    """In 3-D data are simulated by multigrid, on 7 cells a side with quadratic elements, and inverted directly."""
+    monkeypatch.setattr(auto, "WIDE", 100)
+    clear_memo()
+
+    def answers():
+        problem = conductivity(dim=3, n=4)
+        coefficient = problem.functional.coefficient(problem.initial)
+        name, accuracy = problem.functional.state.chosen_solver(coefficient).name, accuracy_of(problem)
+        return name, accuracy, problem.functional.value_and_derivative(problem.initial)
+
+    before = work.copy()
+    name, accuracy, (value, derivative) = answers()
+    assert work.since(before).set_ups == 1, "the simulation is by multigrid"
+    assert (name, accuracy) == (fastest_direct().name, 1e-13)
+    solved(laplacian((12, 12, 12)), np.ones((1728, 1)))
+    conductivity(dim=2, n=4)
+    again = answers()
+    assert again[:2] == (name, accuracy)
+    assert again[2][0] == value
+    np.testing.assert_array_equal(again[2][1], derivative)
+    clear_memo()

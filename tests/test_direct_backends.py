@@ -13,7 +13,7 @@ from direct_solvers import needing
 from pdeopt.sparse import CSRMatrix, SolveError, SparsityPattern, clear_memo, linear_solve, resolve_solver
 from pdeopt.sparse.solvers import mkl
 from pdeopt.sparse.solvers.cholmod import analyze_cholmod
-from pdeopt.sparse.solvers.direct import memo
+from pdeopt.sparse.solvers.direct import DirectSolver, memo
 from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
 from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
 from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symmetric
@@ -167,7 +167,7 @@ def test_an_instance_is_released_with_its_analysis_and_a_slot_with_its_factor(mo
     phases, run = [], mkl._Instance.run
 
     def recorded(self, phase, *args, **options):
-        phases.append(phase)
+        phases.extend([phase] * (phase != mkl.SOLVE))
         return run(self, phase, *args, **options)
 
     monkeypatch.setattr(mkl._Instance, "run", recorded)
@@ -205,10 +205,15 @@ def test_a_singular_matrix_does_not_spoil_the_next_of_its_pattern(analyze):
     factorize = analyze(pattern, data)
     before = factorize(data)
     singular = np.where(pattern.rows == 5, 0, data)
+    alone = DirectSolver("alone", (), (analyze,))
+    clear_memo()
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="1 pivots are too small"):
+        with pytest.raises(RuntimeError, match="not finite"):
             factorize(singular)
+        with pytest.raises(SolveError, match="singular to working precision"):
+            alone.solve(pattern, singular, np.ones((N, 1)), False)
         assert_solves(factorize(data), S)
+        np.testing.assert_allclose(S @ alone.solve(pattern, data, np.ones((N, 1)), False), 1, atol=1e-10)
     assert_solves(before, S)
 
 
@@ -256,6 +261,23 @@ def test_the_solver_takes_its_own_library_first(solver, name):
     pardiso = analyze_pardiso_symmetric if name in SYMMETRIC else analyze_pardiso_general
     cholmod = {"definite": analyze_cholmod, "complex symmetric": analyze_rslab_ldlt}.get(name, analyze_rslab_lu)
     assert factored_by() == [{"pardiso": pardiso, "cholmod": cholmod}[solver]]
+
+
+@pytest.mark.parametrize("seed", [needing("pypardiso", seed) for seed in (4, 23, 43)])
+def test_pardiso_factors_what_it_would_alone_after_any_matrix_of_the_pattern(seed):
+    """The matching of the first matrix leaves small pivots in the second one."""
+    rng = np.random.default_rng(seed)
+    S = sp.csr_matrix(sp.random(60, 60, 0.08, random_state=rng) + sp.eye(60))
+    S.sort_indices()
+    first, second = (rng.standard_normal(S.nnz) * 10.0 ** rng.integers(-9, 1, S.nnz) for _ in range(2))
+    b = rng.standard_normal((60, 1))
+    pattern = SparsityPattern.from_scipy(S)
+    factorize = analyze_pardiso_general(pattern, first)
+    factorize(first)
+    matrix = sp.csr_matrix((second, S.indices, S.indptr))
+    for factor in (factorize(second), analyze_pardiso_general(pattern, second)(second)):
+        x = factor.solve(b, False)
+        assert np.max(abs(b - matrix @ x) / (abs(matrix) @ abs(x) + abs(b))) < 1e-10
 
 
 @each_new_library

@@ -20,6 +20,7 @@ from pdeopt.sparse import (
     SolveError,
     clear_memo,
     dense_solve_pullback,
+    forgetting,
     linear_solve,
     resolve_solver,
     solve_errors,
@@ -519,6 +520,19 @@ def test_values_that_an_old_set_up_served_once_are_not_judged_again():
         done = counted(solver.solve, A.pattern, 2 * np.asarray(A.data), hard, transposed)
         assert done.iterations > set_up.allowance(1000)
         assert done.set_ups == 0
+
+
+def test_what_is_solved_aside_leaves_old_set_ups_as_they_were():
+    """Neither which values they served, nor how many iterations they may take."""
+    A, solver = CSRMatrix.from_scipy(sp.csr_matrix(laplacian(50))), CG(preconditioner=Jacobi())
+    data, b = np.asarray(A.data), np.random.default_rng(0).standard_normal((50, 1))
+    clear_memo()
+    solver.solve(A.pattern, data, np.zeros((50, 1)), False)
+    with forgetting():
+        solver.solve(A.pattern, data, b, False)
+        solver.solve(A.pattern, 2 * data, b, False)
+    (set_up,) = krylov_solver.memo._set_ups
+    assert (set_up.iterations, len(set_up.served)) == (None, 1)
 
 
 def test_a_solve_that_an_old_set_up_fails_is_not_given_up_before_a_new_one():

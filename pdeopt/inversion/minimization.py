@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
-from pdeopt.sparse import resolve_solver
+from pdeopt.pde import StateEquation
+from pdeopt.sparse.solvers import ROUNDING
 
 #: Iterations of a minimization at most, where nothing is said.
 MAX_ITERATIONS = 200
@@ -114,6 +116,11 @@ class Minimization:
     recorder: Recorder
     _goal: float | None = field(default=None, init=False)
 
+    @cached_property
+    def accuracy(self) -> float:
+        """Of J, relative: that of the problem's state equation, which all functionals share."""
+        return accuracy_of(self.problem)
+
     def __call__(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
         """``options`` replace those of `minimize`."""
         model = NewtonModel(functional, self.problem.parameter)
@@ -127,7 +134,7 @@ class Minimization:
                 "preconditioner": model.preconditioner,
                 "bounds": self.problem.bounds,
                 "max_iterations": self.settings.max_iterations,
-                "accuracy": accuracy_of(functional),
+                "accuracy": self.accuracy,
                 "callback": self.recorder.accept,
                 **self._tolerances(),
                 **options,
@@ -162,7 +169,7 @@ class Minimization:
         """Why it ended, with what is found where a search failed."""
         if result.status != "failed":
             return result.message
-        place = Place(self.problem, functional, self.product, result.m, accuracy_of(functional))
+        place = Place(self.problem, functional, self.product, result.m, self.accuracy)
         return explained(result.message, place)
 
     def _tolerances(self) -> dict[str, float]:
@@ -179,8 +186,12 @@ def at_strength(functional: ReducedFunctional, factor: float) -> ReducedFunction
     return functional.with_strength(factor * functional.strength)
 
 
-def accuracy_of(functional: ReducedFunctional) -> float:
-    """To which J is computed, relative: that of an iterative solver, or rounding."""
-    solver = getattr(functional.state, "solver", None)
-    tolerance = None if solver is None else getattr(resolve_solver(solver), "rtol", None)
-    return 1e-13 if tolerance is None else max(1e-13, float(tolerance))
+def accuracy_of(problem: Problem) -> float:
+    """Return the relative accuracy to which J is computed: that of the state equation at the initial guess.
+
+    Of a state that is no `StateEquation` nothing is known; it counts as exact to rounding.
+    """
+    state = problem.functional.state
+    if not isinstance(state, StateEquation):
+        return ROUNDING
+    return state.accuracy(problem.functional.coefficient(problem.initial))

@@ -167,7 +167,7 @@ def verified(
         stage("verification", "verifying the derivatives …")
         start = time.perf_counter()
         point = _first_finite(problem, probe)
-        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(probe, point)
+        found = Verification({}, None, False, "", NOT_FINITE) if point is None else _judged(problem, probe, point)
     return replace(found, seconds=time.perf_counter() - start)
 
 
@@ -212,7 +212,7 @@ class LaterVerification:
                 message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
                 self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
                 return
-            accuracy = accuracy_of(functional)
+            accuracy = accuracy_of(self._problem)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
         told = bool(fault or _is_right(test))
@@ -234,8 +234,8 @@ def _first_finite(problem: Problem, probe: Probe) -> Point | None:
     return None
 
 
-def _judged(probe: Probe, point: Point) -> Verification:
-    accuracy = accuracy_of(probe.functional)
+def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
+    accuracy = accuracy_of(problem)
     for direction in (*point.parts, point.v):  # of the first that is wrong; the last one is that of the report
         test = _taylor(probe, point, direction, accuracy)
         wrong = _taylor_fault(test, probe, point.m, direction, accuracy)

@@ -1,5 +1,6 @@
 """State equations, each one map from parameters to the state."""
 
 from pdeopt.pde.linear import LinearStateEquation
+from pdeopt.pde.state_equation import StateEquation
 
-__all__ = ["LinearStateEquation"]
+__all__ = ["LinearStateEquation", "StateEquation"]

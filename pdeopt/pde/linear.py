@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem import Dirichlet
-from pdeopt.sparse import CSRMatrix, SolveError, Solver, linear_solve
+from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, solver_accuracy
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,17 @@ class LinearStateEquation:
             return transposed_solve(cotangent)[0]
         free = dirichlet.free
         return jnp.zeros_like(cotangent).at[free].set(transposed_solve(cotangent[free])[0])
+
+    def chosen_solver(self, coefficient: Any) -> Solver:
+        """Return the solver that solves for the state: what "auto" stands for there, any other one itself.
+
+        A function of the equation, its solver and the coefficient: what was solved before is not in it.
+        """
+        return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, self.solver)
+
+    def accuracy(self, coefficient: Any) -> float:
+        """Return the relative accuracy of the state, for stopping rules: that of `chosen_solver`."""
+        return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
         """max_i |A u − b|_i / (|A| |u| + |b|)_i of the free degrees of freedom: how exactly the state is solved for.

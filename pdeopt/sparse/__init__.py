@@ -20,7 +20,7 @@ from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_deriva
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.process import ProcessError, check_process, clear_compiled
-from pdeopt.sparse.solve import linear_solve
+from pdeopt.sparse.solve import chosen_solver, linear_solve
 from pdeopt.sparse.solvers import (
     AMG,
     CG,
@@ -37,6 +37,7 @@ from pdeopt.sparse.solvers import (
     clear_memo,
     forgetting,
     resolve_solver,
+    solver_accuracy,
     solver_names,
     work,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "Work",
     "block_matrix",
     "check_process",
+    "chosen_solver",
     "clear_compiled",
     "clear_memo",
     "dense_solve_pullback",
@@ -70,6 +72,7 @@ __all__ = [
     "materialized",
     "resolve_solver",
     "solve_errors",
+    "solver_accuracy",
     "solver_names",
     "with_stored_derivatives",
     "work",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,8 @@ from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.matrix import CSRMatrix, matrix_product
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.process import check_process
-from pdeopt.sparse.solvers import Solver, resolve_solver
+from pdeopt.sparse.solvers import Auto, Solver, resolve_solver
+from pdeopt.sparse.solvers.auto import fastest_direct
 
 
 def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> jax.Array:
@@ -42,6 +45,32 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
     with solve_errors():
         x = _solve(A.pattern, resolve_solver(solver), data, b)
         return x if isinstance(x, jax.core.Tracer) else jax.block_until_ready(x)
+
+
+def chosen_solver(
+    system: Callable[[Any], tuple[CSRMatrix, jax.Array]], coefficient: Any, solver: str | Solver = "auto"
+) -> Solver:
+    """Return the solver that `linear_solve` takes for a system: what "auto" stands for there, any other one itself.
+
+    A function of its arguments and of what is installed: what was solved before is not in it. The system is evaluated
+    only where the choice depends on its values; its shapes are enough for most.
+
+    Args:
+        system: coefficient ↦ (A, b) as of `linear_solve`, with b of shape (n,) or (n, k). JAX traces it.
+        coefficient: any pytree of arrays.
+        solver: as of `linear_solve`.
+
+    Raises:
+        SolveError: for an unknown solver, and for one whose library is not installed.
+    """
+    found = resolve_solver(solver)
+    if not isinstance(found, Auto):
+        return found
+    A, b = jax.eval_shape(system, coefficient)
+    dtype, columns = np.result_type(A.data.dtype, b.dtype), b.shape[1] if b.ndim == 2 else 1
+    if not found.may_be_multigrid(A.pattern, dtype, columns):
+        return fastest_direct()
+    return found.chosen(A.pattern, np.asarray(system(coefficient)[0].data), columns)
 
 
 def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from pdeopt.eit.electrodes.patterns import check_balanced, checked_patterns, ind
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, grad
 from pdeopt.inverse import InputError
 from pdeopt.pde import LinearStateEquation
-from pdeopt.sparse import CSRMatrix, Solver
+from pdeopt.sparse import CSRMatrix, Solver, solver_accuracy
 
 #: Contact impedances: a number for all electrodes, (L,), or a map from the coefficient to (L,).
 Impedances = ArrayLike | Callable[[Any], jax.Array]
@@ -72,6 +72,14 @@ class CompleteElectrodeModel:
         """The states (n + L, k) of other currents (L, k), whose columns sum to zero."""
         state = self._equation(currents)(coefficient)
         return state - state[self.space.n :].mean(0)
+
+    def chosen_solver(self, coefficient: Any) -> Solver:
+        """Return the solver that solves for the states of the basis, as of a `LinearStateEquation`."""
+        return self._equation(self.basis).chosen_solver(coefficient)
+
+    def accuracy(self, coefficient: Any) -> float:
+        """Return the relative accuracy of these states, for stopping rules."""
+        return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
         """How exactly the states are solved for, as of a `LinearStateEquation`."""

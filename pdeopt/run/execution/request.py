@@ -13,6 +13,7 @@ from typing import Any
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
+from pdeopt.pde import StateEquation
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.sparse import resolve_solver
@@ -93,9 +94,14 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
 
 
 def solver_name(problem: Problem, asked: str | None = None) -> str | None:
-    """Return the solver's own name: "auto" depends on what is installed."""
-    solver = asked or getattr(problem.functional.state, "solver", None)
-    return None if solver is None else resolve_solver(solver).name
+    """Return the name of the solver of the state equation at the initial guess: what "auto" stands for there.
+
+    Of a state that is no `StateEquation`, the name that was asked for, if any.
+    """
+    state = problem.functional.state
+    if isinstance(state, StateEquation):
+        return state.chosen_solver(problem.functional.coefficient(problem.initial)).name
+    return None if asked is None else resolve_solver(asked).name
 
 
 def versions() -> dict[str, str]:

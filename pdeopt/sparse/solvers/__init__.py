@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.auto import Auto, forget
+from pdeopt.sparse.solvers import auto
+from pdeopt.sparse.solvers.auto import Auto
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.installed import require_library
@@ -27,6 +28,7 @@ __all__ = [
     "ILU",
     "MINRES",
     "Applied",
+    "Auto",
     "BiCGSTAB",
     "DirectSolver",
     "Jacobi",
@@ -36,12 +38,17 @@ __all__ = [
     "clear_memo",
     "forgetting",
     "resolve_solver",
+    "solver_accuracy",
     "solver_names",
     "work",
 ]
 
 _DIRECT: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHOLMOD, "pardiso": PARDISO}
 _BY_NAME: dict[str, Solver] = {"auto": Auto(), **_DIRECT, **KRYLOV_BY_NAME}
+
+
+#: To which a direct solver solves the state equation of a well-posed problem, relative.
+ROUNDING = 1e-13
 
 
 class Solver(Protocol):
@@ -55,6 +62,21 @@ class Solver(Protocol):
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs (or Aᵀ X = rhs); raises SolveError rather than return a wrong X."""
         ...
+
+
+@runtime_checkable
+class Iterative(Protocol):
+    """A solver that stops where ‖b − A x‖₂ ≤ rtol ‖b‖₂."""
+
+    @property
+    def rtol(self) -> float:
+        """Of the residual, relative to the right-hand side."""
+        ...
+
+
+def solver_accuracy(solver: Solver) -> float:
+    """Return the relative accuracy of what a solver computes, for stopping rules: its rtol, or rounding."""
+    return max(ROUNDING, float(solver.rtol)) if isinstance(solver, Iterative) else ROUNDING
 
 
 def solver_names() -> list[str]:
@@ -84,11 +106,12 @@ def _checked(solver: Solver) -> Solver:
 def clear_memo() -> None:
     """Forget all analyses, factorizations and set-ups, and free their memory.
 
-    No result of a direct solver changes, and none of an iterative one by more than its tolerance.
+    No result of a direct solver changes (of PARDISO's LDLᵀ and LU, by no more than rounding), and none of an iterative
+    one by more than its tolerance.
     """
     memo.clear()
     krylov_memo.clear()
-    forget()
+    auto.forget()
 
 
 @contextmanager
@@ -97,5 +120,5 @@ def forgetting() -> Iterator[None]:
 
     For work beside a computation that must neither lose its own memory nor be helped on. Analyses stay.
     """
-    with memo.forgetting(), krylov_memo.forgetting():
+    with memo.forgetting(), krylov_memo.forgetting(), auto.forgetting():
         yield

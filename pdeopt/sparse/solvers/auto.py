@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +21,7 @@ from pdeopt.sparse.solvers.krylov import CG
 from pdeopt.sparse.solvers.krylov_solver import KrylovSolver
 from pdeopt.sparse.solvers.multigrid import AMG
 from pdeopt.sparse.solvers.scaling import absolute_row_sums, is_symmetric
+from pdeopt.sparse.solvers.set_up_memo import digest
 
 #: Widest level of a breadth-first search beyond which multigrid is taken. It is about the size of the separators that a
 #: factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra, value and gradient: 30³ nodes
@@ -30,40 +34,52 @@ PATIENCE = 200
 
 MULTIGRID = CG(rtol=1e-10, max_iterations=PATIENCE, preconditioner=AMG("ruge-stuben"))
 
-_unsuited: list[SparsityPattern] = []  # where multigrid failed, the last few
-_largest: list[tuple[int, DirectSolver | KrylovSolver]] = []  # the largest system so far and its solver, for reports
+#: The last matrices on which multigrid failed, with the digests of their values. It would fail again, so that only time
+#: is saved. (A right-hand side with which it would not is then solved directly, more exactly than is stated.)
+_failed: deque[tuple[SparsityPattern, bytes]] = deque(maxlen=8)
 
 
 @dataclass(frozen=True)
 class Auto:
     """Multigrid-preconditioned CG for wide, real, symmetric matrices with a positive diagonal and few right-hand sides;
     otherwise, and where that fails, the fastest direct solver that is installed.
+
+    The choice is a function of the matrix and of the number of right-hand sides: what was solved before is not in it.
     """
 
     @property
     def name(self) -> str:
-        """Of the solver that was used for the largest system so far."""
-        return self._used.name
+        """As in ``--solver``; `chosen` has the names of those that solve."""
+        return "auto"
 
-    @property
-    def rtol(self) -> float | None:
-        """Of the solver that was used for the largest system so far; None for a direct one."""
-        return getattr(self._used, "rtol", None)
+    def may_be_multigrid(self, pattern: SparsityPattern, dtype: np.dtype, columns: int) -> bool:
+        """Return whether multigrid is taken for some values (nnz,) of a type and a number of right-hand sides."""
+        return dtype.kind != "c" and columns <= FEW and pattern.shape[0] > WIDE < widest_level(pattern)
 
-    @property
-    def _used(self) -> DirectSolver | KrylovSolver:
-        return _largest[0][1] if _largest else fastest_direct()
+    def chosen(self, pattern: SparsityPattern, data: np.ndarray, columns: int) -> DirectSolver | KrylovSolver:
+        """Return the solver for values (nnz,) and so many right-hand sides."""
+        if (
+            self.may_be_multigrid(pattern, data.dtype, columns)
+            and PositiveDiagonal(pattern)(data)
+            and is_symmetric(pattern, data, absolute_row_sums(pattern, data))
+        ):
+            return MULTIGRID
+        return fastest_direct()
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """X (n, k) with A X = rhs, or Aᵀ X = rhs. Raises SolveError."""
-        if _is_for_multigrid(pattern, data, rhs):
-            check_finite("A", data)
-            check_finite("b", rhs)
+        solver = self.chosen(pattern, data, rhs.shape[1])
+        if solver is not MULTIGRID:
+            return solver.solve(pattern, data, rhs, transposed)
+        check_finite("A", data)
+        check_finite("b", rhs)
+        matrix = pattern, digest(data)
+        if matrix not in _failed:
             try:
-                return _noted(pattern, MULTIGRID).solve(pattern, data, rhs, transposed)
+                return MULTIGRID.solve(pattern, data, rhs, transposed)
             except SolveError:
-                _unsuited[:] = [*_unsuited, pattern][-8:]
-        return _noted(pattern, fastest_direct()).solve(pattern, data, rhs, transposed)
+                _failed.append(matrix)
+        return fastest_direct().solve(pattern, data, rhs, transposed)
 
 
 def fastest_direct() -> DirectSolver:
@@ -74,30 +90,25 @@ def fastest_direct() -> DirectSolver:
 
 
 def forget() -> None:
-    """What was noted, and where multigrid failed."""
-    _unsuited.clear()
-    _largest.clear()
+    """Forget where multigrid failed, and what is known of patterns."""
+    _failed.clear()
     widest_level.cache_clear()
 
 
-def _noted(pattern: SparsityPattern, solver: DirectSolver | KrylovSolver) -> DirectSolver | KrylovSolver:
-    n = pattern.shape[0]
-    if not _largest or n >= _largest[0][0]:
-        _largest[:] = [(n, solver)]
-    return solver
-
-
-def _is_for_multigrid(pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray) -> bool:
-    if np.iscomplexobj(data) or rhs.shape[1] > FEW or pattern in _unsuited or widest_level(pattern) <= WIDE:
-        return False
-    return PositiveDiagonal(pattern)(data) and is_symmetric(pattern, data, absolute_row_sums(pattern, data))
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """Forget after the block where multigrid failed in it, and know again where it had failed before."""
+    before = tuple(_failed)
+    try:
+        yield
+    finally:
+        _failed.clear()
+        _failed.extend(before)
 
 
 @lru_cache(maxsize=16)
 def widest_level(pattern: SparsityPattern) -> int:
     """The largest number of unknowns at one distance from an outermost one, in the largest part of the graph."""
-    if pattern.shape[0] <= WIDE:
-        return 0
     graph = sp.csr_array((np.ones(pattern.nnz, np.int8), pattern.indices, pattern.indptr), pattern.shape)
     labels = connected_components(graph, directed=False)[1]
     start = int(np.argmax(labels == np.bincount(labels).argmax()))

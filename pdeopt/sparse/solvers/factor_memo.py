@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -74,8 +74,8 @@ class Memo:
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """What is factored in the block is forgotten after it; what was there before is there again."""
-        before = list(self._factored)
+        """What is factored in the block is forgotten after it; what was there before is there again, as it was."""
+        before = [replace(entry, factors=dict(entry.factors)) for entry in self._factored]
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ Optional: pip install "pdeopt[pardiso]". MKL is proprietary, free of charge, for
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, 
 
 
 class _Analyses:
-    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken."""
+    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken.
+
+    But for definite matrices an analysis scales and matches by the values that it is made with. Where it serves other
+    values badly, one with these is made, and one of values that cannot be factored is not kept: a failure is one of the
+    matrix, and not of what was factored before. Where it serves them, the solution differs by rounding from that with an
+    analysis of their own.
+    """
 
     def __init__(self, pattern: SparsityPattern) -> None:
         self._pattern, self._with_diagonal = _with_diagonal(pattern)
@@ -25,10 +32,20 @@ class _Analyses:
         values = self._with_diagonal(data)
         analyses = self._by_kind.setdefault(kind, [])
         found = next((analysis for analysis in analyses if not analysis.is_full), None)
-        if found is None:
-            found = mkl.Analysis(kind, self._pattern, values)
-            analyses.append(found)
-        return found.factor(values)
+        if kind == mkl.REAL_DEFINITE:
+            if found is None:
+                found = mkl.Analysis(kind, self._pattern, values)
+                analyses.append(found)
+            return found.factor(values)
+        if found is not None:
+            with suppress(RuntimeError):
+                return found.factor(values)
+        own = mkl.Analysis(kind, self._pattern, values)
+        factor = own.factor(values)
+        if not np.isfinite(factor.solve(np.ones((self._pattern.shape[0], 1)), False)).all():
+            raise RuntimeError("the factors are not finite")
+        analyses.append(own)
+        return factor
 
 
 def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[[np.ndarray], np.ndarray]]:

@@ -84,8 +84,8 @@ class SetUpMemo:
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """What is set up in the block is forgotten after it; what was there before is there again."""
-        before = list(self._set_ups)
+        """What is set up in the block is forgotten after it; what was there before is there again, as it was."""
+        before = [replace(set_up, served=list(set_up.served)) for set_up in self._set_ups]
         try:
             yield
         finally:
