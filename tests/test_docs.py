@@ -21,6 +21,7 @@ from code_blocks import blocks_of, commands_of, is_run, run_page, runs_something
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 #: Pages without a block that is run.
 NOTHING_TO_RUN = {
+    "docs/architecture.md": "a picture of the rooms",
     "docs/changelog.md": "CHANGELOG.md",
     "docs/conventions.md": "names and formats; the other pages use them",
     "docs/index.md": "README.md",

@@ -20,8 +20,8 @@ class _Analyses:
 
     But for definite matrices an analysis scales and matches by the values that it is made with. Where it serves other
     values badly, one with these is made, and one of values that cannot be factored is not kept: a failure is one of the
-    matrix, and not of what was factored before. Where it serves them, the solution differs by rounding from that with an
-    analysis of their own.
+    matrix, and not of what was factored before. Where it serves them, the solution differs by rounding from that with
+    an analysis of their own.
     """
 
     def __init__(self, pattern: SparsityPattern) -> None:
