@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pdeopt.run.optimization import Settings
 
 from pdeopt.cli import main
 from pdeopt.optimize import (
@@ -23,7 +24,6 @@ from pdeopt.optimize import (
     register,
     registry,
 )
-from pdeopt.run.optimization import Settings
 
 #: All that it takes to add one.
 TOY = '''
