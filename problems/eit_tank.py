@@ -122,6 +122,7 @@ def objects_found(fit, radius, truth):
         "objects": len(fit.inclusions),
         "water_change": fit.background,
         "segmentation": segmentation,
+        "segmentation_names": np.array(["water", "resistive", "conductive"]),
         "segmentation_extent": radius * np.array([-1.0, 1.0, -1.0, 1.0]),
         **known,
     }

@@ -24,7 +24,7 @@ ROOMS = {
     "verify": set(),
     "inversion": CORE,
     "eit": {"sparse", "fem", "pde", "inverse", "optimize", "io"},
-    "run": {*CORE, "io", "eit", "pdeopt"},
+    "run": {*CORE, "io", "pdeopt"},
     "api": {*CORE, "io", "run", "pdeopt"},
     "cli": {*CORE, "io", "run", "pdeopt"},
     "__main__": {"cli", "pdeopt"},

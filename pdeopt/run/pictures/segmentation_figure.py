@@ -1,4 +1,4 @@
-"""A segmentation into water, resistive and conductive objects, beside the true one where it is known."""
+"""A segmentation into classes, beside the true one where it is known."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
 
-from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, WATER
 from pdeopt.run.pictures.canvas.electrode_marks import Electrodes, draw_electrodes, electrodes_of
-from pdeopt.run.pictures.canvas.style import BLACK, BLUE, ORANGE, WATER_BLUE, new_figure
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, WATER_BLUE, new_figure
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import is_number
 
-#: What a pixel holds → its name and its color, which differ in lightness, too.
-CLASSES = {WATER: ("water", WATER_BLUE), RESISTIVE: ("resistive", ORANGE), CONDUCTIVE: ("conductive", BLUE)}
+#: The colors of classes, which differ in lightness, too; the first one is the ground.
+COLORS = (WATER_BLUE, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
+#: What classes are called where a result does not say it, as those of former versions.
+FORMER_NAMES = ("water", "resistive", "conductive")
 #: Parts of the radius by which a round tank's vertices may lie outside of the circle.
 ROUND = 1e-2
 
@@ -31,6 +32,7 @@ class Segmentation:
 
     Attributes:
         found, truth: (n, n) labels, row 0 at the top; the truth None where it is not known.
+        names: What the classes 0, 1, … are called; 0 is the ground.
         extent: left, right, bottom and top; None counts pixels.
         rim: center (2,) and radius of a round tank; None where it is not round, or its place among pixels not known.
         electrodes: the same.
@@ -38,6 +40,7 @@ class Segmentation:
 
     found: np.ndarray
     truth: np.ndarray | None
+    names: tuple[str, ...]
     extent: tuple[float, float, float, float] | None
     rim: tuple[np.ndarray, float] | None
     electrodes: Electrodes | None
@@ -48,17 +51,19 @@ class Segmentation:
 
 
 def segmentation_of(fields: Fields) -> Segmentation | None:
-    """From `segmentation`, `segmentation_truth` and `segmentation_extent` of result.npz; None where there is none."""
-    found, truth, extent = (fields.extra.get(f"segmentation{end}") for end in ("", "_truth", "_extent"))
+    """Return what `segmentation`, `segmentation_truth`, `_names` and `_extent` of result.npz say; None without one."""
+    parts = ("", "_truth", "_extent", "_names")
+    found, truth, extent, said = (fields.extra.get(f"segmentation{part}") for part in parts)
     if found is None or found.ndim != 2:
         return None
     if truth is not None and truth.shape != found.shape:
         truth = None
+    names = FORMER_NAMES if said is None or said.ndim != 1 else tuple(map(str, said[: len(COLORS)]))
     if extent is None or extent.shape != (4,):
-        return Segmentation(found, truth, None, None, None)
+        return Segmentation(found, truth, names, None, None, None)
     left, right, bottom, top = map(float, extent)
     mesh = fields.at.mesh
-    return Segmentation(found, truth, (left, right, bottom, top), _rim(mesh.p), electrodes_of(fields, mesh))
+    return Segmentation(found, truth, names, (left, right, bottom, top), _rim(mesh.p), electrodes_of(fields, mesh))
 
 
 def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:
@@ -80,8 +85,8 @@ def draw_found(axes: Axes, given: Segmentation) -> None:
     """With the outline of the true objects."""
     _draw_labels(axes, given, given.found)
     axes.set_title("segmentation")
-    for label in CLASSES:
-        mask = None if given.truth is None or label == WATER else given.truth == label
+    for label in range(1, len(given.names)):
+        mask = None if given.truth is None else given.truth == label
         if mask is not None and mask.any() and not mask.all():
             x, y = _centers(given)
             axes.contour(x, y, mask, levels=[0.5], colors=BLACK, linewidths=1.3)
@@ -95,7 +100,7 @@ def draw_truth(axes: Axes, given: Segmentation) -> None:
 
 def legend_handles(given: Segmentation) -> list[Artist]:
     """All classes, whether they occur or not, and the outline."""
-    patches: list[Artist] = [Patch(facecolor=color, label=name) for name, color in CLASSES.values()]
+    patches: list[Artist] = [Patch(facecolor=COLORS[k], label=name) for k, name in enumerate(given.names)]
     outline = [Line2D([], [], color=BLACK, linewidth=1.3, label="outline of the truth")]
     return patches + (outline if given.truth is not None else [])
 
@@ -107,9 +112,15 @@ def _title(summary: dict[str, Any]) -> str:
 
 
 def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:
-    colors = ListedColormap([color for _, color in CLASSES.values()])
+    count = len(given.names)
     image = axes.imshow(
-        labels, colors, vmin=-0.5, vmax=len(CLASSES) - 0.5, extent=given.extent, origin="upper", interpolation="nearest"
+        labels,
+        ListedColormap(COLORS[:count]),
+        vmin=-0.5,
+        vmax=count - 0.5,
+        extent=given.extent,
+        origin="upper",
+        interpolation="nearest",
     )
     if given.rim is not None:
         rim = Circle(
