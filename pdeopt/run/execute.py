@@ -94,12 +94,14 @@ def carry_out(
             ending = _optimize(request, problem, settings, recorder, progress, later)
             recorder.finish()
             keeper.finish(recorder)
-        _tell_work(request, problem, work.since(before), progress)
+        solver = solver_name(request, problem)
+        _tell_work(solver, work.since(before), progress)
         _tell_unused(request, ending, progress)
         reached, ending = evaluate(request, problem, recorder, ending, progress)
         progress.stage("pictures", "writing results and pictures …")
-        solver = solver_name(request, problem)
-        summary = summarize(request.name, problem, recorder.rows[-1], ending, reached, settings, solver)
+        summary = summarize(
+            request.name, problem, recorder.rows[-1], ending, reached, settings, solver, recorder.fallbacks
+        )
         interrupted, warnings = write_result(keeper.directory, recorder, summary, reached.fields)
         if verification is not None and later is not None and later.report is not None:
             wrong = later.report["passed"] is False
@@ -147,15 +149,17 @@ def _verify(
     return verification.report()
 
 
-def _tell_work(request: RunRequest, problem: Problem, spent: Work, progress: Progress) -> None:
+def _tell_work(solver: str | None, spent: Work, progress: Progress) -> None:
     """Of the optimization: of the state equation, of preconditioners and of inner products."""
     progress.times.add("optimization/factorizations", spent.factoring_seconds)
     progress.times.add("optimization/solves", spent.solving_seconds)
     progress.detail(
         f"{spent.factorizations} factorizations and {spent.set_ups} set-ups of preconditioners in "
         f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
-        f"{in_words(spent.solving_seconds)}, by the solver {solver_name(request, problem)}"
+        f"{in_words(spent.solving_seconds)}, by the solver {solver}"
     )
+    for fallback, count in spent.fallbacks.items():
+        progress.note(f"{fallback}: what was to solve failed for {count} {'matrix' if count == 1 else 'matrices'}")
 
 
 def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers import mkl
-from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
 
 
 class _Analyses:
@@ -20,8 +20,8 @@ class _Analyses:
 
     But for definite matrices an analysis scales and matches by the values that it is made with. Where it serves other
     values badly, one with these is made, and one of values that cannot be factored is not kept: a failure is one of the
-    matrix, and not of what was factored before. Where it serves them, the solution differs from that with an analysis of
-    their own by rounding.
+    matrix, and not of what was factored before. Where it serves them, the solution differs by rounding from that with
+    an analysis of their own.
     """
 
     def __init__(self, pattern: SparsityPattern) -> None:
@@ -93,4 +93,4 @@ def analyze_pardiso_general(pattern: SparsityPattern, sample: np.ndarray) -> Fac
 
 def _require_library() -> None:
     if not mkl.pardiso_is_installed():
-        raise RuntimeError("pypardiso is not installed")
+        raise NotSuitedError("pypardiso is not installed")
