@@ -312,7 +312,8 @@ def test_superlu_uses_its_symmetric_mode_where_the_diagonal_is_positive(name, us
 
 
 SILENT = """
-import sys, numpy as np, scipy.sparse as sp
+import logging, sys, numpy as np, scipy.sparse as sp
+logging.getLogger("pdeopt").setLevel(logging.ERROR)  # what we say of a fallback is tested elsewhere
 from pdeopt.sparse import CSRMatrix, SolveError, linear_solve
 for diagonal in (2.0, 0.5, 0.0):
     S = sp.csr_matrix(np.diag(np.full(5, diagonal)) - np.eye(5, k=1) - np.eye(5, k=-1))

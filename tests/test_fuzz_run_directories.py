@@ -406,7 +406,15 @@ def test_answers_of_another_length_are_not_given_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spent", [{}, {**SPENT, "first": {"solves": "3"}}, {**SPENT, "second": {"weeks": 3}}, {**SPENT, "products": [[]]}]
+    "spent",
+    [
+        {},
+        {**SPENT, "first": {"solves": "3"}},
+        {**SPENT, "second": {"weeks": 3}},
+        {**SPENT, "products": [[]]},
+        {**SPENT, "first": {"fallbacks": 3}},
+        {**SPENT, "first": {"fallbacks": {"a → b": "3"}}},
+    ],
 )
 def test_counts_that_are_none_are_refused(spent):
     with pytest.raises((TypeError, KeyError)):

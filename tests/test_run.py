@@ -42,7 +42,8 @@ SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),
     *("forward_solves", "adjoint_solves", "tangent_solves", "second_order_solves"),
-    *("solver", "optimizer", "inner_product", "discrepancy", "regularization_strength", "strength_rule", "strength"),
+    *("solver", "fallbacks", "optimizer", "inner_product", "discrepancy", "regularization_strength", "strength_rule"),
+    "strength",
 ]
 
 
@@ -112,6 +113,7 @@ def test_summary_and_config_tell_the_run(finished):
     assert summary["discrepancy"] == pytest.approx(summary["misfit"] / (0.5 * summary["data"]))
     assert summary["relative_error"] < summary["initial_relative_error"]
     assert summary["solver"] in ("pardiso", "rslab", "superlu")
+    assert summary["fallbacks"] == {}
     assert config["options"]["seed"] == config["seed"] == 5
     assert config["options"]["noise"] == 0.01
     assert {"python", "pdeopt", "jax", "numpy", "scipy", "scikit-fem"} <= set(config["versions"])

@@ -40,7 +40,13 @@ class Spent:
     def of(cls, words: dict[str, Any]) -> Spent:
         """Return what `dataclasses.asdict` made words of. Raises TypeError or KeyError for other words."""
         spent = cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
-        counts = (spent.products, spent.evaluations, *vars(spent.first).values(), *vars(spent.second).values())
+        counts = [spent.products, spent.evaluations]
+        for part in (spent.first, spent.second):  # those of the version before tell no fallbacks
+            numbers = vars(part).copy()
+            fallbacks = numbers.pop("fallbacks")
+            if not isinstance(fallbacks, dict):
+                raise TypeError("the fallbacks are no counts by name")
+            counts += [*fallbacks.values(), *numbers.values()]
         if any(type(count) not in (int, float) for count in counts):
             raise TypeError("a count is no number")
         return spent
@@ -96,6 +102,13 @@ class Recorder(Differentiable):
         self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
         self._last_terms: Terms | None = None  # of the last row
         self._clock = Clock(spent)
+
+    @property
+    def fallbacks(self) -> dict[str, int]:
+        """Return the `Work.fallbacks` of the state equation so far."""
+        total = self._spent.first.copy()
+        total.add(self._spent.second)
+        return total.fallbacks
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""

@@ -38,8 +38,13 @@ def summarize(
     reached: Reached,
     settings: Settings,
     solver: str | None,
+    fallbacks: dict[str, int],
 ) -> dict[str, Any]:
-    """The outcome of a run: ``name`` of the problem, ``last`` row of the history, name of the solver."""
+    """Return the outcome of a run.
+
+    Args:
+        name: of the problem. last: row of the history. solver: its name. fallbacks: from it, as of `Work`.
+    """
     return {
         "problem": name,
         "status": "stopped" if ending.status == "interrupted" else ending.status,
@@ -63,6 +68,7 @@ def summarize(
         **_noise(problem, last.misfit),
         "parameters": problem.parameter.size,
         "solver": solver,
+        "fallbacks": fallbacks,
         "optimizer": settings.optimizer,
         "inner_product": ending.inner_product or settings.inner_product,
         **chosen(settings, ending),

@@ -11,7 +11,7 @@ import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers import auto
+from pdeopt.sparse.solvers import auto, fallbacks
 from pdeopt.sparse.solvers.auto import Auto
 from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
@@ -112,6 +112,7 @@ def clear_memo() -> None:
     memo.clear()
     krylov_memo.clear()
     auto.forget()
+    fallbacks.forget()
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +17,7 @@ from pdeopt.sparse.errors import SolveError, check_finite
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.backends import PositiveDiagonal
 from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver
+from pdeopt.sparse.solvers.fallbacks import note_fallback
 from pdeopt.sparse.solvers.installed import pardiso_is_installed, rslab_is_installed
 from pdeopt.sparse.solvers.krylov import CG
 from pdeopt.sparse.solvers.krylov_solver import KrylovSolver
@@ -34,6 +36,7 @@ PATIENCE = 200
 
 MULTIGRID = CG(rtol=1e-10, max_iterations=PATIENCE, preconditioner=AMG("ruge-stuben"))
 
+_log = logging.getLogger(__name__)
 #: The last matrices on which multigrid failed, with the digests of their values. It would fail again, so that only time
 #: is saved. (A right-hand side with which it would not is then solved directly, more exactly than is stated.)
 _failed: deque[tuple[SparsityPattern, bytes]] = deque(maxlen=8)
@@ -73,20 +76,28 @@ class Auto:
             return solver.solve(pattern, data, rhs, transposed)
         check_finite("A", data)
         check_finite("b", rhs)
-        matrix = pattern, digest(data)
-        if matrix not in _failed:
-            try:
-                return MULTIGRID.solve(pattern, data, rhs, transposed)
-            except SolveError:
-                _failed.append(matrix)
-        return fastest_direct().solve(pattern, data, rhs, transposed)
+        matrix, direct = (pattern, digest(data)), fastest_direct()
+        if matrix in _failed:
+            return direct.solve(pattern, data, rhs, transposed)
+        try:
+            return MULTIGRID.solve(pattern, data, rhs, transposed)
+        except SolveError as error:
+            _failed.append(matrix)
+            x = direct.solve(pattern, data, rhs, transposed)
+            note_fallback(pattern, MULTIGRID.name, direct.name, str(error))
+            return x
 
 
 def fastest_direct() -> DirectSolver:
-    """PARDISO, rslab or SuperLU: the first that is installed."""
-    if pardiso_is_installed():
-        return PARDISO
-    return RSLAB if rslab_is_installed() else SUPERLU
+    """Return PARDISO, rslab or SuperLU: the first that is installed, which is logged once."""
+    solver = PARDISO if pardiso_is_installed() else RSLAB if rslab_is_installed() else SUPERLU
+    _log_choice(solver.name)
+    return solver
+
+
+@cache
+def _log_choice(name: str) -> None:
+    _log.info("solver 'auto' takes %s, the first of pardiso, rslab and superlu that is installed", name)
 
 
 def forget() -> None:

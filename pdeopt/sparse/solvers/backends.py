@@ -28,13 +28,23 @@ class Factor(Protocol):
         ...
 
 
+class NotSuitedError(RuntimeError):
+    """A kind of matrix that a backend is not made for, or a library that is missing: no failure, the next is chosen."""
+
+
+def without_frames(error: RuntimeError) -> RuntimeError:
+    """Return a copy to be kept: the error itself would keep the frames that it passed, and what is in them."""
+    return (NotSuitedError if isinstance(error, NotSuitedError) else RuntimeError)(str(error))
+
+
 Factorize = Callable[[np.ndarray], Factor]
-"""Takes the values (nnz,) in the pattern's order; raises RuntimeError where they are singular."""
+"""Takes the values (nnz,) in the pattern's order; raises RuntimeError where they are singular, NotSuitedError for a
+kind of values that it does not factor."""
 
 Analyze = Callable[[SparsityPattern, np.ndarray], Factorize]
 """Takes a pattern and sample values (some analyses look at them); done once per pattern.
 
-Raises RuntimeError where the library is missing, so that the next one is tried.
+Raises NotSuitedError where the library is missing, so that the next one is tried.
 """
 
 
@@ -61,6 +71,6 @@ class PositiveDiagonal:
         return self._complete and bool((data[self._places].real > 0).all())
 
     def require(self, data: np.ndarray) -> None:
-        """RuntimeError where the test fails."""
+        """NotSuitedError where the test fails."""
         if not self(data):
-            raise RuntimeError("a diagonal entry is not positive")
+            raise NotSuitedError("a diagonal entry is not positive")

@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
 from pdeopt.sparse.solvers.installed import cholmod_is_installed
 from pdeopt.sparse.solvers.ordering import cholesky_entries
 
@@ -87,16 +87,21 @@ def _give_back(analysis: weakref.ref[_Analysis], factor) -> None:
 def analyze_cholmod(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
     """Cholesky factors of real symmetric positive definite matrices; refuses all others (Hermitian ones, too)."""
     if not cholmod_is_installed():
-        raise RuntimeError("cvxopt is not installed")
+        raise NotSuitedError("cvxopt is not installed")
     may_be_definite = PositiveDiagonal(pattern)
     analyses: list[_Analysis] = []
 
     def factorize(data: np.ndarray) -> Factor:
         if np.iscomplexobj(data):
-            raise RuntimeError("the values are complex")
+            raise NotSuitedError("the values are complex")
         may_be_definite.require(data)
         if not analyses:
             analyses.append(_Analysis(pattern))
         return analyses[0].factor(data)
 
     return factorize
+
+
+def analyze_cholmod_general(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
+    """Refuse a matrix that is not symmetric, so that it is told who factors it instead."""
+    raise NotSuitedError("the values are not symmetric")

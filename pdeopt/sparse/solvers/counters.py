@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass
@@ -17,6 +17,8 @@ class Work:
         factorizations: numeric factorizations.
         solves: solves with A. adjoint_solves: solves with Aᵀ.
         iterations: of Krylov methods, with A and Aᵀ. set_ups: of their preconditioners.
+        fallbacks: matrices that another method than the first one solved, because that failed, by the names of both,
+            "cg+ruge-stuben → rslab"; see `pdeopt.sparse.solvers.fallbacks`.
         factoring_seconds: of analyses, factorizations and set-ups. solving_seconds: of solves without these.
     """
 
@@ -28,6 +30,7 @@ class Work:
     set_ups: int = 0
     factoring_seconds: float = 0.0
     solving_seconds: float = 0.0
+    fallbacks: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Work:
         """The counts as they are now."""
@@ -35,12 +38,18 @@ class Work:
 
     def since(self, before: Work) -> Work:
         """The work done after ``before`` was copied."""
-        return Work(**{key: value - getattr(before, key) for key, value in asdict(self).items()})
+        return self._sum(before, -1)
 
     def add(self, other: Work) -> None:
         """Count what another counted, too."""
-        for key, value in asdict(other).items():
-            setattr(self, key, getattr(self, key) + value)
+        vars(self).update(vars(self._sum(other, 1)))
+
+    def _sum(self, other: Work, factor: int) -> Work:
+        here, there = asdict(self), asdict(other)
+        mine, theirs = here.pop("fallbacks"), there.pop("fallbacks")
+        fallbacks = {name: mine.get(name, 0) + factor * theirs.get(name, 0) for name in {**mine, **theirs}}
+        counts = {name: value + factor * there[name] for name, value in here.items()}
+        return Work(**counts, fallbacks={name: count for name, count in fallbacks.items() if count})
 
 
 work = Work()

@@ -10,10 +10,11 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Analyze, Factor
-from pdeopt.sparse.solvers.cholmod import analyze_cholmod
+from pdeopt.sparse.solvers.backends import Analyze, Factor, NotSuitedError, without_frames
+from pdeopt.sparse.solvers.cholmod import analyze_cholmod, analyze_cholmod_general
 from pdeopt.sparse.solvers.counters import timed_solving, work
 from pdeopt.sparse.solvers.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.fallbacks import note_fallback
 from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
 from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
 from pdeopt.sparse.solvers.scaling import largest
@@ -65,17 +66,37 @@ class DirectSolver:
             return scaling.solve(lambda b, _: self._first_trustworthy(entry, b, transposed), rhs, transposed)
 
     def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        reasons = []
+        reasons: list[str] = []
+        new: dict[Analyze, RuntimeError] = {}  # what failed for this matrix for the first time
         for analyze in self.symmetric if entry.scaled.is_symmetric else self.general:
+            was_known = isinstance(entry.factors.get(analyze), RuntimeError)
             try:
                 factor, is_new = memo.factor(entry, analyze)
                 if is_new:
                     _probe(entry, factor)
-                return _checked(entry, factor, rhs, transposed)
+                x = _checked(entry, factor, rhs, transposed)
             except RuntimeError as error:
-                entry.factors[analyze] = RuntimeError(str(error))  # the adjoint solve does not try it again
-                reasons.append(f"{analyze.__name__.removeprefix('analyze_')}: {error}")
+                kept = entry.factors[analyze] = without_frames(error)  # the adjoint solve does not try it again
+                reasons.append(f"{_method(analyze)}: {error}")
+                if not was_known:
+                    new[analyze] = kept
+                continue
+            first = next(iter(new), analyze)
+            failed = [error for error in new.values() if not isinstance(error, NotSuitedError)]
+            if failed or _library(first) != _library(analyze):
+                name = _method(first) if failed else _library(first)
+                note_fallback(entry.pattern, name, _method(analyze), "; ".join(reasons))
+            return x
         raise report(_unsolvable(entry, reasons))
+
+
+def _method(analyze: Analyze) -> str:
+    """Return the name of a backend, library first: "rslab_ldlt"."""
+    return analyze.__name__.removeprefix("analyze_")
+
+
+def _library(analyze: Analyze) -> str:
+    return _method(analyze).split("_")[0]
 
 
 def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool) -> np.ndarray:
@@ -195,7 +216,11 @@ _RSLAB_GENERAL = (analyze_rslab_lu, analyze_superlu)
 
 SUPERLU = DirectSolver("superlu", _SUPERLU_SYMMETRIC, (analyze_superlu,))
 RSLAB = DirectSolver("rslab", _RSLAB_SYMMETRIC, _RSLAB_GENERAL)
-CHOLMOD = DirectSolver("cholmod", (analyze_cholmod, *_RSLAB_SYMMETRIC), _RSLAB_GENERAL)
+CHOLMOD = DirectSolver(
+    "cholmod",
+    (analyze_cholmod, *_RSLAB_SYMMETRIC),
+    (analyze_cholmod_general, *_RSLAB_GENERAL),
+)
 PARDISO = DirectSolver(
     "pardiso",
     (analyze_pardiso_symmetric, analyze_pardiso_general, *_RSLAB_SYMMETRIC),

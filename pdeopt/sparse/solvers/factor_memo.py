@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize
+from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize, without_frames
 from pdeopt.sparse.solvers.counters import timed_factoring, work
 from pdeopt.sparse.solvers.scaling import Equilibrated, absolute_row_sums, equilibrated
 
@@ -112,7 +112,7 @@ class Memo:
                 entry.factors[analyze] = self._factored_anew(entry, analyze)
         factor = entry.factors[analyze]
         if isinstance(factor, RuntimeError):
-            raise RuntimeError(str(factor))  # a kept one would keep the frames that it passed, and this entry in them
+            raise without_frames(factor)
         return factor, is_new
 
     def _factored_anew(self, entry: Factored, analyze: Analyze) -> Factor | RuntimeError:
@@ -121,13 +121,13 @@ class Memo:
         try:
             return factorize(entry.scaled.values)
         except RuntimeError as error:
-            return RuntimeError(str(error))
+            return without_frames(error)
 
     def _analysis(self, entry: Factored, analyze: Analyze) -> Factorize:
         key = (entry.pattern, analyze)
         if key not in self._analyses:
-            work.analyses += 1
             self._analyses[key] = analyze(entry.pattern, entry.scaled.values)
+            work.analyses += 1
             if len(self._analyses) > self.max_analyses:
                 self._analyses.popitem(last=False)
         self._analyses.move_to_end(key)

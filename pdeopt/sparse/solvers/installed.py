@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.solvers.fallbacks import warn_unusable
 from pdeopt.sparse.solvers.mkl import pardiso_is_installed
 
 
 def rslab_is_installed() -> bool:
-    """Whether the rslab wheel can be imported; logs where it cannot."""
+    """Return whether the rslab wheel can be imported; warns where it is there and cannot."""
     try:
         import rslab  # noqa: F401
-    except ImportError:
-        logging.getLogger(__name__).info("rslab is not installed; solver 'auto' uses SuperLU")
+    except ImportError as error:
+        if error.name != "rslab":
+            warn_unusable("rslab", str(error))
         return False
     return True
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from pdeopt.errors import PdeoptError
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.fallbacks import warn_unusable
 
 #: Matrix types.
 REAL_DEFINITE, REAL_SYMMETRIC, COMPLEX_SYMMETRIC, REAL_GENERAL, COMPLEX_GENERAL = 2, -2, 6, 11, 13
@@ -96,7 +97,12 @@ def pardiso_is_installed() -> bool:
     """Whether pypardiso and the library can be loaded on this machine."""
     try:
         _routine()
-    except (ImportError, OSError):
+    except ImportError as error:
+        if error.name != "pypardiso":
+            warn_unusable("pypardiso", str(error))
+        return False
+    except OSError as error:
+        warn_unusable("pypardiso", str(error))
         return False
     return True
 

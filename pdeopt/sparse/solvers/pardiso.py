@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers import mkl
-from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
 
 
 class _Analyses:
@@ -93,4 +93,4 @@ def analyze_pardiso_general(pattern: SparsityPattern, sample: np.ndarray) -> Fac
 
 def _require_library() -> None:
     if not mkl.pardiso_is_installed():
-        raise RuntimeError("pypardiso is not installed")
+        raise NotSuitedError("pypardiso is not installed")

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Factorize, upper_triangle
+from pdeopt.sparse.solvers.backends import Factorize, NotSuitedError, upper_triangle
 
 
 class _Rslab:
@@ -57,6 +57,6 @@ def _import_rslab():
     try:
         import rslab
     except ImportError:
-        raise RuntimeError("rslab is not installed") from None
+        raise NotSuitedError("rslab is not installed") from None
     rslab.set_log_level("error")  # it warns on stderr of what `SolveError` says better
     return rslab
