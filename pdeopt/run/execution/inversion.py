@@ -101,6 +101,7 @@ class Inverted:
         m: The last iterate (p,).
         ending: How the minimization ended.
         reached: What is evaluated at the last iterate.
+        fallbacks: The solvers that gave way to others, as of `Work`.
         verification: For summary.json; None where derivatives were not verified.
     """
 
@@ -108,11 +109,21 @@ class Inverted:
     m: np.ndarray
     ending: Ending
     reached: Reached
+    fallbacks: dict[str, int]
     verification: dict[str, Any] | None
 
     def summary(self, task: Task, stage_seconds: dict[str, float]) -> dict[str, Any]:
         """Return what stands in summary.json."""
-        words = summarize(task.name, task.problem, self.rows[-1], self.ending, self.reached, task.settings, task.solver)
+        words = summarize(
+            task.name,
+            task.problem,
+            self.rows[-1],
+            self.ending,
+            self.reached,
+            task.settings,
+            task.solver,
+            self.fallbacks,
+        )
         return words | {"verification": self.verification, "stage_seconds": stage_seconds}
 
 
@@ -144,7 +155,7 @@ def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePic
     _tell_work(task, work.since(before), progress)
     assert recorder.m is not None
     reached, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
-    return Inverted(recorder.rows, recorder.m, ending, reached, _report(verification, later))
+    return Inverted(recorder.rows, recorder.m, ending, reached, recorder.fallbacks, _report(verification, later))
 
 
 def _size(problem: Problem) -> str:
@@ -242,6 +253,8 @@ def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
         f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
         f"{in_words(spent.solving_seconds)}, by the solver {task.solver}"
     )
+    for fallback, count in spent.fallbacks.items():
+        progress.note(f"{fallback}: what was to solve failed for {count} {'matrix' if count == 1 else 'matrices'}")
 
 
 def _report(verification: Verification | None, later: LaterVerification | None) -> dict[str, Any] | None:
