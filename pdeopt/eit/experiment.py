@@ -19,7 +19,7 @@ from pdeopt.sparse import Solver
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What was measured, and what of the tank is known.
+    """A record of what was measured, and what of the tank is known.
 
     Attributes:
         space: of the potential. electrodes: names of boundaries of its mesh.
@@ -43,7 +43,7 @@ class Experiment:
         regularization: Regularization | Sequence[Regularization],
         parametrization: Parametrization | None = None,
     ) -> ReducedFunctional:
-        """½ Σ ((predicted − measured) / noise)² over the valid voltages, plus a regularization.
+        """Return ½ Σ ((predicted − measured) / noise)² over the valid voltages, plus a regularization.
 
         Args:
             conductivity: coefficient ↦ σ (mS) as a form takes it. parametrization: parameter ↦ coefficient.
@@ -52,24 +52,27 @@ class Experiment:
         return ReducedFunctional(model, self.misfit(model), regularization, parametrization or Identity())
 
     def model(self, conductivity: Callable[[Any], Any]) -> CompleteElectrodeModel:
-        """Of coefficients that ``conductivity`` makes σ of."""
+        """Return the model of coefficients that ``conductivity`` makes σ of."""
         return complete_electrode_model(
             self.space, self.electrodes, self.data.currents, conductivity, self.impedances, self.solver
         )
 
     def observation(self, model: CompleteElectrodeModel) -> ElectrodeVoltages:
-        """The valid voltages."""
+        """Return the valid voltages."""
         return ElectrodeVoltages.of(model, self.data.differences, self.data.valid)
 
     def misfit(self, model: CompleteElectrodeModel) -> L2Misfit:
-        """Of the voltages that a model predicts."""
+        """Return the misfit of the voltages that a model predicts."""
         observation = self.observation(model)
         return L2Misfit.of(observation, self.measured[observation.places], self.noise[observation.places])
 
     @property
     def information(self) -> int:
-        """How many of the voltages are independent: those of all pairs of independent currents and differences, less
-        those that reciprocity gives, for what is both a current and a difference."""
+        """Return how many of the voltages are independent.
+
+        They are those of all pairs of independent currents and differences, less those that reciprocity gives, for what
+        is both a current and a difference.
+        """
         used = self.data.valid.any(1)
         currents = independent_patterns(self.data.currents)[0]
         differences = independent_patterns(self.data.differences[:, used])[0]

@@ -41,7 +41,7 @@ ITERATIONS, TOLERANCE = 25, 1e-3
 
 @dataclass(frozen=True, eq=False)
 class ShapeFit:
-    """Objects, β of the water (log σ / σ₀), and the objective (misfit and prior) that they reach."""
+    """A fit: objects, β of the water (log σ / σ₀), and the objective (misfit and prior) that they reach."""
 
     inclusions: list[Inclusion]
     background: float
@@ -50,7 +50,7 @@ class ShapeFit:
 
 @dataclass(frozen=True, eq=False)
 class ShapeFitter:
-    """Fits objects to voltages, by Levenberg–Marquardt on their centers, sizes and outlines. Made by `of`.
+    """A fitter of objects to voltages: Levenberg–Marquardt on centers, sizes and outlines. Made by `of`.
 
     Attributes:
         functional: of the parameter, made anew for each number of objects.
@@ -66,7 +66,7 @@ class ShapeFitter:
 
     @classmethod
     def of(cls, experiment: Experiment, background: float, radius: float) -> ShapeFitter:
-        """``background``: σ₀ of the water (mS). ``radius``: of the tank."""
+        """Return the fitter of an experiment. ``background``: σ₀ of the water (mS). ``radius``: of the tank."""
         model = experiment.model(lambda m: lambda x: background * jnp.exp(log_conductivity(m, x / radius)))
         misfit = experiment.misfit(model)
         jacobian = VoltageJacobian(model, experiment.observation(model), Identity())
@@ -74,23 +74,23 @@ class ShapeFitter:
         return cls(functional, jacobian, misfit.noise, experiment.information)
 
     def best(self) -> ShapeFit:
-        """The objects that the criterion favors."""
+        """Return the objects that the criterion favors."""
         return self.pruned(self.exchanged(self.grown(self.refined([]))))
 
     def grown(self, fit: ShapeFit) -> ShapeFit:
-        """With one object after another, of either kind."""
+        """Return the fit, improved by one object after another, of either kind."""
         return self.improved(fit, lambda fit: [self._with_another(fit, fit.inclusions, label) for label in CONTRAST])
 
     def exchanged(self, fit: ShapeFit) -> ShapeFit:
-        """With one object after another given up for one of the other kind."""
+        """Return the fit, improved by giving up one object after another for one of the other kind."""
         return self.improved(fit, self._exchanges)
 
     def pruned(self, fit: ShapeFit) -> ShapeFit:
-        """Without one object after another."""
+        """Return the fit, improved by leaving out one object after another."""
         return self.improved(fit, lambda fit: [rest for _, rest in _taken_out(fit.inclusions)])
 
     def improved(self, fit: ShapeFit, changes: Callable[[ShapeFit], Iterable[list[Inclusion]]]) -> ShapeFit:
-        """Changed in the best way, again and again, as long as the criterion falls."""
+        """Return the fit, changed in the best way, again and again, as long as the criterion falls."""
         while True:
             refined = [self.refined(objects, fit.background) for objects in changes(fit)]
             better = min(refined, key=self.criterion, default=fit)
@@ -106,7 +106,7 @@ class ShapeFitter:
             yield self._with_another(fit, rest, RESISTIVE if taken.label == CONDUCTIVE else CONDUCTIVE)
 
     def _with_another(self, fit: ShapeFit, inclusions: list[Inclusion], label: int) -> list[Inclusion]:
-        """``inclusions`` and a disk where the objective is least."""
+        """Return ``inclusions`` and a disk where the objective is least."""
 
         def objective(inclusions: list[Inclusion]) -> float:
             return self._value_and_derivative(parameter_of(inclusions, fit.background))[0]
@@ -116,7 +116,7 @@ class ShapeFitter:
         return min(candidates, key=objective, default=inclusions)
 
     def refined(self, inclusions: list[Inclusion], background: float = 0.0) -> ShapeFit:
-        """Moved to where the objective is least."""
+        """Return the fit that moves the objects to where the objective is least."""
         start = parameter_of(inclusions, background)
         result = minimize(
             self._objective,
@@ -130,7 +130,7 @@ class ShapeFitter:
         return ShapeFit(inclusions_of(result.m), float(result.m[0]), float(result.objective))
 
     def criterion(self, fit: ShapeFit) -> float:
-        """n log(objective) + k log n for k numbers: Schwarz's criterion where the noise level is not known exactly.
+        """Return n log(objective) + k log n for k numbers: Schwarz's criterion for a noise level not known exactly.
 
         (Schwarz, "Estimating the dimension of a model", Ann. Statist. 6, 1978.)
         """
@@ -142,7 +142,7 @@ class ShapeFitter:
         return Objective(self._value_and_derivative, gauss_newton=self._gauss_newton)
 
     def _gauss_newton(self, m: np.ndarray) -> Action:
-        """Of misfit and prior, with their Jacobians formed once: cheaper for few parameters."""
+        """Return the model of misfit and prior, with their Jacobians formed once: cheaper for few parameters."""
         jacobian = np.vstack([self.jacobian(m) / self.noise[:, None], self._prior_jacobian(m)])
         return lambda v: jacobian.T @ (jacobian @ v)
 
@@ -152,7 +152,7 @@ class ShapeFitter:
 
 
 def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
-    """(k, 2), a grid in the tank outside of its objects."""
+    """Return a grid (k, 2) in the tank outside of its objects."""
     steps = np.arange(-1, 1, APART) + APART / 2
     grid = np.stack(np.meshgrid(steps, steps)).reshape(2, -1)
     free = np.hypot(*grid) < 1 - NEW_RADIUS
@@ -162,5 +162,5 @@ def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
 
 
 def _taken_out(inclusions: list[Inclusion]) -> Iterator[tuple[Inclusion, list[Inclusion]]]:
-    """Each object, and the others."""
+    """Return each object, and the others."""
     return ((taken, inclusions[:k] + inclusions[k + 1 :]) for k, taken in enumerate(inclusions))

@@ -36,7 +36,7 @@ class Field:
     __array_ufunc__ = None  # NumPy leaves `array * field` to this class, and refuses np.exp(field)
 
     def __init__(self, parts: Mapping[str, Any], cells: bytes | None = None) -> None:
-        """``cells`` identifies the cells and quadrature points on which a space made this field."""
+        """Make a field; ``cells`` identifies the cells and quadrature points on which a space made it."""
         self.parts = parts
         self.cells = cells
 
@@ -56,17 +56,17 @@ class Field:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the value, (…, c, q)."""
+        """Return the shape of the value, (…, c, q)."""
         return self.value.shape
 
     @property
     def ndim(self) -> int:
-        """Of the value: 2 for a scalar function, 3 for a vector-valued one."""
+        """Return the number of axes of the value: 2 for a scalar function, 3 for a vector-valued one."""
         return self.value.ndim
 
     @property
     def dtype(self) -> Any:
-        """Of the value."""
+        """Return the type of the value."""
         return self.value.dtype
 
     def __repr__(self) -> str:
@@ -100,17 +100,17 @@ class Field:
         return (self.value[k] for k in range(len(self)))
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bytes | None]]:
-        """For JAX: the arrays, and what they are called."""
+        """Return the arrays and what they are called, for JAX."""
         names = tuple(self.parts)
         return tuple(self.parts[name] for name in names), (names, self.cells)
 
     @classmethod
     def tree_unflatten(cls, structure: tuple[tuple[str, ...], bytes | None], parts: tuple[Any, ...]) -> Field:
-        """For JAX: the inverse of `tree_flatten`."""
+        """Return the field of them, for JAX: the inverse of `tree_flatten`."""
         names, cells = structure
         return cls(dict(zip(names, parts, strict=True)), cells)
 
 
 def value_of(x: Any) -> Any:
-    """The values of a field; anything else as it is."""
+    """Return the values of a field; anything else as it is."""
     return x.value if isinstance(x, Field) else x

@@ -21,19 +21,19 @@ def _stack(rows: list[Any]) -> Any:
 
 
 def grad(u: Field) -> Any:
-    """Gradient (…, d, c, q) of a function (…, c, q)."""
+    """Return the gradient (…, d, c, q) of a function (…, c, q)."""
     return u.grad
 
 
 def div(u: Field) -> Any:
-    """Divergence (c, q), of an H(div) element or of a vector field (d, c, q)."""
+    """Return the divergence (c, q), of an H(div) element or of a vector field (d, c, q)."""
     if u.div is not None:
         return u.div
     return trace(u.grad) if u.grad.ndim >= 4 else u.grad[0]
 
 
 def curl(u: Field) -> Any:
-    """Curl: (d, c, q) of an H(curl) element or a vector field in 3-D and of a scalar field in 2-D, else (c, q)."""
+    """Return the curl: (d, c, q) of an H(curl) element or vector field in 3-D and of a scalar in 2-D, else (c, q)."""
     if u.curl is not None:
         return u.curl
     g = u.grad
@@ -45,37 +45,37 @@ def curl(u: Field) -> Any:
 
 
 def d(u: Field) -> Any:
-    """Gradient, divergence or curl, whichever the element has."""
+    """Return the gradient, divergence or curl, whichever the element has."""
     return next(part for part in (u.grad, u.div, u.curl) if part is not None)
 
 
 def dd(u: Field) -> Any:
-    """Second derivatives (d, d, c, q), for elements that have them."""
+    """Return the second derivatives (d, d, c, q), for elements that have them."""
     return u.hess
 
 
 def sym_grad(u: Field) -> Any:
-    """Symmetric part (d, d, c, q) of the gradient of a vector field (d, c, q)."""
+    """Return the symmetric part (d, d, c, q) of the gradient of a vector field (d, c, q)."""
     return 0.5 * (u.grad + transpose(u.grad))
 
 
 def dot(u: Any, v: Any) -> Any:
-    """u_i v_i, (c, q) of two vector fields (d, c, q)."""
+    """Return u_i v_i, (c, q) of two vector fields (d, c, q)."""
     return (value_of(u) * value_of(v)).sum(0)
 
 
 def ddot(u: Any, v: Any) -> Any:
-    """u_ij v_ij, (c, q) of two tensor fields (d, d, c, q)."""
+    """Return u_ij v_ij, (c, q) of two tensor fields (d, d, c, q)."""
     return (value_of(u) * value_of(v)).sum((0, 1))
 
 
 def dddot(u: Any, v: Any) -> Any:
-    """u_ijk v_ijk, (c, q) of two tensor fields (d, d, d, c, q)."""
+    """Return u_ijk v_ijk, (c, q) of two tensor fields (d, d, d, c, q)."""
     return (value_of(u) * value_of(v)).sum((0, 1, 2))
 
 
 def inner(u: Any, v: Any) -> Any:
-    """The product of two tensors of the same rank; of tuples (mixed elements) the sum over their parts."""
+    """Return the product of two tensors of the same rank; of tuples (mixed elements) the sum over their parts."""
     if isinstance(u, tuple):
         return sum(inner(a, b) for a, b in zip(u, v, strict=True))
     product = value_of(u) * value_of(v)
@@ -83,13 +83,13 @@ def inner(u: Any, v: Any) -> Any:
 
 
 def prod(u: Any, v: Any, w: Any = None) -> Any:
-    """u_i v_j (d, d, c, q), or u_i v_j w_k (d, d, d, c, q), of vector fields (d, c, q)."""
+    """Return u_i v_j (d, d, c, q), or u_i v_j w_k (d, d, d, c, q), of vector fields (d, c, q)."""
     pair = value_of(u)[:, None] * value_of(v)[None]
     return pair if w is None else pair[:, :, None] * value_of(w)[None, None]
 
 
 def mul(A: Any, x: Any) -> Any:
-    """A_ij x_j (d, c, q), or A_ij B_jk (d, d, c, q)."""
+    """Return A_ij x_j (d, c, q), or A_ij B_jk (d, d, c, q)."""
     A, x = value_of(A), value_of(x)
     if x.ndim >= A.ndim:
         return (A[:, :, None] * x[None]).sum(1)
@@ -97,30 +97,30 @@ def mul(A: Any, x: Any) -> Any:
 
 
 def trace(T: Any) -> Any:
-    """T_ii, (c, q) of a tensor field (d, d, c, q)."""
+    """Return T_ii, (c, q) of a tensor field (d, d, c, q)."""
     T = value_of(T)
     return sum(T[i, i] for i in range(1, T.shape[0])) + T[0, 0]
 
 
 def transpose(T: Any) -> Any:
-    """T_ji: the first two axes exchanged."""
+    """Return T_ji: the first two axes exchanged."""
     return value_of(T).swapaxes(0, 1)
 
 
 def eye(w: Any, n: int) -> Any:
-    """The diagonal tensor (n, n, c, q) with w (c, q) on its diagonal."""
+    """Return the diagonal tensor (n, n, c, q) with w (c, q) on its diagonal."""
     w = value_of(w)
     return _stack([_stack([w if i == j else 0.0 * w for j in range(n)]) for i in range(n)])
 
 
 def identity(w: Any, N: int | None = None) -> Any:
-    """The identity tensor (N, N, 1, 1) at the quadrature points of w (…, N, c, q)."""
+    """Return the identity tensor (N, N, 1, 1) at the quadrature points of w (…, N, c, q)."""
     size = value_of(w).shape[-3] if N is None else N
     return eye(np.ones((1, 1)), size)
 
 
 def det(A: Any) -> Any:
-    """Determinant (c, q) of a 2 × 2 or 3 × 3 tensor (d, d, c, q)."""
+    """Return the determinant (c, q) of a 2 × 2 or 3 × 3 tensor (d, d, c, q)."""
     A = value_of(A)
     if A.shape[0] == 2:
         return A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
@@ -128,7 +128,7 @@ def det(A: Any) -> Any:
 
 
 def inv(A: Any) -> Any:
-    """Inverse of a 2 × 2 or 3 × 3 tensor (d, d, c, q)."""
+    """Return the inverse of a 2 × 2 or 3 × 3 tensor (d, d, c, q)."""
     A = value_of(A)
     if A.shape[0] == 2:
         cofactors = _stack([_stack([A[1, 1], -A[0, 1]]), _stack([-A[1, 0], A[0, 0]])])
@@ -138,7 +138,7 @@ def inv(A: Any) -> Any:
 
 
 def cross(a: Any, b: Any) -> Any:
-    """a × b: (c, q) in 2-D, (3, c, q) in 3-D."""
+    """Return a × b: (c, q) in 2-D, (3, c, q) in 3-D."""
     a, b = value_of(a), value_of(b)
     if a.shape[0] == 2:
         return a[0] * b[1] - a[1] * b[0]
@@ -146,7 +146,7 @@ def cross(a: Any, b: Any) -> Any:
 
 
 def jump(w: Any, *args: Any) -> Any:
-    """±args, by the side of the interior facet each comes from: ``ju, jv = jump(w, u, v)`` in a bilinear form.
+    """Return ±args, by the side of the interior facet each comes from: ``ju, jv = jump(w, u, v)`` in a bilinear form.
 
     Summed over both sides this is the jump; away from interior facets the arguments are returned unchanged.
     """

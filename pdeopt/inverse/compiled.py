@@ -13,7 +13,7 @@ from pdeopt.sparse import check_process, solve_errors
 
 
 class Compiled:
-    """``jax.jit`` for functions that close over large tables (spaces, matrices, data).
+    """A ``jax.jit`` for functions that close over large tables (spaces, matrices, data).
 
     A closed-over array becomes a literal of the program, which XLA then folds for seconds (10.6 s at 524 k triangles);
     traced to a jaxpr first, the arrays are its constants, and are passed as arguments. Failed solves raise SolveError.

@@ -7,7 +7,7 @@ from pdeopt.inverse.regularization import Regularization, TotalVariation
 
 
 def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
-    """The functionals to minimize one after the other, each from the minimum of the one before; the given one is last.
+    """Return the functionals to minimize, each from the minimum of the one before; the given one is last.
 
     Each factor in the `TotalVariation.continuation` of its terms makes one more. (Chan, Zhou,
     Chan, "Continuation method for total variation denoising problems", 1995.)
@@ -19,7 +19,7 @@ def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
 
 
 def _at_stage(term: Regularization, from_the_end: int) -> Regularization:
-    """With the factor so many places from the end of its continuation, where it has that many."""
+    """Return the term with the factor so many places from the end of its continuation, where it has that many."""
     if not isinstance(term, TotalVariation) or len(term.continuation) < -from_the_end:
         return term
     return term.with_smoothing(term.continuation[from_the_end] * term.smoothing)

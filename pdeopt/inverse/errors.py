@@ -4,4 +4,4 @@ from pdeopt.errors import PdeoptError
 
 
 class InputError(PdeoptError, ValueError):
-    """Data, options or initial values that do not fit; the message says what was got and what was expected."""
+    """An error of data, options or initial values that do not fit."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class MassProduct:
-    """⟨a, b⟩ = aᵀ M b with a mass matrix M (p, p), and S = D^-½ (D^-½ M D^-½)^-½ with the diagonal D of M.
+    """A product ⟨a, b⟩ = aᵀ M b with a mass matrix M (p, p), and S = D^-½ (D^-½ M D^-½)^-½, D the diagonal of M.
 
     The scaled matrix has a small condition number on every mesh, so that its inverse root is a polynomial in it, of
     degree 36 for linear triangles, 41 for tetrahedra, 56 for squares. Measured on linear triangles: 14 ms an
@@ -41,7 +41,7 @@ class MassProduct:
     """
 
     def __init__(self, name: str, mass: sp.csr_matrix, interval: tuple[float, float]) -> None:
-        """``interval`` holds the eigenvalues of D^-½ M D^-½."""
+        """Make the product; ``interval`` holds the eigenvalues of D^-½ M D^-½."""
         diagonal = mass.diagonal()
         self.name = name
         self.weights = diagonal if mass.nnz == mass.shape[0] else None
@@ -58,25 +58,25 @@ class MassProduct:
         return self._of_scaled(lambda x: 1 / x)
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """S z (p,)."""
+        """Return S z (p,)."""
         return self._inverse_root(z) / self._roots
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Sᵀ d (p,)."""
+        """Return Sᵀ d (p,)."""
         return self._inverse_root(derivative / self._roots)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """M⁻¹ d (p,)."""
+        """Return M⁻¹ d (p,)."""
         return self._inverse(derivative / self._roots) / self._roots
 
     def norm(self, m: np.ndarray) -> float:
-        """√(mᵀ M m)."""
+        """Return √(mᵀ M m)."""
         return float(np.sqrt(m @ (self._mass @ m)))
 
 
 @dataclass(frozen=True, eq=False)
 class FactoredProduct:
-    """⟨a, b⟩ = aᵀ G b with a sparse symmetric positive definite G (p, p), by its Cholesky factor."""
+    """A product ⟨a, b⟩ = aᵀ G b with a sparse symmetric positive definite G (p, p), by its Cholesky factor."""
 
     name: str
     matrix: sp.csr_matrix
@@ -85,25 +85,25 @@ class FactoredProduct:
     weights = None
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """S z (p,)."""
+        """Return S z (p,)."""
         return self.factor.primal(z)
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Sᵀ d (p,)."""
+        """Return Sᵀ d (p,)."""
         return self.factor.transposed(derivative)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """G⁻¹ d (p,)."""
+        """Return G⁻¹ d (p,)."""
         return self.factor.solve(derivative)
 
     def norm(self, m: np.ndarray) -> float:
-        """√(mᵀ G m)."""
+        """Return √(mᵀ G m)."""
         return float(np.sqrt(m @ (self.matrix @ m)))
 
 
 @dataclass(frozen=True, eq=False)
 class MaternProduct:
-    """⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term: whitening, S = A⁻¹ M^½ / √α.
+    """A product ⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term: whitening, S = A⁻¹ M^½ / √α.
 
     In z the term is ½ |z|² (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A computational framework for
     infinite-dimensional Bayesian inverse problems I", SIAM J. Sci. Comput. 35, 2013.)
@@ -115,24 +115,24 @@ class MaternProduct:
     weights = None
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """S z (p,)."""
+        """Return S z (p,)."""
         return self.term.color(z)
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Sᵀ d (p,)."""
+        """Return Sᵀ d (p,)."""
         return self.term.color_transposed(derivative)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """(α Q)⁻¹ d (p,)."""
+        """Return (α Q)⁻¹ d (p,)."""
         return self.term.color(self.term.color_transposed(derivative))
 
     def norm(self, m: np.ndarray) -> float:
-        """√(mᵀ α Q m)."""
+        """Return √(mᵀ α Q m)."""
         return float(np.linalg.norm(self.term.whiten(m)))
 
 
 def l2_product(parameter: AnyParameter) -> MassProduct:
-    """∫ a b, by the consistent mass matrix; it is diagonal for piecewise constants. Raises InputError."""
+    """Return the product ∫ a b by the consistent mass matrix, diagonal for piecewise constants. Raises InputError."""
     mass = parameter.mass.tocsr()
     _check_positive(parameter, mass.diagonal())
     if parameter.space is None or _is_diagonal(mass):
@@ -147,7 +147,7 @@ def l2_product(parameter: AnyParameter) -> MassProduct:
 
 
 def lumped_product(parameter: AnyParameter) -> MassProduct:
-    """∫ a b by the lumped mass matrix, which is diagonal: bounds on m stay bounds on z."""
+    """Return the product ∫ a b by the lumped mass matrix, which is diagonal: bounds on m stay bounds on z."""
     weights = parameter.lumped_mass
     _check_positive(parameter, weights)
     return _diagonal("l2-lumped", weights)
@@ -156,7 +156,7 @@ def lumped_product(parameter: AnyParameter) -> MassProduct:
 def regularization_product(
     functional: ReducedFunctional, parameter: AnyParameter, initial: np.ndarray | None = None
 ) -> FactoredProduct | MaternProduct:
-    """⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization and its strength β: the prior's product.
+    """Return ⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization, of strength β: the prior's product.
 
     One Matérn term whitens. Of other terms the operators at ``initial`` (default 0; it matters for total variation)
     are added up, and made definite, where their null space asks for it, by δ M with the δ of the softest mode
@@ -186,7 +186,7 @@ def inner_product_named(
     bounds: BoundsLike = None,
     initial: np.ndarray | None = None,
 ) -> InnerProduct:
-    """The product of a name: "l2", "l2-lumped", "regularization", "euclidean".
+    """Return the product of a name: "l2", "l2-lumped", "regularization", "euclidean".
 
     With bounds on m "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds on single
     entries of m are no bounds on entries of z.
@@ -214,7 +214,7 @@ def inner_product_named(
 
 
 def inner_product_names() -> list[str]:
-    """The names that `inner_product_named` takes."""
+    """Return the names that `inner_product_named` takes."""
     return list(_MAKERS)
 
 

@@ -11,7 +11,7 @@ CHUNK = 50_000
 
 
 def lumped_mass(space: FunctionSpace) -> np.ndarray:
-    """(n,), the diagonal matrix nearest to the mass matrix: row sums, where they are all positive.
+    """Return the diagonal matrix (n,) nearest to the mass matrix: row sums, where they are all positive.
 
     Elsewhere (quadratic triangles and tetrahedra) the diagonal, scaled in each cell to the cell's mass. (Hinton, Rock,
     Zienkiewicz, "A note on mass lumping and related processes in the finite element method", 1976; Zienkiewicz,
@@ -27,7 +27,7 @@ def lumped_mass(space: FunctionSpace) -> np.ndarray:
 
 
 def scaled_spectrum(space: FunctionSpace) -> tuple[float, float]:
-    """Bounds of the eigenvalues of D^-½ M D^-½, with the mass matrix M and its diagonal D; also of blocks of M.
+    """Return bounds of the eigenvalues of D^-½ M D^-½, M the mass matrix, D its diagonal; also of blocks of M.
 
     The extreme ones over the elements bound those of the whole, on every mesh and however it is graded: 1/2 and 2 for
     linear triangles. (Wathen, "Realistic eigenvalue bounds for the Galerkin mass matrix", IMA J. Numer. Anal. 7, 1987.)
@@ -45,7 +45,7 @@ def scaled_spectrum(space: FunctionSpace) -> tuple[float, float]:
 
 
 def element_masses(space: FunctionSpace) -> np.ndarray:
-    """(c, i, i), the mass matrix of each cell or facet."""
+    """Return the mass matrix of each cell or facet, (c, i, i)."""
     dx, values = np.asarray(space.basis.dx), np.asarray(space.tables.components[0]["value"])
     values = values.reshape(-1, *values.shape[-3:])  # (tensor entry, i, c or 1, q or 1)
     starts = range(0, len(dx), CHUNK)
@@ -62,5 +62,5 @@ def _products(values: np.ndarray, dx: np.ndarray, cells: slice) -> np.ndarray:
 
 
 def _added(space: FunctionSpace, local: np.ndarray) -> np.ndarray:
-    """(n,), the sums over cells of values (i, c) of their degrees of freedom."""
+    """Return the sums (n,) over cells of values (i, c) of their degrees of freedom."""
     return np.bincount(space.basis.element_dofs.ravel(), local.ravel(), minlength=space.n)

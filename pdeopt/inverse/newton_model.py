@@ -31,19 +31,19 @@ class NewtonModel(Differentiable):
         self._operator = _Operator(functional)
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J and its Euclidean derivative."""
+        """Return J and its Euclidean derivative."""
         return self.functional.value_and_derivative(m)
 
     def hessian(self, m: np.ndarray) -> Action:
-        """v ↦ the second derivative at m times v: exact, except that total variation has its primal-dual model."""
+        """Return v ↦ the second derivative at m times v: exact, except for total variation's primal-dual model."""
         return self._with_regularization(self.functional.misfit_hessian(m), m)
 
     def gauss_newton(self, m: np.ndarray) -> Action:
-        """The same with Jᵀ φ″ J for the misfit."""
+        """Return the same with Jᵀ φ″ J for the misfit."""
         return self._with_regularization(self.functional.misfit_gauss_newton(m), m)
 
     def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action | None:
-        """(R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
+        """Return (R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
 
         R is the operator of the regularization, M the mass matrix; δM makes R definite on its null space.
         Preconditioned with R, the Hessian is the identity plus a compact operator, so that conjugate gradients take a
@@ -67,7 +67,7 @@ class NewtonModel(Differentiable):
 
 
 class _Operator:
-    """m ↦ β Σ R(m); follows the iterates with the duals of the terms that have one."""
+    """A map m ↦ β Σ R(m) that follows the iterates with the duals of the terms that have one."""
 
     def __init__(self, functional: ReducedFunctional) -> None:
         self._strength = functional.strength
@@ -96,7 +96,7 @@ class _Operator:
 
 
 def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
-    """δ, the smallest of xᵀRx / xᵀMx over the centered coordinate functions x: R of the softest mode, about.
+    """Return δ, the smallest of xᵀRx / xᵀMx over the centered coordinate functions x: R of the softest mode, about.
 
     Of ∫|∇m|² on the unit square it is 12, where the softest mode that is no constant has π².
     """

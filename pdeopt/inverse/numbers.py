@@ -46,22 +46,22 @@ class Numbers:
 
     @property
     def size(self) -> int:
-        """p, how many there are."""
+        """Return p, how many there are."""
         return len(self.names)
 
     @property
     def mass(self) -> sp.csr_matrix:
-        """The identity: the Euclidean product."""
+        """Return the identity: the Euclidean product."""
         return sp.identity(self.size, format="csr")
 
     @property
     def lumped_mass(self) -> np.ndarray:
-        """(p,), ones."""
+        """Return ones (p,)."""
         return np.ones(self.size)
 
     @property
     def locations(self) -> np.ndarray:
-        """(0, p): they are nowhere."""
+        """Return (0, p): they are nowhere."""
         return np.empty((0, self.size))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:

@@ -19,7 +19,7 @@ class Parametrization(Protocol):
     def __call__(self, m: jax.Array) -> Any: ...
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """m of a coefficient; raises InputError where there is none."""
+        """Return m of a coefficient; raises InputError where there is none."""
         ...
 
 
@@ -31,13 +31,13 @@ class Identity:
         return m
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """The coefficient."""
+        """Return the coefficient."""
         return np.asarray(coefficient, float)
 
 
 @dataclass(frozen=True)
 class Log:
-    """coefficient = reference · exp(m): positive for every m.
+    """A parametrization coefficient = reference · exp(m): positive for every m.
 
     Attributes:
         reference: in the coefficient's unit, so that m has none; InputError where it is not positive.
@@ -53,7 +53,7 @@ class Log:
         return self.reference * jnp.exp(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """m of a positive coefficient; raises InputError where it is zero or negative."""
+        """Return m of a positive coefficient; raises InputError where it is zero or negative."""
         values = np.asarray(coefficient, float)
         if not (values > 0).all():
             bad = values[~(values > 0)]
@@ -63,7 +63,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Bounded:
-    """coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds for every m.
+    """A parametrization coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds.
 
     Attributes:
         lower, upper: in the coefficient's unit; InputError where they are not in this order.
@@ -80,7 +80,7 @@ class Bounded:
         return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """m of a coefficient strictly between the bounds; raises InputError elsewhere."""
+        """Return m of a coefficient strictly between the bounds; raises InputError elsewhere."""
         values = np.asarray(coefficient, float)
         if not ((values > self.lower) & (values < self.upper)).all():
             found = f"[{values.min()}, {values.max()}]"

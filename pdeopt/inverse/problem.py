@@ -38,7 +38,7 @@ SUMMARY_NAMES = frozenset({
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """Where the parameter lives, and how to name it.
+    """A parameter: where it lives, and how to name it.
 
     Attributes:
         space: the space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
@@ -58,11 +58,11 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """p, the number of parameters."""
+        """Return p, the number of parameters."""
         return self.space.n if self.dofs is None else len(self.dofs)
 
     def field(self, values: ArrayLike) -> Any:
-        """The function with these values (size,) at the parameter's degrees of freedom, for use in forms."""
+        """Return the function with these values (size,) at the parameter's degrees of freedom, for use in forms."""
         values = jnp.asarray(values)
         if self.dofs is not None:
             values = jnp.zeros(self.space.n, values.dtype).at[self.dofs].set(values)
@@ -70,23 +70,23 @@ class Parameter:
 
     @cached_property
     def mass(self):
-        """The L² product of the parameter, as a SciPy matrix."""
+        """Return the L² product of the parameter, as a SciPy matrix."""
         matrix = mass.assemble(self.space).to_scipy()
         return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]
 
     @cached_property
     def lumped_mass(self) -> np.ndarray:
-        """(p,), the diagonal of the lumped L² product."""
+        """Return the diagonal (p,) of the lumped L² product."""
         weights = lumped_mass(self.space)
         return weights if self.dofs is None else weights[self.dofs]
 
     @property
     def locations(self) -> np.ndarray:
-        """(d, p), where each degree of freedom sits."""
+        """Return where each degree of freedom sits, (d, p)."""
         return self.space.locations if self.dofs is None else self.space.locations[:, self.dofs]
 
     def norm(self, values: np.ndarray) -> float:
-        """The L² norm of a function of this parameter's kind."""
+        """Return the L² norm of a function of this parameter's kind."""
         return float(np.sqrt(values @ (self.mass @ values)))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
@@ -221,7 +221,7 @@ class Problem:
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
-        """The problem's own quantities at m, by name."""
+        """Return the problem's own quantities at m, by name."""
         return {name: float(quantity(m)) for name, quantity in self.quantities.items()}
 
     def relative_error(self, m: np.ndarray) -> float | None:

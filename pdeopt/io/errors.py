@@ -13,7 +13,7 @@ class FileError(PdeoptError, ValueError):
 
 
 def existing_file(path: str | Path, expected: str) -> Path:
-    """The path of a file. Raises FileError where there is none; ``expected``: what it should be."""
+    """Return the path of a file. Raises FileError where there is none; ``expected``: what it should be."""
     path = Path(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; expected {expected}")
@@ -32,6 +32,6 @@ def did_you_mean(given: str, known: list[str]) -> str:
 
 
 def listed(items: list[str], most: int = 10) -> str:
-    """The first items, and how many more there are."""
+    """Return the first items, and how many more there are."""
     rest = len(items) - most
     return "; ".join(items[:most]) + (f"; and {rest} more" if rest > 0 else "")

@@ -49,7 +49,7 @@ class FormerRun:
     names: tuple[str, ...] = ()
 
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
-        """(k,), the coefficient at points (d, k), between vertices linear (of higher elements, too).
+        """Return the coefficient (k,) at points (d, k), linear between vertices (of higher elements, too).
 
         A point a little outside the mesh takes the value of the nearest vertex or cell. Raises FileError for points
         further away, and where the coefficient lives on a boundary only.
@@ -82,7 +82,7 @@ class FormerRun:
             raise FileError(f"{self.directory}: its mesh has {len(self.p)} dimensions; the points have {len(points)}")
 
     def _beside(self, mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
-        """(k,), the indices of the vertices or cells nearest to points outside."""
+        """Return the indices (k,) of the vertices or cells nearest to points outside."""
         corners = mesh.p[:, mesh.t]
         diagonal = np.linalg.norm(np.ptp(corners, axis=1), axis=0)
         size = np.zeros(mesh.p.shape[1])
@@ -143,7 +143,7 @@ def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _interpolated(mesh: skfem.Mesh, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """NaN where a value is needed that is missing."""
+    """Interpolate vertex values linearly at points (d, k); NaN where a value is needed that is missing."""
     weights = FunctionSpace(mesh, mesh.elem()).point_evaluation(points).to_scipy()
     missing = abs(weights) @ np.isnan(values).astype(float) > 1e-9
     return np.where(missing, np.nan, weights @ np.nan_to_num(values))

@@ -36,7 +36,7 @@ class Contacts:
 
     @classmethod
     def of(cls, space: FunctionSpace, names: Sequence[str]) -> Contacts:
-        """The boundaries ``names`` of the mesh, in the order 1 … L.
+        """Return the contacts of the boundaries ``names`` of the mesh, in the order 1 … L.
 
         Raises MeshError for names that the mesh does not have, for empty or overlapping electrodes, and for facets
         inside; FEMError for an element whose degrees of freedom are not values of a scalar function.
@@ -51,7 +51,7 @@ class Contacts:
         return cls(trace, owner, _coupling(trace, owner, len(names)), measures)
 
     def matrix(self, interior: CSRMatrix, impedances: jax.Array) -> CSRMatrix:
-        """``interior`` (n, n) plus Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l), (n + L, n + L); impedances z (L,)."""
+        """Return ``interior`` (n, n) plus Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l), (n + L, n + L); impedances z (L,)."""
         conductance = 1.0 / impedances
         inside = interior + _contact.assemble(self.trace, conductance=conductance[self.electrode][:, None])
         columns = self.coupling.pattern
@@ -60,7 +60,7 @@ class Contacts:
 
 
 def _facets(space: FunctionSpace, name: str) -> np.ndarray:
-    """Those of one electrode, checked."""
+    """Return the facets of one electrode, checked."""
     if len((space.mesh.boundaries or {}).get(name, [name])) == 0:
         raise MeshError(f"electrode {name!r} has no facets: the mesh is coarser than the electrode")
     part = space.boundary(name)
@@ -78,7 +78,7 @@ def _check_disjoint(names: Sequence[str], facets: np.ndarray, owner: np.ndarray)
 
 
 def _coupling(trace: FunctionSpace, electrode: np.ndarray, count: int) -> CSRMatrix:
-    """∫_{e_l} φ_i, without the functions that vanish on the electrode."""
+    """Return ∫_{e_l} φ_i, without the functions that vanish on the electrode."""
     tables = trace.tables
     parts = np.asarray((tables.components[0]["value"] * tables.dx).sum(-1))  # (i, facets)
     rows, cols = trace.basis.element_dofs, np.broadcast_to(electrode, parts.shape)

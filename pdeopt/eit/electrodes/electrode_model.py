@@ -65,11 +65,11 @@ class CompleteElectrodeModel:
     solver: str | Solver = "auto"
 
     def __call__(self, coefficient: Any) -> jax.Array:
-        """The states (n + L, r) of the basis of the currents. Raises SolveError where the system is singular."""
+        """Return the states (n + L, r) of the basis of the currents. Raises SolveError where the system is singular."""
         return self.states(coefficient, self.basis)
 
     def states(self, coefficient: Any, currents: ArrayLike) -> jax.Array:
-        """The states (n + L, k) of other currents (L, k), whose columns sum to zero."""
+        """Return the states (n + L, k) of other currents (L, k), whose columns sum to zero."""
         state = self._equation(currents)(coefficient)
         return state - state[self.space.n :].mean(0)
 
@@ -82,17 +82,17 @@ class CompleteElectrodeModel:
         return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """How exactly the states are solved for, as of a `LinearStateEquation`."""
+        """Return how exactly the states are solved for, as a `LinearStateEquation` does."""
         return self._equation(self.basis).backward_error(coefficient)
 
     @property
     def basis(self) -> np.ndarray:
-        """(L, r), the currents that are solved for: orthonormal, with ``currents = basis @ combination``."""
+        """Return the currents (L, r) that are solved for: orthonormal, with ``currents = basis @ combination``."""
         return self._factors[0]
 
     @property
     def combination(self) -> np.ndarray:
-        """(r, K), how the patterns are made of the basis."""
+        """Return how the patterns are made of the basis, (r, K)."""
         return self._factors[1]
 
     @cached_property
@@ -114,7 +114,7 @@ def complete_electrode_model(
     impedances: Impedances,
     solver: str | Solver = "auto",
 ) -> CompleteElectrodeModel:
-    """The model of one mesh and one set of current patterns.
+    """Return the model of one mesh and one set of current patterns.
 
     Args:
         space: of the potential, on the whole mesh: any scalar element whose degrees of freedom are point values.

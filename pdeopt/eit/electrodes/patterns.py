@@ -14,7 +14,7 @@ RANK = 1e-10
 
 
 def checked_patterns(values: ArrayLike, electrodes: int, what: str) -> np.ndarray:
-    """(L, K) float64, read-only. Raises InputError for another shape, complex values, and values not finite."""
+    """Return (L, K) float64, read-only. Raises InputError for another shape, complex values, and values not finite."""
     if np.iscomplexobj(values):
         raise InputError(f"the {what} are complex; expected real numbers")
     array = np.array(values, float)
@@ -45,7 +45,7 @@ def check_balanced(currents: np.ndarray) -> None:
 
 
 def independent_patterns(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``basis`` (L, r) and ``combination`` (r, K) with basis @ combination = patterns less their column means.
+    """Return ``basis`` (L, r) and ``combination`` (r, K), whose product is the patterns less their column means.
 
     The basis is orthonormal with columns that sum to zero, and r is the rank (singular value decomposition).
     """

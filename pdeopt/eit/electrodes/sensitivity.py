@@ -32,7 +32,7 @@ BLOCK = 4
 
 @dataclass(frozen=True, eq=False)
 class VoltageJacobian:
-    """m ↦ the Jacobian of the voltages that a model predicts; compiled on first use.
+    """A map m ↦ the Jacobian of the voltages that a model predicts; compiled on first use.
 
     One factorization, and one solve for r currents and at most L − 1 differences together; then one derivative of
     assembly for each parameter, or its adjoint for each pair of them: whichever are fewer.
@@ -43,13 +43,13 @@ class VoltageJacobian:
     parametrization: Parametrization
 
     def __call__(self, m: ArrayLike) -> np.ndarray:
-        """(q, K, p), or (k, p) for k valid voltages in the order of the observation; m is (p,)."""
+        """Return (q, K, p), or (k, p) for k valid voltages in the order of the observation; m is (p,)."""
         pairs = np.asarray(self._program(m))  # (differences, currents, p)
         by_voltage = np.tensordot(self._differences[1].T, pairs, 1)
         return self._combined(by_voltage)
 
     def _combined(self, by_current: np.ndarray) -> np.ndarray:
-        """(q, r, p) → the patterns."""
+        """Combine (q, r, p) to the patterns."""
         combination = self.observation.combination
         if self.observation.valid is None:
             return combination.T @ by_current
@@ -69,7 +69,7 @@ class VoltageJacobian:
         return Compiled(self._pairs)
 
     def _pairs(self, m: jax.Array) -> jax.Array:
-        """(differences, currents, p), −a_jᵀ (∂A/∂m_i) w_k for the bases of both."""
+        """Return −a_jᵀ (∂A/∂m_i) w_k for the bases of both, (differences, currents, p)."""
         coefficient = self.parametrization(m)
         currents, differences = self.model.basis, self._differences[0]
         states = self.model.states(coefficient, np.hstack([currents, differences])).T
@@ -80,13 +80,13 @@ class VoltageJacobian:
         return contracted(m, adjoint[:, pattern.rows], forward[:, pattern.indices])
 
     def _by_parameter(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
-        """For few parameters: ∂A/∂m_i on the pattern, contracted with all pairs of states there."""
+        """Contract ∂A/∂m_i on the pattern with all pairs of states there: for few parameters."""
         push = jax.linearize(self._entries, m)[1]
         found = jax.lax.map(lambda direction: -adjoint @ (forward * push(direction)).T, jnp.eye(m.size))
         return jnp.moveaxis(found, 0, -1)
 
     def _by_pair(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
-        """For many parameters: the adjoint of assembly, of the product of each pair of states on the pattern."""
+        """Apply the adjoint of assembly to the product of each pair of states on the pattern: for many parameters."""
         pull = jax.vjp(self._entries, m)[1]
 
         def pair(index: jax.Array) -> jax.Array:
@@ -102,7 +102,7 @@ class VoltageJacobian:
 def voltage_jacobian(
     model: CompleteElectrodeModel, observation: ElectrodeVoltages, parametrization: Parametrization, m: ArrayLike
 ) -> np.ndarray:
-    """The Jacobian at one m (p,), with p as its last axis, before it those of the observed voltages.
+    """Return the Jacobian at one m (p,), with p as its last axis, before it those of the observed voltages.
 
     `VoltageJacobian` is quicker for several m: it compiles once.
     """

@@ -16,7 +16,7 @@ from pdeopt.inverse import InputError
 
 @dataclass(frozen=True, eq=False)
 class ElectrodeVoltages:
-    """Linear combinations of the electrode voltages U of each pattern; made by `of`.
+    """A set of linear combinations of the electrode voltages U of each pattern; made by `of`.
 
     Attributes:
         differences: (L, q), a column for each voltage that is measured: the weights of U_l, mostly 1 and −1.
@@ -32,7 +32,7 @@ class ElectrodeVoltages:
     def of(
         cls, model: CompleteElectrodeModel, differences: ArrayLike | None = None, valid: ArrayLike | None = None
     ) -> ElectrodeVoltages:
-        """Of the states of a model.
+        """Return the voltages of the states of a model.
 
         Args:
             differences: (L, q), a column for each voltage; default the voltages U_l themselves, whose sum is zero.
@@ -45,7 +45,7 @@ class ElectrodeVoltages:
         return cls(columns, model.combination, None if valid is None else _checked_mask(valid, shape))
 
     def __call__(self, u: jax.Array, coefficient: Any = None) -> jax.Array:
-        """The voltages (q, K); with a mask those that are valid, (k,), pattern by pattern: all of the first come first.
+        """Return the voltages (q, K); with a mask those that are valid, (k,), all of the first pattern first.
 
         Args:
             u: the states (n + L, r), of which the last L rows are the electrodes' voltages.
@@ -56,7 +56,7 @@ class ElectrodeVoltages:
 
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
-        """(k,) rows and columns of the valid voltages in the table (q, K), pattern by pattern."""
+        """Return rows and columns (k,) of the valid voltages in the table (q, K), pattern by pattern."""
         shape = (self.differences.shape[1], self.combination.shape[1])
         columns, rows = np.nonzero(np.ones(shape[::-1], bool) if self.valid is None else self.valid.T)
         return rows, columns

@@ -49,7 +49,7 @@ FARTHEST = 0.95
 
 @dataclass(frozen=True)
 class Inclusion:
-    """One object: label, center (2,), log-radius and modes (6,), lengths relative to the tank's radius."""
+    """An object: label, center (2,), log-radius and modes (6,), lengths relative to the tank's radius."""
 
     label: int
     center: np.ndarray
@@ -62,23 +62,23 @@ class Inclusion:
 
     @property
     def numbers(self) -> np.ndarray:
-        """(NUMBERS,), as a part of the parameter."""
+        """Return the object as a part of the parameter, (NUMBERS,)."""
         return np.concatenate([[CONTRAST[self.label]], self.center, [self.log_radius], self.modes])
 
 
 def parameter_of(inclusions: list[Inclusion], background: float = 0.0) -> np.ndarray:
-    """(1 + K · NUMBERS,): β, then the K objects."""
+    """Return (1 + K · NUMBERS,): β, then the K objects."""
     return np.concatenate([[background], *(inclusion.numbers for inclusion in inclusions)])
 
 
 def inclusions_of(parameter: np.ndarray) -> list[Inclusion]:
-    """The objects."""
+    """Return the objects of a parameter."""
     rows = np.reshape(parameter[1:], (-1, NUMBERS))
     return [Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows]
 
 
 def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Contrasts are kept, and centers stay in the tank."""
+    """Return bounds that keep contrasts, and centers in the tank."""
     lower, upper = np.full_like(parameter, -np.inf), np.full_like(parameter, np.inf)
     rows, low, high = (np.reshape(array[1:], (-1, NUMBERS)) for array in (parameter, lower, upper))
     low[:, 1:3], high[:, 1:3] = -FARTHEST, FARTHEST
@@ -87,14 +87,14 @@ def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
-    """log(σ / σ₀) at points x (2, …), in units of the tank's radius."""
+    """Return log(σ / σ₀) at points x (2, …), in units of the tank's radius."""
     rows = jnp.reshape(parameter[1:], (-1, NUMBERS))
     inside = jax.vmap(lambda row: row[0] * 0.5 * (1 + jnp.tanh(depth(row, x) / RIM - SHIFT)))(rows)
     return parameter[0] + inside.sum(0)
 
 
 def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
-    """ρ(θ) − |x − center| of one object with ``NUMBERS`` numbers, at points x (2, …): positive inside."""
+    """Return ρ(θ) − |x − center| of one object with ``NUMBERS`` numbers, at points x (2, …): positive inside."""
     row, x = jnp.asarray(row), jnp.asarray(x)
     dx, dy = x[0] - row[1], x[1] - row[2]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
@@ -107,7 +107,7 @@ def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
 
 
 def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
-    """uint8 labels at points x (2, …) in units of the tank's radius; 0 outside of it."""
+    """Return uint8 labels at points x (2, …) in units of the tank's radius; 0 outside of it."""
     labels = np.full(x.shape[1:], WATER, np.uint8)
     for inclusion in inclusions:
         labels[np.asarray(depth(inclusion.numbers, x)) > 0] = inclusion.label
@@ -116,17 +116,17 @@ def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ShapePrior:
-    """½ Σ ((number − mean) / deviation)², the same for every object, and ½ Σ (overlap / deviation)²; a regularization
-    term of the parameter.
+    """A regularization term of the parameter: ½ Σ ((number − mean) / deviation)² and ½ Σ (overlap / deviation)².
 
-    The second sum keeps objects off each other, where their contrasts would add up, and off the wall.
+    The first sum is the same for every object. The second sum keeps objects off each other, where their contrasts would
+    add up, and off the wall.
     """
 
     def __call__(self, m: jax.Array) -> jax.Array:
         return 0.5 * (self.residuals(m) ** 2).sum()
 
     def residuals(self, m: jax.Array) -> jax.Array:
-        """(k,), what is squared: for the Gauss–Newton matrix, as overlaps are not convex."""
+        """Return what is squared, (k,): for the Gauss–Newton matrix, as overlaps are not convex."""
         rows = jnp.reshape(m[1:], (-1, NUMBERS))
         mean = np.zeros(NUMBERS - 1)
         mean[2] = np.log(TYPICAL_RADIUS)
@@ -134,7 +134,7 @@ class ShapePrior:
 
 
 def _overlaps(rows: jax.Array) -> jax.Array:
-    """How deep disks of the objects' radii are in each other (of each pair), and in the wall."""
+    """Return how deep disks of the objects' radii are in each other (of each pair), and in the wall."""
     centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
     i, j = np.triu_indices(len(rows), 1)
     depths = radii[i] + radii[j] - _length(centers[i] - centers[j])
@@ -142,5 +142,5 @@ def _overlaps(rows: jax.Array) -> jax.Array:
 
 
 def _length(vectors: jax.Array) -> jax.Array:
-    """Of each row, differentiable at 0."""
+    """Return the length of each row, differentiable at 0."""
     return jnp.sqrt((vectors**2).sum(1) + 1e-12)

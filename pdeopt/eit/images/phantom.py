@@ -56,7 +56,7 @@ class PhantomObject:
             )
 
     def contains(self, points: np.ndarray) -> np.ndarray:
-        """(…) bool, which of the points (2, …) are inside or on the rim."""
+        """Return which of the points (2, …) are inside or on the rim, (…) bool."""
         along = np.array([np.cos(self.angle), np.sin(self.angle)])
         offset = np.moveaxis(np.asarray(points, float), 0, -1) - np.asarray(self.center)
         x = offset @ along / self.radius
@@ -70,7 +70,7 @@ class PhantomObject:
 
 
 def labels(inclusions: Sequence[PhantomObject], points: np.ndarray) -> np.ndarray:
-    """(…) uint8, 0 water, 1 resistive, 2 conductive at points (2, …); where objects overlap, the last one counts."""
+    """Label points (2, …): uint8, 0 water, 1 resistive, 2 conductive; where objects overlap, the last one counts."""
     found = np.full(np.shape(points)[1:], WATER, np.uint8)
     for inclusion in inclusions:
         found[inclusion.contains(points)] = inclusion.label
@@ -78,7 +78,7 @@ def labels(inclusions: Sequence[PhantomObject], points: np.ndarray) -> np.ndarra
 
 
 def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
-    """(256, 256) uint8, the segmentation in the challenge's pixels; water outside the tank."""
+    """Return the segmentation in the challenge's pixels, (256, 256) uint8; water outside the tank."""
     pixels = pixel_centers(tank.radius, SIDE)
     return np.where(np.hypot(*pixels) < tank.radius, labels(inclusions, pixels), np.uint8(WATER))
 
@@ -86,7 +86,7 @@ def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
 def random_objects(
     rng: np.random.Generator, count: int, tank: Tank | None = None, radii: tuple[float, float] = RADII
 ) -> list[PhantomObject]:
-    """Objects of random label, form, size and place; none touches another one or the wall.
+    """Draw objects of random label, form, size and place; none touches another one or the wall.
 
     The circles around them are 0.05 tank radii apart, and as far from the wall.
 
@@ -111,7 +111,7 @@ def random_objects(
 
 
 def _placed(rng: np.random.Generator, radii: np.ndarray) -> list[np.ndarray]:
-    """Circles (x, y, radius) in the unit disk, largest first; perhaps not all of them."""
+    """Return circles (x, y, radius) in the unit disk, largest first; perhaps not all of them."""
     circles: list[np.ndarray] = []
     sizes = sorted(radii, reverse=True)
     for _ in range(PLACES):
@@ -136,7 +136,7 @@ def _random_form(rng: np.random.Generator, circle: np.ndarray) -> PhantomObject:
 
 
 def ktc_patterns(electrodes: int = 32, current: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
-    """Currents (L, K), mA, and differences (L, L − 1) as in the challenge, whose currents are within 6 % of 1.5 mA.
+    """Return currents (L, K), within 6 % of 1.5 mA, and differences (L, L − 1) as in the challenge.
 
     Only odd-numbered electrodes carry current: first from each to the next of them, around the tank; then from all
     others to the first one, and to those a quarter, a half and three quarters of the way around: electrodes 1, 9, 17

@@ -14,7 +14,7 @@ WATER, RESISTIVE, CONDUCTIVE = 0, 1, 2
 
 
 def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
-    """Coordinates (2, n, n) of the pixels' centers, in the unit of ``radius``, the tank's: [:, row, column] is (x, y).
+    """Return the centers (2, n, n) of the pixels, in the unit of ``radius``, the tank's: [:, row, column] is (x, y).
 
     The picture is the square around the tank; row 0 is its top, y = +radius, and column 0 its left, x = −radius.
     Raises InputError for a radius or a number of pixels that is not positive.
@@ -26,7 +26,7 @@ def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
 
 
 def checked_labels(picture: ArrayLike, name: str) -> np.ndarray:
-    """The picture as (256, 256) uint8; raises InputError, with its name, for another shape or other labels."""
+    """Return the picture as (256, 256) uint8; raises InputError, with its name, for another shape or other labels."""
     labels = np.asarray(picture)
     if labels.shape != (SIDE, SIDE):
         raise InputError(

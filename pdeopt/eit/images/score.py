@@ -21,7 +21,7 @@ C_MEAN, C_VARIANCE = 1e-4, 9e-4
 
 
 def segmentation_score(truth: ArrayLike, segmentation: ArrayLike) -> float:
-    """Mean of the similarities of the two classes: 1 for the truth itself, less otherwise.
+    """Return the mean of the similarities of the two classes: 1 for the truth itself, less otherwise.
 
     Args:
         truth, segmentation: (256, 256) labels, 0 water, 1 resistive, 2 conductive.
@@ -32,7 +32,7 @@ def segmentation_score(truth: ArrayLike, segmentation: ArrayLike) -> float:
 
 
 def class_scores(truth: ArrayLike, segmentation: ArrayLike) -> tuple[float, float]:
-    """Structural similarity of the resistive class's two masks, and that of the conductive class's.
+    """Return the structural similarity of the resistive class's two masks, and that of the conductive class's.
 
     Arguments and errors are those of `segmentation_score`.
     """
@@ -42,9 +42,10 @@ def class_scores(truth: ArrayLike, segmentation: ArrayLike) -> tuple[float, floa
 
 
 def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(2 μx μy + c₁)(2 σxy + c₂) / ((μx² + μy² + c₁)(σxx + σyy + c₂)), of two masks (256, 256) bool, in each pixel.
+    """Return the structural similarity of two masks (256, 256) bool, in each pixel.
 
-    μ are local means, σ local variances and the covariance, in the window around the pixel.
+    It is (2 μx μy + c₁)(2 σxy + c₂) / ((μx² + μy² + c₁)(σxx + σyy + c₂)), where μ are local means, σ local
+    variances and the covariance, in the window around the pixel.
     """
     mean_x, mean_y = _local_mean(x), _local_mean(y)
     # a mask is its own square
@@ -60,7 +61,7 @@ def _local_mean(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _window() -> np.ndarray:
-    """Means along one side, (256, 256): row i weighs by the Gaussian around i, cut at the picture's edge, sum 1."""
+    """Return the means along one side, (256, 256): row i weighs by the Gaussian around i, cut at the edge, sum 1."""
     distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
     weights = np.exp(-0.5 * (distance / DEVIATION) ** 2) * (abs(distance) <= 2 * DEVIATION)
     return weights / weights.sum(1, keepdims=True)

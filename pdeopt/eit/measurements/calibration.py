@@ -126,28 +126,28 @@ class _Fit:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of log ζ."""
+        """Return the bounds of log ζ."""
         return float(np.log(LEAST * self.scale)), float(np.log(MOST * self.scale))
 
     @property
     def size(self) -> float:
-        """The rms of the reference."""
+        """Return the rms of the reference."""
         return float(np.sqrt(np.mean(self.data.reference[self.data.valid] ** 2)))
 
     def misfit(self, predicted: np.ndarray) -> float:
-        """Of voltages (q, K), relative."""
+        """Return the relative misfit of voltages (q, K)."""
         missed = (predicted - self.data.reference)[self.data.valid]
         return float(np.sqrt(np.mean(missed**2)) / self.size)
 
     def scaled(self, log_zeta: float) -> tuple[float, np.ndarray]:
-        """1 / σ₀ by least squares, and the voltages (q, K), where all electrodes have the same ζ."""
+        """Return 1 / σ₀ by least squares, and the voltages (q, K), where all electrodes have the same ζ."""
         table = self.table(np.full(len(self.data.currents), np.exp(log_zeta)))
         unit, measured = table[self.data.valid], self.data.reference[self.data.valid]
         factor = float(unit @ measured / (unit @ unit))
         return factor, factor * table
 
     def common(self) -> float:
-        """The best log ζ of all electrodes together, by trials."""
+        """Return the best log ζ of all electrodes together, by trials."""
         lowest, highest = self.bounds
         low, high = lowest, highest
         for _ in range(ROUNDS):
@@ -158,7 +158,7 @@ class _Fit:
         return float(best)
 
     def single(self, common: float) -> np.ndarray:
-        """(1 + L,), log σ₀ and the log ζ of each electrode."""
+        """Return log σ₀ and the log ζ of each electrode, (1 + L,)."""
         factor, predicted = self.scaled(common)
         center = np.array([-np.log(factor), *np.full(len(self.data.currents), common)])
         functional, missed = self._functional(center), self.misfit(predicted)
@@ -186,7 +186,7 @@ class _Fit:
         ).m
 
     def _functional(self, center: np.ndarray) -> ReducedFunctional:
-        """½ ‖predicted − reference‖² / size² plus, times its strength, the prior around ``center`` (1 + L,)."""
+        """Return ½ ‖predicted − reference‖² / size² plus, by its strength, the prior around ``center`` (1 + L,)."""
         observation = ElectrodeVoltages.of(self.model, self.data.differences, self.data.valid)
         misfit = L2Misfit.of(observation, self.data.reference[observation.places], self.size)
         weights = np.full(len(center), SPREAD**-2.0)

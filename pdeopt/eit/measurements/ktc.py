@@ -34,7 +34,7 @@ WRONG_POWERS = 1 / 6
 
 @dataclass(frozen=True, eq=False)
 class TankData:
-    """Voltages of a tank with and without objects, under the same K current patterns, at L electrodes.
+    """A measurement of a tank with and without objects, under the same K current patterns, at L electrodes.
 
     Attributes:
         currents: (L, K), mA into each electrode; each pattern's sum is 0.
@@ -74,7 +74,7 @@ class TankData:
         truth: np.ndarray | None = None,
         what: str = "nothing is left",
     ) -> TankData:
-        """What is left of a measurement (shapes as above) without some electrodes, as numbers from 0.
+        """Return what is left of a measurement (shapes as above) without some electrodes, as numbers from 0.
 
         Left out are patterns that drive one of them, and differences that touch one; and patterns of which nothing was
         ``measured`` (q, K). Raises InputError, which begins with ``what``, where nothing is left.
@@ -100,13 +100,13 @@ class TankData:
 
 
 def targets(folder: Path | str) -> list[int]:
-    """The numbers N for which the folder holds dataN.mat, ascending. Raises InputError where there is no folder."""
+    """Return the numbers N of the folder's files dataN.mat, ascending. Raises InputError where there is no folder."""
     matches = (re.fullmatch(r"data([1-9]\d*)\.mat", name) for name in _files(folder))
     return sorted(int(match[1]) for match in matches if match)
 
 
 def left_out_electrodes(level: int) -> np.ndarray:
-    """Electrodes, from 0, that a level of difficulty does without: none at level 1, two more at each, 12 at level 7.
+    """Return the electrodes, from 0, that a level does without: none at level 1, two more at each, 12 at level 7.
 
     Raises InputError for a level that is none of 1 to 7.
     """
@@ -116,7 +116,7 @@ def left_out_electrodes(level: int) -> np.ndarray:
 
 
 def read_ktc(folder: Path | str, target: int, level: int = 1) -> TankData:
-    """Voltages of one target and of water alone, as far as both have them and the level leaves them in.
+    """Read the voltages of one target and of water alone, where both have them and the level leaves them in.
 
     A level leaves out the patterns that drive one of its electrodes, and the differences that touch one. NaN says that
     a voltage was not measured; a pattern with NaN among its currents, or without any current, is left out.
@@ -149,7 +149,7 @@ def read_ktc(folder: Path | str, target: int, level: int = 1) -> TankData:
 
 @dataclass(frozen=True, eq=False)
 class _Recording:
-    """One file: ``currents`` (L, K), ``differences`` (L, q) and ``voltages`` (q, K), NaN where there are none."""
+    """A file: ``currents`` (L, K), ``differences`` (L, q) and ``voltages`` (q, K), NaN where there are none."""
 
     file: Path
     currents: np.ndarray
@@ -158,16 +158,16 @@ class _Recording:
 
     @property
     def driven(self) -> np.ndarray:
-        """(K,), which patterns have known currents that are not all 0."""
+        """Return which patterns have known currents that are not all 0, (K,)."""
         return np.isfinite(self.currents).all(0) & self.currents.any(0)
 
     @property
     def measured(self) -> np.ndarray:
-        """(q, K), which voltages are there, under a known current."""
+        """Return which voltages are there, under a known current, (q, K)."""
         return np.isfinite(self.voltages) & self.driven
 
     def power(self, k: int) -> float:
-        """Σ_l I_l U_l of pattern k, in mW; NaN where the known differences do not connect its electrodes."""
+        """Return Σ_l I_l U_l of pattern k, in mW; NaN where the known differences do not connect its electrodes."""
         known = np.isfinite(self.voltages[:, k])
         differences, current = self.differences[:, known], self.currents[:, k]
         weights = np.linalg.lstsq(differences, current, rcond=None)[0]
@@ -179,7 +179,7 @@ class _Recording:
 
 
 def _files(folder: Path | str) -> dict[str, Path]:
-    """The folder's files by their names in small letters."""
+    """Return the folder's files by their names in small letters."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder} is no folder; give the one that holds ref.mat and data1.mat")
     return {path.name.lower(): path for path in sorted(Path(folder).iterdir())}
@@ -199,7 +199,7 @@ def _find(folder: Path | str, name: str) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class _Variables:
-    """What one MATLAB file holds, by name."""
+    """A mapping by name of what one MATLAB file holds."""
 
     file: Path
     values: dict[str, Any]
@@ -219,7 +219,7 @@ class _Variables:
         return name in self.values
 
     def real(self, name: str) -> np.ndarray:
-        """The variable as 64-bit floating point, at least 2-D; NaN may be among it, infinities may not."""
+        """Return the variable as 64-bit floating point, at least 2-D; NaN may be among it, infinities may not."""
         if name not in self:
             there = ", ".join(sorted(self.values)) or "nothing"
             raise InputError(f"{self.file} holds no variable {name}, only {there}; save it under that name")
@@ -235,14 +235,14 @@ class _Variables:
 
 
 def _read_recordings(folder: Path | str, target: int) -> tuple[_Recording, _Recording]:
-    """Water alone and the target."""
+    """Read water alone and the target."""
     files = [_find(folder, "ref.mat"), _find(folder, f"data{target}.mat")]
     water = _recording(_Variables.of(files[0]), "Injref", "Uelref")
     return water, _recording(_Variables.of(files[1]), "Inj", "Uel", water)
 
 
 def _recording(variables: _Variables, currents: str, voltages: str, water: _Recording | None = None) -> _Recording:
-    """The recording that variables of these names hold; patterns that are not among them are those of water alone."""
+    """Return the recording in variables of these names; patterns that are not among them are those of water alone."""
     injected = water.currents if water and currents not in variables else _currents(variables, currents)
     taken = water.differences if water and "Mpat" not in variables else _differences(variables)
     if len(taken) != len(injected):
@@ -297,7 +297,7 @@ def _read_truth(folder: Path | str, target: int) -> np.ndarray | None:
 
 
 def _without(left_out: np.ndarray, currents: np.ndarray, differences: np.ndarray) -> np.ndarray:
-    """(q, K), which measurements neither touch an electrode that is left out, nor are made under its current."""
+    """Return which measurements (q, K) neither touch an electrode that is left out, nor are made under its current."""
     rows = left_out[left_out < len(currents)]
     return ~differences[rows].any(0)[:, None] & ~currents[rows].any(0)
 
@@ -314,7 +314,7 @@ def _counts(measured: np.ndarray, valid: np.ndarray, left_out: np.ndarray) -> di
 
 
 def _check_same_patterns(water: _Recording, tank: _Recording) -> None:
-    """Differences of voltages mean something between equal patterns only. Raises InputError."""
+    """Refuse other patterns: differences mean something between equal ones only. Raises InputError."""
     pairs = {"Inj": (water.currents, tank.currents), "Mpat": (water.differences, tank.differences)}
     for name, (expected, got) in pairs.items():
         what = f"{name} of {tank.file} has shape {got.shape}, that of {water.file} {expected.shape}"
@@ -346,7 +346,7 @@ def _check_voltages(water: _Recording, tank: _Recording, measured: np.ndarray) -
 
 
 def _check_outliers(recording: _Recording) -> None:
-    """One wild value would be taken for noise of all of them. Raises InputError, which names it."""
+    """Refuse a wild value, by name: it would be taken for noise of all of them. Raises InputError."""
     sizes = np.where(recording.measured, abs(recording.voltages), 0)
     usual = np.percentile(sizes[recording.measured], 99) if recording.measured.any() else 0.0
     if sizes.max() > OUTLIER * usual > 0:
@@ -358,7 +358,7 @@ def _check_outliers(recording: _Recording) -> None:
 
 
 def _check_power(recording: _Recording, patterns: np.ndarray) -> None:
-    """Current flows from the higher potential to the lower one. Raises InputError where it often does not."""
+    """Refuse currents that often flow from the lower potential to the higher one. Raises InputError."""
     powers = np.array([recording.power(k) for k in patterns])
     known, negative = int(np.isfinite(powers).sum()), int((powers < 0).sum())
     if negative <= known * WRONG_POWERS:
@@ -380,7 +380,7 @@ def _check_power(recording: _Recording, patterns: np.ndarray) -> None:
 
 
 def _check_sizes(water: _Recording, tank: _Recording, measured: np.ndarray) -> None:
-    """Objects change voltages a little. Raises InputError for voltages of other sign or unit."""
+    """Refuse voltages of other sign or unit: objects change voltages a little. Raises InputError."""
     u, v = water.voltages[measured], tank.voltages[measured]
     before, after = np.sqrt(np.mean(u**2)), np.sqrt(np.mean(v**2))
     if not before or not after:

@@ -25,7 +25,7 @@ OFFSET = 0.02
 
 
 def superposition_violation(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> float | None:
-    """Standard deviation of what no linear body can produce in the voltages; None where nothing is redundant.
+    """Return the standard deviation of what no linear body can produce; None where nothing is redundant.
 
     Each row's voltages are fitted over its valid patterns by a linear function of the currents; the sum of the squared
     residuals of all rows is divided by the number of redundant measurements, Σ (patterns − rank). Without bias: white
@@ -44,7 +44,7 @@ def superposition_violation(currents: ArrayLike, voltages: ArrayLike, valid: Arr
 
 
 def violation_by_row(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> np.ndarray:
-    """(q,), the same for each row of the voltages alone; NaN where nothing of it is redundant.
+    """Return the same for each row of the voltages alone, (q,); NaN where nothing of it is redundant.
 
     It shows bad electrodes. In the training data it is the one whose number is 31: of the differences due to targets 1
     to 4, both voltages that it is part of violate superposition by 14, 11, 6 and 3 mV, the median one by 1.9, 1.4, 1.3
@@ -55,7 +55,7 @@ def violation_by_row(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike 
 
 
 def repeat_noise(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> float | None:
-    """Standard deviation of a voltage between repetitions of the same pattern; None where no pattern is repeated.
+    """Return the standard deviation of a voltage between repetitions of a pattern; None where none is repeated.
 
     Patterns of opposite sign are no repetitions: offsets that do not change sign with the current, 0.04 to 0.08 of the
     rms in the challenge's data, are no noise. The data repeat four of 76 patterns; a single voltage has a standard
@@ -107,7 +107,7 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
 
 
 def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
-    """Standard deviations (q, K), V, of the voltages themselves, where a model of water alone predicts ``predicted``.
+    """Return standard deviations (q, K), V, of voltages for which a model of water alone gives ``predicted``.
 
     They go as √(0.02 + |reference| / rms(reference)), and have the rms of what the model misses the reference by.
 
@@ -126,7 +126,7 @@ def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
 
 
 def shaped_noise(reference: np.ndarray, valid: np.ndarray, rms: float) -> np.ndarray:
-    """(q, K), √(0.02 + |reference| / rms(reference)) scaled to an rms over the valid entries."""
+    """Return √(0.02 + |reference| / rms(reference)), (q, K), scaled to an rms over the valid entries."""
     shape = np.sqrt(OFFSET + np.abs(reference) / _rms(reference[valid]))
     return shape * (rms / _rms(shape[valid]))
 
@@ -136,14 +136,14 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _row_noise(data: TankData, differences: np.ndarray, rms: float) -> np.ndarray:
-    """(q, K), what each row violates superposition by, scaled to an rms over the valid entries."""
+    """Return what each row violates superposition by, (q, K), scaled to an rms over the valid entries."""
     rows = violation_by_row(data.currents, differences, data.valid)
     table = np.broadcast_to(np.where(np.isnan(rows), rms, rows)[:, None], differences.shape)
     return table * (rms / max(_rms(table[data.valid]), np.finfo(float).tiny))
 
 
 def _violation(currents: np.ndarray, voltages: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row, (q,) the sum of squared residuals and (q,) the number of redundant measurements."""
+    """Return of each row the sum of squared residuals (q,) and the number of redundant measurements (q,)."""
     squares, redundant = np.zeros(len(voltages)), np.zeros(len(voltages))
     for mask in np.unique(valid, axis=0):
         rows = np.flatnonzero((valid == mask).all(1))
@@ -153,14 +153,14 @@ def _violation(currents: np.ndarray, voltages: np.ndarray, valid: np.ndarray) ->
 
 
 def _nonlinear(currents: np.ndarray, voltages: np.ndarray) -> tuple[np.ndarray, int]:
-    """The part of voltages (rows, K) that is not linear in currents (L, K), and how many dimensions are left for it."""
+    """Return the part of voltages (rows, K) that is not linear in currents (L, K), and its number of dimensions."""
     _, values, right = np.linalg.svd(currents, full_matrices=False)
     basis = right[values > RANK * values.max(initial=0)]
     return voltages - (voltages @ basis.T) @ basis, currents.shape[1] - len(basis)
 
 
 def _repeated(currents: np.ndarray) -> list[np.ndarray]:
-    """Patterns that are equal, from 0, in groups of two and more."""
+    """Return patterns that are equal, from 0, in groups of two and more."""
     unit = CURRENT_TOLERANCE * max(np.abs(currents).max(initial=0), np.finfo(float).tiny)
     group = np.unique(np.rint(currents / unit), axis=1, return_inverse=True)[1].ravel()
     members = (np.flatnonzero(group == k) for k in range(group.max(initial=-1) + 1))

@@ -43,7 +43,7 @@ def simulated_data(
     seed: int = 0,
     size: float | None = None,
 ) -> TankData:
-    """Voltages under the challenge's patterns, of water alone and with objects, by the complete electrode model.
+    """Simulate voltages of water alone and with objects, by the complete electrode model, in the challenge's patterns.
 
     Linear elements on a mesh finer than the default of `disk_mesh`, and finer still at the rims of the objects; the
     conductivity is constant in each element and jumps at the rims. For three objects in the challenge's tank: 17 000
@@ -91,7 +91,7 @@ def simulated_data(
 
 
 def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -> skfem.MeshTri:
-    """Fine at the rims of the objects."""
+    """Return a mesh that is fine at the rims of the objects."""
     mesh = disk_mesh(tank, tank.radius * SIZE if size is None else size, growth=GROWTH)
     for _ in range(MOST_REFINEMENTS):
         rim = _coarse_rim(mesh, inclusions)
@@ -102,7 +102,7 @@ def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -
 
 
 def _coarse_rim(mesh: skfem.MeshTri, inclusions: Sequence[PhantomObject]) -> np.ndarray:
-    """Elements that the rim of an object cuts, and that are large for it."""
+    """Return the elements that the rim of an object cuts, and that are large for it."""
     corners = mesh.p[:, mesh.t]
     longest = np.hypot(*(corners - np.roll(corners, 1, axis=1))).max(0)
     coarse = np.zeros(mesh.nelements, bool)
@@ -119,14 +119,14 @@ def _model(mesh: skfem.MeshTri, tank: Tank, currents: np.ndarray, impedances: Ar
 
 
 def _voltages(model: CompleteElectrodeModel, differences: np.ndarray, conductivity: np.ndarray) -> np.ndarray:
-    """(q, K), V."""
+    """Return the voltages (q, K), V."""
     with solve_errors():
         state = np.asarray(model(conductivity))
     return differences.T @ state[-len(differences) :] @ model.combination
 
 
 def _spoiled(data: TankData, noise: float, offset: float, rng: np.random.Generator) -> TankData:
-    """With errors of both kinds where data are valid."""
+    """Return data with errors of both kinds where they are valid."""
     kept = data.reference[data.valid], (data.voltages - data.reference)[data.valid]
     sizes = [float(np.sqrt(np.mean(values**2))) for values in kept]
     shape = shaped_noise(data.reference, data.valid, 1.0) * data.valid

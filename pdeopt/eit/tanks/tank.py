@@ -42,33 +42,33 @@ class Tank:
 
     @property
     def pitch(self) -> float:
-        """The angle from one electrode's center to the next, radians."""
+        """Return the angle from one electrode's center to the next, radians."""
         return 2 * np.pi / self.electrodes
 
     @property
     def width(self) -> float:
-        """Arc length of an electrode."""
+        """Return the arc length of an electrode."""
         return self.radius * self.pitch * self.coverage
 
     @property
     def gap(self) -> float:
-        """Arc length between two neighboring electrodes."""
+        """Return the arc length between two neighboring electrodes."""
         return self.radius * self.pitch * (1 - self.coverage)
 
     @property
     def angles(self) -> np.ndarray:
-        """(L,), the angles of the electrodes' centers, radians."""
+        """Return the angles (L,) of the electrodes' centers, radians."""
         return self.first_angle + self.pitch * np.arange(self.electrodes)
 
     @property
     def ends(self) -> np.ndarray:
-        """(2, L), the angles at which the electrodes begin and end, radians."""
+        """Return the angles (2, L) at which the electrodes begin and end, radians."""
         half = self.pitch * self.coverage / 2
         return np.stack([self.angles - half, self.angles + half])
 
 
 def electrode_names(count: int) -> tuple[str, ...]:
-    """``("electrode 1", …, "electrode L")``, the names of the boundaries under electrodes."""
+    """Return ``("electrode 1", …, "electrode L")``, the names of the boundaries under electrodes."""
     return tuple(f"electrode {l}" for l in range(1, count + 1))
 
 

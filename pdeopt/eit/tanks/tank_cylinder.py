@@ -25,7 +25,7 @@ def cylinder_mesh(
     layer_size: float | None = None,
     growth: float = 0.25,
 ) -> skfem.MeshTet:
-    """Tetrahedra of the tank from z = 0 to z = ``height``; electrodes are rectangles on its wall, exactly resolved.
+    """Return the tank from z = 0 to z = ``height`` in tetrahedra; electrodes are rectangles on its wall.
 
     Boundaries are named "electrode 1" … "electrode L", "wall" (the wall between them), "bottom" and "top".
 
@@ -53,7 +53,7 @@ def cylinder_mesh(
 
 
 def extruded(mesh: skfem.MeshTri, heights: np.ndarray) -> skfem.MeshTet:
-    """Tetrahedra between copies of a triangle mesh at z = ``heights``, ascending.
+    """Return tetrahedra between copies of a triangle mesh at z = ``heights``, ascending.
 
     Each prism is cut into three; neighbors cut their common side by the same diagonal, as its lower end is always the
     vertex with the smaller number (Dompierre et al., "How to subdivide pyramids, prisms and hexahedra into
@@ -68,7 +68,7 @@ def extruded(mesh: skfem.MeshTri, heights: np.ndarray) -> skfem.MeshTet:
 
 
 def _heights(height: float, band: tuple[float, float], layer: float, size: float, growth: float) -> np.ndarray:
-    """The z of the layers, finest at the band's ends, which are among them."""
+    """Return the z of the layers, finest at the band's ends, which are among them."""
     ticks = [tick for tick in (0.0, *band, height) if 1e-9 * height < tick < (1 - 1e-9) * height]
     ticks = [0.0, *ticks, height]
 

@@ -24,7 +24,7 @@ def disk_mesh(
     end_size: float | None = None,
     growth: float = 0.25,
 ) -> skfem.MeshTri:
-    """Triangles of the tank's cross-section; its boundaries "electrode 1" … "electrode L" are whole facets.
+    """Return the tank's cross-section in triangles; its boundaries "electrode 1" … "electrode L" are whole facets.
 
     Triangles shrink towards the wall and, more, towards the ends of the electrodes, where the potential is not smooth.
     All electrodes have the same facets. The same arguments give the same mesh.
@@ -49,7 +49,7 @@ def disk_mesh(
 def disk_spacing(
     tank: Tank, size: float | None, boundary_size: float | None, end_size: float | None, growth: float
 ) -> Spacing:
-    """The edge lengths with their defaults; InputError for unfit ones. See `disk_mesh`."""
+    """Return the edge lengths with their defaults; InputError for unfit ones. See `disk_mesh`."""
     size = tank.radius / 15 if size is None else size
     boundary_size = size / 2 if boundary_size is None else boundary_size
     end_size = boundary_size / 4 if end_size is None else end_size
@@ -74,7 +74,7 @@ def _check_count(tank: Tank, spacing: Spacing) -> None:
 
 
 def wall_angles(tank: Tank, spacing: Spacing) -> np.ndarray:
-    """The angles of the vertices on the wall, radians; electrode ends are among them."""
+    """Return the angles of the vertices on the wall, radians; electrode ends are among them."""
 
     def patch(width: float) -> np.ndarray:
         def sizes(s: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def with_electrodes(mesh: skfem.MeshTri, tank: Tank) -> skfem.MeshTri:
 
 
 def electrodes_at(tank: Tank, angles: np.ndarray) -> np.ndarray:
-    """(f,), the index from 0 of the electrode that facets lie in, −1 for gaps; ``angles`` (corners, f) in radians.
+    """Return the electrode (f,), from 0, that facets lie in, −1 for gaps; ``angles`` (corners, f) in radians.
 
     Raises MeshError where a facet reaches over the end of an electrode.
     """

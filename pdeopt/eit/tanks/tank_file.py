@@ -17,7 +17,7 @@ ELECTRODE = re.compile(r"electrode[\s_-]*0*([1-9]\d*)", re.IGNORECASE)
 
 
 def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
-    """The names of the mesh's boundaries "electrode 1", "electrode 2", …, in numerical order.
+    """Return the names of the mesh's boundaries "electrode 1", "electrode 2", …, in numerical order.
 
     Raises:
         MeshError: where there are none, or numbers are missing or given twice, or an electrode has no facets, facets
@@ -38,7 +38,7 @@ def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
 
 
 def read_tank_mesh(path: str | Path) -> skfem.Mesh:
-    """The mesh in a file, with its electrodes: `pdeopt.io.read_mesh`, checked by `electrode_names_of`.
+    """Return the mesh in a file, with its electrodes: `pdeopt.io.read_mesh`, checked by `electrode_names_of`.
 
     Raises:
         FileError: for a file that is missing, damaged or of an unknown format, and for second-order cells.

@@ -25,7 +25,7 @@ BATCHES, SMOOTHINGS = 100, 10
 
 @dataclass(frozen=True)
 class Spacing:
-    """Edge lengths in the middle, at the wall and at electrode ends, and their growth a unit of length."""
+    """A choice of edge lengths: in the middle, at the wall, at electrode ends, and their growth a unit of length."""
 
     middle: float
     wall: float
@@ -34,7 +34,7 @@ class Spacing:
 
 
 def graded_points(length: float, sizes: Callable[[np.ndarray], np.ndarray], fewest: int = 2) -> np.ndarray:
-    """Points from 0 to ``length``, both included, whose distances are nearly ``sizes`` (of a point) or a bit less."""
+    """Return points from 0 to ``length``, both included, at distances of nearly ``sizes`` (of a point) or less."""
     s = np.linspace(0, length, 4001)
     density = 1 / sizes(s)
     count = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(s))])
@@ -45,7 +45,7 @@ def graded_points(length: float, sizes: Callable[[np.ndarray], np.ndarray], fewe
 def triangulate_disk(
     radius: float, wall: np.ndarray, ends: np.ndarray, spacing: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (n, 2), those at the angles ``wall`` first, and triangles (m, 3) of a disk around the origin.
+    """Return vertices (n, 2), those at the angles ``wall`` first, and triangles (m, 3) of a disk around the origin.
 
     ``ends``: the angles of the points at which edges are to be shortest; all angles in radians.
     """
@@ -61,7 +61,7 @@ def triangulate_disk(
 
 
 def smallest_angles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(m,), the smallest angle of each triangle, radians; points (n, 2), triangles (m, 3)."""
+    """Return the smallest angle (m,) of each triangle, radians; points (n, 2), triangles (m, 3)."""
     corners = points[triangles]
     ahead, back = np.roll(corners, -1, 1) - corners, np.roll(corners, 1, 1) - corners
     cross = ahead[..., 0] * back[..., 1] - ahead[..., 1] * back[..., 0]
@@ -73,7 +73,7 @@ def _circle(angles: np.ndarray) -> np.ndarray:
 
 
 def _lattice(radius: float, edge: float, sizes: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The equilateral lattice where edges are longest; at least the center."""
+    """Return the equilateral lattice where edges are longest; at least the center."""
     reach = int(1.2 * radius / edge) + 2
     i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-reach, reach + 1))
     points = edge * np.stack([(i + j % 2 / 2).ravel(), (j * np.sqrt(3) / 2).ravel()], 1)
@@ -98,7 +98,7 @@ def _refined(points: np.ndarray, radius: float, sizes: Callable[[np.ndarray], np
 
 
 def _circumcircles(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centers (k, 2) and radii (k,) of the triangles (m, 3, 2) that are not flat."""
+    """Return centers (k, 2) and radii (k,) of the triangles (m, 3, 2) that are not flat."""
     b, c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     twice = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
     bb, cc = (b**2).sum(1), (c**2).sum(1)
@@ -109,7 +109,7 @@ def _circumcircles(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _apart(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Those of ``points``, the most wanted first, that have no earlier one within their ``distance``."""
+    """Return those ``points``, the most wanted first, that have no earlier one within their ``distance``."""
     if len(points) == 1:
         return points
     gaps, neighbors = cKDTree(points).query(points, k=min(12, len(points)))
@@ -120,7 +120,7 @@ def _apart(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
 def _smoothed(
     points: np.ndarray, fixed: int, sizes: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of some rounds of smoothing, judged by the smallest angle."""
+    """Return the best of some rounds of smoothing, judged by the smallest angle."""
     meshes = [(points, Delaunay(points).simplices)]
     for _ in range(SMOOTHINGS):
         moved = _patch_centroids(*meshes[-1], sizes)
@@ -132,7 +132,7 @@ def _smoothed(
 def _patch_centroids(
     points: np.ndarray, triangles: np.ndarray, sizes: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """(n, 2), for each vertex the mean of the centroids around it, weighted by area and wanted density."""
+    """Return for each vertex the mean (2,) of the centroids around it, weighted by area and wanted density."""
     corners = points[triangles]
     centroids = corners.mean(1)
     ahead, back = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]

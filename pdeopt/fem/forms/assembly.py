@@ -40,12 +40,12 @@ Blocks = tuple[tuple[FunctionSpace, FunctionSpace], ...]
 
 
 def pattern_of(blocks: Blocks) -> SparsityPattern:
-    """The pattern that all blocks fill. Made once; kept by the first trial space, and forgotten with it."""
+    """Return the pattern that all blocks fill. Made once; kept by the first trial space, and forgotten with it."""
     return _pattern_and_maps(blocks)[0]
 
 
 def _pattern_and_maps(blocks: Blocks) -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
-    """Also, for each block, the map from its element matrices (i · j · c,) to the values (nnz,)."""
+    """Return the pattern that all blocks fill, and maps from element matrices (i · j · c,) to its values (nnz,)."""
 
     def make() -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
         pattern, places = _pattern_of(blocks)
@@ -64,7 +64,7 @@ def _kept(blocks: Blocks, key: Any, make: Callable[[], Any]) -> Any:
 
 
 def _pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
-    """Also, for each block, the places (i, j, c) of its entries in the pattern."""
+    """Return the pattern that all blocks fill, and for each block the places (i, j, c) of its entries in it."""
     rows, cols, shapes = [], [], []
     for trial, test in blocks:
         i, j = test.basis.element_dofs[:, None, :], trial.basis.element_dofs[None, :, :]
@@ -78,12 +78,12 @@ def _pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]
 
 
 def shapes_of(tables: Tables) -> Shapes:
-    """The tensor shapes of the parts of a space's functions."""
+    """Return the tensor shapes of the parts of a space's functions."""
     return tuple({name: table.shape[:-3] for name, table in parts.items()} for parts in tables.components)
 
 
 def matrix_values(form: TracedForm, blocks: Blocks, which: int, w: Coefficients) -> jax.Array:
-    """(nnz,), what one of the blocks adds to the values of the matrix."""
+    """Return what one of the blocks adds to the values of the matrix, (nnz,)."""
     trial, test = (space.tables for space in blocks[which])
     groups = coupled_slots(form, shapes_of(trial), shapes_of(test), w)
     elements = _pattern_and_maps(blocks)[1][which]
@@ -123,7 +123,7 @@ def _mapped_values(
 
 
 def _over(cells: int, densities: list[jax.Array]) -> jax.Array:
-    """(c,), summed over the points."""
+    """Return the sum over the points, (c,)."""
     return jnp.broadcast_to(sum(density.sum(-1) for density in densities), (cells,))
 
 
@@ -141,13 +141,13 @@ def _summed_values(
 def _densities(
     form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, dx: jax.Array
 ) -> list[jax.Array]:
-    """(c, q) for each group, its coefficient times dx."""
+    """Return for each group its coefficient times dx, (c, q)."""
     shapes = shapes_of(trial), shapes_of(test)
     return [form.kept(*unit(shapes[0], s), *unit(shapes[1], t), w) * dx for (s, t), *_ in groups]
 
 
 def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.Array]]:
-    """The coefficients and dx at one quadrature point after the other, where these are few."""
+    """Return the coefficients and dx at one quadrature point after the other, where these are few."""
     count = dx.shape[-1]
     if count > WRITTEN_OUT:
         return [(w, dx)]
@@ -165,7 +165,7 @@ def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.A
 
 @partial(jax.jit, static_argnames=("form",))
 def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
-    """(n,), the vector of a linear form."""
+    """Return the vector (n,) of a linear form."""
     terms = []
     for t in used_slots(form, (shapes_of(test),), w)[0]:
         density = form.kept(*unit(shapes_of(test), t), w) * test.dx
@@ -176,12 +176,12 @@ def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("form",))
 def functional_value(form: TracedForm, tables: Tables, w: Coefficients) -> jax.Array:
-    """The integral of a functional."""
+    """Return the integral of a functional."""
     return (scalar_density(form.name, form.kept(w)) * tables.dx).sum()
 
 
 def scalar_density(name: str, density: Any) -> Any:
-    """What a form returns at quadrature points, a scalar there; FormError where it is anything else."""
+    """Return what a form returns at quadrature points, a scalar there; FormError where it is anything else."""
     if density is None or np.ndim(density) > 2:
         what = "None" if density is None else f"a tensor of shape {np.shape(density)[:-2]}"
         raise FormError(f"form '{name}' returns {what}, not a scalar: check its return; use dot, ddot or inner")
@@ -189,17 +189,17 @@ def scalar_density(name: str, density: Any) -> Any:
 
 
 def _slot_table(tables: Tables, slot: Slot) -> jax.Array:
-    """(i, c, q), one entry of the basis functions."""
+    """Return one entry of the basis functions, (i, c, q)."""
     return tables.components[slot.component][slot.part][slot.index]
 
 
 def _cell_table(tables: Tables, slot: Slot) -> np.ndarray:
-    """(i, c) of a slot that is constant in each cell."""
+    """Return a slot that is constant in each cell, (i, c)."""
     return np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
 
 
 def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: Tables) -> jax.Array:
-    """(i, j, c), the element matrices Σ_q Σ_st test[t, i] · density[s, t] · trial[s, j]."""
+    """Return the element matrices Σ_q Σ_st test[t, i] · density[s, t] · trial[s, j], (i, j, c)."""
     shape = (test.local_shape[0], *trial.local_shape)
     if not density:
         return jnp.zeros(shape)
@@ -221,12 +221,12 @@ def _reference(tables: Tables, slot: Slot) -> Reference:
 
 
 def _parts(pair: tuple[Slot, Slot]) -> tuple[Any, ...]:
-    """Which components and parts of the trial and the test function a pair couples."""
+    """Return which components and parts of the trial and the test function a pair couples."""
     return tuple((slot.component, slot.part) for slot in pair)
 
 
 def _by_references(groups: tuple[Group, ...], densities: list[jax.Array], trial: Tables, test: Tables) -> jax.Array:
-    """(i · j, c), a product with a constant matrix for each pair of parts that is coupled."""
+    """Return (i · j, c), a product with a constant matrix for each pair of parts that is coupled."""
     terms = []
     for parts, (s, t) in {_parts(pair): pair for group in groups for pair in group}.items():
         left, right = _reference(test, t), _reference(trial, s)
@@ -240,7 +240,7 @@ def _by_references(groups: tuple[Group, ...], densities: list[jax.Array], trial:
 def _reference_weights(
     groups: list[list[tuple[Slot, Slot]]], densities: list[jax.Array], left: jax.Array, right: jax.Array
 ) -> jax.Array:
-    """(a · b · q, c), Σ_st left[t, a] · right[s, b] · density[s, t] for reference functions a and b."""
+    """Return (a · b · q, c), Σ_st left[t, a] · right[s, b] · density[s, t] for reference functions a and b."""
 
     def row(a: int, b: int) -> jax.Array:
         terms = [
@@ -254,7 +254,7 @@ def _reference_weights(
 
 
 def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
-    """Every entry as its own expression of (c, q) arrays; slices of a stacked intermediate have a slow adjoint."""
+    """Write every entry as its own expression of (c, q) arrays: slices of a stacked array have a slow adjoint."""
 
     def flux(t: Slot, j: int) -> jax.Array:
         return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)

@@ -15,7 +15,7 @@ from pdeopt.sparse import check_process
 
 @jax.tree_util.register_pytree_node_class
 class Coefficients(dict):
-    """What was passed by name, and ``x``, ``h``, ``n``: ``w["m"]`` or ``w.m``. The sides ``idx`` are static."""
+    """A mapping of what was passed by name, and ``x``, ``h``, ``n``: ``w["m"]`` or ``w.m``; ``idx`` is static."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -36,7 +36,7 @@ class Coefficients(dict):
 
 
 def coefficients_of(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple) -> Coefficients:
-    """The last argument of a form from what was passed by name, checked; ``index`` is that of the sides of facets.
+    """Return the last argument of a form from what was passed by name; ``index`` is that of the sides of facets.
 
     Raises FormError, which names the form, for what does not fit.
     """
@@ -67,7 +67,7 @@ def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
 
 
 def _check_shape(form: str, key: str, shape: tuple[int, ...], points: tuple[int, ...]) -> None:
-    """Nothing, a number, or tensor axes before (cells, points); either of these may be 1."""
+    """Check for nothing, a number, or tensor axes before (cells, points); either of these may be 1."""
     if len(shape) == 1:
         raise FormError(
             f"form '{form}': coefficient {key!r} has shape {shape}, which could be nodal or per element; pass "

@@ -30,12 +30,12 @@ SAMPLE = (2, 2)
 
 
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
-    """The pairs that the form couples, together those with the same coefficient C_st; a test pins the counts."""
+    """Return the pairs that the form couples, together those with the same coefficient C_st; a test pins the counts."""
     return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
 
 
 def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
-    """The slots of each argument that the form asks for."""
+    """Return the slots of each argument that the form asks for."""
     return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *kinds(w))
 
 
@@ -114,7 +114,7 @@ class Expressions:
         return term if isinstance(term, int) else (term.shape, term.dtype.str, term.tobytes())
 
     def outputs(self, closed: ClosedJaxpr, inputs: Sequence[Term]) -> list[Term]:
-        """The outputs of a traced function for these inputs."""
+        """Return the outputs of a traced function for these inputs."""
         jaxpr = closed.jaxpr
         terms: dict[Any, Term] = {v: np.asarray(c) for v, c in zip(jaxpr.constvars, closed.consts, strict=True)}
         terms |= dict(zip(jaxpr.invars, inputs, strict=True))
@@ -173,7 +173,7 @@ def _evaluated(equation: Any, inputs: list[Term]) -> list[Term]:
 
 
 def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
-    """The result of a product, sum or quotient with known zeros or ones; None where that does not help."""
+    """Return the result of a product, sum or quotient with known zeros or ones; None where that does not help."""
     name, result = equation.primitive.name, equation.outvars[0].aval
     zeros = [_is_all(term, 0) for term in inputs]
     if _vanishes(name, zeros):
@@ -191,7 +191,7 @@ _NEUTRAL = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any":
 
 
 def _vanishes(name: str, zeros: list[bool]) -> bool:
-    """Whether the result is zero (of finite operands), given which operands are."""
+    """Return whether the result is zero (of finite operands), given which operands are."""
     if name in ("mul", "dot_general"):
         return any(zeros)
     return (name == "div" and zeros[0]) or (name == "select_n" and all(zeros[1:]))

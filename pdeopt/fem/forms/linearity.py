@@ -52,7 +52,7 @@ def _kind(leaf: Any) -> tuple[int, str]:
 def _finite_sample(
     form: TracedForm, shapes: tuple[Shapes, ...], w: Coefficients, rng: np.random.Generator
 ) -> Coefficients | None:
-    """Random coefficients at which the form is finite; None where there seem to be none."""
+    """Return random coefficients at which the form is finite; None where there seem to be none."""
     arguments = [_random(shape, rng) for shape in shapes]
     for low, high in RANGES:
         sample = jax.tree.map(lambda leaf, a=low, b=high: _like(leaf, a, b, rng), w)
@@ -75,7 +75,7 @@ def _like(leaf: Any, low: float, high: float, rng: np.random.Generator) -> Any:
 def _check_argument(
     form: TracedForm, shapes: tuple[Shapes, ...], position: int, w: Coefficients, rng: np.random.Generator
 ) -> None:
-    """a(2 u₁ − 3 u₂) = 2 a(u₁) − 3 a(u₂) in the argument at ``position``, the others fixed; the same at one point."""
+    """Check a(2 u₁ − 3 u₂) = 2 a(u₁) − 3 a(u₂) in the argument at ``position``, and the same at one point."""
     arguments = [_random(shape, rng) for shape in shapes]
 
     def density(argument: Function) -> np.ndarray:
@@ -106,7 +106,7 @@ def _is_local(
     values: np.ndarray,
     atol: float,
 ) -> bool:
-    """Whether the form has the same value where only this point is given."""
+    """Return whether the form has the same value where only this point is given."""
     cell, q = point
     here = (..., slice(cell, cell + 1), slice(q, q + 1))
     at_point, w_here = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[here], (arguments, w))

@@ -17,7 +17,7 @@ from pdeopt.fem.field import Field
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """One scalar entry of a trial or test function: which component, which part, which entry of the tensor."""
+    """A scalar entry of a trial or test function: which component, which part, which entry of the tensor."""
 
     component: int
     part: str
@@ -29,7 +29,7 @@ Shapes = tuple[dict[str, tuple[int, ...]], ...]
 
 
 def slots_of(shapes: Shapes, used: set[tuple[int, str]]) -> tuple[Slot, ...]:
-    """All slots of the used parts."""
+    """Return all slots of the used parts."""
     return tuple(
         Slot(component, part, index)
         for component, parts in enumerate(shapes)
@@ -40,7 +40,7 @@ def slots_of(shapes: Shapes, used: set[tuple[int, str]]) -> tuple[Slot, ...]:
 
 
 def unit(shapes: Shapes, slot: Slot) -> tuple[Field, ...]:
-    """The function whose only nonzero entry is ``slot``, as NumPy fields of one cell and one point."""
+    """Return the function whose only nonzero entry is ``slot``, as NumPy fields of one cell and one point."""
 
     def part(component: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         array = np.zeros((*shape, 1, 1))
@@ -55,7 +55,7 @@ def unit(shapes: Shapes, slot: Slot) -> tuple[Field, ...]:
 
 
 def samples(arguments: tuple[Shapes, ...]) -> list[Field]:
-    """Random functions, always the same, as NumPy fields of one cell and one point: all components of all arguments."""
+    """Return random functions, always the same, as NumPy fields of one cell and one point, for all arguments."""
     rng = np.random.default_rng(0)
     return [
         Field({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()})

@@ -32,13 +32,13 @@ Spaces = FunctionSpace | Sequence[FunctionSpace]
 
 @dataclass(frozen=True)
 class BilinearForm:
-    """a(u, v, w), linear in the trial function u and the test function v. Made by `bilinear_form`."""
+    """A bilinear form a(u, v, w), linear in the trial function u and the test function v. Made by `bilinear_form`."""
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, trial: Spaces, test: Spaces | None = None, **coefficients: Any) -> CSRMatrix:
-        """The matrix A[i, j] = a(u_j, v_i), rows by ``test``, columns by ``trial`` (default: both the same).
+        """Return the matrix A[i, j] = a(u_j, v_i), rows by ``test``, columns by ``trial`` (default: both the same).
 
         Args:
             trial: the space of u; with facet spaces the integral is over the facets.
@@ -69,13 +69,13 @@ class BilinearForm:
 
 @dataclass(frozen=True)
 class LinearForm:
-    """L(v, w), linear in the test function v. Made by `linear_form`."""
+    """A linear form L(v, w), linear in the test function v. Made by `linear_form`."""
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, test: Spaces, **coefficients: Any) -> jax.Array:
-        """The vector b[i] = L(v_i), shape (n,); coefficients and errors as in `BilinearForm.assemble`."""
+        """Return the vector b[i] = L(v_i), shape (n,); coefficients and errors as in `BilinearForm.assemble`."""
         tests = _sides(test)
         terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
         return sum(terms[1:], terms[0])
@@ -91,13 +91,13 @@ class LinearForm:
 
 @dataclass(frozen=True)
 class Functional:
-    """J(w), an integral of given fields. Made by `functional`."""
+    """A functional J(w), an integral of given fields. Made by `functional`."""
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, space: FunctionSpace, **coefficients: Any) -> jax.Array:
-        """The integral over the cells or facets of ``space``, a scalar."""
+        """Return the integral over the cells or facets of ``space``, a scalar."""
         w = coefficients_of(self.name, space, coefficients, ())
         with form_errors(self.name):
             form = traced_form(self.function, self.name, (), jax.tree.map(shape_of, w))

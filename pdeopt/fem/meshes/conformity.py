@@ -71,7 +71,7 @@ def _places(mesh: skfem.Mesh, boundary: np.ndarray) -> np.ndarray:
 
 
 def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> None:
-    """Vertices and midpoints of the boundary's facets must not lie in another of the cells that it bounds.
+    """Refuse vertices and midpoints of the boundary's facets that lie in another of the cells that it bounds.
 
     A vertex on the side of a cell without being its vertex is a hanging node; the midpoint of a facet lies on another
     facet where the two parts of a face are cut along different diagonals.
@@ -155,7 +155,7 @@ def _pairs_within(points: np.ndarray, centers: np.ndarray, radii: np.ndarray) ->
 
 
 def _check_coincident_facets(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> None:
-    """Two facets at one place must have their cells on opposite sides, as those of a crack have; three are too many."""
+    """Refuse three facets at one place, and two unless their cells are on opposite sides, as those of a crack."""
     corners = np.sort(place[mesh.facets[:, boundary]], 0)
     _, number, count = np.unique(corners, axis=1, return_inverse=True, return_counts=True)
     if (count == 1).all():
@@ -173,7 +173,7 @@ def _check_coincident_facets(mesh: skfem.Mesh, boundary: np.ndarray, place: np.n
 
 
 def _check_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray, torn: bool) -> None:
-    """Parts, connected through facets, must not touch, and no point may lie in two cells."""
+    """Refuse parts, connected through facets, that touch, and points that lie in two cells."""
     samples = mesh.f2t[0, boundary[:: max(1, len(boundary) // 16)]]
     if _may_have_parts(mesh, boundary, place):
         links = mesh.f2t[:, mesh.f2t[1] >= 0]

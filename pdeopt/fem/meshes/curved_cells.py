@@ -18,7 +18,7 @@ Finder = Callable[..., np.ndarray]
 
 
 def curved_finder(mesh: skfem.Mesh) -> Finder:
-    """As ``mesh.element_finder()``: a function of the coordinates (k,) of points that returns their cells (k,).
+    """Return what ``mesh.element_finder()`` would: a function of the coordinates (k,) of points to their cells (k,).
 
     It raises ValueError where a point is in no cell.
     """
@@ -43,7 +43,7 @@ def curved_finder(mesh: skfem.Mesh) -> Finder:
 
 
 def _holding(mesh: skfem.Mesh, points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """(k,), for points (d, k) the first of their candidates (k, j) that holds them; −1 for none."""
+    """Return for points (d, k) the first of their candidates (k, j) that holds them, (k,); −1 for none."""
     local = local_coordinates(mesh, np.repeat(points, candidates.shape[1], axis=1), candidates.ravel())
     inside = _is_inside(mesh, local).reshape(candidates.shape)
     return np.where(inside.any(1), candidates[np.arange(len(candidates)), inside.argmax(1)], -1)
@@ -71,7 +71,7 @@ def clipped_into(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.
 
 
 def _is_inside(mesh: skfem.Mesh, local: np.ndarray) -> np.ndarray:
-    """Whether reference coordinates (d, k) are those of a point in the cell."""
+    """Return whether reference coordinates (d, k) are those of a point in the cell."""
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1
     highest = local.sum(0) if is_simplex else local.max(0)
     return (local.min(0) >= -INSIDE) & (highest <= 1 + INSIDE)

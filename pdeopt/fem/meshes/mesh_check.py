@@ -33,7 +33,7 @@ def check_mesh(mesh: skfem.Mesh, *, check_conformity: bool = True) -> None:
 
 
 def _check_jacobian(mesh: skfem.Mesh) -> None:
-    """The determinant must not vanish or change sign inside an element (checked at its vertices).
+    """Refuse a determinant that vanishes or changes sign inside an element (checked at its vertices).
 
     It is compared with the element's own edges, so that graded meshes pass.
     """
@@ -48,7 +48,7 @@ def _check_jacobian(mesh: skfem.Mesh) -> None:
 
 
 def _check_folding(mesh: skfem.Mesh) -> None:
-    """Two neighbors must lie on opposite sides of their common facet, however their vertices are ordered."""
+    """Refuse neighbors on one side of their common facet, however their vertices are ordered."""
     interior = np.flatnonzero(mesh.f2t[1] >= 0)
     corners = mesh.p[:, mesh.facets[: mesh.dim(), interior]]  # (d, d, f), enough to span the facet
     normal = _normal([corners[:, k] - corners[:, 0] for k in range(1, mesh.dim())])
@@ -60,7 +60,7 @@ def _check_folding(mesh: skfem.Mesh) -> None:
 
 
 def _normal(along: list[np.ndarray]) -> np.ndarray:
-    """(d, f), orthogonal to the d − 1 vectors along each facet."""
+    """Return vectors (d, f), orthogonal to the d − 1 vectors along each facet."""
     if not along:
         return np.ones((1, 1))
     return np.stack([-along[0][1], along[0][0]]) if len(along) == 1 else cross(*along)

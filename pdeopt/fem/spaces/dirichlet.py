@@ -25,7 +25,7 @@ Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
 
 @dataclass(frozen=True, eq=False)
 class Dirichlet:
-    """Prescribed values u[dofs] = values.
+    """A condition that prescribes values, u[dofs] = values.
 
     Two conditions add up, ``hot + cold``, where they agree on what they share; in ``walls | lid`` the right one counts
     there.
@@ -148,7 +148,7 @@ class Dirichlet:
 
     @property
     def free(self) -> np.ndarray:
-        """The other degrees of freedom, sorted."""
+        """Return the other degrees of freedom, sorted."""
         return np.setdiff1d(np.arange(self.n), self.dofs, assume_unique=True)
 
     def condense(self, A: CSRMatrix, b: jax.Array) -> tuple[CSRMatrix, jax.Array]:
@@ -170,7 +170,7 @@ class Dirichlet:
         return reduced, to_free(b) - lifted
 
     def extend(self, u_free: jax.Array) -> jax.Array:
-        """The full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
+        """Return the full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
         u = _free_values(self.n, *self._key).T(u_free)
         if self.values is None:
             return u
@@ -179,7 +179,7 @@ class Dirichlet:
 
     @property
     def _key(self) -> tuple[bytes, str]:
-        """The prescribed degrees of freedom, as something to look up."""
+        """Return the prescribed degrees of freedom, as something to look up."""
         return self.dofs.tobytes(), self.dofs.dtype.str
 
 
@@ -195,7 +195,7 @@ def _free_values(n: int, dofs: bytes, dtype: str) -> LinearMap:
 
 @lru_cache(maxsize=8)
 def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap]:
-    """The pattern of A_FF, and the map to its values from those of A."""
+    """Return the pattern of A_FF, and the map to its values from those of A."""
     free = np.setdiff1d(np.arange(pattern.shape[0]), np.frombuffer(dofs, dtype))
     block, kept = pattern.submatrix(free, free)
     return block, LinearMap.selection(kept, pattern.nnz)
@@ -203,7 +203,7 @@ def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[Spar
 
 @lru_cache(maxsize=8)
 def _coupling_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap, np.ndarray]:
-    """The pattern of A_FD, columns sorted, the map to its values from those of A, and what sorts the columns."""
+    """Return the pattern of A_FD, columns sorted, the map to its values from those of A, and what sorts the columns."""
     prescribed = np.frombuffer(dofs, dtype)
     free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
     block, stored = pattern.submatrix(free, prescribed[order])

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Points in the cells that hold them.
+    """A set of points in the cells that hold them.
 
     Attributes:
         points: (d, k), those outside moved to the nearest place of the boundary.

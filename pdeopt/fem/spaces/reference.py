@@ -33,7 +33,7 @@ class Reference:
 
 
 def reference_of(table: np.ndarray) -> Reference | None:
-    """None where more than a few reference functions would be needed, as on curved cells."""
+    """Return the references; None where more than a few would be needed, as on curved cells."""
     *axes, count, cells, points = table.shape
     by_cell = np.moveaxis(table, -2, 0).reshape(cells, -1, count * points)  # (c, tensor axes, i · q)
     sizes = np.abs(by_cell).max((1, 2), initial=0)
@@ -49,6 +49,6 @@ def reference_of(table: np.ndarray) -> Reference | None:
 
 
 def _row_space(rows: np.ndarray) -> np.ndarray:
-    """(r, …), an orthonormal basis."""
+    """Return an orthonormal basis (r, …)."""
     _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
     return basis[: int((sizes > ROUNDING * sizes[0]).sum())]

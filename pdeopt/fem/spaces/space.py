@@ -34,7 +34,7 @@ Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] |
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Tables:
-    """What JAX needs of a space. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
+    """A set of tables of a space, for JAX. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
 
     Attributes:
         local: takes the values of the local dofs, (i · c,), from those of all, (n,); its transpose assembles vectors.
@@ -53,13 +53,13 @@ class Tables:
 
     @property
     def local_shape(self) -> tuple[int, int]:
-        """(i, c)."""
+        """Return (i, c)."""
         cells = self.dx.shape[0]
         return self.local.shape[0] // cells, cells
 
 
 class FunctionSpace:
-    """Finite-element functions on a scikit-fem mesh, or on facets of it. Immutable.
+    """A space of finite-element functions on a scikit-fem mesh, or on facets of it. Immutable.
 
     Args:
         mesh: any scikit-fem mesh; named boundaries and subdomains are used by name.
@@ -92,7 +92,7 @@ class FunctionSpace:
         return space
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
-        """The space of another element on the same cells or facets, with the same quadrature; itself for its own."""
+        """Return the space of another element on the same cells or facets and quadrature; itself for its own."""
         basis = self.basis
         if type(element) is type(basis.elem) and not vars(element) and not vars(basis.elem):
             return self
@@ -110,14 +110,14 @@ class FunctionSpace:
         return self._from_basis(other, self.order, self._side)
 
     def boundary(self, facets: Facets = None) -> FunctionSpace:
-        """The traces on boundary facets, to integrate over them: Neumann and Robin terms, boundary functionals."""
+        """Return the traces on boundary facets, to integrate over them: Neumann, Robin, boundary functionals."""
         self._check_whole("boundary")
         indices = self._facets(facets)
         basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
         return self._from_basis(basis, self.order)
 
     def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
-        """The traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
+        """Return the traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
         self._check_whole("interior_facets")
         return tuple(  # type: ignore[return-value]
             self._from_basis(
@@ -127,33 +127,33 @@ class FunctionSpace:
         )
 
     def subdomain(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> FunctionSpace:
-        """The same functions, integrated over a part of the cells only."""
+        """Return the same functions, integrated over a part of the cells only."""
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
         return self._from_basis(basis, self.order)
 
     @property
     def mesh(self) -> skfem.Mesh:
-        """The mesh, whole."""
+        """Return the mesh, whole."""
         return self.basis.mesh
 
     @property
     def element(self) -> skfem.Element:
-        """The element."""
+        """Return the element."""
         return self.basis.elem
 
     @property
     def n(self) -> int:
-        """Number of degrees of freedom."""
+        """Return the number of degrees of freedom."""
         return int(self.basis.N)
 
     @property
     def locations(self) -> np.ndarray:
-        """(d, n), where each degree of freedom sits."""
+        """Return where each degree of freedom sits, (d, n)."""
         return self.basis.doflocs
 
     def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
-        """Sorted degrees of freedom on boundary facets (default: on the whole boundary).
+        """Return the sorted degrees of freedom on boundary facets (default: on the whole boundary).
 
         ``names``: scikit-fem's names of those wanted, e.g. ``["u^1"]`` for the first component (default: all).
         """
@@ -162,12 +162,12 @@ class FunctionSpace:
         return np.sort(found.flatten() if names is None else found.all(list(names)))
 
     def subdomain_dofs(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Sorted degrees of freedom of a subdomain's cells, including those on its rim."""
+        """Return the sorted degrees of freedom of a subdomain's cells, including those on its rim."""
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         return np.unique(self.basis.dofs.element_dofs[:, indices])
 
     def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
-        """(n,), the values at the dof locations of a function of x (d, n): the nodal interpolant.
+        """Return the nodal interpolant (n,): the values at the dof locations of a function of x (d, n).
 
         Raises FEMError for elements whose degrees of freedom are not point values.
         """
@@ -203,7 +203,7 @@ class FunctionSpace:
             raise FEMError(f"{type(self.element).__name__} has no degrees of freedom named {unknown}; it has {known}")
 
     def interpolate(self, values: ArrayLike) -> Any:
-        """The function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.
+        """Return the function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.
 
         Returns a Field, or a tuple of them for a mixed element. Differentiable in ``values``.
         """
@@ -214,7 +214,7 @@ class FunctionSpace:
         return fields if len(fields) > 1 else fields[0]
 
     def per_element(self, values: ArrayLike) -> Field:
-        """The function that is constant in each element, from ``values`` (mesh elements,). Differentiable."""
+        """Return the function that is constant in each element, from ``values`` (mesh elements,). Differentiable."""
         values = jnp.asarray(values)
         if values.shape != (self.mesh.nelements,):
             raise FEMError(f"per_element expects shape ({self.mesh.nelements},), got {values.shape}")
@@ -269,7 +269,7 @@ class FunctionSpace:
 
     @cached_property
     def cells(self) -> bytes:
-        """Identifies the cells or facets and the quadrature points; fields of equal ones can meet in a form."""
+        """Return what identifies the cells and quadrature points; fields of equal ones can meet in a form."""
         basis = self.basis
         parts: list[Any] = [self.mesh.p, self.mesh.t, basis.X]
         parts += [getattr(basis, "find", basis.tind), getattr(getattr(basis, "find", None), "ori", None)]
@@ -280,12 +280,12 @@ class FunctionSpace:
 
     @cached_property
     def patterns(self) -> dict[Any, Any]:
-        """Patterns of matrices with this trial space and the maps that fill them, kept here by `assembly`."""
+        """Return patterns of matrices with this trial space and the maps that fill them, kept here by `assembly`."""
         return {}
 
     @cached_property
     def tables(self) -> Tables:
-        """The arrays of this space, made on first use."""
+        """Return the arrays of this space, made on first use."""
         basis = self.basis
         fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
@@ -325,7 +325,7 @@ class FunctionSpace:
 
 
 def _lightened(basis: AbstractBasis) -> AbstractBasis:
-    """Without most of its memory: derivatives that are the same at all points of a cell are stored once."""
+    """Return the basis with derivatives that are the same at all points of a cell stored once."""
     fields = (field for local in basis.basis for field in local)
     for field, name in product(fields, PARTS[1:]):
         part = getattr(field, name)
@@ -359,7 +359,7 @@ def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], 
 
 
 def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
-    """Of elements with many functions, whose element matrices are made by products."""
+    """Return the references of elements with many functions, whose element matrices are made by products."""
     return {
         name: reference_of(np.asarray(table)) if table.shape[-3] > WRITTEN_OUT and table.shape[-1] > 1 else None
         for name, table in parts.items()
@@ -367,7 +367,7 @@ def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
 
 
 def _compressed(parts: list[np.ndarray]) -> np.ndarray:
-    """(tensor axes, i, c, q) from the (tensor axes, c, q) of each basis function; c and q cut to 1 where constant."""
+    """Return (tensor axes, i, c, q) from (tensor axes, c, q) of each function; c and q cut to 1 where constant."""
     by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
     by_cell = slice(1) if all((part == part[..., :1, :]).all() for part in parts) else slice(None)
     return np.stack([np.asarray(part[..., by_cell, by_point]) for part in parts], axis=-3)
@@ -384,7 +384,7 @@ def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
 
 
 def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
-    """(…, c, q), Σ_i local[i] · table[…, i, :, q]; of few functions at few points written out.
+    """Return Σ_i local[i] · table[…, i, :, q], (…, c, q); of few functions at few points written out.
 
     XLA then evaluates a form point by point in one loop, where a sum over an axis of three would end it.
     """

@@ -27,22 +27,22 @@ class Misfit(Protocol):
 
     @property
     def observation(self) -> Observation:
-        """What predicts the data from the state and the physical coefficient."""
+        """Return what predicts the data from the state and the physical coefficient."""
 
     @property
     def data(self) -> np.ndarray:
-        """What is aimed at, of the shape that the observation returns."""
+        """Return what is aimed at, of the shape that the observation returns."""
 
     @property
     def noise(self) -> np.ndarray | None:
-        """The standard deviation of the data, a number or of their shape; None where nothing was measured."""
+        """Return the standard deviation of the data, a number or of their shape; None where nothing was measured."""
 
     @property
     def expected(self) -> float | None:
-        """The misfit that noise alone gives, on average; None where there is none."""
+        """Return the misfit that noise alone gives, on average; None where there is none."""
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """φ, convex, 0 where ``predicted`` equals the data."""
+        """Return φ, convex, 0 where ``predicted`` equals the data."""
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
 
@@ -52,13 +52,13 @@ AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
 
 
 def observation_of(misfit: AnyMisfit) -> Observation:
-    """What the misfit observes: the whole state where it is a plain function."""
+    """Return what the misfit observes: the whole state where it is a plain function."""
     return getattr(misfit, "observation", FullField())
 
 
 @dataclass(frozen=True, eq=False)
 class L2Misfit:
-    """½ Σ_k ((d_k(u) − data_k) / σ_k)², the negative log-likelihood of independent Gaussian noise.
+    """A misfit ½ Σ_k ((d_k(u) − data_k) / σ_k)², the negative log-likelihood of independent Gaussian noise.
 
     At the true parameter its expectation is half the number of data (Morozov's discrepancy principle asks a
     reconstruction to reach that, not less).
@@ -101,7 +101,7 @@ class L2Misfit:
         return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """½ Σ_k ((predicted_k − data_k) / σ_k)². Raises InputError for another shape than that of the data."""
+        """Return ½ Σ_k ((predicted_k − data_k) / σ_k)². Raises InputError for another shape than that of the data."""
         if predicted.shape != self.data.shape:
             raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
         _check_real("the observation predicts complex numbers, the data are real", predicted)
@@ -110,13 +110,13 @@ class L2Misfit:
 
     @property
     def expected(self) -> float:
-        """The misfit that noise alone gives, half the number of data."""
+        """Return the misfit that noise alone gives, half the number of data."""
         return 0.5 * self.data.size
 
 
 @dataclass(frozen=True, eq=False)
 class FieldMisfit:
-    """½ ∫ (u − d)², of a state u that is wanted, or known everywhere, as the function d; made by `of`.
+    """A misfit ½ ∫ (u − d)² of a state u that is wanted, or known everywhere, as the function d; made by `of`.
 
     Experiments (columns) and components of vector-valued states are summed up.
 
@@ -150,7 +150,7 @@ class FieldMisfit:
 
     @property
     def observation(self) -> Observation:
-        """The whole state."""
+        """Return the whole state."""
         return FullField()
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class FieldMisfit:
         return self.distance(u)
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """½ ∫ (predicted − d)². Raises InputError for another shape than that of the target."""
+        """Return ½ ∫ (predicted − d)². Raises InputError for another shape than that of the target."""
         if predicted.shape != self.data.shape:
             raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
         _check_real("the state is complex, the target is real", predicted)
@@ -169,7 +169,7 @@ class FieldMisfit:
 
     @property
     def expected(self) -> float | None:
-        """½ Σ_i σ_i² ∫ φ_i², which is ½ σ² trace(M) for one σ; None for a wanted state."""
+        """Return ½ Σ_i σ_i² ∫ φ_i², which is ½ σ² trace(M) for one σ; None for a wanted state."""
         if self.noise is None:
             return None
         variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
@@ -184,7 +184,7 @@ def _check_real(what: str, predicted: jax.Array) -> None:
 
 
 def _fixed(values: ArrayLike) -> np.ndarray:
-    """As 64-bit floating point that nobody changes: compiled functionals keep it."""
+    """Return 64-bit floating point that nobody changes: compiled functionals keep it."""
     if isinstance(values, jax.core.Tracer):
         raise InputError(
             "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "

@@ -22,7 +22,7 @@ from pdeopt.sparse import CSRMatrix
 
 
 class Observation(Protocol):
-    """Maps the state u, (n,) or (n, r) for r experiments, and the physical coefficient to the predicted data.
+    """A map from the state u, (n,) or (n, r) for r experiments, and the physical coefficient to the predicted data.
 
     It is differentiated by JAX; any function of these two will do.
     """
@@ -32,7 +32,7 @@ class Observation(Protocol):
 
 @dataclass(frozen=True)
 class FullField:
-    """Every degree of freedom: data of the state's shape, (n,) or (n, r)."""
+    """An observation of every degree of freedom: data of the state's shape, (n,) or (n, r)."""
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         return u
@@ -40,7 +40,7 @@ class FullField:
 
 @dataclass(frozen=True, eq=False)
 class AtDofs:
-    """Some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
+    """An observation of some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
 
     Attributes:
         dofs: (k,), their numbers; InputError where the state has fewer.
@@ -50,12 +50,12 @@ class AtDofs:
 
     @classmethod
     def on_boundary(cls, space: FunctionSpace, facets: Facets = None) -> AtDofs:
-        """Those on boundary facets, given as for `FunctionSpace.boundary`."""
+        """Return those on boundary facets, given as for `FunctionSpace.boundary`."""
         return cls(space.dofs(facets))
 
     @classmethod
     def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
-        """Those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
+        """Return those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
         return cls(space.subdomain_dofs(elements))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
@@ -66,7 +66,7 @@ class AtDofs:
 
 @dataclass(frozen=True, eq=False)
 class AtPoints:
-    """Point values u(x_k), interpolated by the finite-element functions. Data (k,) or (k, r); made by `of`.
+    """An observation of point values u(x_k) by the finite-element functions. Data (k,) or (k, r); made by `of`.
 
     Of a vector-valued state the data are (components · k,): all points of the first component, then all of the second,
     so that ``data.reshape(components, k)`` has a column a point.
@@ -96,7 +96,7 @@ def _outward_flux(w):
 
 @dataclass(frozen=True, eq=False)
 class BoundaryFlux:
-    """Total fluxes −∫ k ∂u/∂n through parts of the boundary, for a scalar state. Data (parts,) or (parts, r).
+    """An observation of total fluxes −∫ k ∂u/∂n through parts of the boundary. Data (parts,) or (parts, r).
 
     The normal derivative of the finite-element solution is integrated directly, which is one order less accurate than
     the state.
@@ -113,7 +113,7 @@ class BoundaryFlux:
     def through(
         cls, space: FunctionSpace, parts: Sequence[Facets], conductivity: Callable[[Any, FunctionSpace], Any]
     ) -> BoundaryFlux:
-        """Through each of ``parts``, given as for `FunctionSpace.boundary`."""
+        """Return the fluxes through each of ``parts``, given as for `FunctionSpace.boundary`."""
         return cls(tuple(space.boundary(part) for part in parts), conductivity)
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:

@@ -8,7 +8,7 @@ from pdeopt.inverse.errors import InputError
 
 
 def add_noise(clean: np.ndarray, level: float, seed: int) -> tuple[np.ndarray, float]:
-    """Gaussian noise with standard deviation σ = level · (root mean square of the data), one σ for all.
+    """Add Gaussian noise with standard deviation σ = level · (root mean square of the data), one σ for all.
 
     Args:
         clean: simulated data. level: e.g. 0.01 for 1 %. seed: of NumPy's default generator.

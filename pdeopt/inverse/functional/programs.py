@@ -25,7 +25,7 @@ Product = Callable[[Any, jax.Array], jax.Array]
 
 @dataclass(frozen=True, eq=False)
 class Programs:
-    """J(β, m) = misfit(u(m)) + β Σ regularization(m), and what is compiled of it. See `ReducedFunctional`.
+    """A set of the compiled programs of J(β, m) = misfit(u(m)) + β Σ regularization(m). See `ReducedFunctional`.
 
     A linearization stores everything that does not depend on the direction, the state and the adjoint state among it,
     so that each product costs one solve with A (for the tangent) and one with Aᵀ (for the second adjoint).
@@ -36,12 +36,12 @@ class Programs:
 
     @property
     def plain_terms(self) -> tuple[Regularization, ...]:
-        """Those that state no operator."""
+        """Return the terms that state no operator."""
         return tuple(term for term in self.terms if not hasattr(term, "operator"))
 
     @property
     def curved_terms(self) -> tuple[Regularization, ...]:
-        """Those that are not quadratic, as far as they say."""
+        """Return the terms that are not quadratic, as far as they say."""
         plain = self.plain_terms
         return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
 
@@ -77,7 +77,7 @@ class Programs:
 
     @cached_property
     def solved(self) -> Compiled:
-        """m ↦ the state, the prediction and, where the state equation has one, the adjoint state."""
+        """Return m ↦ the state, the prediction and, where the state equation has one, the adjoint state."""
 
         def states(m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
             parts = self.parts(m)
@@ -104,7 +104,7 @@ class Programs:
 
     @cached_property
     def tangent_and_adjoint(self) -> Compiled:
-        """(m, v, w) ↦ the derivative of the prediction along v, and its adjoint applied to w, in one program."""
+        """Return (m, v, w) ↦ the prediction's derivative along v, and its adjoint applied to w, in one program."""
 
         def pair(m: jax.Array, v: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.jvp(self.predict, (m,), (v,))[1], jax.vjp(self.predict, m)[1](w)[0]
@@ -113,12 +113,12 @@ class Programs:
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
-        """m ↦ the second derivative of the misfit: forward over reverse mode."""
+        """Return m ↦ the second derivative of the misfit: forward over reverse mode."""
         return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
 
     @cached_property
     def jacobian_and_curvature(self) -> Compiled:
-        """m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there.
+        """Return m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there.
 
         A misfit compares its observation, a plain function the state and the coefficient.
         """
@@ -139,20 +139,20 @@ class Programs:
 
     @cached_property
     def curved_hessian(self) -> Compiled:
-        """m ↦ the second derivative of those terms that are not quadratic."""
+        """Return m ↦ the second derivative of those terms that are not quadratic."""
         return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.curved_terms)), m)[1])
 
     @cached_property
     def plain_hessian(self) -> Compiled:
-        """m ↦ the same of those terms that state no operator."""
+        """Return m ↦ the same of those terms that state no operator."""
         return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.plain_terms)), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
-        """Of one direction (p,), or of a block (p, k) with block solves."""
+        """Apply it to one direction (p,), or to a block (p, k) with block solves."""
         return _on_host(self._apply[np.ndim(direction)], linear, direction)
 
     def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
-        """Jᵀ φ″ J v, of one direction (p,) or of a block (p, k)."""
+        """Return Jᵀ φ″ J v, of one direction (p,) or of a block (p, k)."""
         return _on_host(self._apply_gauss_newton[np.ndim(direction)], linear, direction)
 
     @cached_property

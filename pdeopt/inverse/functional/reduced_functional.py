@@ -51,7 +51,7 @@ class Solved(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ReducedFunctional(Differentiable):
-    """J(m) = misfit(u(m)) + β Σ regularization(m), with exact derivatives of first and second order.
+    """A functional J(m) = misfit(u(m)) + β Σ regularization(m) with exact derivatives of first and second order.
 
     Immutable: to change a part, make another with `dataclasses.replace`, or `with_strength`. All methods take a real m
     of shape (p,) and compile on first use; they raise SolveError where the state equation cannot be solved.
@@ -86,7 +86,7 @@ class ReducedFunctional(Differentiable):
             raise InputError(f"the strength of the regularization is {self.strength!r}; expected a number ≥ 0")
 
     def with_strength(self, strength: float) -> ReducedFunctional:
-        """The same with another β; nothing is compiled again."""
+        """Return the same functional with another β; nothing is compiled again."""
         return self._sharing(self._programs, strength=strength)
 
     def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
@@ -112,7 +112,7 @@ class ReducedFunctional(Differentiable):
 
     @property
     def regularization_terms(self) -> tuple[Regularization, ...]:
-        """The single terms, those of sums among them."""
+        """Return the single terms, those of sums among them."""
         return terms_of(self.regularization)
 
     def objective(self, m: ArrayLike) -> jax.Array:
@@ -133,7 +133,7 @@ class ReducedFunctional(Differentiable):
         return self._programs.objective(jnp.asarray(self.strength), given.astype(float))[0]
 
     def terms(self, m: ArrayLike) -> Terms:
-        """The objective, the misfit and the regularization."""
+        """Return the objective, the misfit and the regularization."""
         objective, parts = self._programs.value(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts))
 
@@ -141,21 +141,21 @@ class ReducedFunctional(Differentiable):
         return self.terms(m).objective
 
     def value_and_derivative(self, m: ArrayLike) -> tuple[float, np.ndarray]:
-        """J and the Euclidean derivative ∂J/∂m (p,), with one factorization and two solves: what minimizers take."""
+        """Return J and ∂J/∂m (p,), Euclidean, with one factorization and two solves: what minimizers take."""
         terms, derivative = self.terms_and_derivative(m)
         return terms.objective, derivative
 
     def terms_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
-        """The same with the terms of J."""
+        """Return the terms of J and the Euclidean derivative ∂J/∂m, (p,), at the same price."""
         (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 
     def derivative(self, m: ArrayLike) -> np.ndarray:
-        """The Euclidean derivative ∂J/∂m, (p,)."""
+        """Return the Euclidean derivative ∂J/∂m, (p,)."""
         return self.value_and_derivative(m)[1]
 
     def hessian(self, m: ArrayLike) -> Action:
-        """v ↦ H v (p,), the exact second derivative at m: forward mode over reverse mode.
+        """Return v ↦ H v (p,), the exact second derivative at m: forward mode over reverse mode.
 
         Linearized here, once; each product then costs two solves with the factorization at m, which is kept.
         """
@@ -164,9 +164,10 @@ class ReducedFunctional(Differentiable):
         return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
 
     def gauss_newton(self, m: ArrayLike) -> Action:
-        """v ↦ Jᵀ φ″ J v + β Σ R v (p,), with the Jacobian J of the prediction, the misfit's second derivative φ″ and
-        each term's operator R; positive semidefinite where misfit and regularization are convex.
+        """Return v ↦ Jᵀ φ″ J v + β Σ R v (p,), the Gauss–Newton approximation of the second derivative at m.
 
+        J is the Jacobian of the prediction, φ″ the misfit's second derivative, R each term's operator; it is positive
+        semidefinite where misfit and regularization are convex.
         Of a quadratic misfit and an m-linear state that is the Hessian. (Schraudolph 2002, section 3, for general φ.)
         Costs as `hessian` does. Of total variation R is the lagged diffusivity.
         """
@@ -175,61 +176,61 @@ class ReducedFunctional(Differentiable):
         return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
 
     def hessian_action(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
-        """H(m) v, (p,): one product; for several at the same m, `hessian` is cheaper."""
+        """Return H(m) v, (p,): one product; for several at the same m, `hessian` is cheaper."""
         return self.hessian(m)(np.asarray(direction))
 
     def misfit_hessian(self, m: ArrayLike) -> Action:
-        """v ↦ the second derivative of the misfit at m times v, (p,)."""
+        """Return v ↦ the second derivative of the misfit at m times v, (p,)."""
         linear = self._programs.misfit_hessian(m)
         return lambda v: self._programs.apply(linear, v)
 
     def misfit_gauss_newton(self, m: ArrayLike) -> Action:
-        """v ↦ Jᵀ φ″ J v, (p,)."""
+        """Return v ↦ Jᵀ φ″ J v, (p,)."""
         linear = self._programs.jacobian_and_curvature(m)
         return lambda v: self._programs.apply_gauss_newton(linear, v)
 
     def plain_regularization_hessian(self, m: ArrayLike) -> Action:
-        """v ↦ the second derivative, times β and v, of those regularization terms that state no operator, (p,)."""
+        """Return v ↦ β times the second derivative of those terms that state no operator, times v, (p,)."""
         return self._regularization_hessian(self._programs.plain_terms, self._programs.plain_hessian, m)
 
     def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:
-        """β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
+        """Return β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
         return self._operator(m, lambda term: True)
 
     def solution(self, m: ArrayLike) -> np.ndarray:
-        """The state u(m)."""
+        """Return the state u(m)."""
         return np.asarray(self._programs.solution(m))
 
     def solved(self, m: ArrayLike) -> Solved:
-        """State, prediction and adjoint state at m, in one program."""
+        """Return state, prediction and adjoint state at m, in one program."""
         state, prediction, adjoint = self._programs.solved(m)
         return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
 
     def coefficient(self, m: ArrayLike) -> np.ndarray:
-        """The physical coefficient of m."""
+        """Return the physical coefficient of m."""
         m = jnp.asarray(real(m))
         return np.asarray(self._programs.parts(m).parametrization(m))
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
-        """The data that m predicts; the state where the misfit is a plain function."""
+        """Return the data that m predicts; the state where the misfit is a plain function."""
         return np.asarray(self._programs.prediction(m))
 
     def prediction_tangent(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
-        """The derivative of the prediction along a direction (forward mode)."""
+        """Return the derivative of the prediction along a direction (forward mode)."""
         return np.asarray(self._programs.prediction_tangent(m, direction))
 
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
-        """The adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
+        """Return the adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
         return np.asarray(self._programs.prediction_adjoint(m, cotangent))
 
     def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
-        """The shape of the data, without computing them."""
+        """Return the shape of the data, without computing them."""
         return jax.eval_shape(self._programs.predict, real(m)).shape
 
     def tangent_and_adjoint(
         self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Both of the above, compiled as one program: cheaper where each is needed once."""
+        """Return both of the above, compiled as one program: cheaper where each is needed once."""
         tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
         return np.asarray(tangent), np.asarray(adjoint)
 

@@ -48,13 +48,13 @@ def _robin(u, v, w):
 
 
 def _flux(tensor, gradient):
-    """Θ g of gradients (…, d, c, q)."""
+    """Return Θ g of gradients (…, d, c, q)."""
     return (tensor * gradient[..., None, :, :, :]).sum(-3)
 
 
 @dataclass(frozen=True, eq=False)
 class Matern(Term):
-    """½ α (m − m₀)ᵀ Q (m − m₀) with the precision Q = A M⁻¹ A, A = γ K(Θ) + δ M + β M_boundary. Made by `matern`.
+    """A term ½ α (m − m₀)ᵀ Q (m − m₀), Q = A M⁻¹ A, A = γ K(Θ) + δ M + β M_boundary. Made by `matern`.
 
     With α = 1 it is the negative log-density of a Gaussian random field with mean m₀ and covariance Q⁻¹, the solution
     of A (m − m₀) = white noise. The mass M is lumped, so that Q is sparse (Lindgren, Rue, Lindström, "An explicit link
@@ -84,38 +84,38 @@ class Matern(Term):
         return self.weight * half_square(_Precision(self.matrix, self.lumped), m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """α Q, whatever m is; sparse, with the neighbors of neighbors."""
+        """Return α Q, whatever m is; sparse, with the neighbors of neighbors."""
         return self._operator
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of the field far from the boundary, by `matern_from_length`'s formula."""
+        """Return the standard deviation of the field far from the boundary, by `matern_from_length`'s formula."""
         variance = _unit_variance(self.dim) * (self.gamma / self.delta) ** (2 - self.dim / 2) / self.gamma**2
         return math.sqrt(variance / (self.weight * math.sqrt(self.stretch)))
 
     @property
     def length(self) -> float:
-        """The distance at which the correlation has fallen to 0.14 (for Θ = I)."""
+        """Return the distance at which the correlation has fallen to 0.14 (for Θ = I)."""
         return math.sqrt(8 * _smoothness(self.dim) * self.gamma / self.delta)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """(p,), a random field m₀ + A⁻¹ M^½ ξ / √α with ξ standard normal."""
+        """Return a random field m₀ + A⁻¹ M^½ ξ / √α with ξ standard normal, (p,)."""
         return np.asarray(self.reference) + self.color(rng.standard_normal(len(self.lumped)))
 
     def color(self, z: np.ndarray) -> np.ndarray:
-        """S z = A⁻¹ M^½ z / √α: from coordinates that are standard normal; S Sᵀ = (α Q)⁻¹."""
+        """Return S z = A⁻¹ M^½ z / √α: from coordinates that are standard normal; S Sᵀ = (α Q)⁻¹."""
         return self.solve(np.sqrt(self.lumped) * z) / self._root_of_weight
 
     def color_transposed(self, derivative: np.ndarray) -> np.ndarray:
-        """Sᵀ d = M^½ A⁻¹ d / √α."""
+        """Return Sᵀ d = M^½ A⁻¹ d / √α."""
         return np.sqrt(self.lumped) * self.solve(derivative) / self._root_of_weight
 
     def whiten(self, m: np.ndarray) -> np.ndarray:
-        """S⁻¹ m = √α M^-½ A m, whose Euclidean norm squared is twice the term (for m₀ = 0)."""
+        """Return S⁻¹ m = √α M^-½ A m, whose Euclidean norm squared is twice the term (for m₀ = 0)."""
         return self._root_of_weight * (self._matrix @ m) / np.sqrt(self.lumped)
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """A⁻¹ b of one right-hand side (p,), or of several (p, k)."""
+        """Return A⁻¹ b of one right-hand side (p,), or of several (p, k)."""
         columns = np.asarray(rhs, float).reshape(len(self.lumped), -1)
         data = np.asarray(self.matrix.data)
         return resolve_solver("auto").solve(self.matrix.pattern, data, columns, False).reshape(np.shape(rhs))
@@ -138,7 +138,7 @@ class Matern(Term):
 
 @dataclass(frozen=True, eq=False)
 class _Precision:
-    """Q = A M⁻¹ A, applied factor by factor, which takes fewer operations than the product."""
+    """A precision Q = A M⁻¹ A, applied factor by factor, which takes fewer operations than the product."""
 
     matrix: CSRMatrix
     lumped: np.ndarray
@@ -158,7 +158,7 @@ def matern(
     weight: float = 1.0,
     dofs: np.ndarray | None = None,
 ) -> Matern:
-    """½ α (m − m₀)ᵀ A M⁻¹ A (m − m₀), A = γ K(Θ) + δ M + β M_boundary: a Matérn prior of smoothness ν = 2 − d/2.
+    """Return the Matérn term ½ α (m − m₀)ᵀ A M⁻¹ A (m − m₀), A = γ K(Θ) + δ M + β M_boundary; ν = 2 − d/2.
 
     Its null space is {0}. (Villa, Petra, Ghattas, "hIPPYlib", ACM Trans. Math. Softw. 47, 2021, BiLaplacianPrior.)
 
@@ -213,7 +213,7 @@ def matern_from_length(
     weight: float = 1.0,
     dofs: np.ndarray | None = None,
 ) -> Matern:
-    """`matern` with a standard deviation σ and a correlation length ρ, far from the boundary and for weight 1.
+    """Return a Matérn term of standard deviation σ and correlation length ρ, far from the boundary, for weight 1.
 
     With κ² = δ/γ and ν = 2 − d/2 (Lindgren, Rue, Lindström 2011, section 2.1)
 
@@ -294,12 +294,12 @@ def _log_unresolved(space: FunctionSpace, length: float, tensor: np.ndarray) -> 
 
 
 def _smoothness(dim: int) -> float:
-    """ν of the square of a second-order operator."""
+    """Return ν of the square of a second-order operator."""
     return 2 - dim / 2
 
 
 def _unit_variance(dim: int) -> float:
-    """The variance for γ = κ = 1: Γ(ν) / (4π)^(d/2)."""
+    """Return the variance for γ = κ = 1: Γ(ν) / (4π)^(d/2)."""
     return math.gamma(_smoothness(dim)) / (4 * math.pi) ** (dim / 2)
 
 

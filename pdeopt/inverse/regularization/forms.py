@@ -15,24 +15,24 @@ ROUNDING = 1e-12
 
 @bilinear_form
 def mass(u, v, _):
-    """∫ u v."""
+    """A bilinear form ∫ u v."""
     return inner(u, v)
 
 
 @bilinear_form
 def stiffness(u, v, w):
-    """∫ ∇u·∇v; on facets of the tangential gradients, which the traces of u and v determine."""
+    """A bilinear form ∫ ∇u·∇v; on facets of the tangential gradients, which the traces of u and v determine."""
     return total(slope(u, w) * slope(v, w))
 
 
 def slope(field, w):
-    """The gradient (…, d, c, q) of a field; on facets its tangential part."""
+    """Return the gradient (…, d, c, q) of a field; on facets its tangential part."""
     gradient = grad(field)
     return gradient if "n" not in w else _tangential(gradient, w["n"])
 
 
 def total(product):
-    """The sum over all tensor axes, (c, q)."""
+    """Return the sum over all tensor axes, (c, q)."""
     return product.sum(tuple(range(product.ndim - 2)))
 
 
@@ -42,12 +42,12 @@ def _tangential(gradient, normal):
 
 
 def restricted(matrix: sp.csr_matrix, dofs: np.ndarray | None) -> sp.csr_matrix:
-    """The block of some degrees of freedom: of functions that are zero at the others."""
+    """Return the block of some degrees of freedom: of functions that are zero at the others."""
     return matrix if dofs is None else matrix[dofs][:, dofs]
 
 
 def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) -> str:
-    """In words, the null space of the block of a mass or (``constants``) stiffness matrix.
+    """Return, in words, the null space of the block of a mass or (``constants``) stiffness matrix.
 
     Where degrees of freedom that are no parameters (zero there) couple with those that are, constants are not in it.
     """
@@ -63,7 +63,7 @@ def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) 
 
 
 def check_gradient(space: FunctionSpace) -> None:
-    """Of piecewise constants a term in ∇m would be zero, silently."""
+    """Refuse piecewise constants: of them a term in ∇m would be zero, silently."""
     if not any("grad" in parts and bool((parts["grad"] != 0).any()) for parts in space.tables.components):
         raise InputError(
             f"functions of {type(space.element).__name__} have no gradient to regularize; use tikhonov, or a "

@@ -21,7 +21,7 @@ from pdeopt.sparse import CSRMatrix
 
 @dataclass(frozen=True, eq=False)
 class Quadratic(Term):
-    """½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric R; InputError for another R.
+    """A term ½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric R; InputError for another R.
 
     Attributes:
         weight: α. matrix: R (p, p). reference: m₀, a number or (p,).
@@ -45,7 +45,7 @@ class Quadratic(Term):
         return self.weight * half_square(self.matrix, m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """α R, whatever m is."""
+        """Return α R, whatever m is."""
         return self._operator
 
     @cached_property
@@ -61,7 +61,7 @@ class Symmetric(Protocol):
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def half_square(R: Symmetric, x: jax.Array) -> jax.Array:
-    """½ xᵀ R x of a symmetric R; its derivative R x costs one product, where JAX's own rule would take two."""
+    """Return ½ xᵀ R x of a symmetric R; its derivative R x costs one product, where JAX's rule would take two."""
     return 0.5 * jnp.dot(x, R @ x)
 
 
@@ -75,7 +75,7 @@ def _half_square_jvp(R, primals, tangents):
 def tikhonov(
     space: FunctionSpace, weight: float, reference: ArrayLike = 0.0, dofs: np.ndarray | None = None
 ) -> Quadratic:
-    """½ α ∫ (m − m₀)²: pulls towards the reference m₀. Its null space is {0}.
+    """Return ½ α ∫ (m − m₀)²: it pulls towards the reference m₀, and its null space is {0}.
 
     Args:
         space: the parameter's, on cells or on boundary facets. weight: α.
@@ -87,7 +87,7 @@ def tikhonov(
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:
-    """½ α ∫ |∇m|² (along the boundary for a space on facets): smooth; constants are its null space.
+    """Return ½ α ∫ |∇m|² (along the boundary for a space on facets): smooth; constants are its null space.
 
     Arguments as for `tikhonov`.
     """

@@ -18,7 +18,7 @@ DEFINITE = "{0}"
 
 
 class Regularization(Protocol):
-    """Anything that maps m (p,) to a number and that JAX differentiates; `Term` states more."""
+    """A function of m (p,) whose value is a number and that JAX differentiates; `Term` states more."""
 
     def __call__(self, m: jax.Array) -> jax.Array: ...
 
@@ -47,7 +47,7 @@ class Term:
         raise NotImplementedError
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """(p, p), symmetric positive semidefinite, with the weight: the Hessian at m, or what stands for it."""
+        """Return the Hessian at m, or what stands for it: (p, p) symmetric positive semidefinite, with the weight."""
         raise NotImplementedError
 
     def __add__(self, other: Term) -> Sum:
@@ -63,7 +63,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Sum(Term):
-    """weight · Σ terms. Its inner product is the sum of theirs, its null space what all of them have in common.
+    """A term weight · Σ terms: inner products add up, and its null space is what theirs have in common.
 
     Made by adding terms up.
     """
@@ -75,24 +75,24 @@ class Sum(Term):
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """weight · Σ of the operators of the terms at m, (p, p)."""
+        """Return weight · Σ of the operators of the terms at m, (p, p)."""
         first, *others = (term.operator(m) for term in self.terms)
         return (self.weight * sum(others, first)).tocsr()
 
     @property
     def inner_product(self) -> str:  # type: ignore[override]
-        """Those of the terms, in words."""
+        """Return the inner products of the terms, in words."""
         return " + ".join(dict.fromkeys(term.inner_product for term in self.terms))
 
     @property
     def null_space(self) -> str:  # type: ignore[override]
-        """What no term sees, in words."""
+        """Return what no term sees, in words."""
         spaces = dict.fromkeys(term.null_space for term in self.terms)
         return DEFINITE if DEFINITE in spaces else " ∩ ".join(spaces)
 
 
 def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Regularization, ...]:
-    """The single terms of a term, of a sum with its weight multiplied in, or of a sequence of such."""
+    """Return the single terms of a term, of a sum with its weight multiplied in, or of a sequence of such."""
     if isinstance(regularization, Term):
         return _parts(regularization)
     if callable(regularization):
@@ -108,7 +108,7 @@ def _parts(term: Term) -> tuple[Term, ...]:
 
 
 def nonnegative(weight: float) -> float:
-    """The weight of a term; raises InputError where it is negative or not a number."""
+    """Return the weight of a term; raises InputError where it is negative or not a number."""
     if not weight >= 0:
         raise InputError(f"the regularization weight is {weight}; expected a number ≥ 0")
     return float(weight)

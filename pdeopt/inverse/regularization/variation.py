@@ -38,13 +38,13 @@ def _primal_dual_diffusion(u, v, w):
 
 
 def _smoothed_length(w):
-    """√(|∇m|² + ε²)."""
+    """Return √(|∇m|² + ε²)."""
     return jnp.sqrt(total(slope(w["m"], w) ** 2) + w["smoothing"] ** 2)
 
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation(Term):
-    """α ∫ (√(|∇m|² + ε²) − ε): piecewise constant parameters, edges kept. Made by `total_variation`.
+    """A term α ∫ (√(|∇m|² + ε²) − ε): piecewise constant parameters, edges kept. Made by `total_variation`.
 
     Attributes:
         weight: α. smoothing: ε.
@@ -71,7 +71,7 @@ class TotalVariation(Term):
         return self.weight * _smoothed_variation.assemble(self.space, **self._coefficients(m))
 
     def operator(self, m: np.ndarray, dual: np.ndarray | None = None) -> sp.csr_matrix:
-        """α ∫ ∇u·∇v / √(|∇m|² + ε²), lagged diffusivity: times m it is the derivative of the term, exactly.
+        """Return α ∫ ∇u·∇v / √(|∇m|² + ε²), lagged diffusivity: times m it is the derivative of the term, exactly.
 
         The Hessian is this minus a positive semidefinite part. In its place it makes Newton's method converge from
         everywhere, linearly (Vogel, Oman, "Iterative methods for total variation denoising", SIAM J. Sci. Comput. 17,
@@ -86,11 +86,11 @@ class TotalVariation(Term):
         return self.weight * restricted(matrix.to_scipy(), self.dofs)
 
     def first_dual(self, m: np.ndarray) -> np.ndarray:
-        """The dual to start with, 0, with which `operator` is lagged diffusivity: (…, d, c, q) as the gradient."""
+        """Return the dual 0 to start with: with it `operator` is lagged diffusivity; (…, d, c, q) as the gradient."""
         return np.zeros_like(self._slope(m))
 
     def next_dual(self, dual: np.ndarray, before: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """The dual at m after a step from ``before`` with ``dual``, both (p,).
+        """Return the dual at m after a step from ``before`` with ``dual``, both (p,).
 
         The dual w solves √(|∇m|² + ε²) w = ∇m, kept as an equation of its own and linearized at ``before``: that system
         is far less nonlinear than the one without w, so that Newton's method converges from afar, quadratically. Where
@@ -105,12 +105,12 @@ class TotalVariation(Term):
         return found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
 
     def with_smoothing(self, smoothing: float) -> TotalVariation:
-        """The same term with another ε and no continuation."""
+        """Return the same term with another ε and no continuation."""
         return replace(self, smoothing=smoothing, continuation=())
 
     @cached_property
     def null_space(self) -> str:  # type: ignore[override]
-        """What the term does not see, in words."""
+        """Return what the term does not see, in words."""
         return null_space(stiffness.assemble(self.space).to_scipy(), self.dofs, constants=True)
 
     def _slope(self, m: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ def total_variation(
     dofs: np.ndarray | None = None,
     continuation: Sequence[float] = (),
 ) -> TotalVariation:
-    """α ∫ (√(|∇m|² + ε²) − ε), the total variation for slopes far above ε; constants are its null space.
+    """Return α ∫ (√(|∇m|² + ε²) − ε), total variation for slopes far above ε; constants are its null space.
 
     (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse Problems", 2002, eq. 8.2.)
 

@@ -55,12 +55,12 @@ class Cells:
 
     @cached_property
     def vertices(self) -> np.ndarray:
-        """The nodes that are vertices of cells, sorted: their order is scikit-fem's numbering."""
+        """Return the nodes that are vertices of cells, sorted: their order is scikit-fem's numbering."""
         return np.unique(self.nodes[:, : MESHES[self.kind].elem.refdom.nnodes])
 
 
 def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coincident) -> skfem.Mesh:
-    """The scikit-fem mesh of a meshio mesh, with groups of cells as subdomains and of facets as boundaries.
+    """Return the scikit-fem mesh of a meshio mesh, with groups of cells as subdomains and of facets as boundaries.
 
     Raises MeshError for cells of several kinds or of none that is known, for a surface in space, for vertices at the
     same place (see `read_mesh`), and for groups of facets that are none of the cells'.
@@ -106,7 +106,7 @@ def _kind(raw: Any) -> str:
 
 
 def _cells(raw: Any, kind: str, groups: Mapping[str, Group], representative: np.ndarray) -> Cells:
-    """Gmsh's format 2.2 repeats a cell for each of its groups; here it is there once."""
+    """Return the cells, each once: Gmsh's format 2.2 repeats a cell for each of its groups."""
     blocks = [k for k, block in enumerate(raw.cells) if block.type == kind]
     nodes = representative[np.concatenate([raw.cells[k].data for k in blocks])]
     _, first, inverse = np.unique(np.sort(nodes, 1), axis=0, return_index=True, return_inverse=True)
@@ -126,7 +126,7 @@ def _cells(raw: Any, kind: str, groups: Mapping[str, Group], representative: np.
 
 
 def _facet_nodes(raw: Any, kind: str, group: Group, representative: np.ndarray) -> np.ndarray:
-    """(f, v): of a group, the vertices of its cells of one dimension less."""
+    """Return the vertices (f, v) of a group's cells of one dimension less."""
     dimension = MESHES[kind].elem.refdom.dim() - 1
     found = [representative[b.data[members]] for b, members in zip(raw.cells, group, strict=True) if b.dim == dimension]
     vertices = {0: 1, 1: 2}.get(dimension, 4 if "hexahedron" in kind else 3)
@@ -134,7 +134,7 @@ def _facet_nodes(raw: Any, kind: str, group: Group, representative: np.ndarray) 
 
 
 def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coincident) -> np.ndarray:
-    """For each point of the file the one that takes its place."""
+    """Return for each point of the file the one that takes its place."""
     if coincident not in ("refuse", "merge", "keep"):
         raise MeshError(f"coincident is {coincident!r}; expected 'refuse', 'merge' or 'keep'")
     own = np.arange(len(points))
@@ -157,7 +157,7 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
 
 
 def _in_dimension(points: np.ndarray, dimension: int, kind: str) -> np.ndarray:
-    """(d, k); raises MeshError where the other coordinates are not constant."""
+    """Return the coordinates (d, k); raises MeshError where the other coordinates are not constant."""
     if points.shape[1] < dimension:
         raise MeshError(f"points have {points.shape[1]} coordinates; {kind} cells need {dimension}")
     for name, x in zip("xyz"[dimension:], points.T[dimension:], strict=False):
@@ -200,7 +200,7 @@ def _facets_of_nodes(mesh: skfem.Mesh, held: np.ndarray) -> np.ndarray:
 
 
 def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) -> np.ndarray:
-    """The mesh's facets with these vertices (f, v), each once, oriented where they lie inside."""
+    """Return the mesh's facets with these vertices (f, v), each once, oriented where they lie inside."""
     vertices = cells.vertices
     given = np.searchsorted(vertices, nodes).clip(max=len(vertices) - 1).T
     if len(given) != len(mesh.facets):
@@ -222,7 +222,7 @@ def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) 
 
 
 def _oriented(mesh: skfem.Mesh, facets: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """With the side from which the normal points out, for facets inside: that on the left of a curve.
+    """Add to facets inside the side from which the normal points out: that on the left of a curve.
 
     Args:
         vertices: (v, f), in the order of the file.

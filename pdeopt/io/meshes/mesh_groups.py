@@ -17,7 +17,7 @@ Group = list[np.ndarray]
 
 
 def groups_of(raw: Any) -> dict[str, Group]:
-    """Name → group, of a meshio mesh, whatever the format calls them.
+    """Return name → group of a meshio mesh, whatever the format calls them.
 
     A physical group, or a set, goes by its name, also where meshio has made an array of sets. Without names, cells that
     are tagged with a whole number k in an array "material" are the group "material k"; Gmsh's groups are "physical k".
@@ -44,7 +44,7 @@ def _indices(raw: Any, sets: list) -> Group:
 
 
 def _physical_names(raw: Any) -> dict[str, tuple[int, int]]:
-    """Name → (number, dimension)."""
+    """Return name → (number, dimension)."""
     numbered = any(array in raw.cell_data for array in NUMBERED)
     entries = {name: np.asarray(value) for name, value in raw.field_data.items()} if numbered else {}
     return {name: (int(value[0]), int(value[1])) for name, value in entries.items() if value.shape == (2,)}
@@ -95,7 +95,7 @@ def _family_groups(families: dict[int, list[str]], data: list[np.ndarray]) -> di
 
 
 def _joined_names(array: str, numbers: list[int]) -> dict[int, str]:
-    """Number → name. meshio makes of the sets "hot" and "cold" an array "hot-cold" of 0 and 1, and −1 for neither."""
+    """Return number → name. meshio joins the sets "hot" and "cold" to one array of 0 and 1, −1 for neither."""
     names = array.split("-")
     if len(names) > 1 and [number for number in numbers if number != -1] == list(range(len(names))):
         return dict(enumerate(names))

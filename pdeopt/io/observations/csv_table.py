@@ -20,7 +20,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one length.
+    """A table of columns of one length.
 
     Attributes:
         columns: name → values (k,). units: name → unit. lines: (k,), the line of each row in the file.
@@ -58,7 +58,7 @@ def read_table(path: Path) -> Table:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """(line, cells) of each row, the header first."""
+    """Return (line, cells) of each row, the header first."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -36,7 +36,7 @@ def from_arrays(path: Path, expected: Expected) -> Observations:
 
 
 def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (d, k), values (k,), uncertainty (k,)."""
+    """Return points (d, k), values (k,), uncertainty (k,)."""
     for name in NUMBERS:
         if arrays[name].dtype.kind not in "fiu":
             raise FileError(f"{path}, array {name!r}: its type is {arrays[name].dtype}; expected real numbers")

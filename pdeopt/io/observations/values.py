@@ -35,7 +35,7 @@ def _plain(unit: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Values that were measured at points.
+    """A set of values that were measured at points.
 
     Attributes:
         points: (d, k), one column each. values: (k,).
@@ -54,13 +54,13 @@ class Observations:
 
     @property
     def data_label(self) -> str:
-        """With the unit, as a `Problem` takes it: "potential (V)"."""
+        """Return the quantity with its unit, as a `Problem` takes it: "potential (V)"."""
         return f"{self.label} ({self.unit})"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must hold: see `read_observations`; ``dimension`` is that of the mesh."""
+    """A record of what a file must hold: see `read_observations`; ``dimension`` is that of the mesh."""
 
     unit: str
     length_unit: str

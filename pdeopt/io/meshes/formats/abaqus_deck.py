@@ -259,7 +259,7 @@ class Deck:
 
     @cached_property
     def _owners(self) -> Counter[frozenset[int]]:
-        """How many elements have a facet, by its vertices."""
+        """Count the elements that have each facet, by its vertices."""
         pairs = ((nodes, FACES.get(kind, ())) for kind, nodes in zip(self.kinds, self.corners, strict=True))
         return Counter(frozenset(nodes[vertex] for vertex in side) for nodes, sides in pairs for side in sides)
 

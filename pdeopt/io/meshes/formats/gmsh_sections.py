@@ -120,7 +120,7 @@ def _check_end(path: Path, lines: list[bytes]) -> None:
 
 
 def _check_names(path: Path, lines: list[bytes]) -> None:
-    """The reader keeps groups by name: of two with the same one it would forget the first."""
+    """Refuse two groups of one name: the reader keeps groups by name, and would forget the first."""
     seen: dict[bytes, tuple[int, bytes]] = {}
     for name, start, end in _sections(lines[:10_000]):  # names come first
         for k in range(start + 1, end) if name == b"PhysicalNames" else ():
@@ -147,7 +147,7 @@ def _check_counts(path: Path, lines: list[bytes]) -> None:
 
 
 def _check_numbering(path: Path, lines: list[bytes]) -> None:
-    """The reader would take node 0 for the last one."""
+    """Refuse a node 0: the reader would take it for the last one."""
     for name, start, end in _sections(lines):
         for k in range(start + 2, end) if name in (b"Nodes", b"Elements") else ():
             words = lines[k].split()
@@ -158,7 +158,7 @@ def _check_numbering(path: Path, lines: list[bytes]) -> None:
 
 
 def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:
-    """(name, first line, last line) of each section; the last line is len(lines) where it is missing."""
+    """Return (name, first line, last line) of each section; the last line is len(lines) where it is missing."""
     found: list[tuple[bytes, int, int]] = []
     name, start = b"", 0
     for k, line in enumerate(lines):
@@ -173,7 +173,7 @@ def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:
 
 
 def _version(lines: list[bytes]) -> list[bytes]:
-    """Version, 0 for ASCII or 1 for binary, size of numbers."""
+    """Return the version, 0 for ASCII or 1 for binary, and the size of numbers."""
     at = next((k for k, line in enumerate(lines) if line.strip() == b"$MeshFormat"), len(lines))
     words = lines[at + 1].split() if at + 1 < len(lines) else []
     return words if len(words) == 3 else [b"4", b"0", b"8"]
