@@ -4,6 +4,7 @@ import ast
 import functools
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ LIBRARIES = {
     "rich": ("run/", "cli.py"),
     "argparse": ("run/", "cli.py"),
 }
+
+
+#: Files of Python that a folder holds at most, its __init__.py among them; a folder with more is several rooms.
+MOST_MODULES = 14
+#: Folders that hold more and are to be split; a test keeps the list from growing old.
+NOT_SPLIT_YET = {"run", "io", "eit", "fem", "inverse"}
 
 
 def module_name(path):
@@ -111,6 +118,17 @@ def test_a_library_is_imported_in_its_room_only(library):
         used = any(name == library or name.startswith(library + ".") for name in imports(path))
         inside = str(path.relative_to(ROOT / "pdeopt")).startswith(LIBRARIES[library])
         assert inside or not used, f"{path.relative_to(ROOT)} imports {library}"
+
+
+def test_no_folder_holds_more_modules_than_a_person_overlooks():
+    sizes = Counter(str(path.parent.relative_to(ROOT / "pdeopt")) for path in FILES)
+    assert {folder for folder, size in sizes.items() if size > MOST_MODULES} == NOT_SPLIT_YET
+
+
+def test_direct_solvers_know_nothing_of_iterative_ones():
+    for module, path in MODULES.items():
+        if module.startswith("pdeopt.sparse.solvers.direct"):
+            assert not [name for name in internal(path) if name.startswith("pdeopt.sparse.solvers.krylov")], module
 
 
 def test_there_are_no_import_cycles():

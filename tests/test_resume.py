@@ -24,7 +24,7 @@ from pdeopt.run.checkpoint import read_checkpoint, write_checkpoint
 from pdeopt.run.errors import UsageError
 from pdeopt.run.template import TEMPLATE
 from pdeopt.run.trust import remember
-from pdeopt.sparse.solvers.direct import DirectSolver
+from pdeopt.sparse.solvers.direct.solver import DirectSolver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
