@@ -11,12 +11,12 @@ import scipy.sparse as sp
 from direct_solvers import needing
 
 from pdeopt.sparse import CSRMatrix, SolveError, SparsityPattern, clear_memo, linear_solve, resolve_solver
-from pdeopt.sparse.solvers import mkl
-from pdeopt.sparse.solvers.cholmod import analyze_cholmod
-from pdeopt.sparse.solvers.direct import DirectSolver, memo
-from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
-from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
-from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symmetric
+from pdeopt.sparse.solvers.direct import mkl
+from pdeopt.sparse.solvers.direct.cholmod import analyze_cholmod
+from pdeopt.sparse.solvers.direct.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
+from pdeopt.sparse.solvers.direct.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
+from pdeopt.sparse.solvers.direct.solver import DirectSolver, memo
+from pdeopt.sparse.solvers.direct.superlu import analyze_superlu, analyze_superlu_symmetric
 
 RNG = np.random.default_rng(0)
 N = 40

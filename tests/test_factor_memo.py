@@ -9,7 +9,7 @@ from direct_solvers import every_solver
 from skfem.models import laplace, mass
 
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, forgetting, linear_solve, work
-from pdeopt.sparse.solvers.factor_memo import Memo
+from pdeopt.sparse.solvers.direct.factor_memo import Memo
 
 BASIS = skfem.Basis(skfem.MeshTri().refined(4), skfem.ElementTriP1())
 K, M = laplace.assemble(BASIS), mass.assemble(BASIS)

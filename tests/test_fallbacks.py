@@ -13,10 +13,12 @@ from pdeopt.run.template import TEMPLATE
 
 from pdeopt.cli import main
 from pdeopt.sparse import CSRMatrix, SolveError, Work, clear_memo, linear_solve, solvers, work
-from pdeopt.sparse.solvers import auto, direct, mkl
+from pdeopt.sparse.solvers import auto
 from pdeopt.sparse.solvers.auto import fastest_direct
-from pdeopt.sparse.solvers.direct import RSLAB
-from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt
+from pdeopt.sparse.solvers.direct import mkl
+from pdeopt.sparse.solvers.direct import solver as direct
+from pdeopt.sparse.solvers.direct.rslab_backend import analyze_rslab_ldlt
+from pdeopt.sparse.solvers.direct.solver import RSLAB
 
 
 def laplacian(n):

@@ -20,9 +20,9 @@ from pdeopt.sparse import (
     solve_errors,
     work,
 )
-from pdeopt.sparse.solvers.cholmod import cholmod_is_installed
-from pdeopt.sparse.solvers.krylov import KRYLOV_BY_NAME
-from pdeopt.sparse.solvers.mkl import pardiso_is_installed
+from pdeopt.sparse.solvers.direct.cholmod import cholmod_is_installed
+from pdeopt.sparse.solvers.direct.mkl import pardiso_is_installed
+from pdeopt.sparse.solvers.krylov.by_name import KRYLOV_BY_NAME
 
 DIRECT = ["rslab", "superlu", *["cholmod"] * cholmod_is_installed(), *["pardiso"] * pardiso_is_installed()]
 KINDS = ["definite", "symmetric", "saddle point", "general", "complex", "complex symmetric", "Hermitian"]

@@ -28,7 +28,7 @@ from pdeopt.inverse.newton_model import softness
 from pdeopt.optimize.inner_product import Diagonal, euclidean
 from pdeopt.sparse import SolveError
 from pdeopt.sparse.matrix_function import MatrixFunction
-from pdeopt.sparse.solvers.cholesky import Cholesky
+from pdeopt.sparse.solvers.direct.cholesky import Cholesky
 
 
 def dense(product, q):

@@ -27,10 +27,10 @@ from pdeopt.sparse import (
     solver_names,
     work,
 )
-from pdeopt.sparse.solvers import krylov_solver
-from pdeopt.sparse.solvers.krylov import KRYLOV_BY_NAME
-from pdeopt.sparse.solvers.krylov_progress import Progress
-from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo
+from pdeopt.sparse.solvers.krylov import solver as krylov_solver
+from pdeopt.sparse.solvers.krylov.by_name import KRYLOV_BY_NAME
+from pdeopt.sparse.solvers.krylov.progress import Progress
+from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo
 from pdeopt.verify import adjoint_identity, taylor_test
 
 N = 7

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 
 from pdeopt.sparse import LinearMap, SparsityPattern, materialized, with_stored_derivatives
 from pdeopt.sparse.linear_map import LENGTHS, READINGS, LongRows, grouped
-from pdeopt.sparse.solvers import row_blocks
-from pdeopt.sparse.solvers.row_blocks import RowBlocks
+from pdeopt.sparse.solvers.krylov import row_blocks
+from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 
 RNG = np.random.default_rng(0)
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from direct_solvers import EVERY_SOLVER, every_solver
 
 from pdeopt.sparse import CSRMatrix, clear_memo, dense_solve_pullback, linear_solve, resolve_solver, work
-from pdeopt.sparse.solvers.direct import memo
+from pdeopt.sparse.solvers.direct.solver import memo
 from pdeopt.verify import adjoint_identity, taylor_test
 
 N = 7

@@ -7,7 +7,7 @@ import skfem
 from skfem.models import elasticity
 
 from pdeopt.sparse import AMG, CG, ILU, CSRMatrix, Jacobi, SolveError, clear_memo, work
-from pdeopt.sparse.solvers.multigrid import MAX_COARSE, MAX_DENSE, _coarse_solves
+from pdeopt.sparse.solvers.krylov.multigrid import MAX_COARSE, MAX_DENSE, _coarse_solves
 
 N = 30
 

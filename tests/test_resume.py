@@ -27,7 +27,7 @@ from pdeopt.run.store import directory
 from pdeopt.run.store import evaluation_log as answers
 from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
 from pdeopt.run.store.evaluation_log import EvaluationFile
-from pdeopt.sparse.solvers.direct import DirectSolver
+from pdeopt.sparse.solvers.direct.solver import DirectSolver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -23,9 +23,9 @@ from pdeopt.sparse import (
     solve_errors,
     solver_names,
 )
-from pdeopt.sparse.solvers import mkl
 from pdeopt.sparse.solvers.auto import fastest_direct
-from pdeopt.sparse.solvers.direct import RSLAB
+from pdeopt.sparse.solvers.direct import mkl
+from pdeopt.sparse.solvers.direct.solver import RSLAB
 
 
 def laplacian(n):

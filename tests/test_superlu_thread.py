@@ -11,10 +11,10 @@ import pytest
 import scipy.sparse as sp
 
 from pdeopt.sparse import GMRES, ILU, SparsityPattern, clear_memo, resolve_solver
-from pdeopt.sparse.solvers import superlu_thread
-from pdeopt.sparse.solvers.cholesky import Cholesky
-from pdeopt.sparse.solvers.multigrid import MAX_DENSE, _coarse_solves
-from pdeopt.sparse.solvers.superlu_thread import incomplete_factors, superlu_factors
+from pdeopt.sparse.solvers.direct import superlu_thread
+from pdeopt.sparse.solvers.direct.cholesky import Cholesky
+from pdeopt.sparse.solvers.direct.superlu_thread import incomplete_factors, superlu_factors
+from pdeopt.sparse.solvers.krylov.multigrid import MAX_DENSE, _coarse_solves
 
 
 def laplacian(n):
@@ -125,7 +125,7 @@ def test_factors_that_garbage_collection_finds_anywhere_are_freed_on_the_thread(
 SCRIPT = """
 import os, signal, threading, time
 import numpy as np, scipy.sparse as sp
-from pdeopt.sparse.solvers.superlu_thread import superlu_factors
+from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
 
 def matrix(n):
     line = sp.diags([-np.ones(n - 1), 2.1 * np.ones(n), -np.ones(n - 1)], [-1, 0, 1])
@@ -166,7 +166,7 @@ import numpy as np
 import scipy.sparse as sp
 late = lambda: print("late", superlu_factors(sp.identity(3, format="csc")).solve(np.ones(3)))
 atexit.register(late)
-from pdeopt.sparse.solvers.superlu_thread import superlu_factors
+from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
 superlu_factors(sp.identity(3, format="csc"))
 """
 

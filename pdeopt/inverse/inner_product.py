@@ -21,7 +21,7 @@ from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
 from pdeopt.sparse.matrix_function import MatrixFunction
-from pdeopt.sparse.solvers.cholesky import Cholesky
+from pdeopt.sparse.solvers.direct.cholesky import Cholesky
 
 if TYPE_CHECKING:
     from pdeopt.optimize.bounds import BoundsLike

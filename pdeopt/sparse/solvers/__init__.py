@@ -11,15 +11,15 @@ import numpy as np
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers import auto, fallbacks
-from pdeopt.sparse.solvers.auto import Auto
+from pdeopt.sparse.solvers.auto import Auto, forget_failures, forgetting_failures
 from pdeopt.sparse.solvers.counters import Work, work
-from pdeopt.sparse.solvers.direct import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
-from pdeopt.sparse.solvers.installed import require_library
-from pdeopt.sparse.solvers.krylov import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
-from pdeopt.sparse.solvers.krylov_solver import memo as krylov_memo
-from pdeopt.sparse.solvers.multigrid import AMG
-from pdeopt.sparse.solvers.preconditioners import ILU, Applied, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.direct.installed import require_library
+from pdeopt.sparse.solvers.direct.solver import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
+from pdeopt.sparse.solvers.fallbacks import forget_warnings
+from pdeopt.sparse.solvers.krylov.by_name import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
+from pdeopt.sparse.solvers.krylov.multigrid import AMG
+from pdeopt.sparse.solvers.krylov.preconditioners import ILU, Applied, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.solver import memo as krylov_memo
 
 __all__ = [
     "AMG",
@@ -111,8 +111,8 @@ def clear_memo() -> None:
     """
     memo.clear()
     krylov_memo.clear()
-    auto.forget()
-    fallbacks.forget()
+    forget_failures()
+    forget_warnings()
 
 
 @contextmanager
@@ -121,5 +121,5 @@ def forgetting() -> Iterator[None]:
 
     For work beside a computation that must neither lose its own memory nor be helped on. Analyses stay.
     """
-    with memo.forgetting(), krylov_memo.forgetting(), auto.forgetting():
+    with memo.forgetting(), krylov_memo.forgetting(), forgetting_failures():
         yield

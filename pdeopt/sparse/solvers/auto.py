@@ -15,15 +15,15 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from pdeopt.sparse.errors import SolveError, check_finite
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import PositiveDiagonal
-from pdeopt.sparse.solvers.direct import PARDISO, RSLAB, SUPERLU, DirectSolver
+from pdeopt.sparse.solvers.direct.backends import PositiveDiagonal
+from pdeopt.sparse.solvers.direct.installed import pardiso_is_installed, rslab_is_installed
+from pdeopt.sparse.solvers.direct.solver import PARDISO, RSLAB, SUPERLU, DirectSolver
 from pdeopt.sparse.solvers.fallbacks import note_fallback
-from pdeopt.sparse.solvers.installed import pardiso_is_installed, rslab_is_installed
-from pdeopt.sparse.solvers.krylov import CG
-from pdeopt.sparse.solvers.krylov_solver import KrylovSolver
-from pdeopt.sparse.solvers.multigrid import AMG
+from pdeopt.sparse.solvers.krylov.by_name import CG
+from pdeopt.sparse.solvers.krylov.multigrid import AMG
+from pdeopt.sparse.solvers.krylov.set_up_memo import digest
+from pdeopt.sparse.solvers.krylov.solver import KrylovSolver
 from pdeopt.sparse.solvers.scaling import absolute_row_sums, is_symmetric
-from pdeopt.sparse.solvers.set_up_memo import digest
 
 #: Widest level of a breadth-first search beyond which multigrid is taken. It is about the size of the separators that a
 #: factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra, value and gradient: 30³ nodes
@@ -100,14 +100,14 @@ def _log_choice(name: str) -> None:
     _log.info("solver 'auto' takes %s, the first of pardiso, rslab and superlu that is installed", name)
 
 
-def forget() -> None:
+def forget_failures() -> None:
     """Forget where multigrid failed, and what is known of patterns."""
     _failed.clear()
     widest_level.cache_clear()
 
 
 @contextmanager
-def forgetting() -> Iterator[None]:
+def forgetting_failures() -> Iterator[None]:
     """Forget after the block where multigrid failed in it, and know again where it had failed before."""
     before = tuple(_failed)
     try:

@@ -50,7 +50,7 @@ def warn_unusable(library: str, reason: str) -> None:
     _log.warning("%s is installed but cannot be loaded, and another library is taken: %s", library, reason)
 
 
-def forget() -> None:
+def forget_warnings() -> None:
     """Warn anew."""
     _warned.clear()
     warn_unusable.cache_clear()

@@ -10,9 +10,9 @@ import weakref
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
-from pdeopt.sparse.solvers.installed import cholmod_is_installed
-from pdeopt.sparse.solvers.ordering import cholesky_entries
+from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.direct.installed import cholmod_is_installed
+from pdeopt.sparse.solvers.direct.ordering import cholesky_entries
 
 
 class _Cholmod:

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.solvers.counters import timed_factoring, work
-from pdeopt.sparse.solvers.superlu_thread import SuperLUFactors, superlu_factors
+from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, superlu_factors
 
 
 class Cholesky:

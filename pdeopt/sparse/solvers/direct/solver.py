@@ -10,15 +10,15 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Analyze, Factor, NotSuitedError, without_frames
-from pdeopt.sparse.solvers.cholmod import analyze_cholmod, analyze_cholmod_general
 from pdeopt.sparse.solvers.counters import timed_solving, work
-from pdeopt.sparse.solvers.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.direct.backends import Analyze, Factor, NotSuitedError, without_frames
+from pdeopt.sparse.solvers.direct.cholmod import analyze_cholmod, analyze_cholmod_general
+from pdeopt.sparse.solvers.direct.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.direct.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
+from pdeopt.sparse.solvers.direct.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
+from pdeopt.sparse.solvers.direct.superlu import analyze_superlu, analyze_superlu_symmetric
 from pdeopt.sparse.solvers.fallbacks import note_fallback
-from pdeopt.sparse.solvers.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
-from pdeopt.sparse.solvers.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
 from pdeopt.sparse.solvers.scaling import largest
-from pdeopt.sparse.solvers.superlu import analyze_superlu, analyze_superlu_symmetric
 
 #: Backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives 1e-16).
 #: Row by row, so that equations in small units are held to it, too; the unknowns share one norm.

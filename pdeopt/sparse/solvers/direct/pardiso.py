@@ -11,8 +11,8 @@ from contextlib import suppress
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers import mkl
-from pdeopt.sparse.solvers.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
+from pdeopt.sparse.solvers.direct import mkl
+from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
 
 
 class _Analyses:

@@ -10,11 +10,11 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers import krylov_methods
-from pdeopt.sparse.solvers.krylov_methods import Run
-from pdeopt.sparse.solvers.krylov_solver import KrylovSolver, Method, check_count
-from pdeopt.sparse.solvers.multigrid import AMG
-from pdeopt.sparse.solvers.preconditioners import DIRECT, ILU, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov import methods
+from pdeopt.sparse.solvers.krylov.methods import Run
+from pdeopt.sparse.solvers.krylov.multigrid import AMG
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, ILU, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.solver import KrylovSolver, Method, check_count
 from pdeopt.sparse.solvers.scaling import Equilibrated
 
 
@@ -67,7 +67,7 @@ class CG(KrylovSolver):
 
     method = Method(
         "cg",
-        krylov_methods.cg,
+        methods.cg,
         _refuse_for_cg,
         is_symmetric=True,
         remedy="another preconditioner (cg+amg), minres where the matrix may be indefinite",
@@ -87,7 +87,7 @@ class MINRES(KrylovSolver):
 
     method = Method(
         "minres",
-        krylov_methods.minres,
+        methods.minres,
         _refuse_for_minres,
         is_symmetric=True,
         remedy="another preconditioner (minres+jacobi), gmres+ilu",
@@ -113,7 +113,7 @@ class GMRES(KrylovSolver):
 
     method = Method(
         "gmres",
-        krylov_methods.gmres,
+        methods.gmres,
         _refuse_nothing,
         is_symmetric=False,
         remedy="another preconditioner (gmres+ilu, gmres+amg), a larger restart",
@@ -126,7 +126,7 @@ class GMRES(KrylovSolver):
     @property
     def run(self) -> Run:
         """The method with its ``restart``."""
-        return partial(krylov_methods.gmres, restart=self.restart)
+        return partial(methods.gmres, restart=self.restart)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class BiCGSTAB(KrylovSolver):
 
     method = Method(
         "bicgstab",
-        krylov_methods.bicgstab,
+        methods.bicgstab,
         _refuse_nothing,
         is_symmetric=False,
         remedy="another preconditioner (bicgstab+ilu, bicgstab+amg), gmres",

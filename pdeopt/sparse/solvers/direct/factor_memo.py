@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Analyze, Factor, Factorize, without_frames
 from pdeopt.sparse.solvers.counters import timed_factoring, work
+from pdeopt.sparse.solvers.direct.backends import Analyze, Factor, Factorize, without_frames
 from pdeopt.sparse.solvers.scaling import Equilibrated, absolute_row_sums, equilibrated
 
 

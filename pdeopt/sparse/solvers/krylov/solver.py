@@ -13,12 +13,12 @@ import scipy.sparse as sp
 from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import timed_factoring, timed_solving, work
-from pdeopt.sparse.solvers.krylov_methods import Apply, Run
-from pdeopt.sparse.solvers.krylov_progress import Progress
-from pdeopt.sparse.solvers.preconditioners import DIRECT, Jacobi, Preconditioner
-from pdeopt.sparse.solvers.row_blocks import RowBlocks
+from pdeopt.sparse.solvers.krylov.methods import Apply, Run
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.progress import Progress
+from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
+from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo, digest
 from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, times_power_of_two
-from pdeopt.sparse.solvers.set_up_memo import SetUp, SetUpMemo, digest
 
 memo = SetUpMemo()
 

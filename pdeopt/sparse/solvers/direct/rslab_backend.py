@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Factorize, NotSuitedError, upper_triangle
+from pdeopt.sparse.solvers.direct.backends import Factorize, NotSuitedError, upper_triangle
 
 
 class _Rslab:

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, incomplete_factors
 from pdeopt.sparse.solvers.scaling import Scaling, equilibrated, times_power_of_two
-from pdeopt.sparse.solvers.superlu_thread import SuperLUFactors, incomplete_factors
 
 #: What always remains to be tried.
 DIRECT = "or a direct solver: --solver rslab or superlu"

@@ -12,9 +12,9 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
-from pdeopt.sparse.solvers.preconditioners import DIRECT, Applied
-from pdeopt.sparse.solvers.row_blocks import RowBlocks
-from pdeopt.sparse.solvers.superlu_thread import superlu_factors
+from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, Applied
+from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 
 KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
 #: Up to this size a level is not coarsened further.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.preconditioners import Applied
+from pdeopt.sparse.solvers.krylov.preconditioners import Applied
 from pdeopt.sparse.solvers.scaling import Equilibrated, equilibrated
 
 #: An old set-up may take so many times the iterations of its first solve, and so many more.

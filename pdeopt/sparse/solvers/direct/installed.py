@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pdeopt.sparse.errors import SolveError
+from pdeopt.sparse.solvers.direct.mkl import pardiso_is_installed
 from pdeopt.sparse.solvers.fallbacks import warn_unusable
-from pdeopt.sparse.solvers.mkl import pardiso_is_installed
 
 
 def rslab_is_installed() -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.solvers.counters import work
-from pdeopt.sparse.solvers.krylov_methods import Apply, Equation, Product, Run
+from pdeopt.sparse.solvers.krylov.methods import Apply, Equation, Product, Run
 from pdeopt.sparse.solvers.scaling import exponents, times_power_of_two
 
 #: A run that leaves more than this part of the residual is not followed by another one.

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.backends import Factor, Factorize, PositiveDiagonal
-from pdeopt.sparse.solvers.ordering import narrow_band, permuted
-from pdeopt.sparse.solvers.superlu_thread import superlu_factors
+from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, PositiveDiagonal
+from pdeopt.sparse.solvers.direct.ordering import narrow_band, permuted
+from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
 
 #: An off-diagonal pivot is taken only where the diagonal one is smaller than this times the largest of its column.
 SYMMETRIC_PIVOT_THRESHOLD = 0.01
