@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from pdeopt.run.optimization import accuracy_of
 
+from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import (
     CG,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from direct_solvers import needing
-from pdeopt.run.recorder import Spent
-from pdeopt.run.template import TEMPLATE
 
 from pdeopt.cli import main
+from pdeopt.inversion.recorder import Spent
+from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.sparse import CSRMatrix, SolveError, Work, clear_memo, linear_solve, solvers, work
 from pdeopt.sparse.solvers import auto
 from pdeopt.sparse.solvers.auto import fastest_direct

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pdeopt.run.optimization import Settings
 
 from pdeopt.cli import main
+from pdeopt.inversion.minimization import Settings
 from pdeopt.optimize import (
     Diagonal,
     Differentiable,
