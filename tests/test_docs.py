@@ -23,7 +23,9 @@ PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 NOTHING_TO_RUN = {
     "docs/architecture.md": "a picture of the rooms",
     "docs/changelog.md": "CHANGELOG.md",
-    "docs/conventions.md": "names and formats; the other pages use them",
+    "docs/conventions.md": "letters and units; the other pages use them",
+    **{f"docs/{name}.md": "the manual; the other pages use it" for name in ("forms", "solvers", "screen")},
+    **{f"docs/{name}.md": "files; the other pages use them" for name in ("run_directory", "stopping_and_resuming")},
     "docs/index.md": "README.md",
     "docs/processes_and_threads.md": "what holds between processes; tests/test_processes.py does it",
     "docs/performance.md": "measurements, each with the command that took it",
