@@ -125,6 +125,7 @@ def test_the_command_line_knows_the_names_without_importing_them():
 
 # --- optimizers --------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("optimizer", optimizers())
 def test_every_optimizer_lowers_the_objective_and_its_costs_add_up(run, optimizer):
     summary, rows = run(*CONDUCTIVITY, "--optimizer", optimizer, "--max-iterations", 8)
