@@ -224,7 +224,7 @@ HEAVY = ["matplotlib", "meshio", "rich", "jinja2", "pyvista"]
         ("pdeopt", [*HEAVY, "jax", "skfem", "scipy"]),
         ("pdeopt.sparse", [*HEAVY, "skfem", "scipy.optimize", "pyamg"]),
         ("pdeopt.inverse", [*HEAVY, "scipy.optimize"]),
-        ("pdeopt.optimize", [*HEAVY, "jax", "skfem", "pdeopt.sparse"]),
+        ("pdeopt.optimize", [*HEAVY, "jax", "skfem", "pdeopt.sparse", "scipy.optimize"]),
         ("pdeopt.verify", [*HEAVY, "jax", "skfem", "pdeopt.sparse", "scipy"]),
     ],
 )

@@ -84,7 +84,7 @@ def hessian(m):
 @pytest.fixture(autouse=True)
 def registered_for_one_test(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_optimizers", dict(registry._optimizers))
+    monkeypatch.setattr(registry, "_optimizers", {optimizer.name: optimizer for optimizer in registry.BUILT_IN})
     yield
     sys.modules.pop("toy", None)
 
@@ -187,7 +187,7 @@ class WithoutName(Optimizer):
         (Named("cg"), "the name 'cg' belongs to pdeopt.optimize.scipy_methods.SciPyMethod.*choose another name"),
         (Named("My method"), "the optimizer's name is 'My method'; expected small letters"),
         (Named(needs=frozenset({"hesian"})), r"mine needs .*hesian.*expected a frozenset of 'hessian', 'gauss_newton'"),
-        (Named(needs="hessian"), "mine needs 'hessian'; expected a frozenset"),
+        (Named(needs=["hessian"]), r"mine needs \['hessian'\]; expected a frozenset"),
         (Named(keeps={"inequalities"}), "mine keeps .*inequalities.*expected a frozenset of 'bounds'"),
         (NewtonCG, "expected a name, or an object of a subclass of pdeopt.optimize.Optimizer"),
         (WithoutName(), r"that has a name and a method run\(trace\)"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,12 +20,10 @@ from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
+from pdeopt.optimize.bounds import BoundsLike, full_bounds
+from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.sparse.matrix_function import MatrixFunction
 from pdeopt.sparse.solvers.direct.cholesky import Cholesky
-
-if TYPE_CHECKING:
-    from pdeopt.optimize.bounds import BoundsLike
-    from pdeopt.optimize.inner_product import InnerProduct
 
 
 class MassProduct:
@@ -200,8 +198,6 @@ def inner_product_named(
     """
     if name not in _MAKERS:
         raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
-    from pdeopt.optimize.bounds import full_bounds  # here, as it brings scipy.optimize
-
     if has_bounds(full_bounds(bounds, parameter.size)):
         if name == "regularization":
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +17,8 @@ from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.numbers import Numbers, check_role
 from pdeopt.inverse.regularization import mass
-
-if TYPE_CHECKING:
-    from pdeopt.optimize.bounds import BoundsLike
+from pdeopt.optimize.bounds import BoundsLike, full_bounds
+from pdeopt.optimize.objective import OptimizerError
 
 #: What an interpretation says, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
@@ -168,10 +167,6 @@ class Problem:
         return f"Problem({label}: {self.parameter.size} parameters, {self.functional!r}, optimizer {self.optimizer!r})"
 
     def _check_bounds(self) -> None:
-        # here, as they bring scipy.optimize, which functionals alone do not need
-        from pdeopt.optimize.bounds import full_bounds
-        from pdeopt.optimize.objective import OptimizerError
-
         try:
             lower, upper = full_bounds(self.bounds, self.parameter.size)
         except OptimizerError as error:

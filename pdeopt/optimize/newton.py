@@ -76,7 +76,13 @@ class NewtonCG(NewtonMethod):
 
 
 def minimize_newton(trace: Trace, hessian: Callable[[np.ndarray], Action], method: NewtonMethod) -> None:
-    """Iterate from the trace's first iterate until it raises Finished; ``hessian`` is asked at each last iterate."""
+    """Iterate from the trace's first iterate until it raises Finished.
+
+    Args:
+        trace: evaluates, and has the preconditioner.
+        hessian: m ↦ (v ↦ H v), asked at the last iterate.
+        method: how the systems are solved.
+    """
     steps = _Steps(trace, hessian, method)
     trace.model = steps.left_to_gain
     while True:

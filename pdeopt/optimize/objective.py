@@ -30,8 +30,9 @@ class Preconditioner(Protocol):
 
 @runtime_checkable
 class Differentiable(Protocol):
-    """An objective; a subclass has `value_and_derivative`, and a method in place of each None that it can do better.
+    """An objective that states what it has besides a value and its derivative.
 
+    A subclass has `value_and_derivative`, and a method in the place of each property that is None here.
     A `ReducedFunctional` and a `NewtonModel` are subclasses; an `Objective` is made of functions.
     """
 

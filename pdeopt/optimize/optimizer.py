@@ -19,7 +19,7 @@ CONSTRAINTS = ("bounds",)
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """An optimizer that `minimize` runs and `register` gives a name; a subclass states what is not the default here.
+    """An optimizer that `minimize` runs; a subclass has a name and `run`, and states what is not the default.
 
     Attributes:
         name: as in ``minimize(optimizer=…)`` and on the command line.
@@ -37,13 +37,15 @@ class Optimizer(Protocol):
 
     @abstractmethod
     def run(self, trace: Trace) -> None:
-        """Iterate: give each iterate to ``trace.accept``, which raises `Finished` where the minimization has ended.
+        """Give one iterate after the other to ``trace.accept``, which raises `Finished` at the end.
+
+        It returns only where no step lowers the objective: `minimize` then says whether that is the minimum.
 
         Args:
             trace: evaluates the objective, and knows the first iterate, bounds, inner product and goals.
 
-        Returns:
-            Only where no step lowers the objective: `minimize` then says whether that is the minimum.
+        Raises:
+            Finished: as ``trace.accept`` and ``trace.evaluate`` raise it; let it pass.
         """
         ...
 

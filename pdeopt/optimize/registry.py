@@ -62,7 +62,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.+-]*", str(optimizer.name)):
         raise OptimizerError(f"the optimizer's name is {optimizer.name!r}; expected small letters, digits and hyphens")
     for attribute, given, known in (("needs", optimizer.needs, HESSIANS), ("keeps", optimizer.keeps, CONSTRAINTS)):
-        if isinstance(given, str) or not set(given) <= set(known):
+        if not isinstance(given, (set, frozenset)) or not given <= set(known):
             raise OptimizerError(
                 f"{optimizer.name} {attribute} {given!r}; expected a frozenset of {', '.join(map(repr, known))}"
             )

@@ -69,7 +69,7 @@ class Goals:
 
 
 class Trace:
-    """Stands between an objective and a method.
+    """A minimization on its way, which evaluates, reports every iterate, and raises `Finished` at an end.
 
     Attributes:
         objective: what is minimized; `evaluate` asks it, and remembers.
@@ -111,7 +111,13 @@ class Trace:
         self._predicted: tuple[int, float] | None = None  # at which iterate what is left to gain
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J and its Euclidean derivative; the points asked for last are remembered."""
+        """Return J and its Euclidean derivative (p,); the last two points are remembered.
+
+        J is infinite where it cannot be evaluated; at the initial guess that raises.
+
+        Raises:
+            Finished: where the search for a step, or the whole minimization, has taken too many evaluations.
+        """
         for at, found in reversed(self._found):
             if np.array_equal(m, at):
                 return found
@@ -138,15 +144,15 @@ class Trace:
         return value, derivative
 
     def projected(self, m: np.ndarray) -> np.ndarray:
-        """The derivative at m without the entries that push against an active bound."""
+        """Return the derivative at m without the entries that push against an active bound."""
         return projected(m, self.evaluate(m)[1], self.lower, self.upper)
 
     def gradient_norm(self, m: np.ndarray) -> float:
-        """Norm of the projected gradient, in the inner product."""
+        """Return the norm of the projected gradient, in the inner product."""
         return float(np.linalg.norm(self.product.pullback(self.projected(m))))
 
     def start(self, m: np.ndarray) -> None:
-        """The initial guess. Raises Finished where there is nothing to do."""
+        """Take the initial guess. Raises Finished where there is nothing to do."""
         value, derivative = self.evaluate(m)
         self._derivative = derivative
         norm = self.gradient_norm(m)
@@ -161,7 +167,7 @@ class Trace:
             raise Finished("stopped", "no iteration was asked for")
 
     def accept(self, m: np.ndarray) -> None:
-        """The next iterate. Raises Finished at an end."""
+        """Take the next iterate, and report it. Raises Finished at an end."""
         before, former = self.last, self._derivative
         (value, self._derivative), norm = self.evaluate(m), self.gradient_norm(m)
         self.secants.remember(m - before.m, self._derivative - former)
@@ -191,7 +197,7 @@ class Trace:
         return self._iterates[-1]
 
     def decreases_no_more(self) -> bool:
-        """Whether the last iteration changed J by no more than asked for, its accuracy, or the rounding of J(m₀)."""
+        """Return whether the last iteration changed J by no more than asked for, its accuracy, or rounding."""
         if len(self._iterates) < 2 or not self._advanced:
             return False
         before, after = self._iterates[-2:]
@@ -200,17 +206,17 @@ class Trace:
         return abs(before.objective - after.objective) <= enough
 
     def left_to_gain(self) -> float:
-        """What the model predicts that J can fall by from the last iterate on; infinite where it has no minimum."""
+        """Return by how much J can still fall, as the model predicts; infinite where that has no minimum."""
         if self._predicted is None or self._predicted[0] != self.last.iteration:
             self._predicted = self.last.iteration, self.model()
         return self._predicted[1]
 
     def nothing_left(self) -> bool:
-        """Whether that is negligible."""
+        """Return whether that is negligible."""
         return self.negligible(self.left_to_gain())
 
     def negligible(self, decrease: float) -> bool:
-        """Whether it is so small a part of J as asked for, or lost in the accuracy of J, or in what J fell by."""
+        """Return whether a decrease is as small as asked for, or lost in the accuracy of J or its fall so far."""
         first, last = self.first.objective, self.last.objective
         enough = max(self.goals.remaining, self.goals.accuracy) * abs(last)
         nothing = min(NOTHING, self.goals.gradient**2)
@@ -239,6 +245,7 @@ class Trace:
         return Finished("failed", f"{failed}, but {self.expectation()}; {REMEDY}")
 
     def result(self, end: Finished) -> Result:
+        """Return what `minimize` returns, for an end."""
         last = self.last
         return Result(
             last.m,
@@ -280,7 +287,7 @@ class Trace:
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached{more}")
 
     def expectation(self) -> str:
-        """What is left to gain, in words."""
+        """Return what is left to gain, in words."""
         left = self.left_to_gain()
         if not np.isfinite(left):
             return "nothing is known of its curvature there"
