@@ -1,7 +1,9 @@
 """Solver "auto": which solver it takes, that it reports it, and that it never fails where another would not."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import scipy.sparse as sp
 
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.pde import LinearStateEquation
+from pdeopt.run.execution.request import solver_name
 from pdeopt.sparse import (
     CG,
     CSRMatrix,
@@ -230,3 +233,32 @@ def test_simulating_on_a_wide_mesh_changes_neither_accuracy_nor_name_of_the_inve
     assert again[2][0] == value
     np.testing.assert_array_equal(again[2][1], derivative)
     clear_memo()
+
+
+class Inexact:
+    """A solver of a user, which states what it leaves."""
+
+    name, rtol = "inexact", 1e-5
+
+    def solve(self, pattern, data, rhs, transposed):
+        return resolve_solver("superlu").solve(pattern, data, rhs, transposed)
+
+
+@pytest.mark.parametrize(
+    ("solver", "name", "accuracy"),
+    [
+        ("superlu", "superlu", 1e-13),
+        ("cg+amg", "cg+amg", 1e-10),
+        (CG(rtol=1e-15), "cg+jacobi", 1e-13),
+        (Inexact(), "inexact", 1e-5),
+    ],
+)
+def test_a_run_asks_the_state_equation_for_solver_and_accuracy(solver, name, accuracy):
+    problem = conductivity(n=4, solver=solver)
+    assert accuracy_of(problem) == accuracy
+    assert solver_name(SimpleNamespace(solver="rslab"), problem) == name
+    functional = problem.functional
+    plain = replace(problem, functional=replace(functional, state=lambda kappa: functional.state(kappa)))
+    assert accuracy_of(plain) == 1e-13, "nothing is known of a function"
+    assert solver_name(SimpleNamespace(solver="rslab"), plain) == "rslab"
+    assert solver_name(SimpleNamespace(solver=None), plain) is None

@@ -1,5 +1,6 @@
 """The complete electrode model: against Fourier series and dense matrices, its derivatives, its cost, and bad input."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -14,7 +15,9 @@ from pdeopt.eit.electrodes.electrode_model import complete_electrode_model
 from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.fem import FEMError, FunctionSpace, MeshError
 from pdeopt.inverse import InputError, L2Misfit, Log, ReducedFunctional
-from pdeopt.sparse import clear_memo, work
+from pdeopt.pde import StateEquation
+from pdeopt.sparse import CG, clear_memo, work
+from pdeopt.sparse.solvers.auto import fastest_direct
 from pdeopt.verify import adjoint_identity, taylor_test
 
 COUNT = 8
@@ -124,6 +127,14 @@ def test_equal_to_the_dense_bordered_system(name):
     np.testing.assert_allclose(found, expected, atol=1e-11 * np.abs(expected).max())
     assert np.abs(found[V.n :].sum(0)).max() < 1e-12 * np.abs(found).max()
     assert model.backward_error(c) < 1e-13
+
+
+def test_the_model_tells_its_solver_and_accuracy():
+    model, c = joint_model(space("P1")), coefficients(space("P1"))
+    assert isinstance(model, StateEquation)
+    assert (model.chosen_solver(c), model.accuracy(c)) == (fastest_direct(), 1e-13)
+    inexact = replace(model, solver=CG(rtol=1e-6))
+    assert (inexact.chosen_solver(c), inexact.accuracy(c)) == (CG(rtol=1e-6), 1e-6)
 
 
 @pytest.mark.parametrize("name", SPACES)
