@@ -3,7 +3,6 @@
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -256,9 +255,9 @@ class Inexact:
 def test_a_run_asks_the_state_equation_for_solver_and_accuracy(solver, name, accuracy):
     problem = conductivity(n=4, solver=solver)
     assert accuracy_of(problem) == accuracy
-    assert solver_name(SimpleNamespace(solver="rslab"), problem) == name
+    assert solver_name(problem, "rslab") == name
     functional = problem.functional
     plain = replace(problem, functional=replace(functional, state=lambda kappa: functional.state(kappa)))
     assert accuracy_of(plain) == 1e-13, "nothing is known of a function"
-    assert solver_name(SimpleNamespace(solver="rslab"), plain) == "rslab"
-    assert solver_name(SimpleNamespace(solver=None), plain) is None
+    assert solver_name(plain, "rslab") == "rslab"
+    assert solver_name(plain) is None
