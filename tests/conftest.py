@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 # What a user has run is noted among the user's files; that of the tests is forgotten with them.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pdeopt-tests-")
 
+#: Bytes that a worker may have before it forgets what it compiled.
+LARGE = 2.5e9
+
 SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None)
 settings.register_profile("many", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=SLOW_DRAWS)
@@ -38,11 +42,20 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="module")
 def forgotten():
-    """What a file has compiled is forgotten after it, or each worker grows to 8 GB."""
+    """What was compiled is forgotten after a file where the process has become large, or a worker grows to 8 GB."""
     yield
-    from pdeopt.sparse import clear_compiled  # after the settings above
+    if resident_bytes() > LARGE:
+        from pdeopt.sparse import clear_compiled  # after the settings above
 
-    clear_compiled()
+        clear_compiled()
+
+
+def resident_bytes():
+    """Return the memory that this process has; infinite where that cannot be told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("inf")
 
 
 @pytest.fixture

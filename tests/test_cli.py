@@ -231,6 +231,7 @@ def test_plot_of_a_folder_without_a_run(tmp_path, capsys):
     assert "it has no column 'misfit'" in refused(capsys, ["plot", "."])
 
 
+@pytest.mark.slow
 def test_new_writes_a_file_that_runs_and_passes(tmp_path, capsys):
     assert main(["new", "heat"]) == 0
     assert main(["run", "./heat.py", "--n", "8", "--max-iterations", "3", "--quiet"]) == 0

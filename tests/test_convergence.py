@@ -100,6 +100,7 @@ def check_order(mesh, element, order, sizes, conditions):
     assert observed_order(errors, sizes) == pytest.approx(order, abs=0.15), errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mesh", "element", "order", "sizes"), ELEMENTS.values(), ids=ELEMENTS.keys())
 def test_the_l2_error_falls_with_order_p_plus_one_under_all_three_conditions(mesh, element, order, sizes):
     check_order(mesh, element, order, sizes, ["Robin"] if mesh is skfem.MeshLine else ["Neumann", "Robin"])

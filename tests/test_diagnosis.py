@@ -112,6 +112,7 @@ def test_a_state_without_an_equation_is_left_out():
     assert "backward error" not in explained(FAILED, place_of(problem, problem.initial))
 
 
+@pytest.mark.slow
 def test_a_run_with_a_wrong_adjoint_says_order_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     wrong = WRONG_ADJOINT.replace("1.01 * g", "1.1 * g")  # by 1 % cg still comes to rest near the minimum

@@ -185,6 +185,7 @@ def test_an_instance_is_released_with_its_analysis_and_a_slot_with_its_factor(mo
     assert phases == [mkl.FREE_FACTOR, mkl.FREE_ALL]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("analyze", [needing("pypardiso", analyze_pardiso_general)])
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_an_instance_in_a_reference_cycle_is_released_whatever_goes_first(analyze):

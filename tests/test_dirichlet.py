@@ -93,6 +93,7 @@ def test_a_space_without_free_degrees_of_freedom_is_solved():
     np.testing.assert_array_equal(u, single.locations[0])
 
 
+@pytest.mark.slow
 def test_the_derivative_in_the_values_is_the_dense_one():
     A = advection.assemble(V)
     values = np.random.default_rng(0).standard_normal(5)

@@ -77,6 +77,7 @@ def marked(page):
     return pytest.param(page, marks=[pytest.mark.slow] if page in LONG else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [marked(page) for page in PAGES if page not in {**NOTHING_TO_RUN, **FOLLOWED}])
 def test_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -43,6 +43,7 @@ def exact(conductivity=0.8):
     return TankData.of(currents, differences, voltages, voltages, np.ones(voltages.shape, bool), left_out=np.arange(0))
 
 
+@pytest.mark.slow
 def test_conductivity_and_impedances_are_recovered():
     found = calibrate(space(), NAMES, exact())
     assert found.conductivity == pytest.approx(0.8, rel=1e-4)
@@ -54,6 +55,7 @@ def test_conductivity_and_impedances_are_recovered():
     assert found.superposition < 1e-12
 
 
+@pytest.mark.slow
 def test_errors_leave_what_the_impedances_cannot_explain():
     tank = Tank(radius=1.0, electrodes=16)
     data = simulated_data(tank, [], background=2.0, impedances=0.02, offset=0.05, size=1 / 20)
@@ -64,6 +66,7 @@ def test_errors_leave_what_the_impedances_cannot_explain():
     assert found.superposition == pytest.approx(0.05, rel=0.2)
 
 
+@pytest.mark.slow
 def test_what_is_not_valid_does_not_matter():
     data = exact()
     valid = data.valid.copy()
@@ -75,6 +78,7 @@ def test_what_is_not_valid_does_not_matter():
     np.testing.assert_allclose(found.predicted, data.reference, atol=1e-3 * abs(data.reference).max())
 
 
+@pytest.mark.slow
 def test_few_patterns_have_no_redundancy():
     data = exact()
     few = replace(data, **{name: getattr(data, name)[:, :3] for name in ("currents", "reference", "voltages", "valid")})
@@ -104,6 +108,7 @@ def test_electrodes_in_another_order_are_refused():
         calibrate(space(), [NAMES[k] for k in (3, 6, 1, 5, 0, 7, 2, 4)], exact())
 
 
+@pytest.mark.slow
 @measured
 def test_measured_reference():
     found = calibrate(space(Tank(), 1 / 10), electrode_names(32), read_ktc(MEASURED, 1))

@@ -161,6 +161,7 @@ def test_objects_change_the_power_as_they_must():
         np.testing.assert_array_equal(np.unique(data.truth), [0, label])
 
 
+@pytest.mark.slow
 def test_a_concentric_disk_is_solved_exactly():
     """Potentials cos nθ see a disk of radius r and contrast κ as a factor (1 + μ r^{2n}) / (1 − μ r^{2n})."""
     tank, r, kappa = Tank(radius=1.0, electrodes=16), 0.6, 4.0
@@ -179,6 +180,7 @@ def test_a_concentric_disk_is_solved_exactly():
     assert rms(after - before - expected) < 0.02 * rms(expected)
 
 
+@pytest.mark.slow
 def test_noise_has_the_stated_size_and_shape():
     objects, tank = [PhantomObject(1, (0.3, 0.2), 0.3)], Tank(radius=1.0, electrodes=16)
     clean = simulated(objects, tank)
@@ -209,6 +211,7 @@ def test_a_level_leaves_out_what_it_does_of_measured_data():
     np.testing.assert_array_equal(data.currents, full.currents[:, data.patterns])
 
 
+@pytest.mark.slow
 @measured
 def test_levels_of_the_challenge_tank():
     data, real = simulated(tank=Tank(), size=0.115 / 8, level=7, impedances=1e-3), read_ktc(MEASURED, 1, 7)

@@ -82,6 +82,7 @@ def test_the_table_of_scores_has_a_row_for_each_target(tmp_path):
     assert float(said[2].split()[-1]) == float(said[1].split()[3]) > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -118,6 +118,7 @@ def test_the_series_itself_at_large_impedance_and_without_contrast():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_equal_to_the_dense_bordered_system(name):
     V = space(name)
@@ -239,6 +240,7 @@ def functional(unknown):
     return ReducedFunctional(model, L2Misfit.of(observation, data, 0.05), (), Log()), np.log(np.asarray(c[part]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", UNKNOWNS)
 def test_taylor_remainders_of_orders_one_two_three(unknown):
     J, m = functional(unknown)

@@ -298,6 +298,7 @@ def test_other_files_in_a_given_folder_are_told(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == [".12-old", ".77-probe", "config.json", "notes.txt"]
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_removes_the_live_picture_that_pdeopt_drew_only(tmp_path):
     fields = fields_on("P1")
     recorder = type("Recorder", (), {"rows": []})()

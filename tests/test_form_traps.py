@@ -146,6 +146,7 @@ def test_parts_of_a_function_are_found_however_it_is_asked():
     np.testing.assert_allclose(by_get.assemble(V).data, usual)
 
 
+@pytest.mark.slow
 def test_sides_of_interior_facets_can_be_compared():
     @bilinear_form
     def same_side_only(u, v, w):

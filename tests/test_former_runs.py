@@ -74,6 +74,7 @@ def test_another_mesh_takes_the_values_at_its_vertices(former):
     assert json.loads(Path("coarse/config.json").read_text())["truth"] == str(former)
 
 
+@pytest.mark.slow
 def test_runs_of_another_kind_are_refused(former):
     said = refused("robin", "--n", 2, "--initial-guess", former)
     assert "holds 'conductivity κ (S/m)'; this problem looks for 'heat-transfer coefficient γ (1/m)'" in said
@@ -112,6 +113,7 @@ def test_a_checkpoint_without_finite_numbers_is_refused(former):
     assert "--initial-guess: the initial guess has NaN or infinite values" in said
 
 
+@pytest.mark.slow
 def test_a_boundary_parameter_is_taken_over_where_it_sits_at_the_same_places():
     assert run("robin", "--n", 2, "--max-iterations", 1, "--out", "former")[0] == 0
     assert run("robin", "--n", 2, "--max-iterations", 0, "--initial-guess", "former", "--out", "next")[0] == 0
@@ -129,6 +131,7 @@ def unfinished(former, problem="conductivity"):
         np.savez("killed/checkpoint.npz", parameter=result["parameter"])
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_a_start_on_its_own_mesh(former):
     unfinished(former)
     assert run("conductivity", "--n", 8, "--max-iterations", 0, "--initial-guess", "killed", "--out", "next")[0] == 0

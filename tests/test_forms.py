@@ -243,6 +243,7 @@ BILINEAR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BILINEAR.values(), ids=BILINEAR.keys())
 def test_a_bilinear_form_is_assembled_as_by_scikit_fem(case):
     V, B = spaces(case.mesh, case.element, case.where)
@@ -451,6 +452,7 @@ def diffusion_matrix(V, M):
     return lambda m: diffuse.assemble(V, m=M.interpolate(m)).data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("element", [P1, P2, skfem.ElementTriP2() * P1], ids=["P1", "P2", "mixed"])
 def test_the_adjoint_of_the_assembly_is_its_transposed_jacobian(element):
     if isinstance(element, skfem.ElementComposite):
@@ -475,6 +477,7 @@ KINDS = ["nodal", "per element", "per point", "constant", "Neumann", "Robin", "D
 EVERY_KIND_COMPILED = [pytest.param(kind, jax.jit, id=kind) for kind in KINDS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "transform"), [*EVERY_KIND_COMPILED, pytest.param("nodal", lambda f: f, id="eager")])
 def test_taylor_orders_of_a_functional_through_assembly_and_solve(kind, transform):
     """J(m) = ∫ u³ with −∇·(k∇u) + c·∇u + u = f, k ∂u/∂n = g or α(1 − u), or u = g, by what m stands for."""

@@ -34,6 +34,7 @@ def linear(x):
 # --- parts of a space --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_measures_of_cells_boundaries_and_subdomains():
     expected = {
         V: 1.0,

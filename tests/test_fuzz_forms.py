@@ -369,6 +369,7 @@ def case_of(draw_form):
 any_case = st.deferred(lambda: case_of(st.integers(0, 2 + settings.default.max_examples // 60)))
 
 
+@pytest.mark.slow
 @given(any_case)
 def test_a_random_form_is_assembled_as_by_scikit_fem_and_differentiated(case):
     values = case.values()

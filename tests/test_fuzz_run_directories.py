@@ -292,6 +292,7 @@ def test_damaged_files_are_read_or_refused(stored, data):
     works_or_is_refused(sweep, files, name, content)
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(data=st.data())
 def test_what_is_read_is_drawn_or_refused(stored, tmp_path_factory, data):

@@ -75,6 +75,7 @@ def summary_of(*words, body="return {}", more="", status=0):
 # --- files of a run ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
     assert main(["run", written(MEANING), "--out", "out"]) == 0
     said = capsys.readouterr().out
@@ -91,6 +92,7 @@ def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
     assert (fields.extra["reference_predicted"] == 1.1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_its_pictures_are_drawn_and_drawn_again(capsys):
     summary_of(body=MEANING)
@@ -115,6 +117,7 @@ def test_without_an_interpretation_nothing_is_said_of_it(capsys):
     assert read_fields(Path("out/result.npz")).extra == {}
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_failure_loses_nothing_else(capsys):
     summary = summary_of(body="raise RuntimeError('no objects')", status=1)
@@ -232,6 +235,7 @@ def test_stored_names_are_those_that_are_written(tmp_path):
 # --- the strength that a problem chooses -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_the_rule_of_the_problem_is_followed():
     summary = summary_of(more=', regularization_strength="Cooling", discrepancy_factor=1.3')
@@ -249,6 +253,7 @@ def test_the_command_line_comes_before_the_problem(asked):
     assert (summary["strength_rule"], summary["regularization_strength"]) == (None, float(asked))
 
 
+@pytest.mark.slow
 def test_a_factor_on_the_command_line_comes_before_that_of_the_problem():
     more = ', regularization_strength="cooling", discrepancy_factor=1.3'
     summary = summary_of("--discrepancy-factor", "1.1", more=more)
@@ -345,6 +350,7 @@ def test_few_electrodes_are_all_numbered():
     assert list(electrodes_of(fields, fields.at.mesh).labels) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
@@ -409,6 +415,7 @@ def test_each_label_has_its_color():
     assert np.diff(np.sort(lightness)).min() > 0.15, "told apart without colors, too"
 
 
+@pytest.mark.slow
 def test_a_tank_in_three_dimensions_has_no_electrodes_in_its_picture():
     mesh = skfem.MeshTet.init_tensor(*3 * (np.linspace(-0.1, 0.1, 3),))
     problem = tank_problem(mesh, skfem.ElementTetP1())

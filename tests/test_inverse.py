@@ -141,6 +141,7 @@ def test_a_linear_state_is_observed_exactly_alone_and_as_one_of_several(make, ex
     np.testing.assert_allclose(both, np.stack([expected(space), 2 * expected(space)], axis=1), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "expected"), OBSERVATIONS.values(), ids=OBSERVATIONS.keys())
 def test_tangent_and_adjoint_of_each_observation_belong_together(make, expected):
     observe = make if isinstance(make, FullField) else make(V)
@@ -224,6 +225,7 @@ TERMS = {
 every_term = pytest.mark.parametrize(("term", "space"), TERMS.values(), ids=TERMS.keys())
 
 
+@pytest.mark.slow
 @every_term
 def test_derivatives_of_regularization_terms_are_exact(term, space):
     m, v = rng().standard_normal((2, space.n))
@@ -314,6 +316,7 @@ every_functional = pytest.mark.parametrize("J", FUNCTIONALS.values(), ids=FUNCTI
 M0, DIRECTION, OTHER = 0.3 * rng(5).standard_normal((3, V.n))
 
 
+@pytest.mark.slow
 @every_functional
 def test_the_terms_add_up(J):
     parts = J.terms(M0)
@@ -330,6 +333,7 @@ def test_the_terms_add_up(J):
     assert J.value_and_derivative(M0)[0] == pytest.approx(parts.objective, rel=1e-13)
 
 
+@pytest.mark.slow
 @every_functional
 def test_taylor_orders_of_the_reduced_functional(J):
     test = taylor_test(
@@ -352,6 +356,7 @@ def test_the_hessian_is_symmetric(J):
     assert here == pytest.approx(there, rel=1e-10)
 
 
+@pytest.mark.slow
 @every_functional
 def test_prediction_tangent_and_adjoint_belong_together_and_approximate_differences(J):
     w = rng(1).standard_normal(J.prediction(M0).shape)

@@ -74,6 +74,7 @@ def test_quadratic_term_refuses_a_matrix_that_is_not_symmetric():
         Quadratic(1.0, CSRMatrix.from_scipy(sp.csr_matrix([[2.0, 1.0], [0.0, 3.0]])))
 
 
+@pytest.mark.slow
 def test_variation_along_a_boundary_sees_tangential_slopes_only():
     bottom, dofs = V.boundary("bottom"), V.dofs("bottom")
     x, y = V.locations

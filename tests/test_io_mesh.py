@@ -516,6 +516,7 @@ def test_a_lost_block_or_count_in_a_binary_file_is_missed(tmp_path, kind, versio
             read_mesh(tmp_path / "m.msh")
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_end_is_ended(tmp_path, monkeypatch):
     (tmp_path / "m.bdf").write_text("BEGIN BULK\n")  # meshio looks for ever for what follows
     raw_mesh("tri").write(tmp_path / "m.vtu")

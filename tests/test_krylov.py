@@ -139,6 +139,7 @@ def test_solution_and_pullback_equal_the_dense_rule(dense, name, columns):
     np.testing.assert_allclose(b_pulled, b_bar, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @some_solvable
 def test_tangent_and_hessian_product_equal_the_dense_ones(kind, name):
     dense = MATRICES[kind]
@@ -184,6 +185,7 @@ def test_vmap_equals_a_loop_and_so_does_its_gradient(axes, name):
         np.testing.assert_allclose(here, there, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cg+amg", "minres+jacobi", "gmres+amg", "bicgstab+ilu"])
 def test_taylor_orders_one_two_three_through_the_solve(name):
     """On a mesh on which multigrid has more than one level; the matrix stays symmetric along the line."""

@@ -46,6 +46,7 @@ class Field:
         return self.covariance[i, j] / np.sqrt(self.covariance[i, i] * self.covariance[j, j])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "length", "tolerance"),
     [(LINE, 0.3, 0.01), (square(30), 0.4, 0.03), (GRADED, 0.4, 0.03), (QUADS, 0.4, 0.05), (CUBE, 0.5, 0.08)],

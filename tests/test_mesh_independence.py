@@ -35,6 +35,7 @@ def minimized(problem, optimizer, inner_product="l2", **options):
     return result, iterates
 
 
+@pytest.mark.slow
 def test_newtons_method_on_poisson_coefficient_does_not_see_the_mesh():
     steps, products = [], []
     for n in (16, 32):

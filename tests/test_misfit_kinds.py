@@ -181,6 +181,7 @@ def problem_file(request, tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
     folder = tmp_path / "run"

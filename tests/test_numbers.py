@@ -65,6 +65,7 @@ def wells(tmp_path, monkeypatch):
     return ["run", "wells.py", "--quiet"]
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_run_finds_numbers_and_writes_them_by_name(wells, capsys):
     assert main([*wells, "--gradient-tolerance", "1e-8", "--out", "a"]) == 0

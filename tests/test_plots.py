@@ -311,6 +311,7 @@ def two_runs(tmp_path):
     return [write_run(tmp_path / name, fields_on(name)) for name in ("P1", "Q0")]
 
 
+@pytest.mark.slow
 def test_plot_redraws_and_compares(two_runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["plot", str(two_runs[0])]) == 0

@@ -132,6 +132,7 @@ RIMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decimals", [4, 5, 6])
 @pytest.mark.parametrize("rim", RIMS)
 def test_sensors_on_the_rim_with_few_decimals_are_moved_to_it_and_counted(rim, decimals, caplog):

@@ -28,6 +28,7 @@ FIXED_MATRIX = {("advection_diffusion", "source"), ("poisson_control", None), ("
 CASES = [(name, options) for name in problem_files() for options in SMALL.get(name, [{}])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name} {options}" for name, options in CASES])
 def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     path = problem_files()[name]
@@ -53,6 +54,7 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     assert spent.factorizations == (0 if (name, kind) in FIXED_MATRIX else len(points))
 
 
+@pytest.mark.slow
 def test_the_main_job_reconstructs_at_one_percent_noise(tmp_path):
     """What the README promises, at the defaults."""
     assert main(["run", "conductivity", "--out", str(tmp_path / "run"), "--quiet"]) == 0

@@ -44,6 +44,7 @@ def functional():
     return ReducedFunctional(state, L2Misfit.of(observed, [0.1, 0.2], 0.1), total_variation(V, 1.0), Log())
 
 
+@pytest.mark.slow
 def test_a_used_functional_is_copied_with_all_that_belongs_to_it(monkeypatch):
     J = functional()
     value, derivative = J.value_and_derivative(M)
@@ -64,6 +65,7 @@ def test_a_used_functional_is_copied_with_all_that_belongs_to_it(monkeypatch):
     assert fresh.terms(M) == pytest.approx(replace(J).terms(M), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_what_was_compiled_can_be_forgotten(monkeypatch):
     """And the functional still keeps what it has read."""
     J = functional()
@@ -117,6 +119,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_spawned_process_computes_and_a_forked_one_says_why_not(tmp_path):
     """In processes of its own, since a fork cannot be tried in this one."""

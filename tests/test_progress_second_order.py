@@ -63,6 +63,7 @@ def test_a_note_stays(terminal):
     assert shown(note="discrepancy: strength 0.31", terminal=terminal, quiet=True) == ""
 
 
+@pytest.mark.slow
 def test_a_run_by_rule_says_all_of_it(tmp_path, capsys):
     words = ["--optimizer", "newton-cg", "--inner-product", "euclidean", "--regularization-strength", "discrepancy"]
     assert main(["run", "./small.py", *words, "--out", "out"]) == 0

@@ -112,6 +112,7 @@ def exact_minimizer(problem):
     return optimal_control(state, state.with_element(skfem.ElementTriP0()), wanted.assemble(state), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "error"), [(16, 3.79e-2), (32, 1.71e-2), (64, 8.28e-3), (128, 4.10e-3)])
 def test_the_mother_problem_has_the_known_error(n, error):
     problem = build("poisson_mother", n=n)
@@ -142,6 +143,7 @@ def test_cells_of_the_graded_mesh_differ_twentyfold():
         assert riesz_norm(problem, problem.functional.derivative(control)) < 1e-3 * problem.absolute_gradient_tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graded", [False, True])
 def test_newtons_method_does_not_see_the_mesh_of_the_mother_problem(graded):
     """CG iterations stay within ± 15 % of each other, in the inner product of L²; L-BFGS comes as near in as many.
@@ -200,6 +202,7 @@ def test_at_its_defaults_poisson_coefficient_starts_like_the_published_run():
 # --- thermal_recovery --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_thermal_recovery_starts_where_independent_codes_do():
     problem = build("thermal_recovery")
     assert problem.functional(problem.initial) == pytest.approx(29415173.7, abs=0.05)
@@ -225,6 +228,7 @@ def test_thermal_recovery_has_the_load_of_its_header():
         assert temperature[middle].mean() == pytest.approx(flux, rel=2e-2 if load == "nodes" else 1e-10)
 
 
+@pytest.mark.slow
 def test_bounded_gauss_newton_recovers_far_more_than_quasi_newton_methods():
     problem = build("thermal_recovery")
     last = iterates_of(problem, problem.optimizer, max_iterations=50)[-1]
@@ -237,6 +241,7 @@ def test_bounded_gauss_newton_recovers_far_more_than_quasi_newton_methods():
 # --- conductivity ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_inclusions_without_a_rim_are_piecewise_constant():
     truth = build("conductivity", n=16, edge=0.0).truth
     np.testing.assert_allclose(np.unique(truth.round(12)), [0.4, 1, 2, 3])

@@ -71,6 +71,7 @@ def test_the_operator_of_a_quadratic_term_is_its_hessian(term, p):
     np.testing.assert_allclose(term.operator(m).toarray(), hessian, atol=1e-12 * np.abs(hessian).max())
 
 
+@pytest.mark.slow
 @cases(VARIATIONS)
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 def test_lagged_diffusivity_times_m_is_the_derivative_of_the_variation(term, p, size):
@@ -189,6 +190,7 @@ def test_a_newton_step_with_lagged_diffusivity_always_descends():
     assert np.abs(gradient).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ask", "message"),
     [

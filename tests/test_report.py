@@ -77,6 +77,7 @@ def report(runs):
     return path
 
 
+@pytest.mark.slow
 def test_a_report_of_one_run_lies_in_its_folder(runs, capsys):
     assert main(["report", str(runs[0])]) == 0
     path = runs[0] / "report.html"
@@ -95,6 +96,7 @@ def test_a_report_of_one_run_lies_in_its_folder(runs, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_the_command_has_the_limit_that_a_run_was_resumed_with(tmp_path):
     words = ["run", "first", "--max-iterations", "5", "--n=4", "--out=first"]
     raised = {"argv": words, "max_iterations": 50, "resumed": [["resume", "first", "--max-iterations", "50"]]}
@@ -149,6 +151,7 @@ def test_a_long_history_is_thinned(tmp_path):
     assert '<th scope="row">4999</th>' in text
 
 
+@pytest.mark.slow
 def test_pictures_of_the_run_are_taken_as_they_are(tmp_path, capsys):
     path = write_run(tmp_path / "run", fields_on("P1"))
     assert main(["plot", str(path)]) == 0
@@ -184,6 +187,7 @@ def browse(report, folder, *options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 def test_a_browser_shows_the_page_without_complaints(report, tmp_path):
     shot = tmp_path / "shot.png"

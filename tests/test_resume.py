@@ -118,6 +118,7 @@ def interrupt_at(monkeypatch, count):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", RUNS, ids=lambda options: options[-1] if options else "l-bfgs-b")
 def test_an_interrupted_run_ends_where_it_would_have_ended(small, capsys, monkeypatch, options):
     words = [small, "--noise", "0.05", "--quiet", *options]
@@ -132,6 +133,7 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(small, capsys, monkey
     assert not (Path("whole") / "evaluations.bin").exists(), "nothing to go on with"
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(small, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
@@ -146,6 +148,7 @@ def test_ctrl_c_says_how_to_go_on(small, capsys, monkeypatch):
     assert "has converged; there is nothing to go on with" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsys, monkeypatch):
     solve, calls = DirectSolver.solve, []
 
@@ -164,6 +167,7 @@ def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsy
     assert_same_end("run", former / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     """Paths among the options are those of the folder where the run was started."""
     option = '    data: Annotated[str, "a file"] = "factor",\n'
@@ -179,6 +183,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     assert len(rows_of("../run")) == 5
 
 
+@pytest.mark.slow
 def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     assert main(["resume", "run"]) == 2
     assert "go on with: pdeopt resume run --max-iterations 6" in capsys.readouterr().err
@@ -192,6 +197,7 @@ def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     assert config["resumed"] == [["resume", "run", "--max-iterations", "200", "--quiet"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 7, 300])
 def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former, missing):
     """A torn record at the end of the file, and temporary files."""
@@ -203,6 +209,7 @@ def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former
     assert not list(stopped.glob(".*"))
 
 
+@pytest.mark.slow
 def test_answers_to_other_questions_are_not_used(stopped, former, capsys):
     """Whatever stands in the file: a wrong number cannot come of it."""
     path = stopped / answers.EVALUATIONS
@@ -278,6 +285,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", REFUSED)
 def test_a_run_that_cannot_be_gone_on_with_is_refused_and_left_alone(stopped, capsys, reason):
     change, message = REFUSED[reason]
@@ -310,6 +318,7 @@ def flipped(content, place):
     return content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):
     other = EvaluationFile()
     other.open(stopped / answers.EVALUATIONS)
@@ -337,6 +346,7 @@ def full_after(monkeypatch, count):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 15, 27])
 def test_a_full_disk_ends_in_one_message_and_the_run_goes_on_later(small, former, capsys, monkeypatch, count):
     with monkeypatch.context() as patch:

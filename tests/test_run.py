@@ -130,6 +130,7 @@ def test_result_repeats_the_summary(finished):
         assert arrays["noise"].mean() == summary["noise_level"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history(finished, tmp_path):
     words = ["run", "conductivity", "--n", "8", "--max-iterations", "2", "--seed", "5", "--out", "again", "--quiet"]
     assert main(words) == 0
@@ -183,6 +184,7 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "status", "taken"), [([], 0, "runs/small"), (["--out", "mine"], 2, "mine")])
 def test_a_run_gives_way_to_one_that_was_faster(tmp_path, capsys, monkeypatch, words, status, taken):
     """Another run takes the folder while this one is building."""
@@ -222,6 +224,7 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     assert read_json(tmp_path / "x.json") == {"a": None, "b": [None, 3], "c": None, "d": True}
 
 
+@pytest.mark.slow
 def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
     assert main(["run", small_problem(tmp_path), "--max-iterations", "1"]) == 0
     captured = capsys.readouterr()
@@ -230,6 +233,7 @@ def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
     assert captured.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     def fail(*_):
@@ -248,6 +252,7 @@ def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     assert read_json(tmp_path / "out" / "summary.json")["relative_error"] is None, "the truth is zero"
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no state")
@@ -273,6 +278,7 @@ def test_a_terminal_shows_a_table_that_grows(tmp_path):
     assert "1.05000e+02" not in last
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "history.csv")
@@ -282,6 +288,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, mo
     assert capsys.readouterr().err.startswith("pdeopt: error: cannot write to runs/small: No space left on device;")
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_ctrl_c_keeps_what_was_reached(tmp_path, capsys, monkeypatch):
     accept = recorder.Recorder.accept
@@ -311,6 +318,7 @@ def test_ctrl_c_before_the_first_iterate_leaves_nothing(tmp_path, capsys, monkey
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
     """The diffusivity vanishes as soon as the source leaves the initial guess (the simulation has more unknowns)."""
@@ -330,6 +338,7 @@ def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
     assert {item.name for item in (tmp_path / "failed").iterdir()} == WRITTEN
 
 
+@pytest.mark.slow
 def test_an_error_on_the_way_is_a_failed_run_that_keeps_its_iterates(tmp_path, capsys, monkeypatch):
     evaluate = recorder.Recorder.value_and_derivative
 
@@ -377,6 +386,7 @@ def broken(x):
 NO_DERIVATIVE = "\nfrom jax.lax import stop_gradient as broken\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "failing"),
     [
@@ -412,6 +422,7 @@ def test_a_derivative_that_factors_again_is_too_dear():
     assert (check.value, check.required, check.passed) == ("2; value alone: 1", "no more than the value alone", False)
 
 
+@pytest.mark.slow
 def test_check_fails_where_nothing_depends_on_the_parameter(tmp_path, capsys):
     changes = [("source=V.interpolate(source))", "source=1.0)"), ("h1(V, weight),", "(),")]
     assert main(["check", small_problem(tmp_path, *changes)]) == 1
@@ -421,6 +432,7 @@ def test_check_fails_where_nothing_depends_on_the_parameter(tmp_path, capsys):
     assert "Jv = 0: the predicted data do not depend on" in out
 
 
+@pytest.mark.slow
 def test_check_words_what_is_not_finite(tmp_path, capsys):
     changes = [("h1(V, weight),", "lambda m: 1.0 * (m[0] * 0 + 1) / (1 - abs(m[0] * 0 + 1)),")]
     assert main(["check", small_problem(tmp_path, *changes)]) == 1

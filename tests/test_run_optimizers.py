@@ -127,6 +127,7 @@ def test_the_command_line_knows_the_names_without_importing_them():
 # --- optimizers --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", optimizers())
 def test_every_optimizer_lowers_the_objective_and_its_costs_add_up(run, optimizer):
     summary, rows = run(*CONDUCTIVITY, "--optimizer", optimizer, "--max-iterations", 8)
@@ -214,6 +215,7 @@ def test_a_problems_own_absolute_tolerance_gives_way_to_one_that_is_asked_for(ru
 # --- what does not fit together ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -308,6 +310,7 @@ def test_rules_that_know_the_noise_meet_its_misfit(run, rule, factor):
         assert 0.5 * np.sum(residual**2) == pytest.approx(summary["misfit"], rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     words = ("./small.py", "--n", 10, "--sensors", 14, "--noise", 0.03, "--optimizer", "newton-cg")
@@ -342,6 +345,7 @@ def test_the_last_row_is_that_of_the_last_functional_even_where_it_had_nothing_t
 # --- total variation ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_continuation_ends_at_the_same_minimum(run, tmp_path):
     words = (*DENOISE, "--tv", "--gradient-tolerance", 1e-6)
     plain, _ = run(*words)
@@ -353,6 +357,7 @@ def test_continuation_ends_at_the_same_minimum(run, tmp_path):
     assert rows[1]["regularization"] < 0.8 * rows[-1]["regularization"], "smoother at first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [0.9, 1e-2, 1e-6])
 def test_a_stage_of_continuation_does_not_pass_for_the_end(run, tolerance):
     """Where the last stage has nothing to do, its objective at the last iterate is another all the same."""
@@ -364,6 +369,7 @@ def test_a_stage_of_continuation_does_not_pass_for_the_end(run, tolerance):
         assert rows[-1][name] == summary[name]
 
 
+@pytest.mark.slow
 def test_total_variation_keeps_edges(run, tmp_path):
     """At the strength of the same rule, on inclusions without a rim."""
     errors = {}

@@ -60,6 +60,7 @@ def share_of(picture, value):
     return (np.abs(picture - color).max(-1) < 30).mean()
 
 
+@pytest.mark.slow
 def test_slices_and_surfaces_of_truth_and_result(renders):
     space = FunctionSpace(TETRAHEDRA, skfem.ElementTetP1())
     figure = draw_scene(fields_on(space, found=lambda x: 1 + 0 * x[0]), SUMMARY)
@@ -79,6 +80,7 @@ def test_slices_and_surfaces_of_truth_and_result(renders):
     assert figure.axes[-1].get_ylim() == pytest.approx((1, 3), rel=0.01)
 
 
+@pytest.mark.slow
 def test_hexahedra_are_drawn_as_tetrahedra_are(renders):
     tetrahedra, hexahedra = (
         pictures(draw_scene(fields_on(FunctionSpace(mesh, element), truth=None), SUMMARY)).values()
@@ -89,6 +91,7 @@ def test_hexahedra_are_drawn_as_tetrahedra_are(renders):
         assert np.abs(picture.astype(int) - expected).mean() < 8
 
 
+@pytest.mark.slow
 def test_values_in_cells(renders):
     seen = pictures(draw_scene(fields_on(FunctionSpace(HEXAHEDRA, skfem.ElementHex0()), truth=None), SUMMARY))
     assert [title.split(",")[0] for title in seen] == ["reconstruction"] * 2
@@ -97,12 +100,14 @@ def test_values_in_cells(renders):
     assert (slices != surfaces).any()
 
 
+@pytest.mark.slow
 def test_vectors_are_drawn_by_their_length(renders):
     space = FunctionSpace(TETRAHEDRA, skfem.ElementVector(skfem.ElementTetP1()))
     seen = pictures(draw_scene(fields_on(space, truth=None), SUMMARY))
     assert share_of(next(iter(seen.values())), 1.0) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_coefficient_on_the_boundary_is_seen_from_both_sides(renders):
     space = FunctionSpace(TETRAHEDRA, skfem.ElementTetP1())
     left = fields_on(space.boundary("left"), found=lambda x: 1 + x[1], truth=None, dofs=space.dofs("left"))
@@ -113,6 +118,7 @@ def test_a_coefficient_on_the_boundary_is_seen_from_both_sides(renders):
         assert share_of(picture, 1.0) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_coefficient_without_contrast_has_no_surfaces(renders):
     space = FunctionSpace(TETRAHEDRA, skfem.ElementTetP1())
     seen = pictures(draw_scene(fields_on(space, truth=None, found=lambda x: 1 + 0 * x[0]), SUMMARY))
@@ -126,6 +132,7 @@ def test_a_plane_is_no_solid():
     assert scene_note(fields) == ""
 
 
+@pytest.mark.slow
 def test_a_run_without_pyvista_says_so_and_a_plot_with_it_draws(renders, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["run", "conductivity", "--dim", "3", "--n", "4", "--max-iterations", "1", "--out", "run"]

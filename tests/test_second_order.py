@@ -137,6 +137,7 @@ def random(*shape):
     return np.random.default_rng(len(shape)).standard_normal(shape)
 
 
+@pytest.mark.slow
 @every
 def test_hessian_and_gauss_newton_matrix_are_those_of_a_dense_computation(J, m):
     hessian, gauss_newton = expected_of_misfit(J, m)
@@ -230,6 +231,7 @@ def test_an_action_stays_that_of_its_point():
     np.testing.assert_allclose(action(v), before, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_another_strength_scales_the_regularization_and_compiles_nothing():
     traces = []
 

@@ -51,6 +51,7 @@ def test_bounds_fix_contrasts_alone():
     np.testing.assert_array_equal(np.flatnonzero(lower == upper), [1, 1 + NUMBERS])
 
 
+@pytest.mark.slow
 def test_objects_are_kept_off_each_other_and_off_the_wall():
     def prior(*centers):
         return float(ShapePrior()(parameter_of([Inclusion.disk(1, np.array(c), 0.25) for c in centers])))
@@ -63,6 +64,7 @@ def test_objects_are_kept_off_each_other_and_off_the_wall():
     assert prior((0.0, 0.8)) == pytest.approx(free((0.0, 0.8)) + 0.5 * (0.05 / 0.05) ** 2)
 
 
+@pytest.mark.slow
 def test_conductivity_is_the_contrast_inside_and_the_water_outside():
     x = np.array([[-0.4, 0.5, 0.0], [0.3, -0.2, 0.8]])
     values = log_conductivity(parameter_of([PLASTIC, METAL], background=0.2), x)
@@ -81,6 +83,7 @@ def test_a_rim_acts_as_a_jump_at_the_outline(label):
     assert mean == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_conductivity_is_differentiable_also_at_a_center():
     parameter = parameter_of([PLASTIC])
     gradient = jax.grad(lambda p: log_conductivity(p, PLASTIC.center[:, None]).sum())(parameter)
@@ -148,6 +151,7 @@ def test_independent_data_are_the_dimensions_of_symmetric_maps(rows):
     assert Experiment(None, (), data, empty, empty, empty).information == rank
 
 
+@pytest.mark.slow
 def test_the_jacobian_of_outlines_makes_the_gauss_newton_matrix():
     fitter = simulated()[1]
     parameter = parameter_of([PLASTIC, METAL])
@@ -156,6 +160,7 @@ def test_the_jacobian_of_outlines_makes_the_gauss_newton_matrix():
     np.testing.assert_allclose(found, fitter.functional.gauss_newton(parameter)(direction), rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
 def test_derivatives_of_outlines():
     functional = measured(1, 7)[1].functional

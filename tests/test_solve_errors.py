@@ -230,6 +230,7 @@ def energy(data):
     return jnp.sum(linear_solve(CSRMatrix(data, A.pattern), jnp.ones(4)) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compiled",
     [energy, jax.jit(jax.grad(energy)), jax.jit(lambda data: jax.vmap(energy)(jnp.stack([data, data])))],
@@ -286,6 +287,7 @@ for call in calls:
 """
 
 
+@pytest.mark.slow
 def test_python_exits_cleanly_and_silently_after_a_failed_solve():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout.count("refused: the 2 x 2 matrix is singular") == 3

@@ -511,6 +511,7 @@ def test_figure_of_the_discrepancy_shows_the_target(tmp_path):
     assert str(len(choice.solutions)) in texts(left)
 
 
+@pytest.mark.slow
 def test_figure_of_a_failed_rule_calls_nothing_chosen(tmp_path):
     choice = discrepancy(linear("shaw").solve, ZERO, 1e9)
     figure = drawn(choice.report(), tmp_path)

@@ -52,6 +52,7 @@ def solved():
     return resolve_solver("superlu").solve(SparsityPattern.from_scipy(S), S.data, np.ones((1600, 1)), False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
     "make",
@@ -100,6 +101,7 @@ def test_errors_cross_as_they_are_and_the_thread_goes_on():
         assert superlu_factors(S.tocsc()).solve(np.ones(1600)).shape == (1600,)
 
 
+@pytest.mark.slow
 def test_factors_that_garbage_collection_finds_anywhere_are_freed_on_the_thread(monkeypatch):
     """Also on the thread itself, in the middle of the next factorization."""
     freed_by = []
@@ -152,6 +154,7 @@ print("exit")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_fork_interrupt_and_exit_leave_nobody_waiting_and_say_nothing():
     """With a factor that is alive at the fork, and a factorization that runs at the exit."""
@@ -171,6 +174,7 @@ superlu_factors(sp.identity(3, format="csc"))
 """
 
 
+@pytest.mark.slow
 def test_a_handler_at_exit_that_runs_after_the_thread_has_ended_may_factor():
     done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "late [1. 1. 1.]\n"

@@ -113,6 +113,7 @@ def grid(*words):
     return parse(["sweep", "poisson_control", *words]).grid
 
 
+@pytest.mark.slow
 def test_a_sweep_of_real_runs(capsys):
     assert main(["sweep", "poisson_control", "--n", "4", "--alpha", "1e-4,1e-2"]) == 0
     said = capsys.readouterr().out
@@ -209,6 +210,7 @@ def test_failed_runs_are_rows_with_their_message(fake, capsys):
     assert all({"--max-iterations=4", "--quiet"} <= set(call) for call in calls())
 
 
+@pytest.mark.slow
 def test_finished_runs_are_left_alone(fake, capsys):
     main([*GRID, "--alpha", "1,3"])
     assert len(calls()) == 4
@@ -235,6 +237,7 @@ def interrupt_when(path, times=1, number=signal.SIGINT):
     threading.Thread(target=wait, daemon=True).start()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(fake, capsys, monkeypatch):
     interrupt_when(fake / "s" / "n=6,alpha=9" / "config.json")
     assert main([*GRID, "--alpha", "1,9"]) == 130

@@ -99,6 +99,7 @@ def _middles(name):
     return MESH.p[:, MESH.facets[:, MESH.boundaries[name]]].mean(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "vertices"), [(12, 2500), (25, 5000), (45, 11_000)])
 def test_one_number_sets_the_number_of_vertices(part, vertices):
     mesh = disk_mesh(TANK, TANK.radius / part)
@@ -106,6 +107,7 @@ def test_one_number_sets_the_number_of_vertices(part, vertices):
     assert least_angle(mesh) > 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("electrodes", [2, 4, 16, 32, 64])
 @pytest.mark.parametrize("coverage", [0.1, 0.5, 0.9])
 def test_any_tank_gets_good_triangles(electrodes, coverage):
@@ -128,6 +130,7 @@ def test_other_gradings_give_good_triangles(options):
     assert least_angle(mesh) > 18
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_mesh_and_another_angle_another():
     again, turned = disk_mesh(TANK), disk_mesh(Tank(first_angle=0.1))
     np.testing.assert_array_equal(again.p, MESH.p)

@@ -122,6 +122,7 @@ def test_a_form_shows_its_own_line_and_function():
         wrong.assemble(V, k=V.interpolate(np.ones(V.n)))
 
 
+@pytest.mark.slow
 def test_the_command_says_it_once(tmp_path, monkeypatch, capsys):
     from test_run import SMALL
 

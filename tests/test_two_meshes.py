@@ -149,6 +149,7 @@ def test_a_state_of_another_length_than_its_space_is_refused():
         fields_of(problem, problem.initial)
 
 
+@pytest.mark.slow
 def test_a_run_says_so_before_it_begins(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(TWO_MESHES.replace("state_space=V", "state_space=P"), encoding="utf-8")
@@ -271,6 +272,7 @@ def build(n: int = 4, nk: int = 2) -> Problem:
 '''
 
 
+@pytest.mark.slow
 def test_a_run_on_two_meshes_and_one_that_starts_there(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(TWO_MESHES, encoding="utf-8")

@@ -66,6 +66,7 @@ def test_every_problem_has_a_size_here():
     assert set(SIZES) == set(problem_files())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SIZES if name != "eit_tank"])
 def test_the_problems_pass(name):
     found = verify(built(name, **SIZES[name]))
@@ -80,6 +81,7 @@ def test_the_tank_passes():
     assert verify(built("eit_tank", **SIZES["eit_tank"])).passed is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-2, 1e-4, 1e-8])
 def test_an_inexact_solver_is_no_wrong_derivative(rtol):
     assert verify(built("conductivity", n=8, solver=CG(rtol=rtol))).passed is not False
@@ -145,6 +147,7 @@ def test_no_step_leaves_the_bounds():
 # --- wrong ones do not -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [WRONG_SIGN, WRONG_ADJOINT, WRONG_TANGENT, WRONG_TRANSPOSE, NO_DERIVATIVE])
 def test_a_wrong_derivative_stops_the_run_before_it_begins(tmp_path, capsys, rule):
     assert run_with(rule) == 1
@@ -159,6 +162,7 @@ def test_a_wrong_derivative_stops_the_run_before_it_begins(tmp_path, capsys, rul
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_of_the_objective_and_of_its_derivative(capsys):
     run_with(WRONG_SIGN)
     error = capsys.readouterr().err
@@ -187,6 +191,7 @@ def test_jumps_of_the_objective_are_no_pass():
     assert "it jumps" in found.message
 
 
+@pytest.mark.slow
 def test_the_sign_is_told_even_with_a_poor_solver():
     functional = built("conductivity", n=8, solver=CG(rtol=1e-4)).functional
 
@@ -200,12 +205,14 @@ def test_the_sign_is_told_even_with_a_poor_solver():
     assert found.passed is False
 
 
+@pytest.mark.slow
 def test_it_may_be_run_all_the_same(tmp_path, capsys):
     assert run_with(WRONG_ADJOINT, "--no-check", "--quiet") == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["verification"] is None
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_derivative_that_is_found_wrong_after_the_first_iterations_fails_the_run(tmp_path, capsys, monkeypatch):
     right = Verification({2: 2.0}, None, True, "", "derivatives verified")
     monkeypatch.setattr(inversion, "verified", lambda *_: right)
@@ -217,6 +224,7 @@ def test_a_derivative_that_is_found_wrong_after_the_first_iterations_fails_the_r
     assert "its derivative says" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_rule_of_reverse_mode_alone_is_enough_for_optimizers_of_first_order(tmp_path, capsys):
     assert run_with(REVERSE_ONLY) == 0
     said = capsys.readouterr().out
@@ -228,6 +236,7 @@ def test_a_rule_of_reverse_mode_alone_is_enough_for_optimizers_of_first_order(tm
 # --- it costs the optimization nothing ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_optimization_is_the_same_without_it(tmp_path):
     words = ["run", "poisson_control", "--n", "8", "--max-iterations", "3", "--quiet"]
     for more in (["--out", "with"], ["--out", "without", "--no-check"]):
@@ -243,6 +252,7 @@ def test_the_optimization_is_the_same_without_it(tmp_path):
     assert summary["seconds"] > summary["stage_seconds"]["compiling"], "compilation is in it, as without"
 
 
+@pytest.mark.slow
 def test_it_takes_few_evaluations():
     problem = built("conductivity", n=8)
     before = work.copy()
@@ -263,6 +273,7 @@ def test_ctrl_c_is_seen_between_two_evaluations():
         verified(problem_of(FUNCTIONS["quadratic"]), stop)
 
 
+@pytest.mark.slow
 def test_tangent_and_adjoint_are_those_of_the_single_programs():
     functional = built("conductivity", n=4).functional
     rng = np.random.default_rng(0)

@@ -33,6 +33,7 @@ def by_jax(model, observation, parametrization, m):
     return np.asarray(jax.jit(jax.jacobian(predict))(jnp.asarray(m)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("differences", "valid"),
     [(DIFFERENCES, None), (DIFFERENCES, VALID), (None, None), (DRIVEN, None)],
@@ -49,6 +50,7 @@ def test_in_conductivity_and_impedances(differences, valid):
         )
 
 
+@pytest.mark.slow
 def test_of_a_conductivity_in_each_cell():
     observation, sigma = ElectrodeVoltages.of(CELLS, DIFFERENCES), np.linspace(1, 2, V.mesh.nelements)
     expected = by_jax(CELLS, observation, Identity(), sigma)
@@ -56,6 +58,7 @@ def test_of_a_conductivity_in_each_cell():
     np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_of_few_parameters():
     def conductivity(c):
         return lambda x: jnp.exp(c[0] + c[1] * x[0] + c[2] * x[0] * x[1])
@@ -68,6 +71,7 @@ def test_of_few_parameters():
     )
 
 
+@pytest.mark.slow
 def test_one_factorization_and_one_solve_for_all_states():
     jacobian = VoltageJacobian(JOINT, ElectrodeVoltages.of(JOINT, DIFFERENCES), Log())
     clear_memo()
@@ -77,6 +81,7 @@ def test_one_factorization_and_one_solve_for_all_states():
     assert (spent.factorizations, spent.solves, spent.adjoint_solves) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_a_solve_has_a_column_for_each_independent_current_and_difference(monkeypatch):
     seen = []
     states = type(JOINT).states
@@ -85,6 +90,7 @@ def test_a_solve_has_a_column_for_each_independent_current_and_difference(monkey
     assert seen == [3 + 7]
 
 
+@pytest.mark.slow
 def test_compiled_once():
     traces = []
 

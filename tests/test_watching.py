@@ -61,6 +61,7 @@ def log_of(directory):
 # --- run.log -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_log_has_everything_with_times_even_if_nothing_is_printed(watched):
     text = log_of(watched[0])
     assert all(LINE.fullmatch(line) for line in text.splitlines())
@@ -92,6 +93,7 @@ def test_lines_are_kept_until_there_is_a_folder_and_then_written_at_once(tmp_pat
     assert path.read_text().count("\n") == 4, "appended"
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys, monkeypatch):
     def full(self):
         self.failure = OSError(errno.ENOSPC, "No space left on device")
@@ -101,6 +103,7 @@ def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys, monkeypat
     assert capsys.readouterr().err.count("run.log could not be written") == 1
 
 
+@pytest.mark.slow
 def test_an_error_is_in_the_log_with_its_traceback(tmp_path, capsys):
     small_problem(tmp_path, ("        initial=np.zeros(V.n),", "        initial=np.zeros(V.n), interpret=broken,"))
     with open("small.py", "a", encoding="utf-8") as file:
@@ -116,6 +119,7 @@ def test_an_error_is_in_the_log_with_its_traceback(tmp_path, capsys):
     assert "failed: " in log
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_its_log(tmp_path):
     path = small_problem(tmp_path)
     words = [sys.executable, "-m", "pdeopt", "run", path, "--out", "out", "--no-check", "--gradient-tolerance", "0"]
@@ -133,6 +137,7 @@ def test_a_killed_run_leaves_its_log(tmp_path):
 # --- times -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_stages_are_timed(watched):
     summary = json.loads((watched[0] / "summary.json").read_text())
     seconds = summary["stage_seconds"]
@@ -144,6 +149,7 @@ def test_the_stages_are_timed(watched):
     assert summary["seconds"] < sum(seconds[name] for name in stages)
 
 
+@pytest.mark.slow
 def test_they_are_said_at_the_end(tmp_path, capsys):
     assert main(["run", small_problem(tmp_path), "--max-iterations", "0"]) == 0
     text = capsys.readouterr().out
@@ -155,6 +161,7 @@ def test_they_are_said_at_the_end(tmp_path, capsys):
 # --- live.png ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_on_the_way_and_gone_at_the_end(watched):
     directory, seen = watched
     assert len(seen) == 3
@@ -188,6 +195,7 @@ def test_drawing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     assert 30 < len(drawn) <= 1 + 0.1 * 1000 / 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, monkeypatch):
     def fail(*_):
@@ -207,6 +215,7 @@ def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, 
 # --- what is said, and what not ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
     path = small_problem(tmp_path, ("initial=np.zeros(V.n),", "initial=np.zeros(V.n), bounds=(-9.0, 9.0),"))
     assert main(["run", path, "--max-iterations", "0", "--no-check", "--live", "--inner-product", "l2"]) == 0
@@ -215,6 +224,7 @@ def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
     assert "--inner-product l2: the problem has bounds, with which l2-lumped was used" in out
 
 
+@pytest.mark.slow
 def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
     assert main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check"]) == 0
     text = capsys.readouterr().out
@@ -274,6 +284,7 @@ def test_ctrl_c_that_python_ignores_comes_again(capsys):
     assert "Exception ignored" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "message", "number"),
     [
@@ -319,6 +330,7 @@ def test_a_signal_while_a_problem_is_built_leaves_nothing(tmp_path, capsys, numb
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_in_order(tmp_path):
     """A real process, as a batch system sees it; how it goes on is the same as after Ctrl-C (test_resume.py)."""
     words = [sys.executable, "-m", "pdeopt"]
