@@ -34,7 +34,7 @@ NOTHING_TO_RUN = {
 }
 #: Pages that another test follows.
 FOLLOWED = {"docs/your_own_mesh_and_data.md": "test_io_example.py"}
-#: Pages that take more than about 20 seconds.
+#: Pages that take longest.
 LONG = ("README.md", "docs/command_line.md", "docs/your_first_inverse_problem.md")
 
 

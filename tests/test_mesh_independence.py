@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pdeopt.inverse import NewtonModel, Parameter, inner_product_named
 from pdeopt.optimize import minimize
