@@ -42,7 +42,7 @@ class EvaluationLog(Protocol):
 
     @property
     def replaying(self) -> bool:
-        """Whether an answer of a former process is still to be given back."""
+        """True while an answer of a former process is still to be given back."""
         ...
 
     def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
