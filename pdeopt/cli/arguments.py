@@ -70,6 +70,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        """Raise a message of argparse as UsageError, with the nearest of the known choices."""
         unknown = re.fullmatch(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)", message)
         if unknown is None:
             raise UsageError(message)

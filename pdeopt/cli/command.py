@@ -222,6 +222,7 @@ def _new(arguments: Arguments) -> int:
     return 0
 
 
+#: The function of each command, which returns the exit status.
 COMMANDS: dict[str, Any] = {
     "list": _list,
     "run": _run,

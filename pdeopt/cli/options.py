@@ -38,10 +38,12 @@ class Option:
 
     @property
     def flag(self) -> str:
+        """The option as it is typed."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def dest(self) -> str:
+        """The name of the option's value among the parsed arguments."""
         return f"option {self.name}"  # cannot clash with a name of pdeopt's own
 
     def parse(self, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The checks that every problem must pass: Taylor orders, adjoint identity, symmetry of the Hessian, cost."""
+"""The checks that a problem must pass: Taylor orders, adjoint identity, symmetry of the Hessian, cost."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ PARTS = 3
 PART_TRIES = 4
 #: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
+#: The name of the check of the adjoint.
 ADJOINT = "adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩"
+#: The message where the order of the third remainder means nothing.
 NO_BEND = "cannot be told: J does not bend along this direction"
+#: The message where J hardly changes.
 UNTOLD = "J does not change along this direction: it does not depend on m, or too little"
 
 

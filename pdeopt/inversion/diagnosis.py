@@ -57,6 +57,7 @@ class Place:
 
     @cached_property
     def derivative(self) -> np.ndarray:
+        """The derivative of J at m, (p,)."""
         return self.functional.derivative(self.m)
 
     def downhill(self, length: float) -> np.ndarray:

@@ -51,6 +51,7 @@ class Row:
     hessian_products: int
 
 
+#: The columns of history.csv, in order.
 COLUMNS = tuple(field.name for field in fields(Row))
 
 

@@ -71,12 +71,15 @@ class Clock:
         self._stands_at = 0.0
 
     def seconds(self) -> float:
+        """Return the seconds since the run began."""
         return self._stands_at if self._start is None else time.perf_counter() - self._start
 
     def stand(self, seconds: float) -> None:
+        """Stand still at a number of seconds."""
         self._start, self._stands_at = None, seconds
 
     def go_on(self) -> None:
+        """Go on from where the clock stands."""
         if self._start is None:
             self._start = time.perf_counter() - self._stands_at
 
@@ -126,7 +129,7 @@ class Recorder(Differentiable):
 
     @property
     def fallbacks(self) -> dict[str, int]:
-        """The number of `Work.fallbacks` of the state equation so far, by name."""
+        """The `Work.fallbacks` of the state equation so far: numbers of matrices by the names of the solvers."""
         total = self._spent.first.copy()
         total.add(self._spent.second)
         return total.fallbacks

@@ -1,4 +1,4 @@
-"""The minimization of a problem, at a given strength of the regularization or at the one that a rule chooses."""
+"""The minimization of a problem at a given strength of the regularization, or at one chosen by a rule."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio,
 
 #: The part of its misfit by which the chosen solution may change when it is minimized to the end.
 MOVED = 0.05
+#: The remedy where the minimization at the chosen strength was far from its end.
 REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
 #: The largest number of iterations for a point of the L-curve; its corner is then minimized to the end.
 CURVE_ITERATIONS = 50
@@ -89,7 +90,7 @@ class Search:
         return Ending(status, message, choice, self.run.product.name)
 
     def _moved(self, choice: Choice) -> bool:
-        """Return whether the last minimization changed the misfit, by which the rule judged, visibly."""
+        """Return whether the last minimization changed the misfit, by which the rule judged, too much."""
         return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
 
     def _discrepancy(self) -> Choice:

@@ -63,8 +63,11 @@ CLOSER = 0.5
 ROUNDINGS = 1000
 #: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
+#: The beginning of the messages of a verification without a result.
 UNTOLD = "derivatives could not be verified: "
+#: The message where J is not finite.
 NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
+#: The likely causes of a wrong derivative, for messages.
 CAUSES = (
     "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
     "derivative (round, argmax, a comparison)"
@@ -83,7 +86,7 @@ class Verification:
         orders: The orders of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes
             up to rounding, NaN where it cannot be told; empty where J cannot be evaluated.
         gap: The relative gap of the adjoint identity; None where it cannot be told.
-        told: Whether it could be told if the derivatives are right.
+        told: Whether it could be told that the derivatives are right or wrong.
         fault: What is wrong and what it means; empty where nothing is.
         message: The result in one line.
         seconds: The time that the verification took, without the first evaluation.
@@ -160,7 +163,7 @@ class Probe:
         return self.evaluate(m)[0]
 
     def is_finite(self, point: Point, step: float) -> bool:
-        """Return whether J is finite at a point and after a step from it, and its derivative at the point."""
+        """Return whether J and its derivative are finite at a point, and J after a step from it."""
         value, derivative = self.evaluate(point.m)
         return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
 

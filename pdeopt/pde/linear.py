@@ -16,7 +16,7 @@ from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_s
 
 @dataclass(frozen=True)
 class LinearStateEquation:
-    """The map from a coefficient κ to the state u of A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
+    """A linear state equation: the map κ ↦ u with A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
 
     Attributes:
         system: The map κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.

@@ -64,6 +64,7 @@ class RunRequest:
 
     @property
     def name(self) -> str:
+        """The name of the problem: that of its file, without the suffix."""
         return self.path.stem
 
     def problem(self) -> Problem:

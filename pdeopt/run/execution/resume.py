@@ -166,10 +166,10 @@ def _limit(former: int, given: int | None) -> int:
 
 
 def _problem_file(config: dict[str, Any], directory: Path) -> Path:
-    """Return the problem file of a run where it was, or where pdeopt has a problem of its own now.
+    """Return the problem file of a run: where it was, or where the problem of pdeopt with its name is.
 
     Raises:
-        UsageError: It is not there.
+        UsageError: The file is not there, and pdeopt has no problem of this name.
     """
     path, name = Path(config.get("path", "")), config.get("problem")
     known = problem_files().get(str(name))

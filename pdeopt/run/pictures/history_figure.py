@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, CYCLE, DASHES, GREEN, ORANGE, PINK, new_figure
 
+#: The columns of history.csv by name, each (rows,).
 History = Mapping[str, np.ndarray]
 Panel = Figure | SubFigure
 #: The objective and its terms: column of history.csv, color and line style.

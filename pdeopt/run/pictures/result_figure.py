@@ -108,6 +108,7 @@ class Words:
 
     @classmethod
     def of(cls, fields: Fields) -> Words:
+        """Return the words for a run's coefficient."""
         return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
 
 

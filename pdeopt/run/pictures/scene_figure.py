@@ -25,7 +25,9 @@ from pdeopt.run.pictures.result_figure import Words, headline
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.mesh_output import VTK_ORDER
 
+#: The message where pyvista is missing.
 MISSING = "3-D scenes need pyvista: pip install pyvista"
+#: The program that renders a scene.
 RENDERER = Path(__file__).with_name("scene_renderer.py")
 #: The time that the renderer may take, in seconds.
 PATIENCE = 300.0

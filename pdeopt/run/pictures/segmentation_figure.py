@@ -49,6 +49,7 @@ class Segmentation:
 
     @property
     def panels(self) -> int:
+        """The number of panels that it takes: two where the truth is known."""
         return 1 if self.truth is None else 2
 
 

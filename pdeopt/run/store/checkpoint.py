@@ -16,6 +16,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.regular_file import is_regular
 
+#: The name of the file in a run directory.
 CHECKPOINT = "checkpoint.npz"
 #: The format of the files that a run goes on from; another one is refused.
 FORMAT = 1

@@ -135,7 +135,11 @@ def _created_empty(path: Path) -> bool:
 
 
 def refuse_irregular_files(directory: Path) -> None:
-    """Raise UsageError where a link, a pipe or a folder has a name that a run writes."""
+    """Refuse a directory in which a link, a pipe or a folder has a name that a run writes.
+
+    Raises:
+        UsageError: There is such a thing.
+    """
     for name in (*FILES, LIVE, REPORT):
         refuse_irregular(directory / name, written=name in GROWING)
 
@@ -149,7 +153,11 @@ def is_ours(path: Path) -> bool:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise UsageError where a picture or a page would replace what pdeopt did not write."""
+    """Refuse a path where a picture or a page would replace what pdeopt did not write.
+
+    Raises:
+        UsageError: Something else is there.
+    """
     if not is_ours(path):
         raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
 

@@ -77,6 +77,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
+#: The message for a file with too many levels.
 TOO_DEEP = f"it is nested too deeply; expected at most {DEEPEST} levels"
 
 

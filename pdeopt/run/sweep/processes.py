@@ -122,10 +122,12 @@ class _Pool:
     running: list[_Child] = field(default_factory=list)
 
     def fill(self, jobs: int) -> None:
+        """Start waiting tasks until ``jobs`` of them run."""
         while self.waiting and len(self.running) < jobs:
             self._start(self.waiting.popleft())
 
     def look(self) -> None:
+        """Report the children that have ended, and queue the tasks that take their places."""
         for child in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(child)
             follower = self.listener.ended(_ended(child))

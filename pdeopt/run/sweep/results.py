@@ -39,6 +39,7 @@ class Finished:
 
     @property
     def failed(self) -> bool:
+        """True where the run failed."""
         return self.summary["status"] == "failed"
 
 

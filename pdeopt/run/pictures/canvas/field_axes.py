@@ -44,10 +44,12 @@ class Canvas:
 
     @property
     def is_curve(self) -> bool:
+        """True where the values lie along a curve."""
         return self.at.abscissa.size > 0
 
     @property
     def can_draw(self) -> bool:
+        """True where a picture can be drawn."""
         return self.is_curve or self.at.kind == "boundary" or self.surface is not None
 
 

@@ -1,4 +1,4 @@
-"""Colors and sizes of all pictures; made to be told apart by everyone (Okabe–Ito, viridis, PuOr)."""
+"""The colors and sizes of all pictures, which everyone can tell apart (Okabe–Ito, viridis, PuOr)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 import pdeopt
 from pdeopt.run.store.directory import SIGNATURE, atomic
 
+#: The colors of lines and classes, which everyone can tell apart (Okabe–Ito).
 BLUE = "#0072B2"
 ORANGE = "#E69F00"
 GREEN = "#009E73"
