@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 for success, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after
-            Ctrl-C.
+        Ctrl-C.
     """
     forget_signals()
     with screens():

@@ -32,7 +32,7 @@ RANDOM = 0.1
 GAP = 1e4
 #: The largest number of parts of m that are tested separately.
 PARTS = 3
-#: The number of steps that are tried for each part of m.
+#: The largest number of steps that are tried for each part of m.
 PART_TRIES = 4
 #: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)

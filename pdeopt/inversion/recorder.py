@@ -19,7 +19,7 @@ from pdeopt.optimize import Differentiable, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.sparse import SolveError, Work, work
 
-#: The number of evaluations whose terms are remembered; a line search accepts one of about 20 points at most.
+#: The number of evaluations whose terms are remembered; a line search needs about 20 at most before it accepts one.
 REMEMBERED = 64
 
 
@@ -123,7 +123,7 @@ class Recorder(Differentiable):
         self._terms: OrderedDict[str, Terms] = OrderedDict()
         self._spent = Spent()
         self._cg_iterations = 0  # the sum over the minimizations before this one
-        self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
+        self._start_again: Iterate | None = None  # where a minimization starts at the end of the former
         self._last_terms: Terms | None = None  # the terms of J in the last row
         self._clock = Clock(spent)
 
@@ -190,9 +190,9 @@ class Recorder(Differentiable):
         self._append(iterate)
 
     def finish(self) -> None:
-        """Add a last row to the history where the last minimization took no step with a functional of its own.
+        """Add a row where the last minimization took no step, but had a functional of its own.
 
-        The last row is then of the functional before it, with other terms.
+        Terms and strength of the last row are otherwise those of the functional before it.
         """
         if self._start_again is not None and self._terms[_digest(self._start_again.m)] != self._last_terms:
             self._append(self._start_again)

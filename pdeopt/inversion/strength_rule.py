@@ -15,7 +15,7 @@ from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 
-#: The part of its misfit by which the chosen solution may change when it is minimized to the end.
+#: The largest change of the misfit of the chosen solution when it is minimized to the end, as a part of it.
 MOVED = 0.05
 #: The remedy where the minimization at the chosen strength was far from its end.
 REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"

@@ -86,7 +86,7 @@ class Verification:
         orders: The orders of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes
             up to rounding, NaN where it cannot be told; empty where J cannot be evaluated.
         gap: The relative gap of the adjoint identity; None where it cannot be told.
-        told: Whether it could be told that the derivatives are right or wrong.
+        told: Whether the Taylor test could tell that the derivatives are right or wrong.
         fault: What is wrong and what it means; empty where nothing is.
         message: The result in one line.
         seconds: The time that the verification took, without the first evaluation.

@@ -41,7 +41,7 @@ class RunRequest:
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
         argv: The words of the command line, for the record.
-        check: Whether derivatives are verified before.
+        check: Whether derivatives are verified before the minimization, and once more on the way.
         live: Whether the iterates are drawn on the way.
     """
 

@@ -29,7 +29,7 @@ NOTHING = ""
 RECONSTRUCTION = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
 RESULT = "result"
-#: The number of cells, about, that are looked at to tell whether the state's matrix is of a space.
+#: The largest number of cells that are looked at to tell whether the state's matrix is of a space.
 SAMPLED = 2000
 #: The part of the pairs of degrees of freedom in a cell above which the matrix that couples them is of their space; a
 #: matrix of that space couples nearly all.

@@ -178,7 +178,7 @@ def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
         nowhere = PlainMesh(np.empty((0, 0)), np.empty((0, 0), int), "")
         return Placement("numbers", np.arange(parameter.size)[None], parameter.locations, np.empty(0), "", nowhere)
     space, dofs = parameter.space, parameter.dofs
-    facets = getattr(space.basis, "find", None)  # of a space on facets
+    facets = getattr(space.basis, "find", None)  # a space on facets has them
     if facets is not None:
         on_facets = np.unique(space.basis.get_dofs(facets).flatten())
         return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets, unit)
@@ -212,7 +212,7 @@ def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str 
 
 
 def has_place(space: FunctionSpace) -> bool:
-    """Return whether `place_field` finds values, not where all degrees of freedom are fluxes or the like."""
+    """Return whether `place_field` finds values: it does not where all are fluxes or the like."""
     if len(space.basis.nodal_dofs):
         return True
     return not isinstance(space.element, skfem.ElementComposite) and all(

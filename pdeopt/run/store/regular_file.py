@@ -37,7 +37,7 @@ def open_regular(path: Path, mode: str) -> BinaryIO:
     refuse_irregular(path, written=mode != "rb")
     descriptor = os.open(path, FLAGS[mode] | ALWAYS, 0o666)
     try:
-        _check(path, os.fstat(descriptor), mode != "rb")  # what was put there since
+        _check(path, os.fstat(descriptor), mode != "rb")  # something else may have been put there since
         return cast(BinaryIO, os.fdopen(descriptor, mode, buffering=0 if mode == "r+b" else -1))
     except BaseException:
         os.close(descriptor)

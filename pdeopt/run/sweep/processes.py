@@ -162,7 +162,7 @@ class _Pool:
             stderr=errors,
             env=self.environment,
             pass_fds=self.held,
-            process_group=0,  # else a terminal's Ctrl-C reaches the child beside the one that is handed on
+            process_group=0,  # otherwise a terminal's Ctrl-C reaches the child, too
         )
         self.running.append(_Child(task, process, errors))
         self.listener.started(task)
@@ -178,4 +178,4 @@ def _ended(child: _Child) -> Ended:
 def _environment(jobs: int) -> dict[str, str]:
     """Return the environment of the children, which share the cores; variables that are set stay."""
     share = dict.fromkeys(THREADS, str(max(1, cores() // jobs)))
-    return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # what is said on standard error is read as that
+    return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # in which standard error is read

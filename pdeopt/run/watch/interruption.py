@@ -80,7 +80,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _restore(handlers: dict[int, object]) -> None:
     for number, handler in handlers.items():
-        signal.signal(number, handler)  # type: ignore[arg-type]  # what it returned
+        signal.signal(number, handler)  # type: ignore[arg-type]  # `signal.signal` returned it
 
 
 @contextmanager
