@@ -54,7 +54,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
 
     Raises:
         UsageError: The input is bad; nothing is left behind then.
-        RunError: The run ended early, and can be gone on with, or the derivatives are wrong.
+        RunError: The run ended early, and can be resumed, or the derivatives are wrong.
     """
     directory = RunDirectory(request.name, request.out)
     if directory.others:

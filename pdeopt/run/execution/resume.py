@@ -130,7 +130,7 @@ def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
     """Return the checkpoint of a run, or None for a run that was stopped before its first one.
 
     Raises:
-        UsageError: The run cannot be gone on with from it.
+        UsageError: The run cannot be resumed from it.
     """
     checkpoint = read_checkpoint(directory / CHECKPOINT)
     if checkpoint is None:

@@ -1,6 +1,6 @@
 """The running of a grid of options in parallel processes, with a table of the results.
 
-A sweep that was interrupted can be gone on with.
+A sweep that was interrupted can be resumed.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Progress:
             shown: Whether it is shown by itself; one of a former run is not.
         """
         self._rows.append(row)
-        self._start = time.perf_counter() - row.seconds  # one clock; a run that is gone on with has run before
+        self._start = time.perf_counter() - row.seconds  # one clock; a run that is resumed has run before
         if not shown:
             return
         self._left = self.goal.left(self._rows) if self.goal else ""

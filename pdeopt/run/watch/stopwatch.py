@@ -48,7 +48,7 @@ class StageTimes:
 
 
 def total_seconds(reached: float, stages: Mapping[str, float]) -> float:
-    """Return the seconds of a whole run, of all its parts where it was gone on with.
+    """Return the seconds of a whole run, of all its parts where it was resumed.
 
     Args:
         reached: The seconds from the start to the last iterate.
