@@ -1,4 +1,4 @@
-"""The Python face: build a problem, solve it, look at the solution. It does what the command does."""
+"""The Python interface: build a problem, solve it, look at the solution, as the command does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SolutionError(PdeoptError):
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What came of an inversion, computed just now or read from a run directory.
+    """The solution of an inverse problem, computed just now or read from a run directory.
 
     Attributes:
         run: The configuration, history, summary and arrays, as they stand in a run directory.
@@ -58,17 +58,21 @@ class Solution:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What stands in summary.json, by name; empty for a run that has not ended."""
+        """The entries of summary.json by name; empty for a run that has not ended."""
         return self.run.summary
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
-        """Column → values (rows,), one row for each iterate, as in history.csv."""
+        """The history as a table, column → values (rows,), one row for each iterate, as in history.csv."""
         return self.run.history
 
     @property
     def fields(self) -> Fields:
-        """All arrays of result.npz and where they live. Raises SolutionError where there are none."""
+        """All arrays of result.npz and where they live.
+
+        Raises:
+            SolutionError: There are none.
+        """
         if self.run.fields is None:
             raise SolutionError(f"{self.run.title} has no result; its status is {self.run.status!r}")
         return self.run.fields
@@ -103,7 +107,7 @@ class Solution:
         """Return the objective, its terms and the gradient norm as a matplotlib figure.
 
         Args:
-            against: What they are drawn over, "iterations", "evaluations" or "seconds".
+            against: The quantity on the horizontal axis, "iterations", "evaluations" or "seconds".
         """
         return self._drawn("history", against)
 
@@ -119,7 +123,11 @@ class Solution:
         return figure
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the history as a pandas data frame. Raises SolutionError where pandas is not installed."""
+        """Return the history as a pandas data frame.
+
+        Raises:
+            SolutionError: pandas is not installed.
+        """
         try:
             import pandas
         except ImportError:
@@ -129,7 +137,11 @@ class Solution:
     def save(self, directory: str | Path) -> Path:
         """Write the run directory that the command writes, with its pictures; return its path.
 
-        Raises UsageError where it cannot be written, or holds a run already.
+        Args:
+            directory: The path of the run directory.
+
+        Raises:
+            UsageError: It cannot be written, or holds a run already.
         """
         path = RunDirectory(self.run.title, Path(directory)).make(self.run.config)
         rows = rows_of(self.history)
@@ -225,5 +237,9 @@ def check(problem: Problem) -> list[Check]:
 
 
 def load(directory: str | Path) -> Solution:
-    """Return the solution that a run directory holds. Raises UsageError where there is none."""
+    """Return the solution that a run directory holds.
+
+    Raises:
+        UsageError: There is none.
+    """
     return Solution(read_run(Path(directory)))

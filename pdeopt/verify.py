@@ -16,23 +16,33 @@ __all__ = ["Scale", "TaylorTest", "adjoint_identity", "taylor_test", "visible_sc
 
 #: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
 ACCURACY = 1e-12
-#: A remainder is measured where it is so many times larger than what rounding explains.
+#: The least size of a remainder that is used, as a multiple of what rounding explains.
 MEASURED = 100
-#: A remainder that vanishes means something only where J itself changes by so many times its rounding.
+#: The least change of J, as a multiple of its rounding, for which a remainder that vanishes means something.
 RESOLVED = 1e6
-#: Two derivatives are told apart that differ by this part of the rate at which J changes.
+#: The least difference of two derivatives that are told apart, as a part of the rate at which J changes.
 TOLD = 1e-8
-#: That a third remainder vanishes means something only where the second one is this part of the change of J.
+#: The least second remainder, as a part of the change of J, for which a third one that vanishes means something.
 BENT = 1e-3
-#: Spacing of the points at which the rounding of J is estimated, relative to the largest step; their number; and the
-#: order of the differences, in which all that is smooth drops out.
-SPACING, SAMPLES, DIFFERENCES = 1e-6, 12, 4
-#: A function bends visibly where the increments over both halves of a step differ by a part of their sum between these.
-LEAST_BEND, MOST_BEND = 0.05, 0.9
-#: The part that is aimed at, the largest factor between two steps that are tried, and their number.
-BEND, FACTOR, TRIES = 0.3, 1e3, 12
+#: The spacing of the points at which the rounding of J is estimated, relative to the largest step.
+SPACING = 1e-6
+#: The number of those points.
+SAMPLES = 12
+#: The order of the differences of J at those points, in which all that is smooth drops out.
+DIFFERENCES = 4
+#: A function bends visibly where the increments over both halves of a step differ by at least this part of their sum.
+LEAST_BEND = 0.05
+#: A function bends too much over a step where they differ by more than this part of their sum.
+MOST_BEND = 0.9
+#: The part of their sum by which the increments over both halves of a step should differ.
+BEND = 0.3
+#: The largest factor between two steps that are tried.
+FACTOR = 1e3
+#: The largest number of steps that are tried.
+TRIES = 12
 #: A function that bends nowhere, up to a step so many times the first one that changes it, is linear.
 LINEAR = 1e6
+#: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
 
 
@@ -41,12 +51,13 @@ class TaylorTest:
     """Remainders of the Taylor expansion along a line, and their orders.
 
     Attributes:
-        steps: (k,) step lengths h, falling.
+        steps: The step lengths h (k,), falling.
         remainders: {1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}, each (k,); 3 only with a Hessian.
-        orders: the exponent p with which each falls like h^p; infinity where it vanishes up to rounding though J
+        orders: The exponent p with which each falls like h^p; infinity where it vanishes up to rounding though J
             changes, and for p = 3 bends, by much more (an exact expansion, as of a quadratic functional); NaN where it
             cannot be told. An error of lower order counts also where it is smaller than the term that is expected.
-        resolved: J is finite along the line and changes by much more than rounding; otherwise an order may be NaN.
+        resolved: Whether J is finite along the line and changes by much more than rounding; otherwise an order may be
+            NaN.
     """
 
     steps: np.ndarray
@@ -56,7 +67,7 @@ class TaylorTest:
 
     @property
     def passed(self) -> bool:
-        """Orders 2 and 3 (where given) are reached to within 0.1; order 1 may be better than 1."""
+        """True where orders 2 and 3 (where given) are reached to within 0.1; order 1 may be better than 1."""
         return all(order > expected - 0.1 for expected, order in self.orders.items())
 
     def __str__(self) -> str:
@@ -78,12 +89,16 @@ def taylor_test(
     """Verify a derivative, and a Hessian, against the function itself.
 
     Args:
-        value: J, called at m, at m + h·direction for the steps h, and for some very small ones that tell its rounding.
-        derivative: ∂J/∂m at m, (p,). hessian_action: H·direction at m, (p,).
-        m, direction: (p,).
-        first_step: the largest h; it is halved ``halvings`` times.
-        rounding: the error of J where it is known; otherwise it is estimated, from `SAMPLES` more values.
-        accuracy: relative, of the derivative: that of an iterative solver, or rounding.
+        value: The function J, called at m, at m + h·direction for the steps h, and for some very small ones that tell
+            its rounding.
+        derivative: The derivative ∂J/∂m at m, (p,).
+        m: The point of the expansion, (p,).
+        direction: The direction of the line, (p,).
+        hessian_action: The product of the Hessian at m with the direction, (p,); None for no test of order 3.
+        first_step: The largest h.
+        halvings: The number of times that h is halved.
+        rounding: The error of J where it is known; otherwise it is estimated, from `SAMPLES` more values.
+        accuracy: The relative accuracy of the derivative: that of an iterative solver, or rounding.
 
     Example:
         >>> test = taylor_test(lambda m: float(np.sum(np.exp(m))), np.ones(3), np.zeros(3), np.arange(3.0),
@@ -165,9 +180,10 @@ class Scale:
     """The length at which a function of one variable shows what it is.
 
     Attributes:
-        step: over it the function changes and bends visibly; where it bends nowhere, the first one that changes it;
-            where nothing changes it, the one that was given.
-        bends: the function bends visibly there. linear: it bends nowhere up to steps `LINEAR` times as long.
+        step: A step over which the function changes and bends visibly; where it bends nowhere, the first one that
+            changes it; where nothing changes it, the one that was given.
+        bends: Whether the function bends visibly over the step.
+        linear: Whether it bends nowhere up to steps `LINEAR` times as long.
     """
 
     step: float
@@ -182,9 +198,11 @@ def visible_scale(along: Callable[[float], float], step: float, *, rounding: flo
     function, and whatever its derivative is said to be. The next step is where a parabola would bend as is wanted.
 
     Args:
-        along: t ≥ 0 ↦ J(m + t v), say; not finite where it cannot be evaluated, so that shorter steps are tried.
-        step: the first t that is tried. tries: how many, at most.
-        rounding: the error of the values, where it is more than rounding of the values themselves.
+        along: The function of t ≥ 0, as J(m + t v); not finite where it cannot be evaluated, so that shorter steps are
+            tried.
+        step: The first t that is tried.
+        rounding: The error of the values, where it is more than rounding of the values themselves.
+        tries: The largest number of steps that are tried.
 
     Example:
         >>> visible_scale(lambda t: math.exp(1e-9 * t), 1.0).bends
@@ -219,10 +237,18 @@ def adjoint_identity(
     direction: np.ndarray,
     cotangent: np.ndarray,
 ) -> float:
-    """|⟨J v, w⟩ − ⟨v, Jᵀ w⟩| relative to ‖J v‖‖w‖: rounding (below 1e-10) where the two belong together.
+    """Return |⟨J v, w⟩ − ⟨v, Jᵀ w⟩| relative to ‖J v‖‖w‖, as a check of an adjoint.
+
+    It is rounding (below 1e-10) where tangent and adjoint belong together.
 
     Args:
-        tangent: v (p,) ↦ J v (k,). adjoint: w (k,) ↦ Jᵀ w (p,). direction: v. cotangent: w.
+        tangent: The map v (p,) ↦ J v (k,).
+        adjoint: The map w (k,) ↦ Jᵀ w (p,).
+        direction: The direction v, (p,).
+        cotangent: The cotangent w, (k,).
+
+    Returns:
+        The relative gap, or the gap itself where J v or w is zero.
     """
     image, preimage = tangent(direction), adjoint(cotangent)
     scale = np.linalg.norm(image) * np.linalg.norm(cotangent)

@@ -1,4 +1,4 @@
-"""The command line: pdeopt's own arguments, and the options of the problem that is named."""
+"""The arguments of the command line: pdeopt's own, and the options of the problem that is named."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.loading import find_problem, load_build
 from pdeopt.run.sweep.grid import Grid
 
+#: The commands, each with its line of help.
 COMMANDS = {
     "list": "the problems, one line each",
     "run": "solve an inverse problem and write a run directory",
@@ -28,22 +29,29 @@ COMMANDS = {
     "report": "write one HTML page about a run, or about several that are compared",
     "new": "write a commented problem file to start from",
 }
-#: Named where no problem is, as `pdeopt.optimize.optimizers`, which has all, imports NumPy.
+#: The optimizers named in the help where no problem is given; `pdeopt.optimize.optimizers`, which has all, imports
+#: NumPy.
 OPTIMIZERS = "l-bfgs-b, newton-cg, gauss-newton, …"
-#: What `pdeopt.inverse.inner_product_names` holds; that imports JAX.
+#: The names that `pdeopt.inverse.inner_product_names` returns, which imports JAX.
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
-#: What `pdeopt.run.pictures.history_figure.AXES` holds, which imports matplotlib.
+#: The names in `pdeopt.run.pictures.history_figure.AXES`, which imports matplotlib.
 AXES = ("iterations", "evaluations", "seconds")
+#: A negative number, or a list of numbers that begins with one.
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was asked for.
+    """The command line as it was parsed.
 
     Attributes:
-        command: one of `COMMANDS`. given: pdeopt's own arguments. words: the command line.
-        path, build, options: of the problem, for the commands that take one. grid: of a sweep.
+        command: One of `COMMANDS`.
+        given: The values of pdeopt's own arguments.
+        words: The words of the command line.
+        path: The problem file, for the commands that take a problem.
+        build: The function ``build`` of that file.
+        options: The keywords of ``build`` with their values.
+        grid: The grid of a sweep.
     """
 
     command: str
@@ -56,12 +64,13 @@ class Arguments:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises instead of exiting, and does not guess abbreviations."""
+    """A parser that raises UsageError instead of exiting, and does not guess abbreviations."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        """Raise a message of argparse as UsageError, with the nearest of the known choices."""
         unknown = re.fullmatch(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)", message)
         if unknown is None:
             raise UsageError(message)
@@ -70,7 +79,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(words: list[str]) -> Arguments:
-    """Raises UsageError, and SystemExit after --help and --version."""
+    """Return the arguments that the words of a command line stand for.
+
+    Raises:
+        UsageError: The words are no command, or an argument is wrong.
+        SystemExit: ``--help`` or ``--version`` has been printed.
+    """
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise UsageError(
             f"unknown command {words[0]!r}; expected {', '.join(COMMANDS)}{did_you_mean(words[0], list(COMMANDS))}"
@@ -117,7 +131,7 @@ def _usage(given: argparse.Namespace) -> str:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """--key -1e-3 as --key=-1e-3, which argparse would take for an option."""
+    """Return the words with --key -1e-3 as --key=-1e-3, which argparse would take for an option."""
     joined: list[str] = []
     for word in words:
         if joined and NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
@@ -128,7 +142,7 @@ def _joined(words: list[str]) -> list[str]:
 
 
 def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """The keywords of build, --solver among them."""
+    """Return the keywords of ``build``, the solver of --solver among them."""
     keywords = values(options, given)
     if given.solver is None:
         return keywords
@@ -144,7 +158,7 @@ def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -
 
 
 def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option], path: Path) -> Grid:
-    """The grid of a sweep, each value of which a run would take."""
+    """Return the grid of a sweep, after a check that a run would take each of its values."""
     grid = grid_of(run, given)
     for key in grid.keys:
         for value in key.values:
@@ -180,7 +194,7 @@ def _add_problem(parser: Parser) -> None:
 
 
 def _optimizer_names() -> list[str]:
-    """Those that a problem file has registered among them."""
+    """Return the names of all optimizers, those that a problem file has registered among them."""
     from pdeopt.optimize import optimizers
 
     return list(optimizers())
@@ -286,7 +300,7 @@ def _add_new(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="NAME.py is written into the current folder")
 
 
-#: What adds the arguments of a command that has some, besides ``run``.
+#: The functions that add the arguments of each command that has some, besides ``run``.
 ADDED = {
     "resume": _add_resume,
     "sweep": _add_sweep,

@@ -1,4 +1,4 @@
-"""The command ``pdeopt``."""
+"""The command ``pdeopt``: every subcommand, and the exit status of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, and return the exit status.
 
-    It is 0, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after Ctrl-C.
+    Args:
+        argv: The words of the command line, without the name of the command; those of the process where None.
+
+    Returns:
+        0 for success, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after
+        Ctrl-C.
     """
     forget_signals()
     with screens():
@@ -120,7 +125,7 @@ def _resume(arguments: Arguments) -> int:
 
 
 def _warn_and_log(outcome: Outcome, progress: Progress) -> None:
-    """The end of a run in run.log; its warnings on the screen, too."""
+    """Write the end of a run into run.log, and show its warnings on the screen, too."""
     from pdeopt.run.watch.end_of_run import print_summary
 
     for warning in outcome.warnings:
@@ -130,7 +135,7 @@ def _warn_and_log(outcome: Outcome, progress: Progress) -> None:
 
 
 def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
-    """Say how a run ended, and how to go on; returns the exit status."""
+    """Say how a run ended, and how to go on; return the exit status."""
     from pdeopt.run.watch.end_of_run import print_summary
 
     if outcome.exit_status == 1:
@@ -156,7 +161,11 @@ def _sweep_of(arguments: Arguments) -> Sweep:
 
 
 def sweep_of(words: list[str]) -> Sweep:
-    """Return the sweep that a command line asks for. Raises UsageError."""
+    """Return the sweep that the words of a command line ask for.
+
+    Raises:
+        UsageError: The words are no command, or an argument is wrong.
+    """
     return _sweep_of(parse(words))
 
 
@@ -213,6 +222,7 @@ def _new(arguments: Arguments) -> int:
     return 0
 
 
+#: The function of each command, which returns the exit status.
 COMMANDS: dict[str, Any] = {
     "list": _list,
     "run": _run,
@@ -226,7 +236,7 @@ COMMANDS: dict[str, Any] = {
 
 
 def _console() -> Console:
-    """Standard output; wide enough for a table where it is no terminal."""
+    """Return the console of standard output, wide enough for a table where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
@@ -239,6 +249,6 @@ def _refuse(error: PdeoptError, words: list[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    """Say what went wrong; what a file holds is quoted in messages, and must not control the terminal."""
+    """Print an error on stderr, without the control characters that it may quote from a file."""
     harmless = "".join(one if one.isprintable() or one == "\n" else "?" for one in message)
     print(f"pdeopt: error: {harmless}", file=sys.stderr)

@@ -9,14 +9,19 @@ from collections import Counter
 from pdeopt.run.errors import UsageError
 from pdeopt.run.sweep.grid import Grid, Key
 
-#: Arguments of a run that are the sweep's own, or have no meaning in one.
+#: The arguments of a run that are the sweep's own, or have no meaning in one.
 NOT_VARIED = frozenset({"help", "problem", "out", "quiet", "verbose", "traceback"})
 
 
 def add_grid(parser: argparse.ArgumentParser, run: argparse.ArgumentParser) -> None:
     """Give a sweep's parser every option of a run's, in the same groups; each takes several values.
 
-    Raises UsageError where a problem's option has the name of one of the sweep's.
+    Args:
+        parser: The parser of the command ``sweep``.
+        run: The parser of the command ``run``.
+
+    Raises:
+        UsageError: A problem's option has the name of one of the sweep's.
     """
     for group in run._action_groups:
         varied = [action for action in group._group_actions if action.dest not in NOT_VARIED]
@@ -33,7 +38,15 @@ def add_grid(parser: argparse.ArgumentParser, run: argparse.ArgumentParser) -> N
 
 
 def grid_of(run: argparse.ArgumentParser, given: argparse.Namespace) -> Grid:
-    """The grid of what `add_grid` parsed. Raises UsageError for values that are missing or given twice."""
+    """Return the grid of the options that a sweep was given.
+
+    Args:
+        run: The parser of the command ``run``.
+        given: The arguments that a parser with the options of `add_grid` has parsed.
+
+    Raises:
+        UsageError: Values are missing or given twice, or nothing varies.
+    """
     keys = [_key(action, texts) for action in run._actions if (texts := _texts(action, given))]
     grid = Grid(tuple(keys))
     if not grid.varied:
@@ -74,5 +87,5 @@ def _key(action: argparse.Action, texts: list[str]) -> Key:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside of double quotes."""
+    """Split a text at commas outside of double quotes."""
     return next(csv.reader([text], skipinitialspace=True), [""])

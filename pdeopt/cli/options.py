@@ -1,4 +1,4 @@
-"""From the keyword parameters of ``build`` to command-line options."""
+"""The options of the command line that the keyword parameters of ``build`` become."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pdeopt.run.errors import UsageError, bad_input
 
+#: The types that an option may have.
 SIMPLE = (int, float, str, bool)
 
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword of ``build``.
+    """An option of the command line for one keyword of ``build``.
 
     Attributes:
-        name: the keyword. kind: int, float, str or bool. choices: of a Literal, None for any value.
-        default: its value where the option is not given. optional: whether None is a value (written "none").
-        help: one line.
+        name: The keyword.
+        kind: The type of its values: int, float, str or bool.
+        choices: The values of a Literal; None for any value.
+        default: The value where the option is not given.
+        optional: Whether None is a value (written "none").
+        help: The text of the help, one line.
     """
 
     name: str
@@ -34,14 +38,20 @@ class Option:
 
     @property
     def flag(self) -> str:
+        """The option as it is typed."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def dest(self) -> str:
+        """The name of the option's value among the parsed arguments."""
         return f"option {self.name}"  # cannot clash with a name of pdeopt's own
 
     def parse(self, text: str) -> Any:
-        """The value of a text; raises ValueError."""
+        """Return the value that a text stands for.
+
+        Raises:
+            ValueError: The text is no value of the option's type.
+        """
         if self.optional and text.lower() == "none":
             return None
         if self.choices is not None:
@@ -50,14 +60,31 @@ class Option:
 
 
 def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
-    """The options of a problem; raises UsageError for a keyword that cannot be one."""
+    """Return the options of a problem, one for each keyword of ``build``.
+
+    Args:
+        build: The function ``build`` of the problem file.
+        path: The problem file, for messages.
+
+    Raises:
+        UsageError: A keyword cannot be an option.
+    """
     with bad_input(path):
         parameters = inspect.signature(build, eval_str=True).parameters.values()
         return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
 def add_options(parser: argparse.ArgumentParser, options: list[Option], title: str) -> None:
-    """Add the options to a parser; raises UsageError where one has a name of pdeopt's own."""
+    """Add the options of a problem to a parser.
+
+    Args:
+        parser: The parser of a command.
+        options: The options of the problem.
+        title: The title of their group in the help.
+
+    Raises:
+        UsageError: An option has a name of pdeopt's own.
+    """
     group = parser.add_argument_group(title)
     for option in options:
         if option.name == "solver":
@@ -69,7 +96,7 @@ def add_options(parser: argparse.ArgumentParser, options: list[Option], title: s
 
 
 def values(options: list[Option], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword → value, given or default, for ``build``."""
+    """Return the keywords of ``build`` with their values, as given or by default."""
     return {option.name: getattr(arguments, option.dest, option.default) for option in options}
 
 

@@ -1,4 +1,5 @@
-"""The numerics of an inversion: verification, minimization in stages, strength rules, history. No screen, no files.
+"""The numerics of an inversion: verification, minimization in stages, strength rules, history.
 
-Nothing is imported here, so that the command line can name the strength rules without waiting for JAX.
+It has no screen and no files. Nothing is imported here, so that the command line can name the strength rules without
+waiting for JAX.
 """

@@ -1,4 +1,4 @@
-"""The checks that every problem must pass: Taylor orders, adjoint identity, symmetry of the Hessian, cost."""
+"""The checks that a problem must pass: Taylor orders, adjoint identity, symmetry of the Hessian, cost."""
 
 from __future__ import annotations
 
@@ -16,24 +16,44 @@ from pdeopt.verify import TaylorTest, adjoint_identity, taylor_test, visible_sca
 
 #: Relative gap up to which two inner products count as equal.
 IDENTITY = 1e-9
-#: The largest step of the Taylor test, how often it is halved, and the step of the evaluations whose cost is counted.
-FIRST_STEP, HALVINGS, COST_STEP = 0.5, 12, 1e-3
-#: The first step away from the initial guess is one that changes J by this part of it, says the derivative.
+#: The largest step of the Taylor test, as a multiple of the direction of the test.
+FIRST_STEP = 0.5
+#: The number of times that the step of the Taylor test is halved.
+HALVINGS = 12
+#: The step of the evaluations whose cost is counted, as a multiple of the direction of the test.
+COST_STEP = 1e-3
+#: The part of J by which the first step away from the initial guess changes it, according to the derivative.
 CHANGE = 0.3
-#: The random part of the step away from the initial guess, and of the direction of the test, relative to the rest.
-NUDGE, RANDOM = 0.01, 0.1
-#: Entries of a derivative that are so many times as large as all smaller ones belong to another part of m; that many
-#: parts are tested apart, at most, each with so many steps tried.
-GAP, PARTS, PART_TRIES = 1e4, 3, 4
+#: The random part of the step away from the initial guess, relative to the rest.
+NUDGE = 0.01
+#: The random part of the direction of the test, relative to the rest.
+RANDOM = 0.1
+#: Entries of a derivative that are so many times as large as all smaller ones belong to another part of m.
+GAP = 1e4
+#: The largest number of parts of m that are tested separately.
+PARTS = 3
+#: The largest number of steps that are tried for each part of m.
+PART_TRIES = 4
+#: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
+#: The name of the check of the adjoint.
 ADJOINT = "adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩"
+#: The message where the order of the third remainder means nothing.
 NO_BEND = "cannot be told: J does not bend along this direction"
+#: The message where J hardly changes.
 UNTOLD = "J does not change along this direction: it does not depend on m, or too little"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report; value and requirement in words."""
+    """The result of one check, as one line of the report.
+
+    Attributes:
+        name: What is checked.
+        value: What was found, in words.
+        required: What is required, in words.
+        passed: Whether the requirement is met.
+    """
 
     name: str
     value: str
@@ -47,16 +67,18 @@ Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 @dataclass(frozen=True)
 class Point:
-    """Where derivatives are checked: so far from the initial guess that J has visibly changed and bent.
+    """A point at which derivatives are checked, with the directions of the checks.
 
-    All steps along v, w and the parts up to `FIRST_STEP` stay within the bounds.
+    It is so far from the initial guess that J has visibly changed and bent. All steps along v, w and the parts up to
+    `FIRST_STEP` stay within the bounds.
 
     Attributes:
-        m: the parameter (p,). v: along the derivative, with a random part; over it J changes and bends visibly.
-        w: a random direction of the same size.
-        parts: random directions of those entries of m alone whose effect on J is smaller by orders of magnitude, as
-            that of numbers in other units.
-        shown: J bends visibly between the initial guess and m, or is linear far beyond.
+        m: The parameter (p,).
+        v: A direction (p,) along the derivative, with a random part; over it J changes and bends visibly.
+        w: A random direction (p,) of the same size.
+        parts: Random directions, each (p,), of those entries of m alone whose effect on J is smaller by orders of
+            magnitude, as that of numbers in other units.
+        shown: Whether J bends visibly between the initial guess and m, or is linear far beyond.
     """
 
     m: np.ndarray
@@ -67,7 +89,15 @@ class Point:
 
 
 def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: None) -> list[Check]:
-    """Run all checks; ``status`` is told which. Raises what the objective itself raises at the initial guess."""
+    """Run all checks of the derivatives of a problem, and return their results.
+
+    Args:
+        problem: The problem whose functional is checked.
+        status: Called with a text that says which check is running.
+
+    Raises:
+        Exception: What the objective itself raises at the initial guess.
+    """
     functional = problem.functional
     status("compiling and evaluating the objective …")
     with forgetting():
@@ -91,7 +121,11 @@ def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: No
 
 
 def _evaluated(functional: ReducedFunctional) -> Evaluate:
-    """Return what evaluates J and its derivative, as zero where that raises: what is wrong with it is said later."""
+    """Return a function that evaluates J and its derivative and tells an arithmetic failure by NaN.
+
+    A derivative that cannot be computed for another reason is given as zero: the checks say later what is wrong with
+    it.
+    """
 
     def evaluate(m: np.ndarray) -> tuple[float, np.ndarray]:
         try:
@@ -106,10 +140,15 @@ def _evaluated(functional: ReducedFunctional) -> Evaluate:
 
 
 def point_of(problem: Problem, evaluate: Evaluate) -> Point:
-    """Find where J has visibly changed and bent, downhill of the initial guess and off the bounds; always the same.
+    """Return a point off the bounds, downhill of the initial guess, where J has visibly changed and bent.
 
     A derivative can be right at the initial guess and wrong elsewhere: where the state is uniform, a coefficient that
-    depends on it does not show. Units of m and J do not matter: the length is found by the values of J.
+    depends on it does not show. Units of m and J do not matter: the length is found by the values of J. The point is
+    the same in every call, as the random numbers are.
+
+    Args:
+        problem: The problem, of which initial guess and bounds are used.
+        evaluate: Called with m (p,); returns J and its derivative (p,).
     """
     rng = np.random.default_rng(0)
     lower, upper = full_bounds(problem.bounds, len(problem.initial))
@@ -148,7 +187,15 @@ def point_of(problem: Problem, evaluate: Evaluate) -> Point:
 
 
 def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
-    """Return the point m, reached along ``way``, with that direction and a random part; always the same."""
+    """Return the point m with the direction along which it was reached, and a random part added to it.
+
+    The point is the same in every call, as the random numbers are.
+
+    Args:
+        problem: The problem, of which the bounds are used.
+        m: The parameter (p,).
+        way: The step (p,) by which m was reached.
+    """
     v, w = _rms(way) * np.random.default_rng(0).standard_normal((2, len(m)))
     lower, upper = full_bounds(problem.bounds, len(m))
     longest = 0.9 * np.maximum(np.minimum(m - lower, upper - m), 0.0) / FIRST_STEP
@@ -156,9 +203,12 @@ def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
 
 
 def _parts(sizes: np.ndarray) -> list[np.ndarray]:
-    """Return which entries belong to the parts of m with the smaller derivatives, the largest of them first.
+    """Return masks (p,) of the parts of m with the smaller derivatives, the largest of them first.
 
     Within a field sizes vary without gaps; between numbers in different units there are gaps of orders of magnitude.
+
+    Args:
+        sizes: The sizes (p,) of the entries of the derivative.
     """
     order = np.argsort(sizes)[np.count_nonzero(sizes == 0) :]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -168,7 +218,13 @@ def _parts(sizes: np.ndarray) -> list[np.ndarray]:
 
 
 def rounding_of(m: np.ndarray, value: float, derivative: np.ndarray) -> float:
-    """Return the error of J that its own rounding and that of m explain; 0 where they are not finite."""
+    """Return the error of J that its own rounding and that of m explain, or 0 where they are not finite.
+
+    Args:
+        m: The parameter (p,).
+        value: J at m.
+        derivative: The derivative of J at m, (p,).
+    """
     with np.errstate(invalid="ignore"):
         rounding = EPS * (abs(value) + float(np.sum(np.abs(derivative) * np.abs(m))))
     return rounding if np.isfinite(rounding) else 0.0
@@ -231,7 +287,7 @@ def _order(name: str, p: int, test: TaylorTest, shown: bool) -> Check:
 
 
 def untold(test: TaylorTest, p: int = 2) -> str:
-    """Say why the order of the remainder p cannot be told."""
+    """Return the reason why the order of the remainder p cannot be told, in words."""
     if not all(np.isfinite(remainder).all() for remainder in test.remainders.values()):
         return "J or its derivative is not finite"
     if not test.resolved:
@@ -240,7 +296,10 @@ def untold(test: TaylorTest, p: int = 2) -> str:
 
 
 def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
-    """Of the map from m to the predicted data; to the state, where the misfit says nothing of data."""
+    """Check the adjoint identity of the map from m to the predicted data.
+
+    Where the misfit says nothing of data, the map from m to the state is checked instead.
+    """
     image = functional.prediction_tangent(point.m, point.v)
     if not image.any():  # 0 = 0 would pass, and says nothing
         value = "Jv = 0: the predicted data do not depend on m, or the derivative is cut off"
@@ -267,7 +326,11 @@ def _gap(name: str, gap: float) -> Check:
 
 
 def _cost(functional: ReducedFunctional, point: Point) -> list[Check]:
-    """At parameters not seen before, so that a factor is remembered only where the matrix does not depend on m."""
+    """Check that a value with its derivative needs no more factorizations than a value alone.
+
+    Both are evaluated at parameters not seen before, so that a factor is remembered only where the matrix does not
+    depend on m.
+    """
     functional.value_and_derivative(point.m)  # compiled from here on
     value = _factorizations(lambda: functional.terms(point.m + COST_STEP * point.v))
     both = _factorizations(lambda: functional.value_and_derivative(point.m + COST_STEP * point.w))

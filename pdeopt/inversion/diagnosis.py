@@ -1,4 +1,4 @@
-"""What is found where a search failed: is the derivative right there, can J still fall, how exact is the state?"""
+"""The diagnosis of a failed search: its derivative, the decrease left in J, the accuracy of the state."""
 
 from __future__ import annotations
 
@@ -14,21 +14,32 @@ from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.trace import REMEDY
 from pdeopt.verify import TaylorTest, taylor_test
 
-#: The longest step is one over which J changes by at most this part of it; how fast longer ones shrink, how often.
-LARGEST_CHANGE, SHORTER, TRIES = 1e-2, 30.0, 12
-#: The Taylor test starts where the curvature changes J by so many times its accuracy, at least; and its halvings.
-VISIBLE, HALVINGS = 1e4, 6
-#: A decrease of so many times the accuracy of J is lost in it. A larger backward error than this is not rounding.
-LOST, ROUNDED = 100, 1e-10
+#: The largest change of J over the longest step, as a part of J.
+LARGEST_CHANGE = 1e-2
+#: The factor by which a step that is too long is divided.
+SHORTER = 30.0
+#: The largest number of steps that are tried.
+TRIES = 12
+#: The least change of J by its curvature over the first step of the Taylor test, as a multiple of the accuracy of J.
+VISIBLE = 1e4
+#: The number of times that the step of the Taylor test is halved.
+HALVINGS = 6
+#: A decrease of J of at most so many times its accuracy cannot be told from the error of its evaluation.
+LOST = 100
+#: The backward error of a state above which it is not explained by rounding.
+ROUNDED = 1e-10
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a search failed.
+    """The place where a line search or trust-region search failed.
 
     Attributes:
-        problem: whose. functional: J, at the strength of then. product: in which gradients are taken.
-        m: the last iterate (p,). accuracy: of J, relative, as the optimizer was told.
+        problem: The problem that was minimized.
+        functional: J, at the strength of the regularization at which the search failed.
+        product: The inner product in which gradients are taken.
+        m: The last iterate (p,).
+        accuracy: The relative accuracy of J, as the optimizer was told.
     """
 
     problem: Problem
@@ -38,7 +49,7 @@ class Place:
     accuracy: float
 
     def value(self, step: np.ndarray) -> float:
-        """J(m + step), infinite where it cannot be evaluated."""
+        """Return J(m + step), or infinity where it cannot be evaluated."""
         try:
             return self.functional(self.m + step)
         except ArithmeticError:
@@ -46,10 +57,11 @@ class Place:
 
     @cached_property
     def derivative(self) -> np.ndarray:
+        """The derivative of J at m, (p,)."""
         return self.functional.derivative(self.m)
 
     def downhill(self, length: float) -> np.ndarray:
-        """A step of so many gradients, as far as the bounds let it go."""
+        """Return the step (p,) of ``length`` times the negative gradient, as far as the bounds let it go."""
         limits = full_bounds(self.problem.bounds, len(self.m))
         gradient = self.product.gradient(projected(self.m, self.derivative, *limits))
         return np.clip(self.m - length * gradient, *limits) - self.m
@@ -57,10 +69,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Parabola:
-    """J along the gradient.
+    """The parabola that J follows along the gradient.
 
     Attributes:
-        step: of the Taylor test (p,). decrease: of J from m to the lowest point, relative.
+        step: The first step of the Taylor test (p,).
+        decrease: The decrease of J from m to the lowest point of the parabola, relative to J.
     """
 
     step: np.ndarray
@@ -68,9 +81,14 @@ class Parabola:
 
 
 def explained(message: str, place: Place) -> str:
-    """The message of a failed search with what is found there; as it was where nothing can be found.
+    """Return the message of a failed search with what is found at its last iterate.
 
-    Costs about 25 values of J and a derivative, which no counter of the run holds.
+    Where nothing can be found, the message is returned as it was. Costs about 25 values of J and a derivative, which no
+    counter of the run holds.
+
+    Args:
+        message: The optimizer's message.
+        place: The place where the search failed.
     """
     try:
         found = "; ".join(filter(None, (_of_derivative(place), _of_state(place))))
@@ -90,7 +108,7 @@ def _of_derivative(place: Place) -> str:
 
 
 def _parabola(place: Place) -> Parabola | None:
-    """None where J cannot be seen to change."""
+    """Return the parabola that J follows along the gradient, or None where J cannot be seen to change."""
     value = place.value(np.zeros_like(place.m))
     slope = -float(place.derivative @ place.downhill(1e-9)) / 1e-9
     if not (slope > 0 and value != 0):

@@ -1,4 +1,4 @@
-"""What a functional answered, in the order in which an optimizer asked, so that a stopped run can go on from it."""
+"""The log of what a functional returned to an optimizer, in order, from which a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -38,33 +38,45 @@ class Answer:
 
 
 class EvaluationLog(Protocol):
-    """Keeps answers, and gives those of a former process back first."""
+    """A log that keeps the answers of this process, and gives those of a former process back first."""
 
     @property
     def replaying(self) -> bool:
-        """Whether there is an answer to be given back."""
+        """True while an answer of a former process is still to be given back."""
         ...
 
     def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
-        """Return the next answer that was kept where it is one to this question; None otherwise, and from then on."""
+        """Return the next answer of the log where it belongs to this question, None otherwise.
+
+        From the first other question on, None is returned to all.
+
+        Args:
+            kind: The kind of the answer, "value" or "product".
+            question: The digest of what is asked.
+            size: The number of parameters p, where it is known.
+        """
         ...
 
     def keep(self, answer: Answer) -> None:
-        """Keep an answer. Raises OSError where it cannot be written."""
+        """Keep an answer.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         ...
 
 
 class NoLog:
-    """A log that keeps nothing, of an inversion that is not to be gone on with."""
+    """A log that keeps nothing, of an inversion that will not be resumed."""
 
     @property
     def replaying(self) -> bool:
-        """Always False."""
+        """The value False, as nothing is ever given back."""
         return False
 
     def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
-        """Return None: nothing was kept."""
+        """Return None, as no answer was kept."""
         return None
 
     def keep(self, answer: Answer) -> None:
-        """Forget the answer."""
+        """Discard the answer."""

@@ -18,25 +18,28 @@ from pdeopt.optimize.strength import Choice
 from pdeopt.pde import StateEquation
 from pdeopt.sparse.solvers import ROUNDING
 
-#: Iterations of a minimization at most, where nothing is said.
+#: The largest number of iterations of a minimization, where none is given.
 MAX_ITERATIONS = 200
-#: Rules that aim at the misfit of the noise.
+#: The rules that aim at the misfit of the noise, and hence need its level.
 NEED_NOISE = ("discrepancy", "cooling")
-#: A stage of continuation is left when the gradient norm has fallen by this factor.
+#: The factor by which the gradient norm must fall in a stage of continuation before the next one begins.
 STAGE_TOLERANCE = 1e-2
-#: The gradient norm falls by this factor at every strength that a rule tries.
+#: The factor by which the gradient norm must fall at every strength that a rule tries.
 WARM_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a problem is minimized.
+    """The settings with which a problem is minimized.
 
     Attributes:
-        optimizer, inner_product: names. gradient_tolerance, absolute_gradient_tolerance: see `minimize`.
-        max_iterations: of every minimization.
-        regularization_strength: a factor of the problem's regularization, or the rule that chooses it.
-        discrepancy_factor: τ; rules that know the noise aim at τ times the misfit that it alone gives.
+        optimizer: The name of the optimizer.
+        inner_product: The name of the inner product in which it works.
+        gradient_tolerance: The factor by which the gradient norm must fall; see `minimize`.
+        absolute_gradient_tolerance: The gradient norm at which a minimization has converged; see `minimize`.
+        max_iterations: The largest number of iterations of every minimization.
+        regularization_strength: A factor of the problem's regularization, or the name of the rule that chooses it.
+        discrepancy_factor: The factor τ; rules that know the noise aim at τ times the misfit that it alone gives.
     """
 
     optimizer: str
@@ -59,10 +62,21 @@ class Settings:
         discrepancy_factor: float | None = None,
         chosen_in: str = "the problem",
     ) -> Settings:
-        """Return what was asked for, with the problem's own choices where that is None.
+        """Return the settings that were asked for, with the problem's own choices where an argument is None.
 
-        ``chosen_in`` is where the problem chooses, for messages. Raises StrengthError for an unknown rule, and
-        OptimizerError for an unknown optimizer.
+        Args:
+            problem: The problem that is minimized.
+            optimizer: The name of the optimizer.
+            inner_product: The name of the inner product; "l2" where None.
+            gradient_tolerance: The factor by which the gradient norm must fall.
+            max_iterations: The largest number of iterations of every minimization.
+            regularization_strength: A factor of the problem's regularization, or the name of a rule.
+            discrepancy_factor: The factor τ at which rules that know the noise aim.
+            chosen_in: The place where the problem makes its choices, for messages.
+
+        Raises:
+            StrengthError: The rule is unknown, or the strength is no number > 0.
+            OptimizerError: The optimizer is unknown.
         """
         strength = problem.regularization_strength if regularization_strength is None else regularization_strength
         if isinstance(strength, str):
@@ -84,16 +98,23 @@ class Settings:
 
     @property
     def loose_iterations(self) -> int:
-        """Of its optimizer, on a level of cooling; a stage of continuation has three times as many."""
+        """The largest number of iterations on one level of cooling, which the optimizer states.
+
+        A stage of continuation has three times as many.
+        """
         return optimizer_named(self.optimizer).loose_iterations
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How it ended: "converged", "stopped", "failed" or "interrupted", why in words, and what a rule chose.
+    """The end of a minimization: how it ended, why, and what a rule chose.
 
     Attributes:
-        inner_product: the name of the one that was used, which may be another than was asked for; None before that.
+        status: "converged", "stopped", "failed" or "interrupted".
+        message: The reason, in words.
+        choice: The strength that a rule chose, with the strengths that it tried; None where no rule chose.
+        inner_product: The name of the inner product that was used, which may be another than was asked for; None before
+            it is known.
     """
 
     status: str
@@ -104,10 +125,16 @@ class Ending:
 
 @dataclass
 class Minimization:
-    """Minimizes the functionals of one problem, one after the other, and records every iterate.
+    """A minimization of the functionals of one problem, one after the other, that records every iterate.
 
     All aim at the same gradient norm: that of the first one's initial guess, times the tolerance. A warm start then
     saves iterations, and does not ask for more accuracy.
+
+    Attributes:
+        problem: The problem.
+        settings: How it is minimized.
+        product: The inner product in which the optimizer works.
+        recorder: The recorder that evaluates the functionals and keeps the history.
     """
 
     problem: Problem
@@ -118,11 +145,17 @@ class Minimization:
 
     @cached_property
     def accuracy(self) -> float:
-        """Of J, relative: that of the problem's state equation, which all functionals share."""
+        """The relative accuracy of J: that of the problem's state equation, which all functionals share."""
         return accuracy_of(self.problem)
 
     def __call__(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
-        """``options`` replace those of `minimize`."""
+        """Minimize a functional, and return the optimizer's result.
+
+        Args:
+            functional: The functional J.
+            start: The first iterate (p,).
+            **options: Arguments of `minimize` that replace those of the settings.
+        """
         model = NewtonModel(functional, self.problem.parameter)
         self.recorder.model = model
         result = minimize(
@@ -146,9 +179,15 @@ class Minimization:
         return result
 
     def warm(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
-        """From the minimum of a functional nearby: the gradient must fall, however small it is at the start.
+        """Minimize a functional, starting from the minimum of one nearby.
 
-        Otherwise a start that meets the goal would be taken for the minimum, at one weak strength after the other.
+        The gradient must fall, however small it is at the start. Otherwise a start that meets the goal would be taken
+        for the minimum, at one weak strength after the other.
+
+        Args:
+            functional: The functional J.
+            start: The minimum (p,) of the functional nearby.
+            **options: Arguments of `minimize` that replace those of the settings.
         """
         self.recorder.model = NewtonModel(functional, self.problem.parameter)
         limits = full_bounds(self.problem.bounds, len(start))
@@ -158,7 +197,13 @@ class Minimization:
         return self(functional, start, absolute_gradient_tolerance=goal, **options)
 
     def in_stages(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
-        """With the continuation that its terms ask for; ``options`` for the last stage."""
+        """Minimize a functional with the continuation that its terms ask for.
+
+        Args:
+            functional: The functional J.
+            start: The first iterate (p,) of the first stage.
+            **options: Arguments of `minimize` for the last stage.
+        """
         *stages, last = continuation(functional)
         for stage in stages:
             loose = {"gradient_tolerance": STAGE_TOLERANCE, "max_iterations": 3 * self.settings.loose_iterations}
@@ -166,7 +211,7 @@ class Minimization:
         return self(last, start, **options)
 
     def explained(self, functional: ReducedFunctional, result: Result) -> str:
-        """Why it ended, with what is found where a search failed."""
+        """Return why a minimization ended, with a diagnosis where a search failed."""
         if result.status != "failed":
             return result.message
         place = Place(self.problem, functional, self.product, result.m, self.accuracy)
@@ -182,14 +227,14 @@ class Minimization:
 
 
 def at_strength(functional: ReducedFunctional, factor: float) -> ReducedFunctional:
-    """With so many times the regularization that it has."""
+    """Return the functional with its regularization multiplied by a factor."""
     return functional.with_strength(factor * functional.strength)
 
 
 def accuracy_of(problem: Problem) -> float:
-    """Return the relative accuracy to which J is computed: that of the state equation at the initial guess.
+    """Return the relative accuracy of J: that of the state equation at the initial guess.
 
-    Of a state that is no `StateEquation` nothing is known; it counts as exact to rounding.
+    Nothing is known of the accuracy of a state that is no `StateEquation`; it counts as exact to rounding.
     """
     state = problem.functional.state
     if not isinstance(state, StateEquation):

@@ -1,4 +1,4 @@
-"""Evaluates the functional for the optimizer, and writes down what each iterate cost."""
+"""The recorder, which evaluates the functional for the optimizer and keeps what each iterate cost."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from pdeopt.optimize import Differentiable, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.sparse import SolveError, Work, work
 
-#: A line search evaluates at most about 20 points before one is accepted.
+#: The number of evaluations whose terms are remembered; a line search needs about 20 at most before it accepts one.
 REMEMBERED = 64
 
 
 @dataclass
 class Spent:
-    """Work on the state equation; that of preconditioners and inner products is not in it.
+    """The work on the state equation so far; that of preconditioners and inner products is not in it.
 
     Attributes:
-        first: of values, derivatives and linearizations. second: of products with a Hessian, and their number.
+        first: The work of values, derivatives and linearizations.
+        second: The work of products with a Hessian.
+        products: The number of products with a Hessian.
+        evaluations: The number of evaluations of J and its derivative.
     """
 
     first: Work = field(default_factory=Work)
@@ -38,10 +41,15 @@ class Spent:
 
     @classmethod
     def of(cls, words: dict[str, Any]) -> Spent:
-        """Return what `dataclasses.asdict` made words of. Raises TypeError or KeyError for other words."""
+        """Return the work from the dictionary that `dataclasses.asdict` made of it.
+
+        Raises:
+            KeyError: An entry is missing.
+            TypeError: An entry is unknown, or is no count.
+        """
         spent = cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
         counts = [spent.products, spent.evaluations]
-        for part in (spent.first, spent.second):  # those of the version before tell no fallbacks
+        for part in (spent.first, spent.second):  # in records of the former version fallbacks are missing
             numbers = vars(part).copy()
             fallbacks = numbers.pop("fallbacks")
             if not isinstance(fallbacks, dict):
@@ -53,33 +61,40 @@ class Spent:
 
 
 class Clock:
-    """Seconds since the start of a run; stands still while answers of a former process are given back."""
+    """A clock of the seconds since a run began, which stands still while old answers are given back.
+
+    Old answers are those of a former process.
+    """
 
     def __init__(self, spent: float) -> None:
         self._start: float | None = time.perf_counter() - spent
         self._stands_at = 0.0
 
     def seconds(self) -> float:
+        """Return the seconds since the run began."""
         return self._stands_at if self._start is None else time.perf_counter() - self._start
 
     def stand(self, seconds: float) -> None:
+        """Stand still at a number of seconds."""
         self._start, self._stands_at = None, seconds
 
     def go_on(self) -> None:
+        """Go on from where the clock stands."""
         if self._start is None:
             self._start = time.perf_counter() - self._stands_at
 
 
 class Recorder(Differentiable):
-    """Stands between the model of a functional and an optimizer; counts from its creation on.
+    """The objective that an optimizer sees, which evaluates a functional and records every iterate.
 
-    ``seconds`` begin with what was spent before, since the start of the command.
+    Work is counted from its creation on.
 
     Attributes:
-        model: what is evaluated; another of the same parameter may take its place between two minimizations.
-        log: where its answers are kept; those that are kept already are given instead of being computed.
-        rows: one for each iterate so far.
-        m: the last iterate, None before the first.
+        model: The model of the functional that is evaluated; another of the same parameter may take its place between
+            two minimizations.
+        log: The log of answers; those of a former process are returned instead of being computed again.
+        rows: The history, one row for each iterate so far.
+        m: The last iterate (p,); None before the first.
     """
 
     def __init__(
@@ -90,6 +105,15 @@ class Recorder(Differentiable):
         log: EvaluationLog,
         spent: float = 0.0,
     ) -> None:
+        """Begin to record.
+
+        Args:
+            model: The model of the functional that is evaluated first.
+            on_row: Called with every new row of the history.
+            stop: Whether the user asked to stop; Interrupted is raised then.
+            log: The log of answers.
+            spent: The seconds since the start of the command, at which the clock begins.
+        """
         self.model = model
         self.log = log
         self.rows: list[Row] = []
@@ -98,20 +122,28 @@ class Recorder(Differentiable):
         self._stop = stop
         self._terms: OrderedDict[str, Terms] = OrderedDict()
         self._spent = Spent()
-        self._cg_iterations = 0  # of the minimizations before this one
-        self._start_again: Iterate | None = None  # of a minimization that starts where the one before it ended
-        self._last_terms: Terms | None = None  # of the last row
+        self._cg_iterations = 0  # the sum over the minimizations before this one
+        self._start_again: Iterate | None = None  # where a minimization starts at the end of the former
+        self._last_terms: Terms | None = None  # the terms of J in the last row
         self._clock = Clock(spent)
 
     @property
     def fallbacks(self) -> dict[str, int]:
-        """Return the `Work.fallbacks` of the state equation so far."""
+        """The `Work.fallbacks` of the state equation so far: numbers of matrices by the names of the solvers."""
         total = self._spent.first.copy()
         total.add(self._spent.second)
         return total.fallbacks
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J(m) and its derivative. Raises Interrupted where the run was asked to stop."""
+        """Return J(m) and its derivative (p,).
+
+        Args:
+            m: The parameter (p,).
+
+        Raises:
+            Interrupted: The user asked the run to stop.
+            SolveError: The state equation cannot be solved at m.
+        """
         question = _digest(m)
         answer = self._recalled("value", question, len(m)) or self._evaluated(m, question)
         if answer.array is None:
@@ -122,7 +154,7 @@ class Recorder(Differentiable):
         return terms.objective, answer.array
 
     def _evaluated(self, m: np.ndarray, question: str) -> Answer:
-        """A failed solve is an answer, too."""
+        """Evaluate J and its derivative at m, and keep the answer; that a solve failed is an answer, too."""
         self._begin()
         try:
             with _counted(self._spent.first):
@@ -137,15 +169,18 @@ class Recorder(Differentiable):
         return self._kept("value", question, terms, derivative)
 
     def hessian(self, m: np.ndarray) -> Action:
-        """v ↦ the exact Hessian at m times v."""
+        """Return the function v ↦ H v of directions v (p,), where H is the exact Hessian at m (p,)."""
         return self._product(self.model.hessian, m)
 
     def gauss_newton(self, m: np.ndarray) -> Action:
-        """v ↦ the Gauss–Newton Hessian at m times v."""
+        """Return the function v ↦ H v of directions v (p,), where H is the Gauss–Newton Hessian at m (p,)."""
         return self._product(self.model.gauss_newton, m)
 
     def accept(self, iterate: Iterate) -> None:
-        """The optimizer's callback. What starts where the minimization before it ended is no new row."""
+        """Add an iterate of the optimizer to the history.
+
+        The first iterate of a minimization that starts where the one before it ended makes no new row.
+        """
         self._start_again = None
         if self.m is not None and iterate.iteration == 0:
             self._cg_iterations = self.rows[-1].cg_iterations
@@ -155,7 +190,10 @@ class Recorder(Differentiable):
         self._append(iterate)
 
     def finish(self) -> None:
-        """A last row where the last minimization took no step: its functional is another than that of the last row."""
+        """Add a row where the last minimization took no step, but had a functional of its own.
+
+        Terms and strength of the last row are otherwise those of the functional before it.
+        """
         if self._start_again is not None and self._terms[_digest(self._start_again.m)] != self._last_terms:
             self._append(self._start_again)
         self._start_again = None
@@ -189,7 +227,10 @@ class Recorder(Differentiable):
         self._on_row(self.rows[-1])
 
     def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
-        """Where products are kept, the linearization waits until one is to be computed."""
+        """Return the function v ↦ H v at m, whose products are recorded and counted.
+
+        While answers are given back, the linearization waits until a product is to be computed.
+        """
         made: list[Action] = []
         if self.log.replaying:
             self.model.follow(m)
@@ -218,13 +259,21 @@ class Recorder(Differentiable):
         return product
 
     def _begin(self) -> None:
-        """Of a computation."""
+        """Begin a computation: let the clock go on.
+
+        Raises:
+            Interrupted: The user asked the run to stop.
+        """
         if self._stop():
             raise Interrupted
         self._clock.go_on()
 
     def _recalled(self, kind: str, question: str, size: int) -> Answer | None:
-        """An answer that is kept; counters and clock are then those of the time when it was given."""
+        """Return the answer that the log has kept, or None; set counters and clock to those of the answer.
+
+        Raises:
+            DamagedLogError: The counts in the log are damaged.
+        """
         answer = self.log.recall(kind, question, size)
         if answer is not None:
             try:
@@ -245,7 +294,7 @@ class Recorder(Differentiable):
 
 @contextmanager
 def _counted(total: Work) -> Iterator[None]:
-    """Add what the block spends."""
+    """Add the work that is done inside the block to a total."""
     before = work.copy()
     try:
         yield
@@ -258,5 +307,5 @@ class Interrupted(Exception):
 
 
 def _digest(*arrays: np.ndarray) -> str:
-    """The same for equal arrays: −0 becomes 0."""
+    """Return a digest of arrays that is the same for equal ones, as −0 is taken for 0."""
     return hashlib.blake2b(b"".join((array + 0.0).tobytes() for array in arrays), digest_size=16).hexdigest()

@@ -6,7 +6,7 @@ import math
 
 from pdeopt.errors import PdeoptError, did_you_mean
 
-#: Rules that choose it.
+#: The names of the rules that choose the strength.
 RULES = ("discrepancy", "cooling", "lcurve")
 
 
@@ -17,7 +17,12 @@ class StrengthError(PdeoptError, ValueError):
 def parse_strength(text: str, given_as: str = "regularization_strength") -> str | float:
     """Return one of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
 
-    Raises StrengthError, in which ``given_as`` is what the text was given as.
+    Args:
+        text: The name of a rule, or a number.
+        given_as: The name under which the text was given, for messages.
+
+    Raises:
+        StrengthError: The text is neither.
     """
     word = text.strip().lower().replace("-", "").replace("_", "")
     if word in RULES:

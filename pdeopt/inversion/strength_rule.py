@@ -1,4 +1,4 @@
-"""The minimization of a problem, at a given strength of the regularization or at the one that a rule chooses."""
+"""The minimization of a problem at a given strength of the regularization, or at one chosen by a rule."""
 
 from __future__ import annotations
 
@@ -15,19 +15,31 @@ from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 
-#: The part of its misfit by which the chosen solution may change when it is minimized to the end.
+#: The largest change of the misfit of the chosen solution when it is minimized to the end, as a part of it.
 MOVED = 0.05
+#: The remedy where the minimization at the chosen strength was far from its end.
 REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
-#: Iterations at most for a point of the L-curve; its corner is then minimized to the end.
+#: The largest number of iterations for a point of the L-curve; its corner is then minimized to the end.
 CURVE_ITERATIONS = 50
-#: Cooling starts at so many times the strength at which data and regularization pull alike, or else at FALLBACK.
-ABOVE, FALLBACK = 10.0, 1e3
+#: The strength at which cooling starts, as a multiple of that at which data and regularization pull alike.
+ABOVE = 10.0
+#: The strength at which cooling starts where no such strength is found, as a factor of the problem's regularization.
+FALLBACK = 1e3
 
 
 def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> Ending:
-    """Minimize the problem's functional; ``say`` is told what a rule tries.
+    """Minimize the problem's functional at the strength of the regularization that the settings ask for.
 
-    Raises ValueError where optimizer, inner product, bounds, noise level and rule do not fit together.
+    The strength is a number, or is chosen by a rule.
+
+    Args:
+        problem: The problem.
+        settings: How it is minimized.
+        recorder: The recorder that evaluates the functional and keeps the history.
+        say: Called with a text about every strength that a rule tries.
+
+    Raises:
+        ValueError: Optimizer, inner product, bounds, noise level and rule do not fit together.
     """
     strength = settings.regularization_strength
     _check(problem, settings)
@@ -45,11 +57,13 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
 
 @dataclass
 class Search:
-    """The search of one rule for the strength.
+    """The search of one rule for the strength of the regularization.
 
     Attributes:
-        run: minimizes. rule: its name. say: told every solution.
-        target: the misfit aimed at, 0 for a rule that does not know the noise.
+        run: The minimization, called at every strength.
+        rule: The name of the rule.
+        say: Called with a text about every solution.
+        target: The misfit at which the rule aims; 0 for a rule that does not know the noise.
     """
 
     run: Minimization
@@ -62,7 +76,7 @@ class Search:
         self.target = self.run.settings.discrepancy_factor * expected if self.rule in NEED_NOISE else 0.0
 
     def ending(self) -> Ending:
-        """Choose, and minimize at the chosen strength, so that the last iterate is the one that is written."""
+        """Choose the strength and minimize there to the end, so that the last iterate is the chosen one."""
         choice = {"discrepancy": self._discrepancy, "cooling": self._cooling, "lcurve": self._lcurve}[self.rule]()
         chosen = at_strength(self.run.problem.functional, choice.strength)
         final = self.run(chosen, choice.m)
@@ -76,7 +90,7 @@ class Search:
         return Ending(status, message, choice, self.run.product.name)
 
     def _moved(self, choice: Choice) -> bool:
-        """Whether the last minimization changed what the rule judged by."""
+        """Return whether the last minimization changed the misfit, by which the rule judged, too much."""
         return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
 
     def _discrepancy(self) -> Choice:
@@ -104,7 +118,16 @@ class Search:
         return np.array(self.run.problem.initial, float)
 
     def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> Solution:
-        """A minimization that ended at a limit of the rule's own counts as done: the chosen one is finished later."""
+        """Minimize at one strength, and return the solution for the rule.
+
+        A minimization that ended at a limit of the rule's own counts as done: the chosen one is minimized to the end
+        later.
+
+        Args:
+            strength: The factor of the problem's regularization.
+            start: The first iterate (p,).
+            limit: The largest number of iterations; that of the settings where None.
+        """
         functional = at_strength(self.run.problem.functional, strength)
         options = {} if limit is None else {"max_iterations": limit}
         result = self._minimized(functional, start, options)
@@ -114,7 +137,11 @@ class Search:
         return Solution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
 
     def _minimized(self, functional: ReducedFunctional, start: np.ndarray, options: dict[str, Any]) -> Result:
-        """The first one far from its start goes on as all others begin, so that all are as accurate."""
+        """Minimize a functional from a warm start.
+
+        The first minimization, which starts far from its minimum, is made in stages and then goes on as all others
+        begin, so that all are equally accurate.
+        """
         if not self.run.recorder.rows:
             start = self.run.in_stages(functional, start, **options).m
         return self.run.warm(functional, start, **options)
@@ -125,7 +152,7 @@ class Search:
 
 
 def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
-    """What summary.json says of the strength."""
+    """Return the entries of summary.json about the strength of the regularization."""
     asked = settings.regularization_strength
     rule = asked if isinstance(asked, str) else None
     strength = ending.choice.strength if ending.choice else None if rule else asked
@@ -158,7 +185,10 @@ def _check(problem: Problem, settings: Settings) -> None:
 
 
 def _first_strength(functional: ReducedFunctional, m: np.ndarray) -> float:
-    """Where cooling starts, as a factor of the functional's own strength: the data hardly count there."""
+    """Return the strength at which cooling starts, as a factor of the functional's own.
+
+    It is so large that the data hardly count there.
+    """
     operator, plain = functional.regularization_operator(m), functional.plain_regularization_hessian(m)
     try:
         ratio = curvature_ratio(

@@ -1,7 +1,7 @@
-"""Derivatives are verified before they are used, and once more after the first iterations.
+"""The verification of derivatives before they are used, and once more after the first iterations.
 
-A short Taylor test and the adjoint identity where J has visibly changed and bent; then a Taylor test along the way that
-the optimizer went.
+The first one is a short Taylor test and the adjoint identity where J has visibly changed and bent; the later one is a
+Taylor test along the way that the optimizer went.
 """
 
 from __future__ import annotations
@@ -32,29 +32,42 @@ from pdeopt.inversion.recorder import Interrupted, Recorder
 from pdeopt.sparse import forgetting
 from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
 
-#: The short test: its largest step, along directions of the parameter's size, and how often that is halved. Where it
-#: does not show the order that it should, the thorough test of `pdeopt check` decides.
-SHORT_STEP, SHORT_HALVINGS = 4e-3, 2
-#: The order from which on the derivative is taken for right, and that below which J itself is too rough to tell.
-ORDER, ROUGH = 1.9, 0.9
+#: The largest step of the short test, along directions of the parameter's size. Where the short test does not show the
+#: order that it should, the thorough test of `pdeopt check` decides.
+SHORT_STEP = 4e-3
+#: The number of times that the step of the short test is halved.
+SHORT_HALVINGS = 2
+#: The order of the remainder above which the derivative is taken to be right.
+ORDER = 1.9
+#: The order of the change of J below which J itself is too rough to tell.
+ROUGH = 0.9
 #: The order that the short test must show at every halving.
 STEADY = 1.5
 #: The iterate at which derivatives are verified once more.
 LATER = 3
-#: Distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
+#: The distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
 DISTANCES = (1.0, 0.1, 0.01, 1e-3)
-#: J of an iterative solver is more accurate than its residual by this factor, at least.
+#: The largest error of J with an iterative solver, as a part of the solver's accuracy.
 BETTER = 1e-2
-#: The gap that the adjoint identity may have: with a direct solver, and as a multiple of an iterative one's accuracy.
-LARGEST_GAP, SOLVER_GAP = 1e3 * IDENTITY, 1e3
-#: The slope of J may be wrong by this multiple of a solver's accuracy.
+#: The largest relative gap of the adjoint identity with a direct solver.
+LARGEST_GAP = 1e3 * IDENTITY
+#: The largest relative gap of the adjoint identity with an iterative solver, as a multiple of its accuracy.
+SOLVER_GAP = 1e3
+#: The error that the slope of J may have, as a multiple of the solver's accuracy.
 SOLVER_SLOPE = 100
-#: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative; the part
-#: that the gap falls to at most where it does; and how many times the rounding of J the change over a step must be.
-SHORTER, CLOSER, ROUNDINGS = 8, 0.5, 1000
+#: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative.
+SHORTER = 8
+#: The part to which the distance between rate and derivative must fall over a shorter step, to count as closer.
+CLOSER = 0.5
+#: The least change of J over a step from which a rate is measured, as a multiple of the rounding of J.
+ROUNDINGS = 1000
+#: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
+#: The beginning of the messages of a verification without a result.
 UNTOLD = "derivatives could not be verified: "
+#: The message where J is not finite.
 NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
+#: The likely causes of a wrong derivative, for messages.
 CAUSES = (
     "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
     "derivative (round, argmax, a comparison)"
@@ -67,14 +80,16 @@ class DerivativeError(PdeoptError):
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification of derivatives found.
+    """The result of a verification of derivatives.
 
     Attributes:
-        orders: of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes up to
-            rounding, NaN where it cannot be told; empty where J cannot be evaluated.
-        gap: of the adjoint identity, relative; None where it cannot be told.
-        fault: what is wrong and what it means; empty where nothing is. told: whether it could be told.
-        message: all of it in one line. seconds: what it took, without the first evaluation.
+        orders: The orders of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes
+            up to rounding, NaN where it cannot be told; empty where J cannot be evaluated.
+        gap: The relative gap of the adjoint identity; None where it cannot be told.
+        told: Whether the Taylor test could tell that the derivatives are right or wrong.
+        fault: What is wrong and what it means; empty where nothing is.
+        message: The result in one line.
+        seconds: The time that the verification took, without the first evaluation.
     """
 
     orders: dict[int, float]
@@ -86,17 +101,28 @@ class Verification:
 
     @property
     def passed(self) -> bool | None:
-        """None where it could not be told."""
+        """True or False for right or wrong derivatives, None where it could not be told."""
         return None if not (self.told or self.fault) else not self.fault
 
     def report(self) -> dict[str, Any]:
-        """For summary.json; an infinite order is null there, `message` says what it was."""
+        """Return the entries of summary.json about the verification.
+
+        An infinite order is null there; `message` says what it was.
+        """
         orders = {str(p): order for p, order in self.orders.items()}
         found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
         return {"passed": self.passed, "message": self.message, **found}
 
     def refuse(self, name: str, remedy: str) -> None:
-        """Raise DerivativeError where the problem ``name`` did not pass; ``remedy`` says what can be done."""
+        """Refuse a problem whose derivatives are wrong.
+
+        Args:
+            name: The name of the problem, for the message.
+            remedy: What can be done, for the message.
+
+        Raises:
+            DerivativeError: The derivatives are wrong.
+        """
         if self.fault:
             raise DerivativeError(
                 f"the derivatives of {name} are wrong, so nothing was optimized\n"
@@ -107,10 +133,13 @@ class Verification:
 
 
 class Probe:
-    """J where it is verified, from the program that the optimization uses, too: nothing else is compiled for it.
+    """The functional J where it is verified, whose values are remembered.
+
+    It is evaluated by the program that the optimization uses, too: nothing else is compiled for it.
 
     Attributes:
-        functional: J. stop: whether the user asked to stop; KeyboardInterrupt is raised then.
+        functional: The functional J.
+        stop: Whether the user asked to stop; KeyboardInterrupt is raised then.
     """
 
     def __init__(self, functional: ReducedFunctional, stop: Callable[[], bool]) -> None:
@@ -118,7 +147,7 @@ class Probe:
         self._found: dict[bytes, tuple[float, np.ndarray]] = {}
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J(m) and its derivative; NaN where the state equation cannot be solved."""
+        """Return J(m) and its derivative (p,), NaN where the state equation cannot be solved."""
         key = hashlib.blake2b((m + 0.0).tobytes(), digest_size=16).digest()
         if key not in self._found:
             if self.stop():
@@ -130,16 +159,22 @@ class Probe:
         return self._found[key]
 
     def value(self, m: np.ndarray) -> float:
-        """J(m)."""
+        """Return J(m) for m (p,), NaN where the state equation cannot be solved."""
         return self.evaluate(m)[0]
 
     def is_finite(self, point: Point, step: float) -> bool:
-        """J at the point and at the end of the step, and the derivative."""
+        """Return whether J and its derivative are finite at a point, and J after a step from it."""
         value, derivative = self.evaluate(point.m)
         return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
 
     def rate(self, m: np.ndarray, direction: np.ndarray, step: float) -> float:
-        """Return the rate at which J changes along a direction, measured over a step."""
+        """Return the rate at which J changes along a direction, measured over a step.
+
+        Args:
+            m: The point (p,) where the step begins.
+            direction: The direction (p,).
+            step: The length of the step, as a multiple of the direction.
+        """
         long, short = (self.value(m + h * direction) - self.value(m) for h in (step, step / 2))
         return (4 * short - long) / step
 
@@ -147,13 +182,13 @@ class Probe:
 def verified(
     problem: Problem, stop: Callable[[], bool], stage: Callable[[str, str], None] = lambda name, text: None
 ) -> Verification:
-    """Verify the derivatives of a problem where J has visibly changed and bent, downhill of its initial guess.
+    """Verify the derivatives of a problem downhill of its initial guess, where J has changed and bent.
 
     Costs some twenty evaluations, and the compilation of one more program. Nothing of it is remembered or counted: the
     optimization is the same without it.
 
     Args:
-        problem: Its functional, initial guess and bounds.
+        problem: The problem, of which functional, initial guess and bounds are used.
         stop: Whether the user asked to stop; KeyboardInterrupt is raised then.
         stage: Called with the name of each stage that begins, and what is done in it.
 
@@ -172,12 +207,12 @@ def verified(
 
 
 class LaterVerification:
-    """Verifies the derivatives once more where the optimizer went: there a nonlinear problem bends.
+    """A second verification of the derivatives where the optimizer went: there a nonlinear problem bends.
 
     It evaluates beside the optimization, which is the same without it.
 
     Attributes:
-        report: for summary.json; None as long as there is none.
+        report: The entries of summary.json about it; None as long as there is none.
     """
 
     def __init__(self, problem: Problem, stop: Callable[[], bool]) -> None:
@@ -186,7 +221,12 @@ class LaterVerification:
         self._start: np.ndarray | None = None
 
     def is_due(self, recorder: Recorder, last: bool = False) -> bool:
-        """Look at an iterate; return whether to verify there: at the third one, or at the last one before."""
+        """Return whether to verify at the last iterate: the third one, or the last of all if it comes before.
+
+        Args:
+            recorder: The recorder, after a new iterate.
+            last: Whether the minimization has ended.
+        """
         iteration, m = recorder.rows[-1].iteration, recorder.m
         if m is None or self.report is not None:
             return False
@@ -195,9 +235,11 @@ class LaterVerification:
         return self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start)
 
     def verify(self, recorder: Recorder) -> None:
-        """Verify at the last iterate, along the way to it, and report.
+        """Verify at the last iterate, along the way from the initial guess to it, and make the report.
 
-        Raises DerivativeError where the derivative is wrong, Interrupted where the user asked to stop.
+        Raises:
+            DerivativeError: The derivative is wrong.
+            Interrupted: The user asked to stop.
         """
         assert recorder.m is not None
         try:
@@ -236,7 +278,7 @@ def _first_finite(problem: Problem, probe: Probe) -> Point | None:
 
 def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
     accuracy = accuracy_of(problem)
-    for direction in (*point.parts, point.v):  # of the first that is wrong; the last one is that of the report
+    for direction in (*point.parts, point.v):  # up to the first that is wrong; the test that was made last is reported
         test = _taylor(probe, point, direction, accuracy)
         wrong = _taylor_fault(test, probe, point.m, direction, accuracy)
         if wrong:
@@ -252,7 +294,7 @@ def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
 
 
 def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
-    """The short test where it shows the order; otherwise the thorough one."""
+    """Return the short Taylor test along a direction where it shows the order, otherwise the thorough one."""
     value, derivative = probe.evaluate(point.m)
     rounding = max(BETTER * accuracy * abs(value), rounding_of(point.m, value, derivative))
 
@@ -276,12 +318,16 @@ def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) 
 
 
 def _falls(remainders: np.ndarray) -> bool:
-    """At every halving, by somewhat less than by its order at least: noise hardly does."""
+    """Return whether remainders fall by more than 2**STEADY at every halving; noise hardly does."""
     return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
 
 
 def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
-    """The gap of the predicted data's derivative; None with the reason where it cannot be told."""
+    """Return the relative gap of the adjoint identity of the predicted data.
+
+    Returns:
+        The gap, None where it cannot be told, and the reason where it is None.
+    """
     functional = probe.functional
     try:
         cotangent = np.random.default_rng(1).standard_normal(functional.prediction_shape(point.m))
@@ -297,7 +343,7 @@ def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
 
 
 def _roughness(test: TaylorTest) -> str:
-    """Why the order cannot be told."""
+    """Return the reason why the order of a Taylor test cannot be told, in words."""
     return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
 
 
@@ -311,7 +357,7 @@ def _is_right(test: TaylorTest) -> bool:
 
 
 def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
-    """Return what is wrong with the derivative; empty where J is too rough, or its solver too inexact, to blame it.
+    """Return what is wrong with the derivative, or "" where J or its solver is too inexact to blame it.
 
     A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend narrower than
     the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.

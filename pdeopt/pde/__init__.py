@@ -1,4 +1,4 @@
-"""State equations, each one map from parameters to the state."""
+"""State equations, each one a map from parameters to the state."""
 
 from pdeopt.pde.linear import LinearStateEquation
 from pdeopt.pde.state_equation import StateEquation

@@ -16,15 +16,16 @@ from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_s
 
 @dataclass(frozen=True)
 class LinearStateEquation:
-    """The map from a coefficient κ to the state u of A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
-
-    Raises, when it is called, SolveError where the system cannot be solved or no degree of freedom is free, and
-    FEMError where its parts do not fit.
+    """A linear state equation: the map κ ↦ u with A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
 
     Attributes:
-        system: κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
-        dirichlet: prescribed values, or κ ↦ prescribed values where they depend on the parameter.
-        solver: as in `pdeopt.sparse.linear_solve`.
+        system: The map κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
+        dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter.
+        solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
+
+    Raises:
+        SolveError: When it is called: the system cannot be solved, or no degree of freedom is free.
+        FEMError: When it is called: its parts do not fit.
     """
 
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]]
@@ -32,15 +33,26 @@ class LinearStateEquation:
     solver: str | Solver = "auto"
 
     def __call__(self, coefficient: Any) -> jax.Array:
-        """The state, (n,) or (n, r). Raises SolveError where the system is singular."""
+        """Return the state u, (n,) or (n, r), for a coefficient κ.
+
+        Raises:
+            SolveError: The system is singular.
+        """
         A, b, dirichlet = self._reduced_system(coefficient)
         u = linear_solve(A, b, self.solver)
         return u if dirichlet is None else dirichlet.extend(u)
 
     def adjoint(self, coefficient: Any, cotangent: jax.Array) -> jax.Array:
-        """λ of Aᵀλ = cotangent, of the state's shape, and zero where u is prescribed.
+        """Return the solution λ of Aᵀλ = cotangent, of the state's shape, and zero where u is prescribed.
 
-        A pair of triangular solves where the state was solved for. Raises SolveError where the system is singular.
+        Costs a pair of triangular solves where the state was solved for.
+
+        Args:
+            coefficient: The coefficient κ.
+            cotangent: The right-hand side, (n,) or (n, r).
+
+        Raises:
+            SolveError: The system is singular.
         """
         A, b, dirichlet = self._reduced_system(coefficient)
         transposed_solve = jax.linear_transpose(lambda load: linear_solve(A, load, self.solver), b)
@@ -52,7 +64,7 @@ class LinearStateEquation:
     def chosen_solver(self, coefficient: Any) -> Solver:
         """Return the solver that solves for the state: what "auto" stands for there, any other one itself.
 
-        A function of the equation, its solver and the coefficient: what was solved before is not in it.
+        It is a function of the equation, its solver and the coefficient: what was solved before does not change it.
         """
         return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, self.solver)
 
@@ -61,10 +73,13 @@ class LinearStateEquation:
         return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """max_i |A u − b|_i / (|A| |u| + |b|)_i of the free degrees of freedom: how exactly the state is solved for.
+        """Return max_i |A u − b|_i / (|A| |u| + |b|)_i, which tells how exactly the state is solved for.
 
-        The least relative change of entries of A and b that makes u exact (Oettli, Prager 1964): rounding, below 1e-14,
-        for a direct solver. Raises SolveError where the system is singular.
+        The maximum is over the free degrees of freedom. It is the least relative change of entries of A and b that
+        makes u exact (Oettli, Prager 1964): rounding, below 1e-14, for a direct solver.
+
+        Raises:
+            SolveError: The system is singular.
         """
         A, b, _ = self._reduced_system(coefficient)
         u, load, matrix = np.asarray(linear_solve(A, b, self.solver)), np.asarray(b), A.to_scipy()
@@ -72,7 +87,7 @@ class LinearStateEquation:
         return float(np.max(np.divide(residual, size, out=np.zeros_like(size), where=size > 0), initial=0.0))
 
     def _reduced_system(self, coefficient: Any) -> tuple[CSRMatrix, jax.Array, Dirichlet | None]:
-        """Matrix and load of the free degrees of freedom, and the condition that the others satisfy."""
+        """Return matrix and load of the free degrees of freedom, and the condition that the others satisfy."""
         A, b = self.system(coefficient)
         if not isinstance(A, CSRMatrix):
             raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")

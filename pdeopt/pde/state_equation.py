@@ -1,4 +1,4 @@
-"""What a state equation answers besides its state."""
+"""The protocol of state equations: what one answers besides its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pdeopt.sparse import Solver
 class StateEquation(Protocol):
     """A differentiable map from a coefficient to the state that knows how, and how exactly, it is solved.
 
-    Both answers are functions of the equation, its solver and the coefficient: what was solved before is not in them.
+    Both answers are functions of the equation, its solver and the coefficient: what was solved before does not change
+    them.
     """
 
     def __call__(self, coefficient: Any) -> jax.Array:

@@ -1,5 +1,6 @@
-"""The roof: what a run reads, shows and leaves on the disk. Imported by the command line and the Python face only.
+"""The roof: what a run reads, shows and leaves on the disk.
 
-The rooms, each above the ones before it: `store`, `watch`, `pictures`, `problem_files`, `execution`, `report`, `sweep`.
-Nothing is imported here, so that ``pdeopt list`` and ``pdeopt --help`` do not wait for JAX.
+It is imported by the command line and the Python interface only. Its rooms, each above the ones before it, are `store`,
+`watch`, `pictures`, `problem_files`, `execution`, `report` and `sweep`. Nothing is imported here, so that ``pdeopt
+list`` and ``pdeopt --help`` do not wait for JAX.
 """

@@ -1,4 +1,4 @@
-"""Errors of the person at the keyboard, and how what goes wrong in a problem file becomes one of them."""
+"""The errors of the person at the keyboard, and the wording of what goes wrong in a problem file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ class RunError(PdeoptError):
 
 @contextmanager
 def bad_input(path: Path) -> Iterator[None]:
-    """Raise what goes wrong while a problem file is used as one `UsageError` that names the line in that file."""
+    """Raise what goes wrong while a problem file is used as a `UsageError` that names the line in it.
+
+    Args:
+        path: The problem file.
+
+    Raises:
+        UsageError: Anything goes wrong inside the block.
+    """
     try:
         yield
     except UsageError:
@@ -36,7 +43,15 @@ def bad_input(path: Path) -> Iterator[None]:
 
 
 def attempt(file: str, write: Callable[[], object]) -> list[str]:
-    """Write what a run can do without; returns a warning where that fails."""
+    """Write a file that a run can do without; return a warning where that fails.
+
+    Args:
+        file: The name of the file, for the warning.
+        write: Writes the file.
+
+    Returns:
+        No text, or one warning.
+    """
     try:
         write()
     except Exception as error:
@@ -50,7 +65,7 @@ def _quoted(text: str | None) -> str:
 
 
 def _place(error: Exception, path: Path) -> str:
-    """The last line of the problem file that the error passed through, as the end of a message."""
+    """Return the last line of the problem file that an error passed through, as the end of a message."""
     if f"({path.name}, line " in str(error):  # it names the line itself
         return ""
     resolved = path.resolve()

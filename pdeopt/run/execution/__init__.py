@@ -1,1 +1,1 @@
-"""One run from its request to its summary: build, verify, minimize, write; and going on with it."""
+"""The execution of one run from its request to its summary, and of the rest of a stopped one."""

@@ -1,4 +1,4 @@
-"""The end of a run: what the last iterate means, and the files and pictures that say so."""
+"""The end of a run: the evaluation of the last iterate, and the files and pictures of the result."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pdeopt.run.store.fields import Fields, fields_of, write_fields
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 from pdeopt.run.watch.progress import Progress
 
+#: The result where nothing can be evaluated.
 NOTHING = Reached(None, None, None, {})
 
 
@@ -35,9 +36,16 @@ def evaluate(
     progress: Progress,
     guarded: Callable[[], AbstractContextManager[None]],
 ) -> tuple[Reached, Ending]:
-    """Return what the last iterate m (p,) means; a run that cannot tell has failed, and its history stays.
+    """Return what is known at the last iterate, and the end of the run, which may have changed by it.
 
-    ``guarded`` makes a context that words what goes wrong in `interpret`.
+    A run whose last iterate cannot be evaluated has failed, and its history stays.
+
+    Args:
+        problem: The problem.
+        m: The last iterate (p,).
+        ending: The end of the minimization.
+        progress: Told what is done.
+        guarded: Makes a context that words what goes wrong in `interpret`.
     """
     progress.stage("evaluating", "evaluating the result …")
     try:
@@ -65,7 +73,10 @@ def _interpret(
     progress: Progress,
     guarded: Callable[[], AbstractContextManager[None]],
 ) -> tuple[Reached, Ending]:
-    """With what the problem says of m; where that fails, or is interrupted, what it said before and all else stay."""
+    """Return the result with what the problem's `interpret` says of m, and the end of the run.
+
+    Where `interpret` fails, or is interrupted, what it said before and all else stay.
+    """
     meaning = Meaning()
     try:
         with guarded():
@@ -94,7 +105,14 @@ def write_result(
 ) -> tuple[bool, list[str]]:
     """Write result.npz, fields.vtu (and state.vtu) and pictures.
 
-    Returns whether it was interrupted, and a warning for each picture or mesh that could not be written.
+    Args:
+        directory: The run directory.
+        rows: The history.
+        summary: The entries of summary.json.
+        fields: The arrays of result.npz; None where nothing could be evaluated.
+
+    Returns:
+        Whether it was interrupted, and a warning for each picture or mesh that could not be written.
     """
     if fields is None:
         return False, []

@@ -1,4 +1,4 @@
-"""Run a problem from the command line: build, invert, and write the run directory."""
+"""The run of a problem from the command line: build, invert, and write the run directory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from pdeopt.run.store.directory import RunDirectory, write_json
 from pdeopt.run.watch.interruption import exit_status
 from pdeopt.run.watch.progress import Progress
 
+#: The exit status of the command by the status of a run that was not interrupted.
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run.
+    """A run that has ended, with what the command says of it.
 
     Attributes:
-        directory: Where it is.
-        summary: What stands in summary.json.
-        exit_status: That of the command.
-        warnings: What could not be drawn.
-        next_step: The command that goes on where it stopped; None where it came to its end.
+        directory: The run directory.
+        summary: The entries of summary.json.
+        exit_status: The exit status of the command.
+        warnings: What could not be drawn or written.
+        next_step: The command that goes on where the run stopped; None where it came to its end.
     """
 
     directory: Path
@@ -45,9 +46,15 @@ class Outcome:
 
 
 def run_problem(request: RunRequest, progress: Progress) -> Outcome:
-    """Run and write everything.
+    """Run a problem as requested, and write its run directory.
 
-    Raises UsageError, and leaves nothing behind, for bad input; RunError where the run can be gone on with.
+    Args:
+        request: The request.
+        progress: Told what is done.
+
+    Raises:
+        UsageError: The input is bad; nothing is left behind then.
+        RunError: The run ended early, and can be resumed, or the derivatives are wrong.
     """
     directory = RunDirectory(request.name, request.out)
     if directory.others:
@@ -61,7 +68,7 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
 
 
 def announce(request: RunRequest, progress: Progress) -> None:
-    """Say what is run, with what, and that it is being built."""
+    """Tell what is run, with which packages, and that it is being built."""
     progress.log.write(f"pdeopt {shlex.join(request.argv)}")
     progress.log.write(", ".join(f"{name} {version}" for name, version in versions().items()))
     progress.stage("building", f"building {request.name} …")
@@ -70,7 +77,18 @@ def announce(request: RunRequest, progress: Progress) -> None:
 def execute_and_write(
     request: RunRequest, problem: Problem, settings: Settings, keeper: Keeper, progress: Progress
 ) -> Outcome:
-    """Invert, from the answers that are kept on, and write what came of it."""
+    """Invert, from the answers that are kept on, and write the results.
+
+    Args:
+        request: The request.
+        problem: The problem, built.
+        settings: How it is minimized.
+        keeper: Keeps what the run goes on from, and makes its directory.
+        progress: Told what is done.
+
+    Raises:
+        RunError: The derivatives are wrong, or the directory can no longer be written.
+    """
     given = request.argv[1] if request.argv[0] == "run" else request.name
     task = Task(
         name=request.name,
@@ -93,7 +111,7 @@ def execute_and_write(
         summary = found.summary(task, {})
         interrupted, warnings = write_result(keeper.directory, found.rows, summary, found.reached.fields)
         summary = found.summary(task, progress.times.seconds())
-        write_json(keeper.directory / "summary.json", summary)  # the last one: a run that has it is complete
+        write_json(keeper.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
             keeper.discard()
     fields = found.reached.fields
@@ -105,7 +123,7 @@ def execute_and_write(
 
 
 def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | None:
-    """Return how to go on with a run that has not come to its end."""
+    """Return the command that goes on with a run, or None where it has come to its end."""
     if ending.status == "interrupted":
         return command(directory)
     if ending.status == "stopped":
@@ -114,7 +132,7 @@ def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | Non
 
 
 def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:
-    """Tell of options that did not do what they say."""
+    """Tell of options of the command line that did not do what they say."""
     asked, used = request.inner_product, ending.inner_product
     if asked and used and asked != used:
         progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")

@@ -1,4 +1,4 @@
-"""What a problem says of its last iterate: scalars for summary.json, arrays for result.npz."""
+"""The problem's interpretation of the last iterate: scalars for summary.json, arrays for result.npz."""
 
 from __future__ import annotations
 
@@ -12,29 +12,45 @@ from pdeopt.inverse import InputError, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.store.fields import STORED
 
-#: Kinds of arrays that a file can hold without pickling: numbers, and text.
+#: The kinds of arrays that a file can hold without pickling: numbers, and text.
 KINDS = "biufcU"
-#: What NumPy's writer calls arguments of its own.
+#: The names that NumPy's writer has for arguments of its own.
 RESERVED = frozenset({"file", "allow_pickle"})
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """``scalars`` for summary.json: bool, int, float or str. ``arrays`` for result.npz."""
+    """The interpretation of an iterate.
+
+    Attributes:
+        scalars: The values for summary.json by name: bool, int, float or str.
+        arrays: The arrays for result.npz by name.
+    """
 
     scalars: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def with_part(self, part: Meaning) -> Meaning:
-        """Both together. Raises InputError where a name is in both."""
+        """Return this interpretation with another part of it.
+
+        Raises:
+            InputError: A name is in both.
+        """
         _refuse({*self.scalars, *self.arrays} & {*part.scalars, *part.arrays}, "an earlier part")
         return Meaning({**self.scalars, **part.scalars}, {**self.arrays, **part.arrays})
 
 
 def interpreted(problem: Problem, m: np.ndarray) -> Iterator[Meaning]:
-    """What `interpret` says at m (p,): more with every part that it yields, all at once where it returns.
+    """Yield what the problem's `interpret` says at m, more with every part that it yields.
 
-    Raises InputError for names that are taken, and for other values.
+    Where it returns instead, all comes at once.
+
+    Args:
+        problem: The problem, which has a function `interpret`.
+        m: The parameter (p,).
+
+    Raises:
+        InputError: A name is taken, or a value is of another kind than a file can hold.
     """
     assert problem.interpret is not None
     found = problem.interpret(np.array(m))

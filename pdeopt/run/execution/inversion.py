@@ -1,4 +1,4 @@
-"""One inversion, from the verification of its derivatives to its summary, for the command and for Python alike."""
+"""One inversion, from the verification of derivatives to its summary, for the command and for Python."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from pdeopt.sparse import Work, work
 
 @dataclass(frozen=True)
 class Task:
-    """What is inverted, and how.
+    """An inversion to be carried out.
 
     Attributes:
         name: The name of the problem.
         problem: The problem, built.
         settings: How it is minimized, and at which strength of the regularization.
-        solver: The name of its linear solver, None where it is not known.
+        solver: The name of its linear solver; None where it is not known.
         check: Whether derivatives are verified before, and once more on the way.
         remedy: What can be done where they are wrong, for the message.
         guarded: Makes a context in which the problem's own code is run, and what goes wrong in it is put into words.
-        signals: Those that ask the minimization to stop.
+        signals: The signals that ask the minimization to stop.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Task:
 
 
 class Journal(Protocol):
-    """Keeps what an inversion does while it goes on."""
+    """A journal that keeps what an inversion does while it goes on."""
 
     @property
     def log(self) -> EvaluationLog:
@@ -71,7 +71,7 @@ class Journal(Protocol):
         ...
 
     def row(self, recorder: Recorder) -> None:
-        """Keep a new row."""
+        """Keep a new row of the history."""
         ...
 
     def finish(self, recorder: Recorder) -> None:
@@ -94,15 +94,15 @@ class NoJournal:
 
 @dataclass(frozen=True)
 class Inverted:
-    """What came of an inversion.
+    """The outcome of an inversion.
 
     Attributes:
         rows: The history.
         m: The last iterate (p,).
         ending: How the minimization ended.
         reached: What is evaluated at the last iterate.
-        fallbacks: The solvers that gave way to others, as of `Work`.
-        verification: For summary.json; None where derivatives were not verified.
+        fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
+        verification: The entries of summary.json about the verification; None where derivatives were not verified.
     """
 
     rows: list[Row]
@@ -113,7 +113,12 @@ class Inverted:
     verification: dict[str, Any] | None
 
     def summary(self, task: Task, stage_seconds: dict[str, float]) -> dict[str, Any]:
-        """Return what stands in summary.json."""
+        """Return the entries of summary.json.
+
+        Args:
+            task: The inversion that was carried out.
+            stage_seconds: The seconds by stage.
+        """
         words = summarize(
             task.name,
             task.problem,
@@ -128,17 +133,17 @@ class Inverted:
 
 
 def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePicture | None = None) -> Inverted:
-    """Verify, minimize, and evaluate what was reached.
+    """Verify the derivatives, minimize, and evaluate the last iterate.
 
     Args:
         task: What is inverted, and how.
         journal: Keeps what is done; answers that it kept before are given instead of being computed.
-        progress: Is told all of it.
-        picture: Draws the iterates on the way.
+        progress: Told what is done.
+        picture: Draws the iterates on the way; None draws none.
 
     Raises:
-        DerivativeError: Where the derivatives are wrong at the beginning.
-        KeyboardInterrupt: After Ctrl-C, where there is no iterate yet.
+        DerivativeError: The derivatives are wrong at the beginning.
+        KeyboardInterrupt: The user asked to stop, and there is no iterate yet.
     """
     progress.detail(_size(task.problem))
     progress.goal = _goal(task.problem, task.settings)
@@ -167,7 +172,10 @@ def _size(problem: Problem) -> str:
 
 
 def _goal(problem: Problem, settings: Settings) -> Goal | None:
-    """Return that of the only minimization; None where there are several, and their number is not known."""
+    """Return the goal of the only minimization, or None where there are several.
+
+    Their number is not known, so that the time that is left cannot be told.
+    """
     if isinstance(settings.regularization_strength, str) or len(continuation(problem.functional)) > 1:
         return None
     return Goal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
@@ -222,7 +230,7 @@ def _verify_later(later: LaterVerification | None, recorder: Recorder, progress:
 
 def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVerification | None) -> Ending:
     def say(text: str) -> None:
-        if not recorder.log.replaying:  # what a former process said is not said again
+        if not recorder.log.replaying:  # a former process has said it already
             progress.note(text)
 
     try:
@@ -245,7 +253,7 @@ def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVe
 
 
 def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
-    """Tell that of the minimization: of the state equation, of preconditioners and of inner products."""
+    """Tell the work of the minimization, that of preconditioners and inner products included."""
     progress.times.add("optimization/factorizations", spent.factoring_seconds)
     progress.times.add("optimization/solves", spent.solving_seconds)
     progress.detail(
@@ -258,7 +266,7 @@ def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
 
 
 def _report(verification: Verification | None, later: LaterVerification | None) -> dict[str, Any] | None:
-    """Return what summary.json says of both verifications."""
+    """Return the entries of summary.json about both verifications, None where there was none."""
     if verification is None:
         return None
     report = verification.report()

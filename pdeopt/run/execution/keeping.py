@@ -1,4 +1,4 @@
-"""What a run writes as it goes, so that it can go on after whatever ends it."""
+"""The files that a run writes as it goes, from which it can go on after whatever ends it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ from pdeopt.run.store.directory import remove_endings
 from pdeopt.run.store.evaluation_log import EVALUATIONS, EvaluationFile
 from pdeopt.run.store.history import write_history
 
-#: A checkpoint is written after so many iterations, or so many seconds.
-ITERATIONS, SECONDS = 10, 60.0
+#: The number of iterations after which a checkpoint is written.
+ITERATIONS = 10
+#: The time after which a checkpoint is written, in seconds.
+SECONDS = 60.0
 
 
 class Keeper:
-    """Writes evaluations.bin, history.csv and checkpoint.npz.
+    """A journal that writes evaluations.bin, history.csv and checkpoint.npz.
 
     Attributes:
-        log: What the run goes on from.
+        log: The log of answers that the run goes on from.
         directory: The run directory; None before the first row.
     """
 
     def __init__(self, make: Callable[[], Path], source: Path) -> None:
-        """Args: ``make`` makes the run directory. ``source``: the problem file."""
+        """Begin to keep answers in memory.
+
+        Args:
+            make: Makes the run directory, and returns its path.
+            source: The problem file.
+        """
         self.log = EvaluationFile()
         self.directory: Path | None = None
         self._make = make
@@ -38,12 +45,16 @@ class Keeper:
         self._due = 0.0
 
     def open(self, departed: Callable[[], None] = lambda: None) -> None:
-        """From here on there is something to keep. ``departed``: see `EvaluationFile.open`."""
+        """Make the run directory, and keep answers in it from now on.
+
+        Args:
+            departed: Called where the optimizer asks for something else than before; see `EvaluationFile.open`.
+        """
         self.directory = self._make()
         self.log.open(self.directory / EVALUATIONS, departed)
 
     def row(self, recorder: Recorder) -> None:
-        """After every row; nothing while a former run's answers are given back."""
+        """Keep a new row of the history; nothing while answers of a former run are given back."""
         if self.log.replaying:
             return
         if not self.log.is_open:
@@ -55,6 +66,7 @@ class Keeper:
             self.checkpoint(recorder)
 
     def checkpoint(self, recorder: Recorder) -> None:
+        """Write a checkpoint of the last iterate."""
         first, last = recorder.rows[0], recorder.rows[-1]
         assert recorder.m is not None
         assert self.directory is not None
@@ -76,22 +88,29 @@ class Keeper:
         self._due = time.monotonic() + SECONDS
 
     def finish(self, recorder: Recorder) -> None:
-        """Keep the end of the minimization."""
+        """Keep the end of the minimization: the history, and a last checkpoint."""
         assert self.directory is not None
         write_history(self.directory / "history.csv", recorder.rows)
         self.checkpoint(recorder)
 
     def discard(self) -> None:
-        """What a run goes on from: when it has come to its end, and all is written."""
+        """Remove the answers that a run goes on from, when it has come to its end and all is written."""
         assert self.directory is not None
         (self.directory / EVALUATIONS).unlink(missing_ok=True)
 
 
 @contextmanager
 def resumable(keeper: Keeper) -> Iterator[None]:
-    """Say how to go on where the run directory can no longer be written (RunError), and after Ctrl-C.
+    """Let errors of the disk and Ctrl-C inside the block say how to go on with the run.
 
     The keeper's files are closed at the end of the block.
+
+    Args:
+        keeper: Keeps what the run goes on from.
+
+    Raises:
+        RunError: The run directory can no longer be written.
+        KeyboardInterrupt: The user interrupted the run.
     """
     try:
         yield
@@ -111,5 +130,10 @@ def resumable(keeper: Keeper) -> Iterator[None]:
 
 
 def command(directory: Path, more: str = "") -> str:
-    """What to type to go on."""
+    """Return the command that goes on with a run.
+
+    Args:
+        directory: The run directory.
+        more: What is added to the command, with a space before it.
+    """
     return f"pdeopt resume {shlex.quote(str(directory))}{more}"

@@ -1,4 +1,4 @@
-"""live.png: the picture of the result while the run is under way."""
+"""The file live.png, the picture of the result while the run is under way."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from pdeopt.run.store.fields import fields_of
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import forgetting
 
-#: The part of the run's time that drawing may take; seconds between two pictures, at least; and those that the first
-#: one is expected to take.
-PART, SHORTEST, EXPECTED = 0.1, 3.0, 1.0
+#: The part of the run's time that drawing may take.
+PART = 0.1
+#: The least time between two pictures, in seconds.
+SHORTEST = 3.0
+#: The time that the first picture is expected to take, in seconds.
+EXPECTED = 1.0
 
 
 class LivePicture:
-    """Draws an iterate where enough time has passed since the last picture; once that fails, no more."""
+    """A picture of the iterates, drawn where enough time has passed since the last one.
+
+    Once that fails, no more is drawn.
+    """
 
     def __init__(self, name: str, problem: Problem, progress: Progress) -> None:
         self._name, self._problem, self._progress = name, problem, progress
@@ -32,7 +38,13 @@ class LivePicture:
         self._drawn = False
 
     def update(self, directory: Path, row: Row, m: np.ndarray) -> None:
-        """Perhaps draw the iterate m (p,) of a row into live.png."""
+        """Draw an iterate into live.png where enough time has passed since the last picture.
+
+        Args:
+            directory: The run directory.
+            row: The row of the iterate.
+            m: The iterate (p,).
+        """
         start = time.perf_counter()
         if start < self._next:
             return
@@ -50,7 +62,7 @@ class LivePicture:
             save(draw_result(fields_of(self._problem, m), self._headline(row, m)), path)
 
     def _headline(self, row: Row, m: np.ndarray) -> dict[str, Any]:
-        """What stands in the title."""
+        """Return the numbers of the title, by their names in summary.json."""
         expected = getattr(self._problem.functional.misfit, "expected", None)
         return {
             "problem": self._name,
@@ -69,5 +81,5 @@ class LivePicture:
 
 
 def _pause(seconds: float) -> float:
-    """After a picture that took so long."""
+    """Return the seconds until the next picture, after one that took so long."""
     return max(SHORTEST, seconds * (1 / PART - 1))

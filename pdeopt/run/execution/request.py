@@ -1,4 +1,4 @@
-"""One run as it was asked for, and what config.json says of it."""
+"""The request of one run, and what config.json says of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.sparse import resolve_solver
 
+#: The packages whose versions are recorded.
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
 
 
@@ -26,13 +27,22 @@ class RunRequest:
     """One run as it was asked for.
 
     Attributes:
-        path: the problem file. build: its function. options: keywords of build, with their values.
-        optimizer, inner_product, gradient_tolerance, solver: None where the problem chooses.
-        regularization_strength, discrepancy_factor: see `Settings`; None where the problem chooses.
-        max_iterations: of every minimization.
-        initial_guess, truth: directories of former runs, see `with_former_runs`; None for what the problem has.
-        out: the run directory, None for a new one. argv: the command line, for the record.
-        check: whether derivatives are verified before. live: whether the iterates are drawn on the way.
+        path: The problem file.
+        build: The function ``build`` of that file.
+        options: The keywords of ``build`` with their values.
+        optimizer: The name of the optimizer; None where the problem chooses.
+        inner_product: The name of the inner product; None where the problem chooses.
+        gradient_tolerance: The factor by which the gradient norm must fall; None where the problem chooses.
+        regularization_strength: A factor or the name of a rule, see `Settings`; None where the problem chooses.
+        discrepancy_factor: The factor τ of rules that know the noise, see `Settings`; None where the problem chooses.
+        solver: The name of the linear solver; None where the problem chooses.
+        max_iterations: The largest number of iterations of every minimization.
+        initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
+        truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
+        out: The run directory; None for a new one.
+        argv: The words of the command line, for the record.
+        check: Whether derivatives are verified before the minimization, and once more on the way.
+        live: Whether the iterates are drawn on the way.
     """
 
     path: Path
@@ -54,15 +64,25 @@ class RunRequest:
 
     @property
     def name(self) -> str:
+        """The name of the problem: that of its file, without the suffix."""
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Built, with the fields of former runs that were asked for. Raises UsageError."""
+        """Return the problem, built, with the fields of former runs that were asked for.
+
+        Raises:
+            UsageError: The problem cannot be built, or a former run does not fit it.
+        """
         problem = build_problem(self.build, self.options, self.path)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
     def settings(self, problem: Problem) -> Settings:
-        """How the problem is minimized: as asked for, or as it chooses itself. Raises UsageError for unknown rules."""
+        """Return how the problem is minimized: as asked for, or as it chooses itself.
+
+        Raises:
+            StrengthError: The rule for the strength is unknown.
+            OptimizerError: The optimizer is unknown.
+        """
         return Settings.of(
             problem,
             optimizer=self.optimizer,
@@ -76,7 +96,7 @@ class RunRequest:
 
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
-    """Return what config.json says: all that it takes to run the problem again."""
+    """Return the entries of config.json: all that it takes to run the problem again."""
     return {
         "problem": request.name,
         "path": str(request.path.resolve()),
@@ -94,9 +114,13 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
 
 
 def solver_name(problem: Problem, asked: str | None = None) -> str | None:
-    """Return the name of the solver of the state equation at the initial guess: what "auto" stands for there.
+    """Return the name of the solver of the state equation at the initial guess.
 
-    Of a state that is no `StateEquation`, the name that was asked for, if any.
+    It is what "auto" stands for there; of a state that is no `StateEquation`, the name that was asked for, if any.
+
+    Args:
+        problem: The problem.
+        asked: The name that was asked for.
     """
     state = problem.functional.state
     if isinstance(state, StateEquation):

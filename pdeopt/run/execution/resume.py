@@ -1,4 +1,4 @@
-"""Go on with a run that was stopped, from the files in its directory."""
+"""The resumption of a run that was stopped, from the files in its directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import LOG
 
-#: What the entries of config.json are, and the range of its numbers.
+#: The types of the entries of config.json.
 ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), (str,)),
     **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
@@ -38,11 +38,12 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("folder", "initial_guess", "truth"), (str, type(None))),
     **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
 }
+#: The least and the largest value of its numbers.
 LIMITS = {
     **{"gradient_tolerance": (0, 1), "absolute_gradient_tolerance": (0, 1e308)},
     **{"discrepancy_factor": (0, 1e308), "max_iterations": (0, 1e15)},
 }
-#: Said where the answers that are kept are no longer those that the optimizer asks for.
+#: The message where the answers that are kept are no longer those that the optimizer asks for.
 DEPARTED = (
     "the optimizer goes another way than before, as with another version of a package or number of threads: "
     "from here on all is computed again"
@@ -57,16 +58,19 @@ def resume_run(
     progress: Progress,
     trusted: Path | None = None,
 ) -> Outcome:
-    """Go on to where the run would have come by itself.
+    """Go on with a run to where it would have come by itself.
 
     Args:
-        max_iterations: replaces the run's own limit, where it is given. live: see `RunRequest`.
-        argv: the command line, for the record.
-        trusted: the problem file of the run, where the user has not run it before and says that it may be executed.
+        directory: The run directory.
+        max_iterations: The largest number of iterations; None for the run's own.
+        live: Whether the iterates are drawn on the way.
+        argv: The words of the command line, for the record.
+        progress: Told what is done.
+        trusted: The problem file of the run, where the user has not run it before and says that it may be executed.
 
     Raises:
-        UsageError: where there is nothing to go on from, what there is belongs to another problem or version, or the
-            problem file is neither pdeopt's nor known to be the user's. Nothing of the directory is executed then.
+        UsageError: There is nothing to go on from, what there is belongs to another problem or version, or the problem
+            file is neither pdeopt's nor known to be the user's. Nothing of the directory is executed then.
     """
     refuse_irregular_files(directory)
     config = read_config(directory)
@@ -92,12 +96,12 @@ def resume_run(
 
 
 def has_converged(directory: Path) -> bool:
-    """Whether the run is complete, so that there is nothing to go on with."""
+    """Return whether a run is complete, so that there is nothing to go on with."""
     return _summary(directory).get("status") == "converged"
 
 
 def _summary(directory: Path) -> dict[str, Any]:
-    """Empty for a run that has not ended."""
+    """Return the entries of summary.json; empty for a run that has not ended."""
     return read_summary(directory / "summary.json")
 
 
@@ -109,7 +113,11 @@ def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """config.json. Raises UsageError where there is none."""
+    """Return the entries of config.json.
+
+    Raises:
+        UsageError: There is no such file, or it cannot be read.
+    """
     path = directory / "config.json"
     if not is_regular(path):
         raise UsageError(f"{directory} is not a run directory: it has no config.json")
@@ -119,7 +127,11 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
-    """None for a run that was stopped before its first one. Raises UsageError for one that cannot be gone on from."""
+    """Return the checkpoint of a run, or None for a run that was stopped before its first one.
+
+    Raises:
+        UsageError: The run cannot be resumed from it.
+    """
     checkpoint = read_checkpoint(directory / CHECKPOINT)
     if checkpoint is None:
         return None
@@ -154,7 +166,11 @@ def _limit(former: int, given: int | None) -> int:
 
 
 def _problem_file(config: dict[str, Any], directory: Path) -> Path:
-    """Where it was; for a problem that comes with pdeopt, where it is now."""
+    """Return the problem file of a run: where it was, or where the problem of pdeopt with its name is.
+
+    Raises:
+        UsageError: The file is not there, and pdeopt has no problem of this name.
+    """
     path, name = Path(config.get("path", "")), config.get("problem")
     known = problem_files().get(str(name))
     if os.path.isfile(path):  # False, too, for what can be no name of a file
@@ -189,7 +205,10 @@ def _former_run(given: str | None) -> Path | None:
 
 
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
-    """The command line stays that of the start, and its folder; those that went on with the run are added."""
+    """Return the new entries of config.json.
+
+    Folder and command line stay those of the start; the command lines that went on with the run are added.
+    """
     start = {name: former.get(name) for name in ("folder", "argv")}
     return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
 
@@ -200,6 +219,6 @@ def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -
     with bad_input(path):
         first, _ = functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
         checkpoint.refuse_other_values(first.misfit, problem.parameter.size)
-        if len(continuation(functional)) == 1:  # else it may be that of an earlier stage
+        if len(continuation(functional)) == 1:  # otherwise the checkpoint may be of an earlier stage
             last, _ = functional.with_strength(checkpoint.strength).terms_and_derivative(checkpoint.parameter)
             checkpoint.refuse_other_regularization(last.regularization)

@@ -1,4 +1,4 @@
-"""What stands in summary.json; see the design for the names that other tools read."""
+"""The content of summary.json, with the names that other tools read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from pdeopt.run.store.fields import Fields
 
 @dataclass(frozen=True)
 class Reached:
-    """What is evaluated at the last iterate: None where that failed, or where there is nothing to compare with.
+    """The values at the last iterate; None where they failed, or there is nothing to compare with.
 
     Attributes:
-        fields: the arrays of result.npz.
-        relative_error, initial_relative_error: of the coefficient, at the last iterate and at the initial guess.
-        quantities: the problem's own numbers, and the scalars of its interpretation.
+        fields: The arrays of result.npz.
+        relative_error: The relative error of the coefficient at the last iterate.
+        initial_relative_error: The relative error of the coefficient at the initial guess.
+        quantities: The problem's own numbers, and the scalars of its interpretation.
     """
 
     fields: Fields | None
@@ -40,10 +41,17 @@ def summarize(
     solver: str | None,
     fallbacks: dict[str, int],
 ) -> dict[str, Any]:
-    """Return the outcome of a run.
+    """Return the outcome of a run, as entries of summary.json.
 
     Args:
-        name: of the problem. last: row of the history. solver: its name. fallbacks: from it, as of `Work`.
+        name: The name of the problem.
+        problem: The problem.
+        last: The last row of the history.
+        ending: How the minimization ended.
+        reached: What is evaluated at the last iterate.
+        settings: How the problem was minimized.
+        solver: The name of the linear solver; None where it is not known.
+        fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
     """
     return {
         "problem": name,
@@ -78,14 +86,14 @@ def summarize(
 
 
 def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:
-    """The unknown numbers by name, where they are few."""
+    """Return the unknown numbers by name, where they are few."""
     if fields is None or not fields.names:
         return {}
     return {"numbers": dict(zip(fields.names, map(float, fields.coefficient), strict=True))}
 
 
 def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
-    """What the misfit knows of its data and their noise; null where it does not."""
+    """Return what the misfit knows of its data and their noise, None where it does not."""
     given = problem.functional.misfit
     noise, expected = getattr(given, "noise", None), getattr(given, "expected", None)
     data = getattr(given, "data", None)

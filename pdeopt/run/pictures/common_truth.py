@@ -1,4 +1,4 @@
-"""Whether several runs have the same truth, also on different meshes."""
+"""The comparison of the truths of several runs, also on different meshes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from scipy.spatial import KDTree
 
 from pdeopt.run.store.fields import Fields
 
-#: Truths on different meshes are one where they differ by no more than this part of their range on average.
+#: The largest mean difference of truths on different meshes that count as one, as a part of their range.
 EQUAL = 0.02
-#: By so much of its size may the domain differ.
+#: The largest difference of the bounding boxes of domains that count as one, as a part of their size.
 SAME_DOMAIN = 0.02
 
 
 def shared_truth(runs: Sequence[Fields]) -> Fields | None:
-    """The run on the finest mesh, where the truth of all is the same; None otherwise."""
+    """Return the run on the finest mesh where the truth of all runs is the same, None otherwise."""
     if any(one.truth is None for one in runs):
         return None
     finest = max(runs, key=lambda one: one.at.x.shape[1])
@@ -24,7 +24,10 @@ def shared_truth(runs: Sequence[Fields]) -> Fields | None:
 
 
 def _same_truth(fine: Fields, coarse: Fields) -> bool:
-    """Compared at the places of the coarse one: between the values at the nearest places of the fine one."""
+    """Return whether two truths agree at the places of the coarse one.
+
+    There the coarse one is compared with the range of the fine one's values at the nearest places.
+    """
     assert fine.truth is not None
     assert coarse.truth is not None
     a, b = fine.at.magnitude(fine.truth), coarse.at.magnitude(coarse.truth)
@@ -39,6 +42,6 @@ def _same_truth(fine: Fields, coarse: Fields) -> bool:
 
 
 def _same_domain(p: np.ndarray, q: np.ndarray) -> bool:
-    """By their bounding boxes."""
+    """Return whether two clouds of points (d, k) have the same bounding box."""
     boxes = [np.stack([points.min(1), points.max(1)]) for points in (p, q)]
     return bool(np.abs(boxes[0] - boxes[1]).max() <= SAME_DOMAIN * np.ptp(p, axis=1).max())

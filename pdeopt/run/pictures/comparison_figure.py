@@ -1,4 +1,4 @@
-"""Several runs in one figure: histories overlaid, reconstructions and segmentations side by side."""
+"""A figure of several runs: histories overlaid, reconstructions and segmentations side by side."""
 
 from __future__ import annotations
 
@@ -27,18 +27,31 @@ from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import UNFINISHED, StoredRun
 
-#: Width of the figure; heights of the histories, of a row of panels, and of a panel with curves, in inches.
-WIDTH, HISTORIES, ROW, CURVES = 13.0, 4.0, 3.3, 4.2
-#: Panels beside each other at most, and letters in a line of their titles.
-COLUMNS, LETTERS = 4, 34
+#: The width of the figure, in inches.
+WIDTH = 13.0
+#: The height of the histories, in inches.
+HISTORIES = 4.0
+#: The height of a row of panels, in inches.
+ROW = 3.3
+#: The height of a panel with curves, in inches.
+CURVES = 4.2
+#: The largest number of panels beside each other.
+COLUMNS = 4
+#: The largest number of letters in a line of a panel's title.
+LETTERS = 34
 
 Runs = Mapping[str, StoredRun]
-#: Draws one part of the figure, of this height.
+#: The height of one part of the figure in inches, and the function that draws it.
 Part = tuple[float, Callable[[SubFigure], None]]
 
 
 def draw_comparison(runs: Runs, against: str = "iterations") -> Figure:
-    """Args: name → run. against: what histories are drawn over, one of `history_figure.AXES`."""
+    """Return a figure that compares several runs.
+
+    Args:
+        runs: The runs by name.
+        against: The quantity on the horizontal axis of the histories, one of `history_figure.AXES`.
+    """
     shown = _comparable(runs)
     parts = [_histories(runs, against), *_reconstructions(runs, shown), *_segmentations(runs)]
     figure = new_figure(WIDTH, sum(height for height, _ in parts))
@@ -63,7 +76,7 @@ def _label(name: str, run: StoredRun) -> str:
 
 
 def _comparable(runs: Runs) -> dict[str, Fields]:
-    """Those that show the same quantity in the same manner as the first."""
+    """Return the runs that show the same quantity in the same manner as the first one that can be drawn."""
     drawable = {name: run.fields for name, run in runs.items() if run.fields and _can_draw(run.fields)}
     kinds = [_manner(one) for one in drawable.values()]
     return {name: one for name, one in drawable.items() if _manner(one) == kinds[0]}
@@ -78,7 +91,7 @@ def _manner(fields: Fields) -> tuple[str, bool, int, tuple[str, ...]]:
 
 
 def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
-    """Of which runs there is no reconstruction in the picture, and why."""
+    """Return the names of the runs without a reconstruction in the figure, and the reasons."""
     names = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
     return f"no reconstruction here: {names}"
 
@@ -110,7 +123,7 @@ def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> list[Part]:
 
 
 def _titled(name: str, run: StoredRun, number: str) -> str:
-    """With the relative error or the score below."""
+    """Return the title of a run's panel, with the relative error or the score in its last line."""
     value, below = run.summary.get(number, ""), ""
     if is_number(value):
         below = f"score {value:.3f}" if number == "score" else f"error {100 * float(value):.3g} %"
@@ -122,7 +135,7 @@ def _rows(panels: int) -> int:
 
 
 def _grid(figure: SubFigure, panels: int) -> list[Axes]:
-    """As many axes, in rows that are filled evenly."""
+    """Return axes for so many panels, in rows that are filled evenly."""
     rows = _rows(panels)
     axes = figure.subplots(rows, -(-panels // rows), squeeze=False).ravel()
     for unused in axes[panels:]:
@@ -131,7 +144,7 @@ def _grid(figure: SubFigure, panels: int) -> list[Axes]:
 
 
 def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | None) -> None:
-    """On one color scale; what is known first."""
+    """Draw the coefficients of several runs on one color scale, the known one first."""
     drawn = [(name, one, one.at.magnitude(one.coefficient)) for name, one in panels.items()]
     if known is not None and known.truth is not None:
         drawn = [(Words.of(known).known, known, known.at.magnitude(known.truth)), *drawn]
@@ -170,7 +183,10 @@ def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
 
 
 def _segmentations(runs: Runs) -> list[Part]:
-    """Where runs have them; the true one first where it is the same for all."""
+    """Return the part with the segmentations of the runs that have one; none without any.
+
+    The true segmentation comes first where it is the same for all.
+    """
     found = {_titled(name, run, "score"): segmentation_of(run.fields) for name, run in runs.items() if run.fields}
     given = {name: one for name, one in found.items() if one is not None}
     if not given:

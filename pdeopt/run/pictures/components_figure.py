@@ -1,4 +1,4 @@
-"""The components of vectors, such as displacements, velocities and forces, each in a panel of its own."""
+"""The figure of the components of vectors, such as displacements, velocities and forces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from pdeopt.run.store.placement import Placement
 
 
 def draw_components(fields: Fields, summary: dict[str, Any]) -> Figure | None:
-    """Return a row a vector-valued function: the known coefficient, the found one, the state; None without any."""
+    """Return a figure with one panel for each component of vectors, or None where nothing is a vector.
+
+    It has a row for each vector-valued function: the known coefficient, the found one, the state.
+
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
+    """
     words = Words.of(fields)
     given: list[tuple[str, str, Placement | None, np.ndarray | None]] = [
         (words.known, fields.label, fields.at, fields.truth),

@@ -1,4 +1,4 @@
-"""The history of one optimization, or of several."""
+"""The figure of the history of one optimization, or of several."""
 
 from __future__ import annotations
 
@@ -12,31 +12,39 @@ from matplotlib.ticker import MaxNLocator
 
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, CYCLE, DASHES, GREEN, ORANGE, PINK, new_figure
 
+#: The columns of history.csv by name, each (rows,).
 History = Mapping[str, np.ndarray]
 Panel = Figure | SubFigure
+#: The objective and its terms: column of history.csv, color and line style.
 TERMS = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
 
-#: What histories are drawn over: name → column of history.csv, and label of the axis.
+#: The quantities on the horizontal axis: name → column of history.csv, and label of the axis.
 AXES = {
     "iterations": ("iteration", "iteration"),
     "evaluations": ("evaluations", "evaluations of the objective"),
     "seconds": ("seconds", "time (s)"),
 }
-#: Part of the axis that the label of a strength needs, in a panel of one run's figure and in one of a comparison.
-ROOM, NARROW_ROOM = 0.06, 0.1
-#: Lines of such labels above a panel at most, and their height in points.
-LINES, LINE_HEIGHT = 4, 9
-#: Letters beside each other in a legend.
+#: The room that the label of a strength needs in a panel of one run's figure, as a part of the axis.
+ROOM = 0.06
+#: The room that the label of a strength needs in a panel of a comparison, as a part of the axis.
+NARROW_ROOM = 0.1
+#: The largest number of lines of such labels above a panel.
+LINES = 4
+#: The height of a line of such labels, in points.
+LINE_HEIGHT = 9
+#: The number of letters that fit beside each other in a legend.
 LEGEND_WIDTH = 150
 
 
 def draw_history(history: History, summary: Mapping[str, Any], against: str = "iterations") -> Figure:
-    """Objective, misfit and regularization in one panel, the gradient norm in the other.
+    """Return a figure with objective, misfit and regularization in one panel, gradient norm in the other.
 
     Lines are broken where the strength of the regularization changes: it is another objective from there on.
 
     Args:
-        against: what they are drawn over, one of `AXES`.
+        history: The columns of history.csv by name.
+        summary: The entries of summary.json; empty for a run that is not finished.
+        against: The quantity on the horizontal axis, one of `AXES`.
     """
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
@@ -65,7 +73,14 @@ def draw_histories_into(
     summaries: Iterable[Mapping[str, Any]],
     against: str = "iterations",
 ) -> None:
-    """Draw several histories, by label, into a figure: objective, misfit and gradient norm, one color a run."""
+    """Draw objective, misfit and gradient norm of several histories into a figure, one color a run.
+
+    Args:
+        figure: The figure, or a part of one.
+        histories: The histories by label.
+        summaries: The entries of each run's summary.json.
+        against: The quantity on the horizontal axis, one of `AXES`.
+    """
     panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
     expected = {summary.get("expected_misfit") for summary in summaries}
     room = NARROW_ROOM * max(history[AXES[against][0]].max() for history in histories.values())
@@ -83,7 +98,7 @@ def draw_histories_into(
 
 
 def _legend(figure: Panel, axes: Axes, first: list[str]) -> None:
-    """Each label once, these first, in as many columns as fit."""
+    """Add a legend with each label once, those of ``first`` first, in as many columns as fit."""
     found = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     entries = {label: found[label] for label in dict.fromkeys([*first, *found])}
     columns = max(1, min(4, LEGEND_WIDTH // (6 + max(map(len, entries)))))
@@ -91,28 +106,34 @@ def _legend(figure: Panel, axes: Axes, first: list[str]) -> None:
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    """Of a run that is not finished, that it is not."""
+    """Return the title: problem, status and message of a run, or that it is not finished."""
     return f"{summary['problem']}: {summary['status']}, {summary['message']}" if summary else "unfinished run"
 
 
 def _changes(history: History) -> np.ndarray:
-    """The rows that are the first of another strength."""
+    """Return the numbers of the rows that are the first of another strength of the regularization."""
     return np.flatnonzero(np.diff(history["strength"])) + 1
 
 
 def _broken(history: History, column: str, against: str) -> tuple[np.ndarray, np.ndarray]:
-    """What it is drawn over, and values, with a gap where the strength changes."""
+    """Return the coordinates of a line along both axes, with a gap where the strength changes."""
     rows = _changes(history)
     x = history[AXES[against][0]].astype(float)
     return np.insert(x, rows, np.nan), np.insert(history[column].astype(float), rows, np.nan)
 
 
 def _mark_strengths(axes: Axes, history: History, against: str, room: float, color: str = BLACK, line: int = 0) -> None:
-    """A line where the strength changes, and each strength above its part of the panel where there is room.
+    """Mark where the strength changes, and write each strength above its part of the panel.
+
+    A strength for which there is no room is not written.
 
     Args:
-        room: along the axis, that a strength needs.
-        line: on which line above the panel the strengths are written, from 0.
+        axes: The panel.
+        history: The columns of history.csv by name.
+        against: The quantity on the horizontal axis, one of `AXES`.
+        room: The length along the horizontal axis that a strength needs.
+        color: The color of lines and strengths.
+        line: The line above the panel on which the strengths are written, from 0.
     """
     changes, x = _changes(history), history[AXES[against][0]]
     if not len(changes):
@@ -131,7 +152,7 @@ def _mark_strengths(axes: Axes, history: History, against: str, room: float, col
 
 
 def _three_digits(number: float) -> str:
-    """Without an exponent where that is short: "1000"."""
+    """Return a number with three digits, without an exponent where that is short: "1000"."""
     return f"{float(f'{number:.3g}'):g}"
 
 
@@ -142,14 +163,21 @@ def _expected_misfit(axes: Axes, summary: Mapping[str, Any]) -> None:
 
 
 def _marker(history: History) -> dict[str, Any]:
-    """Few iterates are shown one by one, and those of many strengths: one of them may have a single one."""
+    """Return the look of the markers of iterates, which are shown where the iterates are few.
+
+    They are shown, smaller, where there are several strengths, too, as one of them may have a single iterate.
+    """
     if len(history["iteration"]) <= 15:
         return {"marker": "o", "markersize": 3}
     return {"marker": "o", "markersize": 1.8} if len(_changes(history)) else {}
 
 
 def _finish(axes: Axes, columns: list[np.ndarray], label: str, against: str) -> None:
-    """Logarithmic where values are positive; zeros are left out there, and negative values make the scale symmetric."""
+    """Set scales, labels and grid of a panel.
+
+    The vertical axis is logarithmic where values are positive; zeros are left out there, and negative values make the
+    scale symmetric.
+    """
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     if (values < 0).any():

@@ -1,4 +1,7 @@
-"""How well the model predicts a reference measurement: a map of the residual, and its size along both axes."""
+"""The figure that shows how well the model predicts a reference measurement.
+
+It is a map of the residual, and its size along both axes.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,19 @@ from pdeopt.run.pictures.canvas.field_axes import symmetric_scale
 from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, new_figure
 from pdeopt.run.store.fields import Fields
 
-#: Values that were not measured, or are left out.
+#: The color of values that were not measured, or are left out.
 MISSING = "0.88"
 
 
 def draw_reference(fields: Fields, summary: dict[str, Any]) -> Figure | None:
-    """From `reference_measured` and `reference_predicted` (q, K) of result.npz, NaN where there is no measurement.
+    """Return a figure of the residual of a reference measurement, or None where there is none.
 
-    Returns None where they are not there, or nothing was measured.
+    It is drawn from `reference_measured` and `reference_predicted` (q, K) of result.npz, which are NaN where there is
+    no measurement.
+
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
     """
     measured, predicted = fields.extra.get("reference_measured"), fields.extra.get("reference_predicted")
     if measured is None or predicted is None or measured.ndim != 2 or predicted.shape != measured.shape:
@@ -46,13 +54,16 @@ def _title(residual: np.ndarray, measured: np.ndarray, summary: dict[str, Any]) 
 
 
 def _relative(residual: np.ndarray, measured: np.ndarray, axis: int) -> np.ndarray:
-    """The rms of the residual over that of the measured values, along an axis; NaN where nothing was measured."""
+    """Return the rms of the residual over that of the measured values, along an axis.
+
+    It is NaN where nothing was measured.
+    """
     above, below = np.nansum(residual**2, axis), np.nansum(measured**2, axis)
     return np.sqrt(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))
 
 
 def _unit(label: str) -> str:
-    """The unit at the end of a label: " (V)"."""
+    """Return the unit at the end of a label, as " (V)", or "" where there is none."""
     found = re.search(r"\s*\([^()]*\)$", label)
     return found[0] if found else ""
 

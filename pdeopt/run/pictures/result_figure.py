@@ -1,4 +1,4 @@
-"""The result of a run on one page: truth, reconstruction, error and data fit."""
+"""The figure of the result of a run on one page: truth, reconstruction, error and data fit."""
 
 from __future__ import annotations
 
@@ -36,14 +36,21 @@ from pdeopt.run.pictures.segmentation_figure import (
 from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
 from pdeopt.run.store.json_file import is_number
 
-#: A scatter of more points is thinned.
+#: The number of points beyond which a scatter plot is thinned.
 SCATTERED = 20_000
-#: Noise levels that differ by no more than this part of them are one.
+#: The largest relative difference of noise levels that count as one.
 EQUAL = 1e-6
 
 
 def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
-    """Top: the coefficient. Bottom: data fit and residuals, or the target, and the state where its place is known."""
+    """Return a figure of the coefficient above, and of the data fit and the state below.
+
+    Below are data fit and residuals, or the target, and the state where its place is known.
+
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
+    """
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
@@ -62,7 +69,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
 
 
 def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:
-    """Names, and the columns of a table of the numbers."""
+    """Return the names of the unknown numbers, and the columns of a table of their values by title."""
     words = Words.of(fields)
     columns = {"initial guess": in_digits(fields.initial), words.found: in_digits(fields.coefficient)}
     if fields.truth is not None:
@@ -73,7 +80,7 @@ def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """The outcome in one line."""
+    """Return the outcome of a run in one line, from the entries of summary.json."""
     if not summary:
         return "unfinished run"
     count = summary["iterations"]
@@ -89,23 +96,34 @@ def headline(summary: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Words:
-    """What the coefficient is called, by its role: only a reconstruction has a truth."""
+    """The words for the coefficient, by its role: only a reconstruction has a truth.
+
+    Attributes:
+        known: The word for the known coefficient, "truth" or "exact".
+        found: The word for the coefficient that was found.
+    """
 
     known: str
     found: str
 
     @classmethod
     def of(cls, fields: Fields) -> Words:
+        """Return the words for a run's coefficient."""
         return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
 
 
 @dataclass(frozen=True)
 class Error:
-    """How the coefficient departs from the known one: the ratio where colors are logarithmic, else the difference.
+    """The departure of the coefficient from the known one.
+
+    It is the ratio where colors are logarithmic, otherwise the difference.
 
     Attributes:
-        values: as `Placement.magnitude` returns them. scale: their colors. neutral: the value of no error.
-        title, label: of the panel, and of its values.
+        values: The values, as `Placement.magnitude` returns them.
+        scale: The scale of their colors.
+        neutral: The value of no error.
+        title: The title of the panel.
+        label: The label of the values.
     """
 
     values: np.ndarray
@@ -116,7 +134,13 @@ class Error:
 
     @classmethod
     def of(cls, fields: Fields, known: np.ndarray, scale: Normalize) -> Error:
-        """``scale``: of the coefficient."""
+        """Return the error of a run's coefficient.
+
+        Args:
+            fields: The arrays of the run.
+            known: The known coefficient, of the same shape as the found one.
+            scale: The color scale of the coefficient.
+        """
         words = Words.of(fields)
         if isinstance(scale, LogNorm) and fields.at.components == 1:  # a ratio of vectors says nothing of directions
             ratio = fields.at.magnitude(fields.coefficient) / fields.at.magnitude(known)
@@ -143,7 +167,10 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
 
 
 def _compared(fields: Fields) -> dict[str, np.ndarray]:
-    """Name → what is drawn of the coefficient, the result last; no initial guess where a segmentation is drawn."""
+    """Return the values that are drawn of the coefficient by title, the result last.
+
+    There is no initial guess where a segmentation is drawn.
+    """
     words = Words.of(fields)
     given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
     if _segmentation(fields):
@@ -152,7 +179,7 @@ def _compared(fields: Fields) -> dict[str, np.ndarray]:
 
 
 def _segmentation(fields: Fields) -> Segmentation | None:
-    """What takes the place that no true coefficient fills."""
+    """Return the segmentation that is drawn where no true coefficient is known, or None."""
     return segmentation_of(fields) if fields.truth is None else None
 
 
@@ -173,7 +200,18 @@ def draw_panel(
     label: str,
     colors: str = FIELD_MAP,
 ) -> None:
-    """Colors with their bar, or the field along a curve."""
+    """Draw a field into a panel: as colors with their bar, or along a curve.
+
+    Args:
+        figure: The figure that gets the color bar.
+        axes: The panel.
+        canvas: The place of the field.
+        drawn: The values, as `Placement.magnitude` returns them.
+        scale: The color scale.
+        title: The title of the panel.
+        label: The label of the values.
+        colors: The name of the color map.
+    """
     axes.set_title(title)
     if canvas.is_curve:
         draw_curve(axes, canvas.at, drawn, color=ORANGE if colors == ERROR_MAP else BLUE)
@@ -203,7 +241,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
 
 
 def _bottom_row(figure: SubFigure, fields: Fields) -> None:
-    """The state beside what it is compared with: panels of the same kind for a field, a scatter for samples."""
+    """Draw the state beside what it is compared with: panels for a field, scatter plots for samples."""
     at = fields.state_at
     canvas = None if at is None else Canvas(at, electrodes_of(fields, at.mesh))
     if canvas is not None and not canvas.can_draw:
@@ -225,7 +263,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
 
 
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
-    """The target, the state, and how they differ."""
+    """Draw the target, the state, and the difference of the two."""
     assert fields.data is not None
     wanted, reached = first_experiment(fields.data), first_experiment(fields.state)
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
@@ -245,7 +283,7 @@ def first_experiment(values: np.ndarray) -> np.ndarray:
 
 
 def state_title(fields: Fields, magnitude: bool = True) -> str:
-    """Return what is drawn of the state: which experiment, and of vectors whether their magnitude."""
+    """Return the title of the state: which experiment it is, and of vectors whether their magnitude."""
     experiments = fields.state.size // len(fields.state)
     is_vector = fields.state_at is not None and fields.state_at.components > 1
     what = "magnitude of the state" if is_vector and magnitude else "state"
@@ -253,12 +291,12 @@ def state_title(fields: Fields, magnitude: bool = True) -> str:
 
 
 def _aim(fields: Fields) -> str:
-    """What the data are called."""
+    """Return the word for the data: "target" where there is no noise, "measured" otherwise."""
     return "target" if fields.noise is None else "measured"
 
 
 def _level(noise: np.ndarray) -> float:
-    """The mean standard deviation of what is not exact."""
+    """Return the mean standard deviation of the data that are not exact."""
     return float(np.mean(noise, where=noise > 0))
 
 
@@ -283,7 +321,10 @@ def _data_fit(axes: Axes, fields: Fields) -> None:
 
 
 def _residuals(axes: Axes, fields: Fields) -> None:
-    """The histogram of the residuals: in noise levels, against the density of noise alone, where noise is known."""
+    """Draw the histogram of the residuals.
+
+    Where noise is known, they are in noise levels, against the density of noise alone.
+    """
     assert fields.data is not None
     assert fields.predicted is not None
     residual = fields.predicted - fields.data

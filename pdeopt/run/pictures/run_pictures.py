@@ -1,4 +1,4 @@
-"""Draw the pictures of a run directory, at the end of the run or later from its files."""
+"""The drawing of the pictures of a run directory, at the end of the run or later from its files."""
 
 from __future__ import annotations
 
@@ -29,14 +29,21 @@ from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs
 
 #: The formats of every picture of a run: for the screen, and for a publication.
 SUFFIXES = (".png", ".pdf")
-#: Where several runs are compared, if nothing else is said.
+#: The picture in which several runs are compared, where no other path is given.
 COMPARISON = Path("comparison.png")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """All `PICTURES` of a run that has just ended, as PNG and as PDF.
+    """Draw all `PICTURES` of a run that has just ended, as PNG and as PDF.
 
-    Returns a warning for each that could not be drawn: the numbers are safe by then.
+    Args:
+        directory: The run directory.
+        fields: The arrays of the run.
+        rows: The history.
+        summary: The entries of summary.json.
+
+    Returns:
+        A warning for each picture that could not be drawn: the numbers are safe by then.
     """
     history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
     run = StoredRun(directory, read_object(directory / "config.json"), history, summary, fields)
@@ -49,11 +56,19 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
 
 
 def redraw(directories: list[Path], out: Path | None, against: str = "iterations") -> list[Path]:
-    """Redraw one run, or compare several in one figure; returns the pictures. Raises UsageError.
+    """Redraw the pictures of one run, or compare several runs in one figure.
 
     Args:
-        out: of one run it names the picture of the result, and the others go beside it.
-        against: what histories are drawn over, one of `history_figure.AXES`.
+        directories: The run directories.
+        out: The path of the picture; of one run it is that of the result, and the others go beside it. None for the
+            pictures in the run directory, or for `COMPARISON`.
+        against: The quantity on the horizontal axis of histories, one of `history_figure.AXES`.
+
+    Returns:
+        The paths of the pictures.
+
+    Raises:
+        UsageError: A directory holds no run, or a picture cannot be drawn or written.
     """
     runs = read_runs(directories)
     run, *others = runs.values()
@@ -69,13 +84,22 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
 
 
 def missing_scene(directory: Path) -> str:
-    """What to do for a 3-D scene of a run, where a library is missing; empty where nothing is."""
+    """Return what to do for a 3-D scene of a run where a library is missing, "" where nothing is."""
     fields = next(iter(read_runs([directory]).values())).fields
     return "" if fields is None else scene_note(fields)
 
 
 def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
-    """The history alone, of one run or of several. Raises UsageError."""
+    """Draw the history alone, of one run or of several in one figure.
+
+    Args:
+        directories: The run directories.
+        out: The path of the picture.
+        against: The quantity on the horizontal axis, one of `history_figure.AXES`.
+
+    Raises:
+        UsageError: A directory holds no run, or the picture cannot be drawn or written.
+    """
     runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
     with styled(), drawable(runs.values()):
         if len(runs) > 1:
@@ -84,7 +108,8 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
             _draw("history", next(iter(runs.values())), [out], against)
 
 
-#: Name of a picture → it, of a run and what histories are drawn over; None where the run does not have what it takes.
+#: Name of a picture → the function that draws it, of a run and the quantity on the horizontal axis of histories; it
+#: returns None where the run does not have what the picture shows.
 PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "result": lambda run, _: draw_result(run.fields, run.titled_summary) if run.fields else None,
     "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
@@ -97,12 +122,12 @@ PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
 
 
 def _has_rule(run: StoredRun) -> bool:
-    """Whether a rule chose the strength of the regularization."""
+    """Return whether a rule chose the strength of the regularization."""
     return bool(run.summary.get("strength"))
 
 
 def _draw(name: str, run: StoredRun, paths: list[Path], against: str = "iterations") -> list[Path]:
-    """Draw a picture and write it; nothing where the run does not have what it takes."""
+    """Draw a picture, write it, and return its paths; none where the run does not have what it shows."""
     figure = PICTURES[name](run, against)
     return [] if figure is None else _save(figure, paths)
 

@@ -1,4 +1,7 @@
-"""A coefficient in a solid, in perspective: slices and surfaces of equal value, or on the boundary from two sides."""
+"""The figure of a coefficient in a solid, in perspective.
+
+It shows slices and surfaces of equal value, or a coefficient on the boundary from two sides.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,37 @@ from pdeopt.run.pictures.result_figure import Words, headline
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.mesh_output import VTK_ORDER
 
+#: The message where pyvista is missing.
 MISSING = "3-D scenes need pyvista: pip install pyvista"
+#: The program that renders a scene.
 RENDERER = Path(__file__).with_name("scene_renderer.py")
-#: Seconds that the renderer may take.
+#: The time that the renderer may take, in seconds.
 PATIENCE = 300.0
-#: Where between the median and the extremes surfaces lie, and what part of the range makes an extreme worth one.
-STEPS, NOTEWORTHY = (0.4, 0.75), 0.15
-#: Slices stay so far inside, as part of the solid's extent.
+#: The values of the surfaces, as parts of the way from the median to an extreme.
+STEPS = (0.4, 0.75)
+#: The least distance of an extreme from the median for which surfaces are drawn, as a part of the range.
+NOTEWORTHY = 0.15
+#: The least distance of slices from the edge of the solid, as a part of its extent.
 INSET = 0.1
 
 
 def scene_note(fields: Fields) -> str:
-    """What to do for a scene of a solid where pyvista is missing; empty where there is nothing to do."""
+    """Return what to do for a scene of a solid where pyvista is missing, "" where nothing is to be done."""
     return MISSING if _is_solid(fields) and find_spec("pyvista") is None else ""
 
 
 def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
-    """Truth, where it is known, and result on one scale; None without a solid, values on its mesh, or pyvista.
+    """Return a figure of the result in perspective, and of the truth where it is known, on one scale.
 
-    Raises UsageError where the renderer fails.
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
+
+    Returns:
+        The figure; None without a solid, without values on its mesh, or without pyvista.
+
+    Raises:
+        UsageError: The renderer failed.
     """
     if not _is_solid(fields) or find_spec("pyvista") is None:
         return None
@@ -71,7 +86,13 @@ def _is_solid(fields: Fields) -> bool:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is rendered: values (fields, k) in 0 … 1, where slices meet (3,), and values of surfaces."""
+    """The scene that is rendered.
+
+    Attributes:
+        values: The values (fields, k) at vertices or cells, in 0 … 1.
+        center: The point (3,) where the slices meet.
+        levels: The values of the surfaces, in 0 … 1.
+    """
 
     values: np.ndarray
     center: np.ndarray
@@ -79,12 +100,15 @@ class _Scene:
 
     @classmethod
     def of(cls, fields: Fields, values: list[np.ndarray]) -> _Scene:
-        """With views that show the first field well."""
+        """Return the scene of fields, with slices and surfaces that show the first one well."""
         return cls(np.stack(values), _center(fields, values[0]), _levels(values[0]))
 
 
 def _on_mesh(fields: Fields, values: np.ndarray) -> np.ndarray:
-    """At the vertices or cells, the length of vectors; NaN where a coefficient on the boundary has none."""
+    """Return values at the vertices or cells of the mesh, of vectors their length.
+
+    They are NaN where a coefficient on the boundary has none.
+    """
     drawn = fields.at.magnitude(values)
     return _on_vertices(fields.at.mesh.vertices, fields.at.x, drawn) if fields.at.kind == "boundary" else drawn
 
@@ -98,7 +122,7 @@ def _view_names(fields: Fields, scale: Normalize, scene: _Scene) -> tuple[str, s
 
 
 def _center(fields: Fields, values: np.ndarray) -> np.ndarray:
-    """(3,), amid what departs most from the median; not at the solid's edge."""
+    """Return a point (3,) amid the values that depart most from the median, not at the solid's edge."""
     places = fields.at.x if fields.at.kind == "cells" else fields.at.mesh.vertices
     departure = np.nan_to_num(np.abs(values - np.nanmedian(values)))
     chosen = places[:, departure >= 0.9 * departure.max()]
@@ -109,21 +133,24 @@ def _center(fields: Fields, values: np.ndarray) -> np.ndarray:
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
-    """From the median toward each extreme, the outer ones of all first."""
+    """Return the values of the surfaces, from the median toward each extreme, those nearest to it first."""
     low, middle, high = np.nanmin(values), np.nanmedian(values), np.nanmax(values)
     ends = [end for end in (low, high) if abs(end - middle) > NOTEWORTHY * (high - low)]
     return np.array([middle + step * (end - middle) for step in STEPS for end in ends])
 
 
 def _cropped(images: np.ndarray) -> np.ndarray:
-    """Without what is white in all of them."""
+    """Return images without the margins that are white in all of them."""
     used = np.any(images < 255, axis=(0, 1, 4))
     rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
     return images[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _render(fields: Fields, scene: _Scene) -> np.ndarray:
-    """(fields, 2, height, width, 3), from a process of its own: without a graphics driver VTK ends by a signal."""
+    """Return the images of a scene, (fields, 2, height, width, 3).
+
+    They are made by a process of its own: without a graphics driver VTK ends by a signal.
+    """
     mesh = fields.at.mesh
     given: dict[str, np.ndarray] = {
         "points": mesh.vertices.T,
@@ -157,11 +184,11 @@ def _run_renderer(source: Path, target: Path) -> None:
 
 
 def _on_vertices(points: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values at places x (3, k) carried to the vertices (3, n) that lie there; NaN elsewhere."""
+    """Return values at places x (3, k) as values at the vertices (3, n) that lie there, NaN elsewhere."""
     found = dict(zip(_keys(points, x), values, strict=True))
     return np.array([found.get(place, np.nan) for place in _keys(points, points)])
 
 
 def _keys(points: np.ndarray, x: np.ndarray) -> list[bytes]:
-    """Equal for places that differ by rounding only."""
+    """Return keys of places x (3, k), which are equal for places that differ by rounding only."""
     return [key.tobytes() for key in np.round((x - points.min(1)[:, None]).T / (1e-7 * np.ptp(points))).astype(int)]

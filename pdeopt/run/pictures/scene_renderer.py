@@ -1,4 +1,6 @@
-"""Render views of a solid off-screen, as a process of its own: a missing graphics driver ends it by a signal.
+"""A program that renders views of a solid off-screen, as a process of its own.
+
+A missing graphics driver ends it by a signal. It is started by
 
     python scene_renderer.py SCENE.npz IMAGES.npy
 
@@ -14,15 +16,22 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyvista as pv
 
+#: The width and the height of an image, in pixels.
 SIZE = (760, 640)
-#: From where the solid is seen; the second one shows what is behind.
-FRONT, BACK = (0.85, -1.35, 0.75), (-0.85, 1.35, 0.75)
-#: Of a picture, in diagonals of the solid's box.
+#: The direction from which the solid is seen.
+FRONT = (0.85, -1.35, 0.75)
+#: The direction from which the solid is seen from behind.
+BACK = (-0.85, 1.35, 0.75)
+#: Half the height of an image, in diagonals of the solid's box.
 HALF_HEIGHT = 0.5
-GRAY, EDGE = "#D0D0D0", "#444444"
+#: The color where there is no value.
+GRAY = "#D0D0D0"
+#: The color of the solid's edges and of the axes.
+EDGE = "#444444"
 
 
 def render(scene: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the images (fields, 2, height, width, 3) of a scene, given by the arrays of SCENE.npz."""
     cell = getattr(pv.CellType, str(scene["cell"]).upper())
     plotter = pv.Plotter(off_screen=True, window_size=list(SIZE), lighting="three lights")
     plotter.set_background("white")
@@ -70,7 +79,7 @@ def _draw_slices(plotter: pv.Plotter, grid: pv.UnstructuredGrid, center: np.ndar
 
 
 def _draw_surfaces(plotter: pv.Plotter, grid: pv.UnstructuredGrid, levels: np.ndarray, look: dict) -> None:
-    """The outer ones let the inner ones be seen."""
+    """Draw surfaces of equal value, the outer ones so transparent that the inner ones are seen."""
     smooth = grid if "values" in grid.point_data else grid.cell_data_to_point_data()
     for level, opacity in zip(levels, np.linspace(0.35, 0.9, len(levels)), strict=True):
         surface = smooth.contour([level], scalars="values")
@@ -79,7 +88,7 @@ def _draw_surfaces(plotter: pv.Plotter, grid: pv.UnstructuredGrid, levels: np.nd
 
 
 def _draw_boundary(plotter: pv.Plotter, surface: pv.PolyData, known: np.ndarray, look: dict) -> None:
-    """Faces of which no vertex has a value let the others be seen."""
+    """Draw the boundary, with faces of which no vertex has a value transparent."""
     colored = surface.extract_points(known, adjacent_cells=False)
     if colored.n_cells:
         plotter.add_mesh(colored, lighting=False, **look)

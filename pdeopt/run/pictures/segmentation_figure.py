@@ -1,4 +1,4 @@
-"""A segmentation into classes, beside the true one where it is known."""
+"""The figure of a segmentation into classes, beside the true one where it is known."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from pdeopt.run.store.json_file import is_number
 
 #: The colors of classes, which differ in lightness, too; the first one is the ground.
 COLORS = (WATER_BLUE, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
-#: What classes are called where a result does not say it, as those of former versions.
+#: The names of classes where a result does not say them, as those of former versions.
 FORMER_NAMES = ("water", "resistive", "conductive")
-#: Parts of the radius by which a round tank's vertices may lie outside of the circle.
+#: The largest distance of a round tank's vertices from the circle, outside of it, as a part of the radius.
 ROUND = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Labels of pixels, and what is drawn around them.
+    """A segmentation of pixels into classes, and what is drawn around them.
 
     Attributes:
-        found, truth: (n, n) labels, row 0 at the top; the truth None where it is not known.
-        names: What the classes 0, 1, … are called; 0 is the ground.
-        extent: left, right, bottom and top; None counts pixels.
-        rim: center (2,) and radius of a round tank; None where it is not round, or its place among pixels not known.
-        electrodes: the same.
+        found: The labels (n, n) that were found, row 0 at the top.
+        truth: The true labels (n, n); None where they are not known.
+        names: The names of the classes 0, 1, …; 0 is the ground.
+        extent: The coordinates left, right, bottom and top; None counts pixels.
+        rim: The center (2,) and the radius of a round tank; None where it is not round, or its place among the pixels
+            is not known.
+        electrodes: The electrodes on the rim; None where there are none, or their place among the pixels is not known.
     """
 
     found: np.ndarray
@@ -47,11 +49,15 @@ class Segmentation:
 
     @property
     def panels(self) -> int:
+        """The number of panels that it takes: two where the truth is known."""
         return 1 if self.truth is None else 2
 
 
 def segmentation_of(fields: Fields) -> Segmentation | None:
-    """Return what `segmentation`, `segmentation_truth`, `_names` and `_extent` of result.npz say; None without one."""
+    """Return the segmentation that result.npz holds, or None without one.
+
+    It is made of `segmentation`, `segmentation_truth`, `segmentation_names` and `segmentation_extent`.
+    """
     parts = ("", "_truth", "_extent", "_names")
     found, truth, extent, said = (fields.extra.get(f"segmentation{part}") for part in parts)
     if found is None or found.ndim != 2:
@@ -67,7 +73,15 @@ def segmentation_of(fields: Fields) -> Segmentation | None:
 
 
 def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:
-    """The segmentation with the outline of the truth, and the truth; None where there is no segmentation."""
+    """Return a figure of the segmentation with the outline of the truth, and of the truth, if known.
+
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
+
+    Returns:
+        The figure; None where there is no segmentation.
+    """
     given = segmentation_of(fields)
     if given is None:
         return None
@@ -82,7 +96,7 @@ def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:
 
 
 def draw_found(axes: Axes, given: Segmentation) -> None:
-    """With the outline of the true objects."""
+    """Draw the segmentation that was found, with the outline of the true objects."""
     _draw_labels(axes, given, given.found)
     axes.set_title("segmentation")
     for label in range(1, len(given.names)):
@@ -93,13 +107,14 @@ def draw_found(axes: Axes, given: Segmentation) -> None:
 
 
 def draw_truth(axes: Axes, given: Segmentation) -> None:
+    """Draw the true segmentation, which must be known."""
     assert given.truth is not None
     _draw_labels(axes, given, given.truth)
     axes.set_title("true segmentation")
 
 
 def legend_handles(given: Segmentation) -> list[Artist]:
-    """All classes, whether they occur or not, and the outline."""
+    """Return the entries of a legend: all classes, whether they occur or not, and the outline."""
     patches: list[Artist] = [Patch(facecolor=COLORS[k], label=name) for k, name in enumerate(given.names)]
     outline = [Line2D([], [], color=BLACK, linewidth=1.3, label="outline of the truth")]
     return patches + (outline if given.truth is not None else [])
@@ -136,7 +151,7 @@ def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:
 
 
 def _centers(given: Segmentation) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pixels, along x and y, as they are drawn."""
+    """Return the centers of the pixels along x and y, as they are drawn."""
     rows, columns = given.found.shape
     left, right, bottom, top = given.extent or (-0.5, columns - 0.5, rows - 0.5, -0.5)
     x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
@@ -144,7 +159,14 @@ def _centers(given: Segmentation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rim(p: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """The circle in the mesh's bounding box, seen from above, where the mesh is round."""
+    """Return the circle in the mesh's bounding box, seen from above, or None where the mesh is not round.
+
+    Args:
+        p: The vertices (d, n).
+
+    Returns:
+        The center (2,) and the radius.
+    """
     low, high = p[:2].min(1), p[:2].max(1)
     center, radius = 0.5 * (low + high), 0.5 * float((high - low).max())
     reach = np.linalg.norm(p[:2] - center[:, None], axis=0).max()

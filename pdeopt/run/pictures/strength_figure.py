@@ -1,4 +1,4 @@
-"""How the strength of the regularization was chosen: the misfit against it, and the L-curve."""
+"""The figure of how the strength of the regularization was chosen: misfit over strength, and L-curve."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from matplotlib.figure import Figure
 
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, ORANGE, PINK, new_figure
 
+#: The words for a rule in the title, by its name.
 TITLES = {"discrepancy": "the discrepancy principle", "cooling": "cooling", "lcurve": "the L-curve"}
-#: Size of a panel and of a label, about, in inches.
-PANEL, LABEL = np.array([4.4, 3.2]), np.array([0.36, 0.13])
+#: The width and the height of a panel, about, in inches.
+PANEL = np.array([4.4, 3.2])
+#: The width and the height of a label, about, in inches.
+LABEL = np.array([0.36, 0.13])
 
 
 def draw_strength(record: Mapping[str, Any], problem: str = "") -> Figure:
-    """The panel of the rule in front, the other one beside it.
+    """Return a figure of how a rule chose the strength, with the panel of the rule in front.
 
     Args:
-        record: "rule", "strength" (chosen), "target" (misfit or None), "corner" (or None), "reason", and "tried": a
-            list of "strength", "misfit", "regularization", in order; as under "strength" in summary.json. Where it has
-            a "status" other than "converged", the strength is not called chosen.
+        record: The entry "strength" of summary.json: "rule", "strength" (chosen), "target" (misfit or None), "corner"
+            (or None), "reason", and "tried": a list of "strength", "misfit", "regularization", in order. Where it has a
+            "status" other than "converged", the strength is not called chosen.
+        problem: The name of the problem, for the title.
     """
     figure = new_figure(11, 4.4)
     draw = (_draw_l_curve, _draw_misfit) if record["rule"] == "lcurve" else (_draw_misfit, _draw_l_curve)
@@ -38,7 +42,7 @@ def draw_strength(record: Mapping[str, Any], problem: str = "") -> Figure:
 
 
 def _draw_misfit(axes: Axes, record: Mapping[str, Any]) -> None:
-    """Numbers say in which order the strengths were tried."""
+    """Draw the misfit over the strength, with numbers that say in which order the strengths were tried."""
     strength, misfit, _ = _columns(record)
     order = np.argsort(strength)
     axes.plot(strength[order], misfit[order], color=BLUE, linewidth=1, alpha=0.5)
@@ -52,7 +56,10 @@ def _draw_misfit(axes: Axes, record: Mapping[str, Any]) -> None:
 
 
 def _draw_l_curve(axes: Axes, record: Mapping[str, Any]) -> None:
-    """Misfit to the right, regularization upwards: strong at the lower right, weak at the upper left."""
+    """Draw the L-curve: misfit to the right, regularization upwards.
+
+    Strong regularization is at the lower right, weak regularization at the upper left.
+    """
     strength, misfit, regularization = _columns(record)
     order = np.argsort(strength)
     axes.plot(misfit[order], regularization[order], color=GREEN, linewidth=1, alpha=0.5)
@@ -76,7 +83,7 @@ def _columns(record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _chosen(record: Mapping[str, Any]) -> int:
-    """Index of the chosen strength, the last where it was tried several times."""
+    """Return the index of the chosen strength, the last one where it was tried several times."""
     strength = _columns(record)[0]
     distance = np.abs(np.log(strength / record["strength"]))
     return len(strength) - 1 - int(distance[::-1].argmin())
@@ -91,7 +98,7 @@ def _mark_chosen(axes: Axes, record: Mapping[str, Any], x: np.ndarray, y: np.nda
 
 
 def _label(axes: Axes, texts: list[str], x: np.ndarray, y: np.ndarray, first: int) -> None:
-    """Label the points, one of them in any case, the others where there is room."""
+    """Label the points, the one with index ``first`` in any case, the others where there is room."""
     places = np.column_stack([_part(x, axes.get_xscale()), _part(y, axes.get_yscale())]) * PANEL
     taken: list[np.ndarray] = []
     for k in [first, *(k for k in range(len(texts)) if k != first)]:
@@ -102,14 +109,14 @@ def _label(axes: Axes, texts: list[str], x: np.ndarray, y: np.ndarray, first: in
 
 
 def _part(values: np.ndarray, scale: str) -> np.ndarray:
-    """Where the values lie along their axis, 0 to 1; NaN where they are not shown."""
+    """Return the places of values along their axis, in 0 … 1, NaN where they are not shown."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = np.where(values > 0, np.log(values), np.nan) if scale == "log" else values
     return (shown - np.nanmin(shown)) / max(np.ptp(shown[np.isfinite(shown)]), 1e-12)
 
 
 def _logarithmic(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Where there is something positive; zeros are left out."""
+    """Make each axis logarithmic on which a value is positive; zeros are left out."""
     for values, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
         if (values > 0).any():
             scale("log", nonpositive="mask")

@@ -1,1 +1,1 @@
-"""Problem files: where they are, loading them, which of them the user trusts, a new one to start from."""
+"""Problem files: their places, their loading, the user's trust in them, and a new one to start from."""

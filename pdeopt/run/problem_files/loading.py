@@ -1,4 +1,4 @@
-"""Find problem files and load their ``build``."""
+"""The search for problem files, and the loading of their function ``build``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def problem_files() -> dict[str, Path]:
-    """Name → file of the problems that come with pdeopt: inside the package when installed, beside it in a checkout."""
+    """Return the files of the problems that come with pdeopt, by name.
+
+    They are inside the package when it is installed, and beside it in a checkout.
+    """
     package = Path(pdeopt.__file__).parent
     for folder in (package / "problems", package.parent / "problems"):
         if folder.is_dir():
@@ -29,7 +32,7 @@ def problem_files() -> dict[str, Path]:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file's docstring, read without importing the file."""
+    """Return the first line of a file's docstring, which is read without importing the file."""
     try:
         docstring = ast.get_docstring(ast.parse(path.read_bytes()))
     except SyntaxError as error:
@@ -38,7 +41,11 @@ def first_line(path: Path) -> str:
 
 
 def find_problem(given: str) -> Path:
-    """The file of a problem by name, or by the path of a Python file."""
+    """Return the file of a problem that is given by its name, or by the path of a Python file.
+
+    Raises:
+        UsageError: There is no such problem.
+    """
     known = problem_files()
     if given in known:
         return known[given]
@@ -52,7 +59,11 @@ def find_problem(given: str) -> Path:
 
 
 def load_build(path: Path) -> Callable[..., Any]:
-    """The function ``build`` of a problem file."""
+    """Return the function ``build`` of a problem file.
+
+    Raises:
+        UsageError: The file cannot be imported, or has no such function.
+    """
     _refuse_missing_platform()
     with bad_input(path):
         module = _imported(path)
@@ -63,7 +74,16 @@ def load_build(path: Path) -> Callable[..., Any]:
 
 
 def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path) -> Problem:
-    """Call ``build``, and refuse what is not a Problem."""
+    """Call ``build``, and return the problem that it makes.
+
+    Args:
+        build: The function ``build`` of a problem file.
+        options: Its keywords with their values.
+        path: The problem file, for messages.
+
+    Raises:
+        UsageError: ``build`` fails, or returns no Problem.
+    """
     from pdeopt.inverse import Problem
 
     with bad_input(path):
@@ -74,7 +94,13 @@ def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path
 
 
 def _refuse_missing_platform() -> None:
-    """Raise UsageError where JAX is told to compute on what is not there; it would end in errors of its own later."""
+    """Refuse a setting of JAX_PLATFORMS that names a device that is not there.
+
+    JAX would end in errors of its own later.
+
+    Raises:
+        UsageError: JAX finds no such device.
+    """
     asked = os.environ.get("JAX_PLATFORMS")
     if not asked:
         return

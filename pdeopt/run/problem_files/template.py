@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pdeopt.run.errors import UsageError
 
+#: The content of a new problem file, with NAME for its name.
 TEMPLATE = '''"""Recover a heat source from noisy temperatures at a few sensors. (This line is what NAME recovers.)
 
 Find the source m on Ω = (0, 1)² that minimizes
@@ -107,7 +108,14 @@ def build(
 
 
 def write_template(name: str) -> Path:
-    """Write NAME.py into the current folder. Raises UsageError for a name that is none, and for a file that exists."""
+    """Write the file of a new problem into the current folder, and return its path.
+
+    Args:
+        name: The name of the problem, with or without ".py".
+
+    Raises:
+        UsageError: The name is none, or the file exists or cannot be written.
+    """
     stem = name.removesuffix(".py")
     if not re.fullmatch(r"[A-Za-z_][\w-]*", stem):
         raise UsageError(f"{name!r} is no name for a problem: use letters, digits and _, as in my_problem")

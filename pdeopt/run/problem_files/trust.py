@@ -1,4 +1,4 @@
-"""Which problem files may be executed although nobody typed their names: those that this user has run before.
+"""The user's trust in problem files, without which those that nobody named are not executed.
 
 A run directory names its problem file, and `pdeopt resume` executes it. Whatever the directory says of that file can
 have been written by anybody, so trust is kept outside: a text file of the user's own has one line for each problem file
@@ -37,10 +37,15 @@ def is_trusted(path: Path) -> bool:
 
 
 def refuse_untrusted(path: Path, directory: Path, trusted: Path | None) -> None:
-    """Raise UsageError unless a problem file that a directory names may be executed.
+    """Refuse a problem file that a directory names, unless it may be executed.
 
     Args:
-        trusted: the file that the user says to trust; from then on it counts as one that was run.
+        path: The problem file.
+        directory: The run directory that names it.
+        trusted: The file that the user says to trust; from then on it counts as one that was run.
+
+    Raises:
+        UsageError: The file may not be executed, or ``trusted`` is another one.
     """
     if trusted is not None:
         if trusted.resolve() != path.resolve():
@@ -67,7 +72,10 @@ def _stands_in(record: Path, line: str) -> bool:
 
 
 def _line(path: Path) -> str:
-    """Digest and place, for no other file the same: a line break in a name is written as an escape."""
+    """Return the line of a file in the record: digest and place, for no other file the same.
+
+    A line break in a name is written as an escape.
+    """
     return f"{_digest(path)}  {str(path.resolve()).encode('unicode_escape').decode('ascii')}"
 
 

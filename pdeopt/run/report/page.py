@@ -1,4 +1,7 @@
-"""One HTML page about a run, or about several that are compared: pictures inside, no script, nothing from elsewhere."""
+"""The HTML page about a run, or about several that are compared.
+
+It has its pictures inside, no script, and nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from pdeopt.run.store.directory import REPORT, refuse_foreign, write_text
 from pdeopt.run.store.regular_file import is_regular, read_bytes
 from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs, readable
 
-#: Pictures of a run directory, in their order on the page, and what each shows.
+#: The captions of the pictures of a run directory by name, in their order on the page.
 CAPTIONS = {
     "result": "Coefficient, data fit and state",
     "components": "Components of vectors",
@@ -46,16 +49,27 @@ CAPTIONS = {
     "strength": "How the strength of the regularization was chosen",
     "reference": "Reference measurement and its prediction",
 }
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-#: Pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
+#: The bytes with which a PNG file begins.
+PNG_START = b"\x89PNG\r\n\x1a\n"
+#: The bytes with which a PNG file ends.
+PNG_END = b"IEND\xaeB`\x82"
+#: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
 SHOWN = 96 / 150
-#: Options of the command line that say where and how loudly, not what.
+#: The options of the command line that say where and how loudly, not what, and the number of words after each.
 NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture inside the page: its content as a data: URI, and the size at which it is shown."""
+    """A PNG picture inside the page.
+
+    Attributes:
+        source: The content as a data: URI.
+        width: The width at which it is shown, in pixels of the page.
+        height: The height at which it is shown, in pixels of the page.
+        caption: The text below the picture.
+        alt: The text in place of the picture.
+    """
 
     source: str
     width: int
@@ -65,7 +79,11 @@ class Picture:
 
     @classmethod
     def of(cls, content: bytes, caption: str, alt: str) -> Picture:
-        """Raises ValueError for what is no whole PNG file."""
+        """Return the picture of a PNG file's content.
+
+        Raises:
+            ValueError: The content is no whole PNG file.
+        """
         if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
             raise ValueError("it is no whole PNG picture; 'pdeopt plot' draws it again")
         width, height = (round(int.from_bytes(content[place : place + 4], "big") * SHOWN) for place in (16, 20))
@@ -74,7 +92,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one run."""
+    """The section of the page about one run.
+
+    Attributes:
+        anchor: The name of the place on the page, for links.
+        name: The short name of the run.
+        title: The problem with the options that were given.
+        status: The status of the run.
+        message: The reason for its end, in words.
+        facts: The outcome in a few numbers: name and text.
+        command: The command that repeats the run; empty where it is not recorded.
+        pictures: The pictures.
+        tables: The tables that are shown.
+        folded: The tables that are shown when they are unfolded.
+        unverified: Whether it is known that derivatives were not verified.
+    """
 
     anchor: str
     name: str
@@ -90,7 +122,15 @@ class Section:
 
 
 def write_report(directories: Sequence[Path], out: Path | None) -> Path:
-    """Write the page and return where: ``out``, or report.html, of a single run in its directory. Raises UsageError."""
+    """Write the page about runs, and return its path.
+
+    Args:
+        directories: The run directories.
+        out: The path of the page; None for report.html, of a single run in its directory.
+
+    Raises:
+        UsageError: A directory holds no run, or the page cannot be written.
+    """
     runs = read_runs(directories)
     target = out or (directories[0] if len(runs) == 1 else Path()) / REPORT
     if out is None:
@@ -150,7 +190,7 @@ def _section(anchor: str, name: str, run: StoredRun) -> Section:
 
 
 def _command(run: StoredRun) -> str:
-    """What repeats the run, into a folder of its own; empty where that is not recorded."""
+    """Return the command that repeats a run in a folder of its own, "" where it is not recorded."""
     words, kept = run.words, []
     raised = ["--max-iterations", str(run.config.get("max_iterations"))] if run.config.get("resumed") else []
     dropped = {**NOT_REPEATED, **({raised[0]: 1} if raised else {})}
@@ -165,7 +205,7 @@ def _command(run: StoredRun) -> str:
 
 
 def _pictures(run: StoredRun) -> list[Picture]:
-    """Those of the directory; what it does not have is drawn."""
+    """Return the pictures of the run directory; those that it does not have are drawn."""
     found = []
     for name, caption in CAPTIONS.items():
         path = run.path / f"{name}.png"

@@ -1,4 +1,4 @@
-"""Tables of a report: what stands in the files of runs, as text."""
+"""The tables of a report, which hold the content of runs' files as text."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import StoredRun
 from pdeopt.run.watch.stopwatch import in_words, total_seconds
 
-#: Rows of a history that are shown at most, evenly chosen.
+#: The largest number of rows of a history that are shown, evenly chosen.
 ROWS = 200
-#: Parts of config.json that are no settings: those that the page shows elsewhere, and paths.
+#: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
 NO_SETTINGS = frozenset({"path", "folder", "options", "versions", "argv", "resumed"})
-#: Parts of summary.json that stand above its table.
+#: The entries of summary.json that stand above its table.
 SAID_ABOVE = frozenset({"problem", "status", "message"})
-#: Columns of history.csv that have another name in summary.json.
+#: The names in summary.json of columns of history.csv that have another name there.
 PLURAL = {"iteration": "iterations"}
+#: The text of what is not known.
 NOTHING = "–"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts in rows; the first of each row is its heading.
+    """A table of texts.
 
     Attributes:
-        marked: whether the rows are to catch the eye.
+        caption: The text above it.
+        header: The titles of the columns.
+        rows: The rows; the first text of each is its heading.
+        marked: Whether the rows are to catch the eye.
     """
 
     caption: str
@@ -39,7 +43,7 @@ class Table:
 
 
 def text_of(value: Any) -> str:
-    """A value of a JSON file, for people."""
+    """Return a value of a JSON file as a text for people."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -54,12 +58,12 @@ def text_of(value: Any) -> str:
 
 
 def words(name: str) -> str:
-    """A name of a file, as it is written in a table."""
+    """Return a name of a file as it is written in a table."""
     return name.replace("_", " ")
 
 
 def facts(run: StoredRun) -> list[tuple[str, str]]:
-    """The outcome in a few numbers."""
+    """Return the outcome of a run in a few numbers: name and text."""
     summary, last = run.summary, {name: column[-1] for name, column in run.history.items()}
     found = [("score", f"{summary['score']:.3f}")] if is_number(summary.get("score")) else []
     if is_number(summary.get("relative_error")):
@@ -72,7 +76,10 @@ def facts(run: StoredRun) -> list[tuple[str, str]]:
 
 
 def results(run: StoredRun) -> dict[str, str]:
-    """Name → text of what summary.json has in one value; of an unfinished run, of its last iterate."""
+    """Return the texts of the entries of summary.json that are one value, by name.
+
+    Of an unfinished run they are those of its last iterate.
+    """
     last = {PLURAL.get(name, name): float(column[-1]) for name, column in run.history.items()}
     found = run.summary or {name: value for name, value in last.items() if name in SUMMARY_NAMES}
     single = {words(name): text_of(value) for name, value in found.items() if not _is_nested(value)}
@@ -80,27 +87,32 @@ def results(run: StoredRun) -> dict[str, str]:
 
 
 def settings(run: StoredRun) -> dict[str, str]:
-    """Name → text of what config.json says, the problem's options first."""
+    """Return the texts of the entries of config.json by name, the problem's options first."""
     others = {name: value for name, value in run.config.items() if name not in NO_SETTINGS}
     return {words(name): text_of(value) for name, value in {**run.options, **others}.items()}
 
 
 def versions(run: StoredRun) -> dict[str, str]:
+    """Return the versions of the packages that a run used, by name."""
     found = run.config.get("versions")
     return {name: text_of(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 def two_columns(caption: str, values: Mapping[str, str]) -> Table:
+    """Return a table of texts by name."""
     return Table(caption, ("", "value"), tuple(values.items()))
 
 
 def nested(run: StoredRun) -> list[Table]:
-    """Of everything in summary.json that is more than one value: verification, times by stage, tried strengths, …"""
+    """Return a table for each entry of summary.json that is more than one value.
+
+    Such are the verification, the times by stage, and the strengths that a rule tried.
+    """
     return [table for name, value in run.summary.items() if _is_nested(value) for table in _tables(words(name), value)]
 
 
 def history(run: StoredRun) -> Table:
-    """Every row, or some of many: the first and the last among them."""
+    """Return a table of every row of the history, or of some of many, with the first and the last."""
     count = len(run.history["iteration"])
     kept = np.unique(np.linspace(0, count - 1, min(count, ROWS)).round().astype(int))
     some = f"{len(kept)} of {count} rows" if len(kept) < count else f"{count} row{'s'[: count != 1]}"
@@ -109,14 +121,19 @@ def history(run: StoredRun) -> Table:
 
 
 def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
-    """A column a run."""
+    """Return a table with a column for each run.
+
+    Args:
+        caption: The text above the table.
+        runs: The texts of each run by name, for each run.
+    """
     names = dict.fromkeys(name for values in runs.values() for name in values)
     rows = tuple((name, *(values.get(name, NOTHING) for values in runs.values())) for name in names)
     return Table(caption, ("", *runs), rows)
 
 
 def split(table: Table) -> tuple[Table, Table]:
-    """The rows that differ between the columns, marked, and the others."""
+    """Return a table of the rows that differ between the columns, marked, and a table of the others."""
     different = tuple(row for row in table.rows if len(set(row[1:])) > 1)
     same = tuple(row for row in table.rows if row not in different)
     return (
@@ -134,7 +151,7 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def _tables(caption: str, value: Any) -> list[Table]:
-    """One of the single values, and one for each list of objects."""
+    """Return a table of the single values of an entry, and one for each list of objects in it."""
     if _is_list_of_objects(value):
         return [_list_of_objects(caption, value)]
     lists = {name: item for name, item in value.items() if _is_list_of_objects(item)}

@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: its directory, history, evaluation log, checkpoint, arrays and meshes."""
+"""The files of a run directory: history, evaluation log, checkpoint, arrays and meshes."""

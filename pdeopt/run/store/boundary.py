@@ -8,9 +8,16 @@ import numpy as np
 
 
 def curve_coordinate(mesh: Any, x: np.ndarray) -> tuple[np.ndarray, str]:
-    """(k,) and its name, for points (d, k) on the boundary: x or y on an axis-parallel line, arc length otherwise.
+    """Return a coordinate along the boundary of a 1-D or 2-D mesh for points on it, and its name.
 
-    Empty in 3-D, where a boundary is no curve.
+    It is x or y on a line parallel to an axis, arc length otherwise.
+
+    Args:
+        mesh: The mesh of scikit-fem.
+        x: The points (d, k).
+
+    Returns:
+        The coordinate (k,) and its name; an empty array and "" in 3-D, where a boundary is no curve.
     """
     if len(x) == 1:
         return x[0], "x"
@@ -24,7 +31,10 @@ def curve_coordinate(mesh: Any, x: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _arc_length(mesh: Any, x: np.ndarray) -> np.ndarray:
-    """Loop after loop; a loop of which a part has no points starts behind the largest gap."""
+    """Return the arc length (k,) of points (2, k), counted along one loop of the boundary after the other.
+
+    A loop of which a part has no points starts behind the largest gap.
+    """
     s, offset = np.empty(x.shape[1]), 0.0
     left = np.ones(x.shape[1], bool)
     for loop in _loops(mesh.facets[:, mesh.boundary_facets()]):
@@ -42,7 +52,7 @@ def _arc_length(mesh: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _loops(facets: np.ndarray) -> list[np.ndarray]:
-    """The closed polygons (vertices in order) of boundary facets (2, f)."""
+    """Return the closed polygons (vertices in order) that boundary facets (2, f) make."""
     neighbors: dict[int, list[int]] = {}
     for a, b in facets.T.tolist():
         neighbors.setdefault(a, []).append(b)
@@ -59,7 +69,14 @@ def _loops(facets: np.ndarray) -> list[np.ndarray]:
 
 
 def _projected(x: np.ndarray, start: np.ndarray, end: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each point the segment that it lies on (−1 for none), and how far along."""
+    """Return for each point the segment that it lies on (−1 for none), and how far along.
+
+    Args:
+        x: The points (2, k).
+        start: The first end (2, s) of each segment.
+        end: The other end (2, s) of each segment.
+        lengths: The length (s,) of each segment.
+    """
     tangent = (end - start) / lengths
     segment, along = np.full(x.shape[1], -1), np.zeros(x.shape[1])
     for k, point in enumerate(x.T):
@@ -72,7 +89,7 @@ def _projected(x: np.ndarray, start: np.ndarray, end: np.ndarray, lengths: np.nd
 
 
 def _behind_gap(s: np.ndarray, length: float) -> np.ndarray:
-    """Arc length counted from the point behind the largest gap of a closed curve."""
+    """Return arc length counted from the point behind the largest gap of a closed curve."""
     if not s.size:
         return s
     ordered = np.sort(s % length)

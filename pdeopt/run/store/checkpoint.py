@@ -1,4 +1,4 @@
-"""checkpoint.npz: where a run stands, and of what problem it is."""
+"""The file checkpoint.npz: the last iterate of a run, and what problem it is of."""
 
 from __future__ import annotations
 
@@ -16,22 +16,35 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.regular_file import is_regular
 
+#: The name of the file in a run directory.
 CHECKPOINT = "checkpoint.npz"
-#: Of the files that a run goes on from; another one is refused.
+#: The format of the files that a run goes on from; another one is refused.
 FORMAT = 1
-#: The misfit at the initial guess is that of the same problem where it agrees to this part of it.
+#: The largest relative difference of misfits, or regularizations, that count as those of the same problem.
 SAME = 1e-6
-#: Which of its numbers are words, and which are whole.
-TEXTS, COUNTS = frozenset({"version", "problem", "source"}), frozenset({"format", "iteration"})
+#: The entries of a checkpoint that are texts.
+TEXTS = frozenset({"version", "problem", "source"})
+#: The entries of a checkpoint that are whole numbers.
+COUNTS = frozenset({"format", "iteration"})
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """
+    """The last iterate of a run that can be resumed, and what problem it is of.
+
     Attributes:
-        format: of the files. version: of pdeopt. problem: its name. source: SHA-256 of its file.
-        initial_misfit: at the initial guess. parameter: m at the last iterate, (p,).
-        iteration, objective, regularization, gradient_norm, strength, seconds: of that.
+        format: The format of the files.
+        version: The version of pdeopt.
+        problem: The name of the problem.
+        source: The SHA-256 digest of the problem file.
+        initial_misfit: The misfit at the initial guess.
+        parameter: The last iterate m, (p,).
+        iteration: Its number.
+        objective: The objective there.
+        regularization: The regularization there.
+        gradient_norm: The norm of the gradient there.
+        strength: The strength of the regularization there, as a factor of the problem's own.
+        seconds: The time from the start of the command to the last iterate.
     """
 
     format: int
@@ -48,7 +61,14 @@ class Checkpoint:
     seconds: float
 
     def refuse_other(self, path: Path) -> None:
-        """Raises UsageError where a run of the problem file ``path`` cannot go on from here."""
+        """Refuse to go on from here with a run of another problem file or version.
+
+        Args:
+            path: The problem file.
+
+        Raises:
+            UsageError: The checkpoint is of another problem, file, version or format.
+        """
         if self.format != FORMAT:
             _refuse(f"has the format {self.format}, and this pdeopt reads {FORMAT}")
         if self.version != pdeopt.__version__:
@@ -59,7 +79,15 @@ class Checkpoint:
             _refuse(f"was written before {path} was changed (undo the change to go on)")
 
     def refuse_other_values(self, misfit: float, size: int) -> None:
-        """The same for what the problem computes: ``misfit`` at its initial guess, and number of parameters."""
+        """Refuse to go on from here with a problem that has other data or parameters.
+
+        Args:
+            misfit: The misfit at the initial guess of the problem.
+            size: The number of its parameters.
+
+        Raises:
+            UsageError: One of them differs from that of the checkpoint.
+        """
         if size != len(self.parameter):
             _refuse(f"has {len(self.parameter)} parameters, and the problem has {size} now")
         if not math.isclose(misfit, self.initial_misfit, rel_tol=SAME, abs_tol=1e-300):
@@ -69,7 +97,14 @@ class Checkpoint:
             )
 
     def refuse_other_regularization(self, regularization: float) -> None:
-        """The same for the regularization at the last iterate, with the strength that it had."""
+        """Refuse to go on from here with a problem that has another regularization.
+
+        Args:
+            regularization: The problem's regularization at the last iterate, with the strength that it had.
+
+        Raises:
+            UsageError: It differs from that of the checkpoint.
+        """
         if not math.isclose(regularization, self.regularization, rel_tol=SAME, abs_tol=SAME**2 * abs(self.objective)):
             _refuse(
                 f"has the regularization {self.regularization:.10g} at its last iterate, and the problem has "
@@ -78,15 +113,21 @@ class Checkpoint:
 
 
 def source_of(path: Path) -> str:
+    """Return the SHA-256 digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint into a file, as a whole or not at all."""
     write_arrays(path, {part.name: np.asarray(getattr(checkpoint, part.name)) for part in fields(checkpoint)})
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """None where there is none. Raises UsageError for a file that is no checkpoint."""
+    """Return the checkpoint that a file holds, or None where there is no file.
+
+    Raises:
+        UsageError: The file is no checkpoint, or is damaged.
+    """
     if not is_regular(path):
         return None
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import is_regular, read_bytes, refuse_irregular
 
-#: What a run writes; a folder that holds one of them holds a run, and what has such a name there is the run's.
+#: The files that a run writes; a folder that holds one of them holds a run, and what has such a name is the run's.
 FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
     *("fields.vtu", "state.vtu"),
@@ -27,31 +27,42 @@ FILES = (
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
     *("scene.png", "scene.pdf", "components.png", "components.pdf"),
 )
-#: Those that a run goes on from; all others are written when it ends.
+#: The files that a run goes on from; all others are written when it ends.
 KEPT = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
-#: Those that are written in place.
+#: The files that are written in place.
 GROWING = ("evaluations.bin", "run.log")
-#: What may come later; these are written over, or removed, only where pdeopt wrote them (`is_ours`).
-LIVE, REPORT = "live.png", "report.html"
-#: What is being written has such a name, which nobody else chooses and nobody can foresee.
+#: The picture of a run that is under way; it is written over, or removed, only where pdeopt wrote it (`is_ours`).
+LIVE = "live.png"
+#: The page about a run, which may be written later; it is written over only where pdeopt wrote it (`is_ours`).
+REPORT = "report.html"
+#: The name of a file that is being written, which nobody else chooses and nobody can foresee.
 LEFTOVER = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
-#: One of these stands in every picture and page that pdeopt writes.
+#: The text that stands in the metadata of every picture that pdeopt writes.
 SIGNATURE = "written by pdeopt"
+#: The texts of which one stands in every picture and page that pdeopt writes.
 SIGNATURES = (SIGNATURE.encode(), b'<meta name="generator" content="pdeopt ')
 
 
 class RunDirectory:
-    """Chosen early, so that bad input is refused at once; made late, when there is something to keep.
+    """A run directory, which is chosen early and made late.
+
+    Bad input is thus refused at once, and nothing is made before there is something to keep.
 
     Attributes:
-        path: where the run writes; final once it is made.
-        others: what is in a given folder already, and stays as it is.
-
-    Raises:
-        UsageError: where the folder could not be written, holds a run, or holds a name that a run writes.
+        path: The folder where the run writes; final once it is made.
+        others: The names of what is in a given folder already, and stays as it is.
     """
 
     def __init__(self, problem: str, out: Path | None) -> None:
+        """Choose the directory.
+
+        Args:
+            problem: The name of the problem.
+            out: The folder; None for an unused one in runs/ that is named after the problem.
+
+        Raises:
+            UsageError: The folder cannot be written, holds a run, or holds a name that a run writes.
+        """
         self._default = Path("runs") / problem if out is None else None
         self.path = unused(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
@@ -63,9 +74,18 @@ class RunDirectory:
         self.others = sorted(path.name for path in self.path.iterdir()) if self._expected else []
 
     def make(self, config: Mapping[str, Any]) -> Path:
-        """Make it and claim it with its config.json, also against runs that were started at the same time.
+        """Make the folder and claim it with its config.json, also against runs that started at the same time.
 
-        A default name that was taken meanwhile gives way to the next one; a given folder that was raises UsageError.
+        A default name that was taken meanwhile gives way to the next one.
+
+        Args:
+            config: The entries of config.json.
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            UsageError: A given folder was taken meanwhile.
         """
         while not _claimed(self.path, self._expected, config):
             if self._default is None:
@@ -75,7 +95,13 @@ class RunDirectory:
 
 
 def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
-    """Whether this run is the one that made config.json in the folder; one that was not expected must be empty."""
+    """Return whether this run is the one that made config.json in the folder.
+
+    Args:
+        path: The folder; it is made where there is none.
+        expected: Whether it was there before; a folder that was not expected must be empty.
+        config: The entries of config.json.
+    """
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -85,7 +111,7 @@ def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
 
 
 def _created(path: Path, text: str) -> bool:
-    """Write a new file, whole from the first moment on; False where it exists."""
+    """Write a new file, whole from the first moment on; return False where it exists already."""
     temporary = _beside(path)
     with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
@@ -109,7 +135,11 @@ def _created_empty(path: Path) -> bool:
 
 
 def refuse_irregular_files(directory: Path) -> None:
-    """Raise UsageError where a link, a pipe or a folder has a name that a run writes."""
+    """Refuse a directory in which a link, a pipe or a folder has a name that a run writes.
+
+    Raises:
+        UsageError: There is such a thing.
+    """
     for name in (*FILES, LIVE, REPORT):
         refuse_irregular(directory / name, written=name in GROWING)
 
@@ -123,20 +153,24 @@ def is_ours(path: Path) -> bool:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise UsageError where a picture or a page would replace what pdeopt did not write."""
+    """Refuse a path where a picture or a page would replace what pdeopt did not write.
+
+    Raises:
+        UsageError: Something else is there.
+    """
     if not is_ours(path):
         raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
 
 
 def remove_endings(directory: Path) -> None:
-    """What a run wrote when it ended, which is of an earlier end as soon as it goes on."""
+    """Remove what a run wrote when it ended: it is of an earlier end as soon as the run goes on."""
     for name in FILES:
         if name not in KEPT:
             (directory / name).unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Temporary files of a process that was killed while it wrote."""
+    """Remove the temporary files of a process that was killed while it wrote."""
     for path in directory.iterdir():
         if LEFTOVER.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)
@@ -144,7 +178,10 @@ def remove_leftovers(directory: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block succeeds, and vanishes when it does not."""
+    """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
+
+    It is removed when the block fails.
+    """
     temporary = _beside(path)
     temporary.touch(exist_ok=False)
     try:
@@ -159,21 +196,26 @@ def _beside(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8; bytes in names of files that are no text become escapes, which JSON reads back."""
+    """Write a text in UTF-8, as a whole or not at all.
+
+    Bytes in names of files that are no text become escapes, which JSON reads back.
+    """
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as strict JSON, as a whole or not at all; NaN and infinity become null."""
     write_text(path, json_text(values))
 
 
 def json_text(values: Mapping[str, Any]) -> str:
-    """Strict JSON: NaN and infinity become null."""
+    """Return values as a text in strict JSON; NaN and infinity become null."""
     return json.dumps(_json_ready(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as a compressed .npz file, as a whole or not at all."""
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -191,11 +233,15 @@ def _json_ready(value: Any) -> Any:
 
 
 def working_in(folder: str | None) -> AbstractContextManager[None]:
-    """Where a former command was given, so that its relative paths hold; the current folder where that is gone."""
+    """Return a context in the folder where a former command was given, so that its relative paths hold.
+
+    It is the current folder where that is gone.
+    """
     return chdir(folder) if folder and os.path.isdir(folder) else nullcontext()
 
 
 def unused(path: Path) -> Path:
+    """Return a path, with -2, -3, … at its end where it is taken, that nothing has."""
     candidate, k = path, 2
     while os.path.lexists(candidate):
         candidate, k = path.with_name(f"{path.name}-{k}"), k + 1
@@ -203,9 +249,13 @@ def unused(path: Path) -> Path:
 
 
 def _probe(path: Path) -> None:
-    """Create a file and the missing folders beside where they will be, and take them away: permissions do not tell all.
+    """Check that a folder can be written, by a file and the missing folders beside where they will be.
 
-    The folder itself is not made: a run that starts at the same moment would see it.
+    They are taken away again; permissions alone do not tell all. The folder itself is not made: a run that starts at
+    the same moment would see it.
+
+    Raises:
+        UsageError: It cannot be written.
     """
     start = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
     try:

@@ -1,4 +1,4 @@
-"""What a functional answered, in the order in which an optimizer asked: what a stopped run goes on from.
+"""The file of what a functional returned to an optimizer, in order, from which a stopped run goes on.
 
 All that an optimizer remembers (pairs of L-BFGS, a trust radius, damping, the level of a rule) follows from the answers
 that it was given. Given them again, it comes back to where it was, whatever optimizer it is and to the last bit, at
@@ -26,18 +26,21 @@ from pdeopt.run.store.file_lock import acquired
 from pdeopt.run.store.json_file import parse_object
 from pdeopt.run.store.regular_file import open_regular
 
-#: The file of a run directory that holds them.
+#: The file of a run directory that holds the answers.
 EVALUATIONS = "evaluations.bin"
-#: Of a record: a mark, the sizes of its two parts (words in JSON, an array of 64-bit numbers), and their checksum.
+#: The head of a record: a mark, the sizes in bytes of its two parts (words in JSON, an array of 64-bit numbers), and
+#: their checksum.
 HEAD = struct.Struct("<4sIQI")
+#: The mark at the beginning of every record.
 MARK = b"pde1"
 
 
 class EvaluationFile:
-    """Keeps answers in memory until there is a file, and then in the file; gives those of the file back first.
+    """A log that keeps answers in memory until there is a file, and then in the file.
 
-    A record is written at once and at the end of the file, with a checksum: what a killed process left unfinished is
-    told from what is whole, and cut off; so is what no run has written.
+    It gives the answers that the file holds back first. A record is written at once and at the end of the file, with a
+    checksum: what a killed process left unfinished is told from what is whole, and cut off; so is what no run has
+    written.
     """
 
     def __init__(self) -> None:
@@ -45,25 +48,28 @@ class EvaluationFile:
         self._reader: BinaryIO | None = None
         self._waiting: list[Answer] = []
         self._next: Answer | None = None
-        self._end = 0  # of what was given back
+        self._end = 0  # the place in the file where the records that were given back end
         self._departed: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a file."""
+        """True where there is a file."""
         return self._file is not None
 
     @property
     def replaying(self) -> bool:
-        """Whether there is an answer of the file to be given back."""
+        """True while an answer of the file is still to be given back."""
         return self._next is not None
 
     def open(self, path: Path, departed: Callable[[], None] = lambda: None) -> None:
-        """Keep in this file from now on, and give back first what it holds.
+        """Keep answers in this file from now on, and give back first those that it holds.
 
-        ``departed`` is called where another question comes than the one that was answered.
+        Args:
+            path: The file; it is made where there is none.
+            departed: Called where another question comes than the one that was answered.
 
-        Raises UsageError where another process writes it.
+        Raises:
+            UsageError: Another process writes the file.
         """
         self._file = open_regular(path, "r+b")
         if not acquired(self._file.fileno()):
@@ -76,10 +82,14 @@ class EvaluationFile:
         self._waiting.clear()
 
     def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
-        """Return the next answer of the file where it is one to this question; None otherwise, and from then on.
+        """Return the next answer of the file where it belongs to this question, None otherwise.
+
+        From the first other question on, None is returned to all.
 
         Args:
-            size: p, of the array where there is one; None for any.
+            kind: The kind of the answer, "value" or "product".
+            question: The digest of what is asked.
+            size: The size p of the answer's array, where it has one; None for any.
         """
         answer = self._next
         if answer is None:
@@ -95,13 +105,18 @@ class EvaluationFile:
         return answer
 
     def keep(self, answer: Answer) -> None:
-        """Raises OSError where it cannot be written; what was kept before is whole then."""
+        """Keep an answer, in memory where there is no file yet.
+
+        Raises:
+            OSError: It cannot be written; what was kept before is whole then.
+        """
         if self._file is None:
             self._waiting.append(answer)
         else:
             self._write(answer)
 
     def close(self) -> None:
+        """Close the file, if there is one."""
         for file in (self._file, self._reader):
             if file is not None:
                 file.close()
@@ -113,7 +128,7 @@ class EvaluationFile:
             self._cut()
 
     def _cut(self) -> None:
-        """Nothing stays behind what was given back."""
+        """Cut off all that stands behind the records that were given back."""
         assert self._file is not None
         self._file.truncate(self._end)
 
@@ -131,7 +146,7 @@ class EvaluationFile:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a process keeps its answers in this file; False where there is none."""
+    """Return whether a process keeps its answers in this file; False where there is no file."""
     try:
         with open_regular(path, "rb") as file:
             return not acquired(file.fileno())
@@ -148,7 +163,7 @@ def _record(answer: Answer) -> bytes:
 
 
 def _read(file: BinaryIO) -> Answer | None:
-    """The next record; None at the end, and where it is not whole."""
+    """Return the next record of a file; None at the end, and where it is not whole."""
     head = file.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
@@ -171,7 +186,7 @@ def _read(file: BinaryIO) -> Answer | None:
 
 
 def _is_sound(answer: Answer) -> bool:
-    """Whether all is of the kind that a run writes."""
+    """Return whether all entries of an answer are of the types that a run writes."""
     if not all(isinstance(text, str) for text in (answer.kind, answer.question, answer.error)):
         return False
     if answer.kind == "value" and answer.array is not None and len(answer.numbers) != 3:

@@ -1,4 +1,4 @@
-"""The arrays that a run ends with, as they stand in result.npz."""
+"""The arrays that a run ends with, which result.npz holds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,21 @@ from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_fi
 
 #: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
 FORMAT = 2
-SAMPLES, FIELD, NOTHING = "samples", "field", ""
-RECONSTRUCTION, RESULT = "reconstruction", "result"
-#: The cells that are looked at to tell whether the state's matrix couples the degrees of freedom of a space: more than
-#: this part of those that share a cell, in matrices of that space nearly all.
-SAMPLED, COUPLED = 2000, 0.7
+#: The kind of data that are samples of the state.
+SAMPLES = "samples"
+#: The kind of data that are a field with the degrees of freedom of the state.
+FIELD = "field"
+#: The kind where there are no data.
+NOTHING = ""
+#: The role of a coefficient that is found from data.
+RECONSTRUCTION = "reconstruction"
+#: The role of a coefficient where there are no data, or where a state is wanted.
+RESULT = "result"
+#: The largest number of cells that are looked at to tell whether the state's matrix is of a space.
+SAMPLED = 2000
+#: The part of the pairs of degrees of freedom in a cell above which the matrix that couples them is of their space; a
+#: matrix of that space couples nearly all.
+COUPLED = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +41,28 @@ class Fields:
     """The content of result.npz.
 
     Attributes:
-        parameter: m (p,). coefficient, initial: physical, (p,). truth: the same, or None.
-        state: (n,) or (n, r). adjoint: λ of Aᵀλ = ∂J/∂u, of the same shape; None where it is not known.
-        data, predicted, noise: of the data's shape, noise possibly one number; None where the misfit has none.
-        kind: what the data are: "samples", a "field" with the degrees of freedom of the state, "" for none.
-        points: (d, k), or None.
-        at: where the parameter sits, in its mesh. state_at: where the state sits, in its own mesh, which may be the
-            same; None where that is not known.
-        label, data_label: names with units.
-        role: what the coefficient is called: "reconstruction", "control", "design" or "result".
-        names: of the coefficient's values, with units, where they are a few numbers; empty where it is a function.
-        extra: what the problem's `interpret` adds, by name.
+        parameter: The last iterate m, (p,).
+        coefficient: The physical coefficient there, (p,).
+        initial: The physical coefficient at the initial guess, (p,).
+        truth: The true coefficient, (p,); None where it is not known.
+        state: The state u, (n,) or (n, r).
+        adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known.
+        data: The data; None where the misfit has none.
+        predicted: The predicted data, of the data's shape; None where the misfit has none.
+        noise: The standard deviation of the data, of their shape or one number; None where the misfit has none.
+        kind: The kind of the data: "samples", a "field" with the degrees of freedom of the state, "" for none.
+        points: The coordinates (d, k) of the data; None where they are not known.
+        at: The place of the parameter in its mesh.
+        state_at: The place of the state in its own mesh, which may be the same; None where that is not known.
+        label: The name of the coefficient, with its unit.
+        data_label: The name of the data, with their unit.
+        role: The word for the coefficient: "reconstruction", "control", "design" or "result".
+        names: The names of the coefficient's values, with units, where they are a few numbers; empty where it is a
+            function.
+        extra: The arrays that the problem's `interpret` adds, by name.
 
     Raises:
-        ValueError: for arrays that do not fit each other.
+        ValueError: The arrays do not fit each other.
     """
 
     parameter: np.ndarray
@@ -87,15 +105,19 @@ class Fields:
 
     @property
     def state_has_own_mesh(self) -> bool:
-        """Whether the state's place is known, and is another mesh than the parameter's."""
+        """True where the state's place is known, and is another mesh than the parameter's."""
         return self.state_at is not None and not self.state_at.mesh.is_same_as(self.at.mesh)
 
 
+#: The arrays of result.npz that are attributes of `Fields`.
 ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points")
+#: The arrays that may be missing.
 OPTIONAL = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
+#: The texts of result.npz that are attributes of `Fields`.
 TEXTS = ("label", "data_label", "kind", "role")
+#: The arrays of a mesh.
 MESH = ("p", "t", "cell")
-#: Names that result.npz has of its own.
+#: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 STORED = frozenset(
     {
         *("format", "length_unit", "number_names", *ARRAYS, *TEXTS, *MESH, *(f"state_{part}" for part in MESH)),
@@ -105,9 +127,14 @@ STORED = frozenset(
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
-    """Everything that is drawn, at the parameter m.
+    """Return the arrays that a run ends with, at the parameter m.
 
-    Raises InputError where the state is not of the problem's `state_space`.
+    Args:
+        problem: The problem.
+        m: The parameter (p,).
+
+    Raises:
+        InputError: The state is not of the problem's `state_space`.
     """
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
@@ -135,7 +162,10 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
 
 
 def write_fields(path: Path, fields: Fields) -> None:
-    """Write result.npz: the parameter's mesh as p, t and cell; the state's, where it is another, as state_p, …"""
+    """Write result.npz, with the parameter's mesh as p, t and cell.
+
+    The state's mesh, where it is another, is written as state_p, state_t and state_cell.
+    """
     arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
     arrays |= {"format": np.array(FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
@@ -150,15 +180,19 @@ def write_fields(path: Path, fields: Fields) -> None:
 
 
 def read_fields(path: Path) -> Fields:
-    """Return what `write_fields` wrote, also of former versions.
+    """Return the fields that `write_fields` wrote, also those of former versions.
 
-    Raises FileError for a damaged file, KeyError where an array is missing, ValueError for arrays that do not fit each
-    other: a file of a former version may hold a state without its mesh.
+    A file of a former version may hold a state without its mesh.
+
+    Raises:
+        FileError: The file is damaged.
+        KeyError: An array is missing.
+        ValueError: Arrays do not fit each other, or the format is newer than this version of pdeopt.
     """
     arrays = dict(read_arrays(path, "the result of a run"))
     if int(arrays.get("format", 1)) > FORMAT:
         raise ValueError(f"its format is {arrays['format']}; this version of pdeopt reads up to {FORMAT}: update it")
-    arrays.setdefault("kind", np.array(SAMPLES))  # of files from before there was another
+    arrays.setdefault("kind", np.array(SAMPLES))  # the only kind when files did not name it
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
     given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL else arrays[name] for name in ARRAYS}
     given |= {name: str(arrays[name]) for name in TEXTS}
@@ -178,12 +212,19 @@ def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:
 
 
 def _role(kind: str, noise: np.ndarray | None) -> str:
-    """Nothing is reconstructed where there are no data, or where a state is wanted."""
+    """Return the role of a coefficient whose parameter does not state it.
+
+    Nothing is reconstructed where there are no data, or where a state is wanted.
+    """
     return RECONSTRUCTION if kind == SAMPLES or noise is not None else RESULT
 
 
 def check_state_space(problem: Problem) -> None:
-    """Raise InputError where the state is not of the space that the problem says; nothing is solved."""
+    """Check, without a solve, that the state is of the space that the problem says.
+
+    Raises:
+        InputError: It is not.
+    """
     space, functional = problem.state_space, problem.functional
     if space is not None:
         state = jax.eval_shape(functional.state, functional.coefficient(problem.initial))
@@ -199,7 +240,11 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """In the problem's state space; in the parameter's where that may be the state's."""
+    """Return the place of the state: in the problem's state space, or in that of the parameter.
+
+    The latter is taken where the problem states no space and the state may be in it. None is returned where the place
+    is not known.
+    """
     space = problem.state_space
     if space is not None:
         _check_length(len(state), space)
@@ -211,7 +256,10 @@ def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
 
 
 def _may_hold_state(space: FunctionSpace, problem: Problem) -> bool:
-    """Whether the state's matrix couples what shares a cell of the space: another space may have as many dofs."""
+    """Return whether the state's matrix couples the degrees of freedom in each cell of a space.
+
+    Their number alone does not tell: another space may have as many.
+    """
     equation = problem.functional.state
     if not isinstance(equation, LinearStateEquation):
         return True

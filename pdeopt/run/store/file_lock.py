@@ -1,12 +1,16 @@
-"""One process at a time works in a directory."""
+"""The lock by which one process at a time works in a directory."""
 
 from __future__ import annotations
 
 
 def acquired(descriptor: int) -> bool:
-    """Lock an open file until all processes that have it open have closed it; False where another process has it.
+    """Lock an open file until all processes that have it open have closed it.
 
-    True, too, where there are no locks: on Windows, and on some network disks.
+    Args:
+        descriptor: The descriptor of the file.
+
+    Returns:
+        False where another process has it; True, too, where there are no locks: on Windows, and on some network disks.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""Fields of former runs as the initial guess, or as the truth, of a problem."""
+"""The fields of former runs as the initial guess, or as the truth, of a problem."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from pdeopt.run.store.placement import Placement, place_parameter
 
 
 def with_former_runs(problem: Problem, name: str, initial_guess: Path | None, truth: Path | None) -> Problem:
-    """The problem that starts at a former run's parameter, and is compared with a former run's coefficient.
+    """Return a problem that starts at a former run's parameter, or is compared with one's coefficient.
 
     Args:
-        name: of the problem, to be compared with that of an unfinished run.
-        initial_guess, truth: run directories; None leaves what the problem has. Of an unfinished run, the last
-            checkpoint is the initial guess.
+        problem: The problem.
+        name: The name of the problem, to be compared with that of an unfinished run.
+        initial_guess: The directory of the run whose parameter is the initial guess, of an unfinished run the last
+            checkpoint; None leaves the problem's own.
+        truth: The directory of the run whose coefficient is the truth; None leaves the problem's own.
 
     Raises:
-        UsageError: for folders without a run, runs of another coefficient or domain, and boundary parameters whose
-            degrees of freedom sit elsewhere.
+        UsageError: A folder holds no run, or one of another coefficient or domain, or a boundary parameter's degrees of
+            freedom sit elsewhere.
     """
     start = problem
     if initial_guess is not None:
@@ -45,7 +47,10 @@ def _fitting(option: str, changed: Callable[[], Problem]) -> Problem:
 
 
 def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
-    """m: the run's own where it means the same coefficient here."""
+    """Return the parameter m (p,) at which a former run ended.
+
+    It is the run's own where that means the same coefficient here, otherwise the one that its coefficient has here.
+    """
     if (directory / "checkpoint.npz").is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
@@ -61,7 +66,10 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
 
 
 def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
-    """The parameter of an unfinished run, whose mesh is not known: it must be of this problem and size."""
+    """Return the last iterate of an unfinished run, which must be of this problem and size.
+
+    Its mesh is not known.
+    """
     m = read_arrays(directory / "checkpoint.npz", "the checkpoint of a run").get("parameter")
     theirs = _problem_of(directory)
     if theirs != name:
@@ -80,7 +88,7 @@ def _problem_of(directory: Path) -> str | None:
 
 
 def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
-    """(p,), the run's coefficient at this problem's degrees of freedom."""
+    """Return the run's coefficient at this problem's degrees of freedom, (p,)."""
     parameter, at = problem.parameter, place_parameter(problem.parameter)
     if run.label != parameter.label:
         raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
@@ -108,7 +116,7 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
 
 
 def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
-    """Whether the degrees of freedom are the same, in the same order."""
+    """Return whether the degrees of freedom are the same, in the same order."""
     mesh, size = parameter.space.mesh, parameter.size
     return (
         run.coefficient.shape == (size,)

@@ -15,7 +15,7 @@ from pdeopt.run.store.regular_file import read_bytes
 
 
 def write_history(path: Path, rows: list[Row]) -> None:
-    """Write the whole file again: a reader never sees half a row."""
+    """Write the whole file again, so that a reader never sees half a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -24,7 +24,11 @@ def write_history(path: Path, rows: list[Row]) -> None:
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Return column → values (rows,). Raises ValueError for a file that is not a history."""
+    """Return the history that a file holds, column → values (rows,).
+
+    Raises:
+        ValueError: The file is no history.
+    """
     try:
         lines = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline="")))
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""JSON files of a run directory: objects whose entries are what they are said to be."""
+"""The reading of JSON files of a run directory: objects whose entries have the types that they should."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import is_regular, read_bytes
 
-#: Bytes and levels of a file at most; those that pdeopt writes have some thousand and some ten.
-LARGEST, DEEPEST = 2**26, 50
+#: The largest size of a file, in bytes; those that pdeopt writes have some thousand.
+LARGEST = 2**26
+#: The largest number of levels of a file; those that pdeopt writes have some ten.
+DEEPEST = 50
+#: The words for a type in messages.
 NAMES: Mapping[type, str] = {
     **{str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"},
     **{dict: "an object {…}", type(None): "null"},
@@ -19,7 +22,11 @@ NAMES: Mapping[type, str] = {
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds; empty where there is no file. Raises UsageError."""
+    """Return the object that a JSON file holds; empty where there is no file.
+
+    Raises:
+        UsageError: The file cannot be read, or holds no object.
+    """
     if not is_regular(path):
         return {}
     try:
@@ -32,7 +39,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """Return the object that a text in JSON is. Raises ValueError, also where it is nested too deeply."""
+    """Return the object that a text in JSON is.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply.
+    """
     try:
         values = json.loads(content.decode("utf-8"))
     except RecursionError:
@@ -44,7 +55,16 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]]) -> None:
-    """Raise UsageError where an entry that is there is of none of these types; true and false are no numbers."""
+    """Check the types of the entries of an object; true and false are no numbers.
+
+    Args:
+        path: The file that holds it, for messages.
+        values: The object.
+        expected: The types that each entry may have, if it is there.
+
+    Raises:
+        UsageError: An entry has another type.
+    """
     for name, kinds in expected.items():
         if name in values and type(values[name]) not in kinds:
             words = " or ".join(NAMES[kind] for kind in kinds if not (kind is int and float in kinds))
@@ -57,6 +77,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
+#: The message for a file with too many levels.
 TOO_DEEP = f"it is nested too deeply; expected at most {DEEPEST} levels"
 
 

@@ -1,4 +1,4 @@
-"""Fields on their meshes, for ParaView and its like."""
+"""The files of fields on their meshes, for ParaView and its like."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from pdeopt.run.store.directory import atomic
 from pdeopt.run.store.fields import FIELD, Fields
 from pdeopt.run.store.placement import Placement, PlainMesh
 
-#: scikit-fem numbers the vertices of a hexahedron in another order than VTK.
+#: The vertices of a cell in VTK's order, by name of the cell, where scikit-fem's order is another.
 VTK_ORDER = {"hexahedron": [0, 3, 6, 2, 1, 5, 7, 4]}
 
 
-#: Name → kind of place, and values there: (k,), or (k, 3) of vectors.
+#: Fields by name: the kind of place, and the values there, (k,), or (k, 3) of vectors.
 Data = dict[str, tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class MeshFile:
-    """What one file for ParaView holds: a mesh, and fields at its vertices or in its cells."""
+    """The content of one file for ParaView.
+
+    Attributes:
+        mesh: The mesh.
+        data: The fields at its vertices or in its cells, by name.
+    """
 
     mesh: PlainMesh
     data: Data
@@ -43,6 +48,7 @@ def mesh_files(fields: Fields) -> dict[str, MeshFile]:
 
 
 def write_mesh(path: Path, file: MeshFile) -> None:
+    """Write a mesh and its fields in the format of the file's name, as a whole or not at all."""
     import meshio
 
     mesh = file.mesh
@@ -63,7 +69,7 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """One array an experiment."""
+    """Return state, adjoint and target as fields, one for each experiment."""
     at = fields.state_at
     found: Data = {}
     given = {"state": fields.state, "adjoint": fields.adjoint, "target": fields.data if fields.kind == FIELD else None}
@@ -80,7 +86,7 @@ def _has(at: Placement) -> bool:
 
 
 def _drawn(at: Placement, values: np.ndarray) -> tuple[str, np.ndarray]:
-    """Vectors with three components, as ParaView wants them."""
+    """Return the kind of place, and the values there, of vectors three components as ParaView wants them."""
     drawn = at.drawn(values)
     if drawn.ndim > 1:
         drawn = np.pad(drawn, [(0, max(0, 3 - len(drawn))), (0, 0)]).T

@@ -1,4 +1,4 @@
-"""Where the values of a parameter or a state sit, in a form that a picture can be drawn from without the problem."""
+"""The places of the values of a parameter or a state, from which pictures are drawn without a problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pdeopt.inverse import Numbers
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.run.store.boundary import curve_coordinate
 
-#: Cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
+#: The names of the cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
 CELLS = {
     **{(1, 2): "line", (2, 3): "triangle", (2, 4): "quad"},
     **{(3, 4): "tetra", (3, 6): "wedge", (3, 8): "hexahedron"},
@@ -26,12 +26,13 @@ class PlainMesh:
     """A mesh as pictures and files need it, without scikit-fem.
 
     Attributes:
-        p: (d, points); nodes of second-order cells follow the vertices. t: (vertices of a cell, cells).
-        cell: a name of `CELLS`, "" for cells that cannot be drawn.
-        unit: of the coordinates; "" where none is stated.
+        p: The points (d, points); nodes of second-order cells follow the vertices.
+        t: The points of each cell, (vertices of a cell, cells).
+        cell: A name of `CELLS`, or "" for cells that cannot be drawn.
+        unit: The unit of the coordinates; "" where none is stated.
 
     Raises:
-        ValueError: where cells name points that are not there.
+        ValueError: Cells name points that are not there.
     """
 
     p: np.ndarray
@@ -45,21 +46,22 @@ class PlainMesh:
 
     @classmethod
     def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
+        """Return a mesh of scikit-fem in this form, with the unit of its coordinates."""
         return cls(mesh.p, mesh.t, CELLS.get((mesh.dim(), len(mesh.t)), ""), unit)
 
     @property
     def dim(self) -> int:
-        """d, the dimension of the space that the mesh lies in."""
+        """The dimension d of the space that the mesh lies in."""
         return len(self.p)
 
     @property
     def vertices(self) -> np.ndarray:
-        """(d, k), the points that are vertices."""
+        """The points that are vertices, (d, k)."""
         return self.p[:, : int(self.t.max(initial=-1)) + 1]
 
     @property
     def centers(self) -> np.ndarray:
-        """(d, cells), the mean of the vertices of each cell."""
+        """The mean of the vertices of each cell, (d, cells)."""
         return self.p[:, self.t].mean(1)
 
     def named(self, coordinate: str) -> str:
@@ -67,25 +69,26 @@ class PlainMesh:
         return f"{coordinate} ({self.unit})" if self.unit else coordinate
 
     def is_same_as(self, other: PlainMesh) -> bool:
+        """Return whether another mesh has the same points and cells."""
         return np.array_equal(self.p, other.p) and np.array_equal(self.t, other.t)
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """How the values (n,) of a finite-element function are drawn, on the mesh that it lives on.
+    """The places at which the values (n,) of a finite-element function are drawn, on its mesh.
 
     Attributes:
-        kind: "vertices" or "cells" of the mesh, "boundary" for values along a boundary, or "numbers" for those that
-            are nowhere.
-        gather: (j, k) indices into the values, −1 where there is none; the mean over j is drawn. Of a vector-valued
-            function (c, j, k), c components.
-        x: (d, k), where each drawn value sits.
-        abscissa: (k,), the coordinate along a boundary curve, or in 1-D; empty where it is not a curve.
-        abscissa_label: its name.
-        mesh: the function's own.
+        kind: "vertices" or "cells" of the mesh, "boundary" for values along a boundary, or "numbers" for those that are
+            nowhere.
+        gather: Indices (j, k) into the values, −1 where there is none; the mean over j is drawn. Of a vector-valued
+            function with c components, (c, j, k).
+        x: The place of each drawn value, (d, k).
+        abscissa: The coordinate (k,) along a boundary curve, or in 1-D; empty where it is not a curve.
+        abscissa_label: The name of that coordinate.
+        mesh: The mesh that the function lives on.
 
     Raises:
-        ValueError: where the places are not those of the mesh.
+        ValueError: The places are not those of the mesh.
     """
 
     kind: str
@@ -109,26 +112,38 @@ class Placement:
             )
 
     def check(self, values: np.ndarray, name: str) -> None:
-        """Raise ValueError where there are fewer values than are drawn."""
+        """Check that there are as many values as are drawn.
+
+        Args:
+            values: The values (n,) or (n, r).
+            name: The word for them, for messages.
+
+        Raises:
+            ValueError: There are fewer.
+        """
         if len(values) <= self.gather.max(initial=-1):
             raise ValueError(f"{name} has {len(values)} values; expected more than {self.gather.max()}")
 
     def drawn(self, values: np.ndarray) -> np.ndarray:
-        """(k,), or (c, k) of a vector-valued function; NaN where the function has no value."""
+        """Return the values that are drawn, (k,), or (c, k) of a vector-valued function.
+
+        They are NaN where the function has no value.
+        """
         picked = np.where(self.gather >= 0, np.asarray(values, float)[self.gather], np.nan)
         return picked.mean(-2)
 
     def magnitude(self, values: np.ndarray) -> np.ndarray:
-        """(k,), the length of the vectors; of a scalar function, its values."""
+        """Return the length of the vectors that are drawn, (k,); of a scalar function, its values."""
         drawn = self.drawn(values)
         return drawn if drawn.ndim == 1 else np.linalg.norm(drawn, axis=0)
 
     @property
     def components(self) -> int:
-        """How many a vector-valued function has; 1 of a scalar one."""
+        """The number of components of a vector-valued function; 1 of a scalar one."""
         return len(self.gather) if self.gather.ndim == 3 else 1
 
     def to_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Return the arrays that `from_arrays` reads, each with ``name`` at the beginning of its own name."""
         return {
             f"{name}_kind": np.array(self.kind),
             f"{name}_gather": self.gather,
@@ -139,6 +154,7 @@ class Placement:
 
     @classmethod
     def from_arrays(cls, name: str, arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> Placement:
+        """Return the placement that `to_arrays` made arrays of, on a mesh."""
         return cls(
             str(arrays[f"{name}_kind"]),
             arrays[f"{name}_gather"],
@@ -150,16 +166,19 @@ class Placement:
 
 
 def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
-    """Along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers nowhere.
+    """Return the places of a parameter's values.
+
+    They are along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers are nowhere.
 
     Args:
-        unit: of the mesh's coordinates.
+        parameter: The parameter.
+        unit: The unit of the mesh's coordinates.
     """
     if isinstance(parameter, Numbers):
         nowhere = PlainMesh(np.empty((0, 0)), np.empty((0, 0), int), "")
         return Placement("numbers", np.arange(parameter.size)[None], parameter.locations, np.empty(0), "", nowhere)
     space, dofs = parameter.space, parameter.dofs
-    facets = getattr(space.basis, "find", None)  # of a space on facets
+    facets = getattr(space.basis, "find", None)  # a space on facets has them
     if facets is not None:
         on_facets = np.unique(space.basis.get_dofs(facets).flatten())
         return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets, unit)
@@ -169,13 +188,15 @@ def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
 
 
 def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str = "") -> Placement:
-    """At the vertices where the element has degrees of freedom there, as means over the cells otherwise.
+    """Return the places of a function's values: vertices with degrees of freedom, or cells otherwise.
 
-    Of a mixed element its first part; of degrees of freedom of several kinds at a vertex, the values.
+    Values in cells are means over each cell. Of a mixed element its first part is drawn; of degrees of freedom of
+    several kinds at a vertex, the values.
 
     Args:
-        dofs: the degrees of freedom whose values are given, where they are not all.
-        unit: of the mesh's coordinates.
+        space: The space of the function.
+        dofs: The degrees of freedom whose values are given, where they are not all.
+        unit: The unit of the mesh's coordinates.
     """
     position = np.arange(space.n)
     if dofs is not None:
@@ -191,7 +212,7 @@ def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str 
 
 
 def has_place(space: FunctionSpace) -> bool:
-    """Whether `place_field` finds values: not where all degrees of freedom are fluxes or the like."""
+    """Return whether `place_field` finds values: it does not where all are fluxes or the like."""
     if len(space.basis.nodal_dofs):
         return True
     return not isinstance(space.element, skfem.ElementComposite) and all(
@@ -200,7 +221,7 @@ def has_place(space: FunctionSpace) -> bool:
 
 
 def _components(element: skfem.Element) -> int:
-    """Of the vectors that the element gives, or its first part; 1 where it is scalar."""
+    """Return the number of components of the vectors of an element, or of its first part; 1 for scalars."""
     if isinstance(element, skfem.ElementComposite):
         return _components(element.elems[0])
     inner = element.elem if isinstance(element, skfem.ElementDG) else element
@@ -208,13 +229,27 @@ def _components(element: skfem.Element) -> int:
 
 
 def _on_mesh(kind: str, gather: np.ndarray, x: np.ndarray, mesh: PlainMesh) -> Placement:
-    """``gather`` (c, j, k). In 1-D the mesh is a curve itself."""
+    """Return a placement on vertices or cells; in 1-D the mesh is a curve itself.
+
+    Args:
+        kind: "vertices" or "cells".
+        gather: The indices (c, j, k) into the values.
+        x: The place of each drawn value, (d, k).
+        mesh: The mesh.
+    """
     abscissa, label = (x[0], mesh.named("x")) if len(x) == 1 else (np.empty(0), "")
     return Placement(kind, gather[0] if len(gather) == 1 else gather, x, abscissa, label, mesh)
 
 
 def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray, unit: str) -> Placement:
-    """Sorted along the curve in 2-D."""
+    """Return a placement along the boundary, sorted along the curve in 2-D.
+
+    Args:
+        space: The space of the function.
+        given: The degrees of freedom whose values are given.
+        drawn: The degrees of freedom on the boundary.
+        unit: The unit of the mesh's coordinates.
+    """
     position = np.full(space.n, -1)
     position[given] = np.arange(len(given))
     drawn = drawn[position[drawn] >= 0]

@@ -1,4 +1,7 @@
-"""What is opened in a run directory: regular files only, so that no link is followed and no pipe is waited for."""
+"""The opening of files in a run directory: regular ones only, so that no link is followed.
+
+No pipe is waited for, either.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import BinaryIO, cast
 
 from pdeopt.run.errors import UsageError
 
-#: Modes of `open`, without the text: to read, to read and write, and to append; the last two make a missing file.
+#: The flags of binary modes of `open`: to read, to read and write, to append; the last two make a missing file.
 FLAGS = {
     "rb": os.O_RDONLY,
     "r+b": os.O_RDWR | os.O_CREAT,
     "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
 }
-#: Systems that lack one of these have no links or no pipes of this kind, or need it to keep bytes as they are.
+#: The flags of every mode. Systems that lack one have no links or no pipes of this kind, or keep bytes as they are.
 ALWAYS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
@@ -23,17 +26,18 @@ def open_regular(path: Path, mode: str) -> BinaryIO:
     """Open a regular file; what is read and written has no buffer, so that it is on the disk at once.
 
     Args:
-        mode: one of `FLAGS`.
+        path: The file.
+        mode: One of `FLAGS`.
 
     Raises:
-        UsageError: where something else has this name, such as a link, a pipe or a folder, and where a file that is to
-            be written has a second name, by which it is somebody else's.
-        OSError: where it is missing, or cannot be opened.
+        UsageError: Something else has this name, such as a link, a pipe or a folder, or a file that is to be written
+            has a second name, by which it is somebody else's.
+        OSError: The file is missing, or cannot be opened.
     """
     refuse_irregular(path, written=mode != "rb")
     descriptor = os.open(path, FLAGS[mode] | ALWAYS, 0o666)
     try:
-        _check(path, os.fstat(descriptor), mode != "rb")  # what was put there since
+        _check(path, os.fstat(descriptor), mode != "rb")  # something else may have been put there since
         return cast(BinaryIO, os.fdopen(descriptor, mode, buffering=0 if mode == "r+b" else -1))
     except BaseException:
         os.close(descriptor)
@@ -41,7 +45,15 @@ def open_regular(path: Path, mode: str) -> BinaryIO:
 
 
 def refuse_irregular(path: Path, written: bool = False) -> None:
-    """Raise UsageError where something other than a regular file has this name; nothing may have it."""
+    """Refuse a path where something other than a regular file has this name; nothing may have it.
+
+    Args:
+        path: The path.
+        written: Whether the file is to be written, so that a second name of it is refused, too.
+
+    Raises:
+        UsageError: Something else has this name.
+    """
     try:
         found = path.lstat()
     except (OSError, ValueError):  # it is missing, or its name is none: whoever opens it says so
@@ -50,13 +62,22 @@ def refuse_irregular(path: Path, written: bool = False) -> None:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a file. Raises UsageError where something else has its name."""
+    """Return whether there is a regular file.
+
+    Raises:
+        UsageError: Something else has its name.
+    """
     refuse_irregular(path)
     return path.is_file()
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a regular file. Raises as `open_regular`."""
+    """Return the content of a regular file.
+
+    Raises:
+        UsageError: Something else has its name.
+        OSError: The file is missing, or cannot be opened.
+    """
     with open_regular(path, "rb") as file:
         return file.read()
 

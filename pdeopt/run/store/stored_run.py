@@ -1,4 +1,4 @@
-"""Runs as they stand in their directories."""
+"""The reading of runs from their directories."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from pdeopt.run.store.history import read_history
 from pdeopt.run.store.json_file import check_entries, read_object
 from pdeopt.run.store.regular_file import is_regular
 
+#: The status of a run without summary.json.
 UNFINISHED = "unfinished"
-#: What every summary.json has, and pictures and reports rely on.
+#: The entries that every summary.json has, on which pictures and reports rely.
 REQUIRED = ("problem", "status", "message", "iterations")
-#: What the entries of summary.json are; null where nothing is known.
+#: The types of the entries of summary.json; null where nothing is known.
 ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("problem", "status", "message"), (str,)),
     "iterations": (int,),
@@ -35,20 +36,20 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
         (int, float, type(None)),
     ),
 }
-#: Longer values of options are cut to what is last in them, as the name of a folder.
+#: The number of letters beyond which values of options are cut to what is last in them, as the name of a folder.
 LONG = 24
 
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """What the files of a run say.
+    """A run as its files hold it.
 
     Attributes:
-        path: the directory.
-        config: of config.json; empty where there is none.
-        history: column → values (rows,).
-        summary: of summary.json; empty while the run is not finished.
-        fields: of result.npz; None while there is none.
+        path: The run directory.
+        config: The entries of config.json; empty where there is none.
+        history: The columns of history.csv by name, each (rows,).
+        summary: The entries of summary.json; empty while the run is not finished.
+        fields: The arrays of result.npz; None while there is none.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class StoredRun:
 
     @property
     def status(self) -> str:
+        """The status in summary.json, "unfinished" while there is none."""
         return self.summary.get("status", UNFINISHED)
 
     @property
@@ -93,7 +95,11 @@ class StoredRun:
 
 
 def read_run(path: Path) -> StoredRun:
-    """What stands in a run directory. Raises UsageError where it is none, or where a file cannot be read."""
+    """Return the run that a directory holds.
+
+    Raises:
+        UsageError: It is no run directory, or a file cannot be read.
+    """
     history = path / "history.csv"
     if not is_regular(history):
         raise UsageError(f"{path} is not a run directory: it has no history.csv{_instead(path)}")
@@ -105,7 +111,13 @@ def read_run(path: Path) -> StoredRun:
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, StoredRun]:
-    """By their short names where these are unique; a directory that is given twice is one run. Raises UsageError."""
+    """Return the runs by their short names, or by their paths where these are not unique.
+
+    A directory that is given twice is one run.
+
+    Raises:
+        UsageError: One is no run directory, or a file cannot be read.
+    """
     once = list({path.resolve(): path for path in paths}.values())
     short = [path.resolve().name for path in once]
     names = short if len(set(short)) == len(short) else [str(path) for path in once]
@@ -131,7 +143,10 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
-    """Raise what goes wrong while stored runs are shown as a `UsageError`: their files can hold anything."""
+    """Raise what goes wrong while stored runs are shown as a `UsageError`.
+
+    Their files can hold anything.
+    """
     try:
         yield
     except UsageError:
@@ -143,7 +158,11 @@ def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return summary.json, empty where there is none. Raises UsageError where pictures could not rely on it."""
+    """Return the entries of summary.json, empty where there is none.
+
+    Raises:
+        UsageError: An entry on which pictures rely is missing, or has another type.
+    """
     summary = read_object(path)
     missing = [name for name in REQUIRED if summary and name not in summary]
     if missing:
@@ -159,7 +178,7 @@ def _fields(directory: Path) -> Fields | None:
 
 
 def _instead(path: Path) -> str:
-    """What is there, as the end of a message."""
+    """Return what there is instead of a run, as the end of a message."""
     if not path.is_dir():
         return " (it is a file)" if path.exists() else " (there is no such folder)"
     runs = sorted(file.parent.name for file in path.glob("*/history.csv"))

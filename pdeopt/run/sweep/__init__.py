@@ -1,1 +1,1 @@
-"""Many runs over a grid of options, in processes of their own."""
+"""Sweeps: many runs over a grid of options, in processes of their own."""

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live view on a terminal, a line for each run elsewhere, or nothing."""
+"""The progress of a sweep: a live view on a terminal, a line for each run elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import read_bytes
 from pdeopt.run.sweep.results import Finished
 
-#: Seconds between two looks into the histories of what runs.
+#: The time between two looks into the histories of what runs, in seconds.
 LOOK = 1.0
 
 
 class SweepProgress:
-    """A context manager; runs that start and end are reported into it.
+    """A context manager that shows the progress of a sweep, whose runs are reported as they start and end.
 
     Args:
-        directory: of the sweep. total: its number of runs.
+        console: The console on which progress is shown.
+        quiet: Whether nothing is shown.
+        directory: The directory of the sweep.
+        total: The number of its runs.
     """
 
     def __init__(self, console: Console, quiet: bool, directory: Path, total: int) -> None:
@@ -47,7 +50,7 @@ class SweepProgress:
         self._live.stop()
 
     def begin(self, done: int) -> None:
-        """So many runs were finished before."""
+        """Show how many runs were finished before."""
         self._done = done
         self._show()
         if done:
@@ -57,14 +60,21 @@ class SweepProgress:
         self._live.update(self._all, completed=self._done, at=f"{self._done} of {self._total} finished")
 
     def note(self, text: str) -> None:
+        """Show a text that stays."""
         if not self._quiet:
             self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, name: str) -> None:
+        """Show a run that has started."""
         self._running[name] = self._live.add_task(f"  {name}", total=None, at="")
 
     def ended(self, name: str, run: Finished | None) -> None:
-        """None: it was interrupted."""
+        """Show that a run has ended.
+
+        Args:
+            name: The name of the run.
+            run: Its results; None where it was interrupted.
+        """
         self._live.remove_task(self._running.pop(name))
         if run is not None:
             self._done += 1
@@ -72,7 +82,7 @@ class SweepProgress:
             self.note(f"[{self._done}/{self._total}] {name}: {run.summary['status']}{_reached(run)}")
 
     def look(self) -> None:
-        """Into the histories of what runs, on a terminal and not too often."""
+        """Show the last iterates of the runs that are under way, on a terminal and not too often."""
         if self._live.disable or time.monotonic() - self._looked < LOOK:
             return
         self._looked = time.monotonic()
@@ -93,7 +103,7 @@ def _reached(run: Finished) -> str:
 
 
 def _last_iteration(path: Path) -> str:
-    """Empty before the first."""
+    """Return the last iterate of a history in words, "" before the first one."""
     with suppress(OSError, UsageError, ValueError, IndexError):
         iteration, objective = read_bytes(path).decode().splitlines()[-1].split(",")[:2]
         return f"iteration {int(iteration)}, objective {float(objective):.4g}"

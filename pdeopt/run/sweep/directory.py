@@ -1,4 +1,4 @@
-"""The directory of a sweep: one process at a time works in it, on one grid."""
+"""The directory of a sweep, in which one process at a time works, on one grid."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ from pdeopt.run.store.file_lock import acquired
 from pdeopt.run.store.json_file import check_entries, read_object, shown
 from pdeopt.run.store.regular_file import is_regular
 
+#: The file that says which sweep it is.
 FILE = "sweep.json"
-#: What it must hold.
+#: The entries that it must hold, with their types.
 ENTRIES: Mapping[str, tuple[type, ...]] = {"problem": (str,), "folder": (str,), "grid": (dict,), "argv": (list,)}
 
 
 @contextmanager
 def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
-    """Make the directory of a sweep and its sweep.json, or find the same there; yields what keeps others out.
+    """Make the directory of a sweep and its sweep.json, or find the same there.
 
-    It is a file descriptor: the directory is free again when all processes that inherited it have ended.
+    Args:
+        directory: The directory.
+        record: The entries of sweep.json.
+
+    Yields:
+        A file descriptor that keeps others out: the directory is free again when all processes that inherited it have
+        ended.
 
     Raises:
-        UsageError: where another sweep, or anything else, is in it, or the same one still runs.
+        UsageError: Another sweep, or anything else, is in it, or the same one still runs.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -60,14 +67,18 @@ def _agree(directory: Path, record: dict[str, Any]) -> None:
 
 
 def _shown(values: str | list[str] | None) -> str:
-    """As on the command line."""
+    """Return values as on the command line."""
     if values is None:
         return "not given"
     return values if isinstance(values, str) else ",".join(values) or "given"
 
 
 def stored_sweep(directory: Path) -> dict[str, Any] | None:
-    """sweep.json, None where there is none. Raises UsageError for one that cannot be read."""
+    """Return the entries of sweep.json, or None where there is none.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     path = directory / FILE
     if not is_regular(path):
         return None

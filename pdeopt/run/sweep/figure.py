@@ -1,4 +1,4 @@
-"""What a sweep of one or two keys shows: the relative error, or the misfit, against them."""
+"""The figure of a sweep of one or two keys: the relative error, or the misfit, against them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, ORANGE, new_figure
 from pdeopt.run.sweep.grid import Grid, Key
 from pdeopt.run.sweep.results import Finished
 
-#: A scale is logarithmic where the largest of positive values is so many times the smallest.
+#: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
 DECADE = 10.0
-#: Values of a heat map that are darker than this part of the color scale are written in white.
+#: The place on the color scale, in 0 … 1, below which a heat map is so dark that values are written in white.
 DARK = 0.6
 
 
 def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
-    """Write the picture; nothing for more than two keys, or where no run has a number."""
+    """Write the figure of a sweep; none for more than two keys, or where no run has a number.
+
+    Args:
+        path: The path of the picture.
+        grid: The grid of the sweep.
+        runs: The results of the runs that have ended.
+    """
     quantity, label = _quantity(runs)
     keys = grid.varied
     if len(keys) > 2 or not any(quantity in run.summary for run in runs):
@@ -32,13 +38,13 @@ def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
 
 
 def _quantity(runs: Sequence[Finished]) -> tuple[str, str]:
-    """The name in summary.json of what is drawn, and its label."""
+    """Return the name in summary.json of the quantity that is drawn, and its label."""
     known = any(run.summary.get("relative_error") is not None for run in runs)
     return ("relative_error", "relative L² error") if known else ("misfit", "misfit (dimensionless)")
 
 
 def _value(run: Finished, quantity: str) -> float:
-    """NaN where a run failed before it had one."""
+    """Return a number of a run's summary, NaN where the run failed before it had one."""
     value = run.summary.get(quantity)
     return np.nan if value is None else float(value)
 
@@ -70,7 +76,7 @@ def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Fig
 
 
 def _map(keys: Sequence[Key], runs: Sequence[Finished], quantity: str, label: str) -> Figure:
-    """The first key upward, the second to the right; values in the order in which they were given."""
+    """Return a heat map, the first key upward and the second to the right, values as they were given."""
     rows, columns = keys
     table = np.full((len(rows.values), len(columns.values)), np.nan)
     for run in runs:
@@ -97,7 +103,7 @@ def _write_numbers(axes: Axes, table: np.ndarray, scale: Normalize) -> None:
 
 
 def _numbers(texts: Sequence[str]) -> np.ndarray | None:
-    """None where one is no number."""
+    """Return texts as numbers, or None where one is no number."""
     try:
         numbers = np.array([float(text) for text in texts])
     except ValueError:
@@ -111,7 +117,7 @@ def _spans_a_decade(values: np.ndarray) -> bool:
 
 
 def _evenly_spaced_on_log_scale(numbers: np.ndarray) -> bool:
-    """Whether the steps differ less on a logarithmic scale than on a linear one."""
+    """Return whether the steps differ less on a logarithmic scale than on a linear one."""
     ordered = np.unique(numbers)
     if len(ordered) < 3 or ordered[0] <= 0:
         return _spans_a_decade(ordered)

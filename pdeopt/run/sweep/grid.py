@@ -6,15 +6,20 @@ import re
 from dataclasses import dataclass
 from itertools import product
 
-SEPARATE, LONGEST = ",", 100
+#: The text between two keys in the name of a folder.
+SEPARATE = ","
+#: The largest number of letters in the name of a folder.
+LONGEST = 100
 
 
 @dataclass(frozen=True)
 class Key:
-    """An option of a run with the values (texts) that it takes; a flag without a value has ("",).
+    """An option of a run with the values that it takes in a sweep.
 
     Attributes:
-        flag: as it is typed. values: at least one. negative: what is typed for the value "false" of a switch.
+        flag: The option as it is typed.
+        values: The values as texts, at least one; a flag without a value has ("",).
+        negative: What is typed for the value "false" of a switch; empty for other options.
     """
 
     flag: str
@@ -23,11 +28,11 @@ class Key:
 
     @property
     def name(self) -> str:
-        """As in sweep.csv and in the names of folders."""
+        """The name in sweep.csv and in the names of folders."""
         return self.flag.removeprefix("--").replace("-", "_")
 
     def word(self, value: str) -> str:
-        """What is typed for one of the values."""
+        """Return what is typed for one of the values."""
         if self.negative:
             return self.negative if value == "false" else self.flag
         return f"{self.flag}={value}" if value else self.flag
@@ -35,7 +40,13 @@ class Key:
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a grid: its folder's name, the value of each key that varies, and its words on the command line."""
+    """One run of a grid.
+
+    Attributes:
+        folder: The name of its folder.
+        values: The value of each key that varies, by name.
+        words: Its options on the command line.
+    """
 
     folder: str
     values: dict[str, str]
@@ -44,12 +55,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Grid:
-    """All keys that were given; those with one value are the same in every run."""
+    """The grid of all combinations of the values of keys.
+
+    Attributes:
+        keys: All keys that were given; those with one value are the same in every run.
+    """
 
     keys: tuple[Key, ...] = ()
 
     @property
     def varied(self) -> tuple[Key, ...]:
+        """The keys that have several values."""
         return tuple(key for key in self.keys if len(key.values) > 1)
 
     @property
@@ -67,16 +83,23 @@ class Grid:
         ]
 
     def to_json(self) -> dict[str, list[str]]:
+        """Return the values of each key by name, as sweep.json holds them."""
         return {key.name: list(key.values) for key in self.keys}
 
     def _folder(self, values: tuple[str, ...]) -> str:
-        """n=16,noise=0.01: what file systems and shells let stand."""
+        """Return the name of a run's folder, as n=16,noise=0.01.
+
+        It has only what file systems and shells let stand.
+        """
         parts = [f"{key.name}={value}" for key, value in zip(self.keys, values, strict=True) if key in self.varied]
         return re.sub(r"[^\w.=,+-]+", "-", SEPARATE.join(parts))[:LONGEST].rstrip(".")
 
 
 def _unique(names: list[str]) -> list[str]:
-    """With a number where values differ only in what a file's name cannot hold; some disks know no case."""
+    """Return names with a number where they would be the same, in lower case as some disks know no case.
+
+    They are the same where values differ only in what a file's name cannot hold.
+    """
     taken: dict[str, str] = {}
     for name in names:
         candidate, k = name, 2

@@ -1,4 +1,4 @@
-"""Run commands of pdeopt as child processes, several at a time."""
+"""The running of commands of pdeopt as child processes, several at a time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from typing import IO
 
 from pdeopt.run.watch.interruption import stop_on_interrupt
 
-#: What limits the threads of BLAS, MKL, rslab, and of XLA's two pools.
+#: The environment variables that limit the threads of BLAS, MKL, rslab, and of XLA's two pools.
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"),
     *("NPROC", "PJRT_NPROC"),
 )
-#: Seconds between two looks at the children, and those that a child has to end after the second Ctrl-C.
-PAUSE, PATIENCE = 0.1, 5.0
+#: The time between two looks at the children, in seconds.
+PAUSE = 0.1
+#: The time that a child has to end after the second Ctrl-C, in seconds.
+PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one child does: the words after ``pdeopt``, under a name."""
+    """The task of one child process.
+
+    Attributes:
+        name: The name of the task.
+        words: The words after ``pdeopt``.
+    """
 
     name: str
     words: list[str]
@@ -35,7 +42,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """A child that has ended: its exit status, negative where a signal ended it, and its standard error."""
+    """A child process that has ended.
+
+    Attributes:
+        task: The task of the child.
+        exit_status: Its exit status, negative where a signal ended it.
+        errors: Its standard error.
+    """
 
     task: Task
     exit_status: int
@@ -44,10 +57,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told: when a child starts and ends, and at every look.
+    """The functions that are called when a child starts and ends, and at every look.
 
     Attributes:
-        ended: may return a task that takes the place of the one that ended.
+        started: Called with the task of a child that has started.
+        ended: Called with a child that has ended; may return a task that takes its place.
+        looked: Called after every look at the children.
+        announce: Called with a text when the user asks to stop.
     """
 
     started: Callable[[Task], None]
@@ -57,15 +73,20 @@ class Listener:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tuple[int, ...] = ()) -> bool:
-    """Run all tasks, ``jobs`` at a time, and share the cores among them; returns False after Ctrl-C.
+    """Run all tasks, several at a time, and share the cores among them; return False after Ctrl-C.
 
-    Ctrl-C is handed on to each child once, and waits for them; a second one ends them. ``held``: file descriptors that
-    the children keep open, as locks.
+    Ctrl-C is handed on to each child once, and waits for them; a second one ends them.
+
+    Args:
+        tasks: The tasks.
+        jobs: The number of tasks at a time.
+        listener: The functions that are called on the way.
+        held: File descriptors that the children keep open, as locks.
     """
     pool = _Pool(deque(tasks), listener, _environment(jobs), held)
     with stop_on_interrupt(listener.announce) as stop:
@@ -101,10 +122,12 @@ class _Pool:
     running: list[_Child] = field(default_factory=list)
 
     def fill(self, jobs: int) -> None:
+        """Start waiting tasks until ``jobs`` of them run."""
         while self.waiting and len(self.running) < jobs:
             self._start(self.waiting.popleft())
 
     def look(self) -> None:
+        """Report the children that have ended, and queue the tasks that take their places."""
         for child in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(child)
             follower = self.listener.ended(_ended(child))
@@ -113,14 +136,14 @@ class _Pool:
         self.listener.looked()
 
     def interrupt(self) -> None:
-        """Once each: the second Ctrl-C would end a run without its results."""
+        """Interrupt each child once: the second Ctrl-C would end a run without its results."""
         for child in self.running:
             if not child.interrupted:
                 child.interrupted = True
                 child.process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """What still runs."""
+        """End the children that still run: interrupt them, and kill those that do not end in time."""
         for child in self.running:
             child.process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + PATIENCE
@@ -139,7 +162,7 @@ class _Pool:
             stderr=errors,
             env=self.environment,
             pass_fds=self.held,
-            process_group=0,  # else a terminal's Ctrl-C reaches the child beside the one that is handed on
+            process_group=0,  # otherwise a terminal's Ctrl-C reaches the child, too
         )
         self.running.append(_Child(task, process, errors))
         self.listener.started(task)
@@ -153,6 +176,6 @@ def _ended(child: _Child) -> Ended:
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """What is set already stays."""
+    """Return the environment of the children, which share the cores; variables that are set stay."""
     share = dict.fromkeys(THREADS, str(max(1, cores() // jobs)))
-    return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # what is said on standard error is read as that
+    return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # in which standard error is read

@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to, and sweep.csv."""
+"""The results of the runs of a sweep, and the file sweep.csv."""
 
 from __future__ import annotations
 
@@ -16,28 +16,43 @@ from pdeopt.run.sweep.grid import Grid, Point
 from pdeopt.run.sweep.processes import Ended
 from pdeopt.run.watch.interruption import EXIT_STATUSES, SIGNALS
 
-#: Columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
+#: The columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
 FIRST = (
     *("status", "objective", "misfit", "regularization", "relative_error", "iterations", "cg_iterations"),
     *("evaluations", "factorizations", "solves", "seconds"),
 )
+#: The last columns of sweep.csv.
 LAST = ("message", "folder")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended by itself: its point of the grid, and its summary.json (status and message at least)."""
+    """A run that has ended by itself.
+
+    Attributes:
+        point: Its point of the grid.
+        summary: The entries of its summary.json; status and message at least.
+    """
 
     point: Point
     summary: dict[str, Any]
 
     @property
     def failed(self) -> bool:
+        """True where the run failed."""
         return self.summary["status"] == "failed"
 
 
 def stored_run(directory: Path, point: Point) -> Finished | None:
-    """What is in the folder of a run; None where it is not there, or was interrupted. Raises UsageError."""
+    """Return the run in a folder, or None where there is none, or it was interrupted.
+
+    Args:
+        directory: The directory of the sweep.
+        point: The point of the grid.
+
+    Raises:
+        UsageError: The folder is a link, or its summary cannot be read.
+    """
     folder = directory / point.folder
     if folder.is_symlink():
         raise UsageError(f"{folder} is a symbolic link; expected a folder: the runs of a sweep lie in its directory")
@@ -46,7 +61,15 @@ def stored_run(directory: Path, point: Point) -> Finished | None:
 
 
 def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
-    """What a child has left behind; None where it was interrupted, also while Python itself started."""
+    """Return the run that a child has left behind, or None where it was interrupted.
+
+    It may have been interrupted also while Python itself started.
+
+    Args:
+        directory: The directory of the sweep.
+        point: The point of the grid.
+        child: The child.
+    """
     found = stored_run(directory, point) if child.exit_status in (0, 1, *EXIT_STATUSES) else None
     if found is None and child.exit_status not in (*EXIT_STATUSES, *(-number for number in SIGNALS)):
         return Finished(point, {"status": "failed", "message": _complaint(child)})
@@ -54,7 +77,15 @@ def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
 
 
 def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
-    """sweep.csv: a row a run. What a summary has under the name of a key is "result_…"; what no run has is left out."""
+    """Write sweep.csv, with a row for each run.
+
+    What a summary has under the name of a key is "result_…"; what no run has is left out.
+
+    Args:
+        path: The path of the file.
+        grid: The grid of the sweep.
+        runs: The results of the runs that have ended.
+    """
     rows = [_row(run, {key.name for key in grid.varied}) for run in runs]
     given = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None or name in FIRST)
     names = [key.name for key in grid.varied] + [name for name in FIRST if name in given]
@@ -67,14 +98,14 @@ def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
 
 
 def _row(run: Finished, keys: set[str]) -> dict[str, Any]:
-    """Keys, then the numbers and texts of the summary."""
+    """Return a row of sweep.csv: the keys, then the numbers and texts of the summary."""
     plain = {name: value for name, value in run.summary.items() if not isinstance(value, (dict, list))}
     result = {f"result_{name}" if name in keys else name: value for name, value in plain.items()}
     return {**run.point.values, **result, "folder": run.point.folder}
 
 
 def _complaint(child: Ended) -> str:
-    """The last thing that a run said which left no summary."""
+    """Return the last thing that a run without a summary said."""
     lines = [line.removeprefix("pdeopt: error: ") for line in child.errors.splitlines() if line.strip()]
     if child.exit_status < 0:
         return f"ended by signal {-child.exit_status}"

@@ -1,4 +1,7 @@
-"""Run a grid of options in parallel processes, go on with one that was interrupted, and tabulate the results."""
+"""The running of a grid of options in parallel processes, with a table of the results.
+
+A sweep that was interrupted can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,13 @@ from pdeopt.run.sweep.results import Finished, ended_run, stored_run, write_tabl
 from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.interruption import exit_status
 
-TABLE, PICTURE, ASIDE = "sweep.csv", "sweep.png", ".aside"
+#: The table of the results.
+TABLE = "sweep.csv"
+#: The figure of the results.
+PICTURE = "sweep.png"
+#: The folder for runs that could not be resumed.
+ASIDE = ".aside"
+#: The exit status of a command with bad input.
 BAD_INPUT = 2
 
 
@@ -35,8 +44,12 @@ class Sweep:
     """A sweep as it was asked for.
 
     Attributes:
-        problem: a name or a path, as given. path: its file. grid: what is run. directory: where. jobs: runs at a time.
-        argv: the command line, for the record.
+        problem: The name or the path of the problem, as given.
+        path: The problem file.
+        grid: The grid of options.
+        directory: The directory of the sweep.
+        jobs: The number of runs at a time.
+        argv: The words of the command line, for the record.
     """
 
     problem: str
@@ -48,19 +61,32 @@ class Sweep:
 
     @classmethod
     def of(cls, problem: str, path: Path, grid: Grid, out: Path | None, jobs: int | None, argv: list[str]) -> Sweep:
-        """Return a sweep in a new directory where none is given, with as many jobs as there are cores."""
+        """Return a sweep in a new directory where none is given, with as many jobs as there are cores.
+
+        Args:
+            problem: The name or the path of the problem, as given.
+            path: The problem file.
+            grid: The grid of options.
+            out: The directory of the sweep; None for a new one.
+            jobs: The number of runs at a time; None for the number of cores.
+            argv: The words of the command line, for the record.
+        """
         directory = unused(Path("sweeps") / path.stem) if out is None else out
         return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), argv)
 
     def record(self) -> dict[str, Any]:
-        """The content of sweep.json."""
+        """Return the content of sweep.json."""
         grid = self.grid.to_json()
         words = {"folder": str(Path.cwd()), "argv": self.argv, "version": pdeopt.__version__}
         return {"problem": self.problem, "grid": grid, **words}
 
 
 def start_sweep(sweep: Sweep, console: Console, quiet: bool) -> int:
-    """Run a sweep, or go on with the same one in its directory; return the exit status. Raises UsageError."""
+    """Run a sweep, or go on with the same one in its directory; return the exit status.
+
+    Raises:
+        UsageError: The directory cannot be written, or holds something else.
+    """
     remember(sweep.path)
     return _run(sweep, console, quiet)
 
@@ -75,11 +101,11 @@ def resume_sweep(
     """Go on with the sweep of a directory.
 
     Args:
-        directory: That of the sweep.
+        directory: The directory of the sweep.
         sweep_of: Makes a sweep of a command line.
-        console: Where it is shown.
-        quiet: Show errors and warnings only.
-        trusted: See `resume_run`.
+        console: The console on which it is shown.
+        quiet: Whether only errors and warnings are shown.
+        trusted: The problem file that the user says may be executed; see `resume_run`.
 
     Returns:
         The exit status.
@@ -113,7 +139,7 @@ def _in_order(sweep: Sweep, found: dict[str, Finished]) -> list[Finished]:
 
 
 def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress) -> Listener:
-    """Adds to ``found``, and keeps sweep.csv up to date."""
+    """Return the listener that adds ended runs to ``found``, and keeps sweep.csv up to date."""
     points = {point.folder: point for point in sweep.grid.points}
 
     def ended(child: Ended) -> Task | None:
@@ -136,10 +162,10 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
 
 
 def _task(sweep: Sweep, point: Point) -> Task:
-    """The rest of a run that was begun, or all of one."""
+    """Return the task that does a run, or the rest of one that was begun."""
     folder = sweep.directory / point.folder
     if (folder / "config.json").exists():
-        said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # where nothing can be remembered
+        said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # trust could not be remembered
         return Task(point.folder, ["resume", str(folder), "--quiet", *said])
     return _fresh(sweep, point)
 
@@ -150,7 +176,7 @@ def _fresh(sweep: Sweep, point: Point) -> Task:
 
 
 def _set_aside(folder: Path) -> Path:
-    """Where `pdeopt plot DIR/*/` does not find it."""
+    """Move a run's folder to where `pdeopt plot DIR/*/` does not find it; return its new path."""
     aside = unused(folder.parent / ASIDE / folder.name)
     if aside.parent.is_symlink():
         raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
@@ -159,7 +185,7 @@ def _set_aside(folder: Path) -> Path:
 
 
 def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet: bool, done: bool) -> int:
-    """Tables, the picture, and what can be done next; the exit status."""
+    """Write the tables and the figure, say what can be done next, and return the exit status."""
     runs, total = _in_order(sweep, found), len(sweep.grid.points)
     write_table(sweep.directory / TABLE, sweep.grid, runs)
     for warning in attempt(PICTURE, lambda: draw_sweep(sweep.directory / PICTURE, sweep.grid, runs)):

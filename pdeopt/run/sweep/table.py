@@ -12,8 +12,9 @@ from rich.text import Text
 from pdeopt.run.sweep.grid import Grid
 from pdeopt.run.sweep.results import Finished
 
+#: The color of each status.
 COLORS = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
-#: Name in summary.json, header, format, whether the smallest is marked.
+#: The columns of numbers: name in summary.json, header, format, and whether the smallest is marked.
 COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
     ("objective", "objective", "{:.5g}".format, True),
     ("misfit", "misfit", "{:.4g}".format, False),
@@ -25,7 +26,13 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
 
 
 def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> None:
-    """One row a run; the messages of those that failed below."""
+    """Print a table with a row for each run, and below it the messages of those that failed.
+
+    Args:
+        console: The console that it is printed on.
+        grid: The grid of the sweep.
+        runs: The results of the runs that have ended.
+    """
     shown = [column for column in COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
     smallest = {name: min(_numbers(runs, name)) for name, _, _, marked in shown if marked}
     table = Table(box=None, pad_edge=False)

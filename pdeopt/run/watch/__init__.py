@@ -1,1 +1,1 @@
-"""What a person sees of a run while it goes on, and at its end."""
+"""The messages that a person sees of a run while it goes on, and at its end."""

@@ -1,4 +1,4 @@
-"""What is said at the end of a run and of a check."""
+"""The messages at the end of a run and of a check."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ from pdeopt.run.watch.stopwatch import in_words, total_seconds
 if TYPE_CHECKING:
     from pdeopt.inversion.checking import Check
 
-#: Stages that take less than this part of the time are not mentioned.
+#: The part of the whole time below which the time of a stage is not mentioned.
 WORTHWHILE = 0.01
+#: The color of each status.
 COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
 
 
 def print_summary(console: Console, summary: dict[str, Any], directory: Path) -> None:
-    """The end of a run, in words."""
+    """Print the outcome of a run in words.
+
+    Args:
+        console: The console that it is printed on.
+        summary: The entries of summary.json.
+        directory: The run directory.
+    """
     status = summary["status"]
     console.print(Text.assemble((status, f"bold {COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
     lines = _lines(summary, directory)
@@ -32,7 +39,7 @@ def print_summary(console: Console, summary: dict[str, Any], directory: Path) ->
 
 
 def print_checks(console: Console, checks: list[Check]) -> None:
-    """One row a check."""
+    """Print the results of checks as a table, a row for each check."""
     table = Table(box=None, pad_edge=False)
     for title in ("check", "value", "required", ""):
         table.add_column(title, overflow="fold")
@@ -61,7 +68,10 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
 
 
 def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Of the whole, and of its stages and their parts as far as they are worth a word."""
+    """Return lines with the time of the whole run, and of its stages and their parts.
+
+    Those that take a small part of it are left out.
+    """
     seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
     total = total_seconds(summary["seconds"], seconds)
     long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
@@ -80,7 +90,7 @@ def _shown(value: Any) -> str:
 
 
 def _rule(summary: dict[str, Any]) -> str:
-    """Of which number the strength is a factor, and who chose it."""
+    """Return the words that say of which number the strength is a factor, and which rule chose it."""
     if summary["strength"] is None:
         return " × the problem's"
     count = len(summary["strength"]["tried"])

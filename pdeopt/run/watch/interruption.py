@@ -1,7 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP: none is lost; the first one asks an optimization to stop, the second ends it at once.
+"""The handling of Ctrl-C, SIGTERM and SIGHUP, of which none is lost.
 
-Batch systems send SIGTERM before they kill, and a terminal that is closed sends SIGHUP; all three are one thing here,
-and arrive as a KeyboardInterrupt. They differ in the exit status: 128 and the number of the signal.
+The first one asks an optimization to stop, the second one ends it at once. Batch systems send SIGTERM before they kill,
+and a terminal that is closed sends SIGHUP; all three are one thing here, and arrive as a KeyboardInterrupt. They differ
+in the exit status: 128 and the number of the signal.
 """
 
 from __future__ import annotations
@@ -15,18 +16,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-#: Seconds after which an interrupt that was ignored comes again.
+#: The time after which an interrupt that was ignored comes again, in seconds.
 AGAIN = 0.05
-#: Seconds within which two different signals are one: service managers send SIGTERM and SIGHUP, batch systems signal a
-#: sweep together with its runs, to which it hands the signal on.
+#: The time within which two different signals count as one, in seconds: service managers send SIGTERM and SIGHUP, batch
+#: systems signal a sweep together with its runs, to which it hands the signal on.
 TOGETHER = 1.0
+#: The signals that ask a run to stop, as far as the system has them.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: The exit statuses of a run that a signal stopped.
 EXIT_STATUSES = tuple(128 + number for number in SIGNALS)
 Handler = Callable[[int, FrameType | None], object]
 
 
 class _Last:
-    """The last signal that was acted upon, and when."""
+    """The last signal that was acted upon.
+
+    Attributes:
+        number: The number of the signal.
+        moment: The time of its arrival on the monotonic clock, in seconds.
+    """
 
     number: int = signal.SIGINT
     moment: float = -TOGETHER
@@ -38,15 +46,22 @@ def exit_status() -> int:
 
 
 def forget_signals() -> None:
-    """Let a new command begin as if none had arrived."""
+    """Forget the signals of a former command, so that a new one begins as if none had arrived."""
     _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
 
 
 def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> dict[int, object]:
-    """Let these signals call ``handle``; return the handlers from before.
+    """Let signals call a handler, and return the handlers from before.
 
     What is ignored stays so, as SIGHUP is under nohup, but for Ctrl-C: a shell lets what it starts in the background
     ignore it, and the runs of a sweep are told by it.
+
+    Args:
+        handle: Called with the number of the signal and the current stack frame.
+        signals: The signals.
+
+    Returns:
+        The former handler by number of the signal.
     """
 
     def arrive(number: int, frame: FrameType | None) -> None:
@@ -65,14 +80,15 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _restore(handlers: dict[int, object]) -> None:
     for number, handler in handlers.items():
-        signal.signal(number, handler)  # type: ignore[arg-type]  # what it returned
+        signal.signal(number, handler)  # type: ignore[arg-type]  # `signal.signal` returned it
 
 
 @contextmanager
 def interrupts_come_through() -> Iterator[None]:
-    """Every signal raises KeyboardInterrupt; one that lands where Python ignores exceptions comes again a moment later.
+    """Let every signal raise KeyboardInterrupt inside the block.
 
-    JAX has such a place, a callback of the garbage collector, which is busy while problems are built.
+    One that lands where Python ignores exceptions comes again a moment later. JAX has such a place, a callback of the
+    garbage collector, which is busy while problems are built.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
@@ -100,7 +116,11 @@ def interrupts_come_through() -> Iterator[None]:
 
 
 class StopFlag:
-    """Whether the user asked to stop."""
+    """A flag that tells whether the user asked to stop; it is called to be read.
+
+    Attributes:
+        requested: Whether the user asked to stop.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -113,10 +133,14 @@ class StopFlag:
 def stop_on_interrupt(
     announce: Callable[[str], None], signals: Sequence[signal.Signals] = SIGNALS
 ) -> Iterator[StopFlag]:
-    """Give a flag that the first of these signals sets; the second one raises KeyboardInterrupt.
+    """Yield a flag that the first of some signals sets; the second one raises KeyboardInterrupt.
 
     An exception raised by the signal itself could land in a callback of compiled code, which would turn it into an
     error of JAX; the flag is looked at between evaluations.
+
+    Args:
+        announce: Called with a text when the first signal arrives.
+        signals: The signals.
     """
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a person sees during long work: a live table on a terminal, plain lines elsewhere, or nothing; and run.log."""
+"""The progress of long work: a live table on a terminal, lines elsewhere, or nothing; and run.log."""
 
 from __future__ import annotations
 
@@ -21,23 +21,38 @@ if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
     from pdeopt.run.watch.remaining_time import Goal
 
-#: Rows of the table, where the terminal is high enough; what else is on the screen.
-SHOWN, BESIDE = 10, 6
-#: So many rows, each tenth one, and one after so many seconds are printed where there is no table.
-PRINTED, SILENT = 10, 10.0
-#: Seconds from which on it is said how long a stage took: to everyone, where no clock is shown, and as a detail.
-LONG, SHORT = 5.0, 0.5
+#: The number of rows of the table, where the terminal is high enough.
+SHOWN = 10
+#: The number of lines of the terminal that are left for what is not a row of the table.
+BESIDE = 6
+#: The number of the first rows that are all printed where there is no table; then each tenth one is.
+PRINTED = 10
+#: The time without a line after which the next row is printed where there is no table, in seconds.
+SILENT = 10.0
+#: The time from which on everyone is told how long a stage took, where no clock is shown, in seconds.
+LONG = 5.0
+#: The time from which on it is told as a detail how long a stage took, in seconds.
+SHORT = 0.5
 
 
 class Progress:
-    """A context manager; `stage`, `status`, `note` and `row` report into it.
+    """A context manager that shows the progress of long work, which is reported to its methods.
 
     Attributes:
-        log: takes all that is said, and more; see `RunLog`. times: of the stages. goal: of the minimization that is
-            under way, where there is one: it tells the time that is left.
+        log: The log of all that is said, and more; see `RunLog`.
+        times: The times of the stages.
+        goal: The goal of the minimization that is under way, where there is one: it tells the time that is left.
     """
 
     def __init__(self, console: Console, quiet: bool = False, verbose: bool = False, tracebacks: bool = False) -> None:
+        """Begin to measure the time.
+
+        Args:
+            console: The console on which progress is shown.
+            quiet: Whether nothing but warnings is shown.
+            verbose: Whether every iterate and details are printed.
+            tracebacks: Whether errors are printed with their tracebacks.
+        """
         self.log = RunLog()
         self.times = StageTimes()
         self.goal: Goal | None = None
@@ -73,7 +88,12 @@ class Progress:
             print(f"pdeopt: warning: {warning}", file=sys.stderr)
 
     def stage(self, name: str, text: str = "") -> None:
-        """A new stage, whose time is measured; ``text`` says what is being done."""
+        """Begin a new stage, whose time is measured.
+
+        Args:
+            name: The name of the stage.
+            text: What is being done, in words; "" shows nothing.
+        """
         ended, took = self.times.begin(name)
         if took > LONG and self._live is None:
             self.note(f"{ended} took {in_words(took)}")
@@ -83,38 +103,43 @@ class Progress:
             self.status(text)
 
     def status(self, text: str) -> None:
-        """What is being done now, in words."""
+        """Show what is being done now, in words that the next ones replace."""
         self.log.write(text)
         self._status = text
         if self._live is None:
             self._print(text)
 
     def note(self, text: str) -> None:
-        """What was found on the way, in words that stay: above the table."""
+        """Show what was found on the way, in words that stay, above the table."""
         self.log.write(text)
         self._print(text)
 
     def detail(self, text: str) -> None:
-        """What only a person who asks for it wants to know."""
+        """Show what only a person who asks for it wants to know."""
         self.log.write(text)
         if self._verbose:
             self._print(text)
 
     def warn(self, text: str) -> None:
-        """On stderr, at the end."""
+        """Keep a warning, which is printed on stderr at the end."""
         self.log.write(f"warning: {text}")
         self._warnings.append(text)
 
     def failed(self, error: Exception) -> None:
-        """What ended the run, or a part of it; the run directory keeps the rest."""
+        """Log the error that ended the run, or a part of it; the run directory keeps the rest."""
         self.log.error(error)
         if self._tracebacks:
             traceback.print_exception(error)
 
     def row(self, row: Row, shown: bool = True) -> None:
-        """A new iterate; one that is not shown by itself is one of a former run."""
+        """Show a new iterate.
+
+        Args:
+            row: The row of the history.
+            shown: Whether it is shown by itself; one of a former run is not.
+        """
         self._rows.append(row)
-        self._start = time.perf_counter() - row.seconds  # one clock; a run that is gone on with has run before
+        self._start = time.perf_counter() - row.seconds  # one clock; a run that is resumed has run before
         if not shown:
             return
         self._left = self.goal.left(self._rows) if self.goal else ""
@@ -135,7 +160,7 @@ class Progress:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _screen(self) -> RenderableType:
-        """The table, and beneath it what is going on; the table alone at the end."""
+        """Return the table, and beneath it what is going on; the table alone at the end."""
         shown: list[RenderableType] = []
         if self._rows and not self._verbose:
             shown.append(table(self._rows, max(3, min(SHOWN, self._console.height - BESIDE)), self._console.width))

@@ -1,4 +1,4 @@
-"""The rows of a history on a screen: a table that fits its width, or a line of words for each."""
+"""The rows of a history on a screen, as a table that fits its width or as a line of words for each."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
 
+#: The number of spaces between two columns; an even number.
 GAP = 2
 
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity of a row.
+    """A column of the table, for one quantity of a row.
 
     Attributes:
-        title: its name; `short` with a line break, for a table without room. cell: its text.
-        rank: 0 is never left out; the largest goes first where there is no room.
-        wanted: it is shown once some row differs from what is not worth a column.
-        counted: a total since the start; only lines of all quantities tell it.
+        title: The name of the quantity.
+        short: The name with a line break, for a table without room.
+        cell: The function that returns the text of a row.
+        rank: The order in which columns are left out where there is no room, the largest first; 0 is never left out.
+        wanted: Tells of a row whether it is worth the column, which is shown once some row is.
+        counted: Whether it is a total since the start that only lines of all quantities tell.
     """
 
     title: str
@@ -33,6 +36,7 @@ class Column:
     counted: bool = False
 
 
+#: The columns, in order.
 COLUMNS = (
     Column("iteration", "iter-\nation", lambda row: f"{row.iteration}"),
     Column("strength", "strength", lambda row: f"{row.strength:.3g}", 3, lambda row: row.strength != 1),
@@ -47,19 +51,30 @@ COLUMNS = (
     Column("solves", "solves", lambda row: f"{row.solves}", 7),
     Column("seconds", "seconds", lambda row: f"{row.seconds:.1f}", 4),
 )
-#: What a line says where not all is asked for.
+#: The titles of the columns in a line where not all are asked for.
 BRIEF = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
 
 
 def line(rows: Sequence[Row], whole: bool) -> str:
-    """The last row in words, ``whole`` with all columns."""
+    """Return the last row in words.
+
+    Args:
+        rows: The rows so far.
+        whole: Whether all columns are in it.
+    """
     shown = [c for c in COLUMNS[1:-1] if any(map(c.wanted, rows)) and (whole or c.title in BRIEF)]
     cells = [f"{column.title} {column.cell(rows[-1])}" for column in shown]
     return f"iteration {rows[-1].iteration:4d}:  {', '.join(cells)}, {rows[-1].seconds:.1f} s"
 
 
 def table(rows: Sequence[Row], height: int, width: int) -> Table:
-    """The first row, so that the initial guess stays in sight, and the last ones: ``height`` rows in all."""
+    """Return a table of the first row, so that the initial guess stays in sight, and of the last ones.
+
+    Args:
+        rows: The rows so far.
+        height: The largest number of rows of the table.
+        width: The width of the console, in characters.
+    """
     columns = [c for c in COLUMNS if any(map(c.wanted, rows)) and not c.counted]
     shown = rows if len(rows) <= height else [rows[0], *rows[1 - height :]]
     columns, titles = _fitting(columns, shown, width)
@@ -72,7 +87,10 @@ def table(rows: Sequence[Row], height: int, width: int) -> Table:
 
 
 def _fitting(columns: list[Column], rows: Sequence[Row], width: int) -> tuple[list[Column], list[str]]:
-    """As many columns as there is room for, and their titles: short ones before one is left out."""
+    """Return as many columns as there is room for, and their titles.
+
+    Titles are shortened before a column is left out.
+    """
     titles = [column.title for column in columns]
     if _width(columns, titles, rows) <= width:
         return columns, titles

@@ -1,4 +1,4 @@
-"""How long a minimization will still take, as far as the fall of its gradient tells."""
+"""The time that a minimization will still take, as far as the fall of its gradient tells it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,40 @@ from pdeopt.run.watch.stopwatch import in_words
 if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
 
-#: Rows from which on something can be told; the part of the history, the last one, that tells it, and its fewest rows.
-ENOUGH, PART, FEWEST = 5, 0.5, 4
-#: The fall over these rows must be so many times what the rows scatter about it.
+#: The number of rows from which on the time can be told.
+ENOUGH = 5
+#: The part of the history, at its end, that tells it.
+PART = 0.5
+#: The least number of rows of that part.
+FEWEST = 4
+#: The least fall over these rows, as a multiple of their scatter about it.
 CLEAR = 3.0
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Where a minimization ends: at a gradient norm, relative to the first or absolute, or after so many iterations."""
+    """The goal of a minimization, at which it ends.
+
+    Attributes:
+        relative: The gradient norm at which it has converged, relative to the first one.
+        absolute: The gradient norm at which it has converged.
+        max_iterations: The largest number of iterations.
+    """
 
     relative: float
     absolute: float
     max_iterations: int
 
     def seconds_left(self, rows: list[Row]) -> float | None:
-        """To the gradient norm, by a line through its logarithm; None where that does not fall clearly.
+        """Return the seconds until the gradient norm is reached, by a line through its logarithm.
 
         The best norm so far is taken: it is what has been reached of the goal.
+
+        Args:
+            rows: The history.
+
+        Returns:
+            The seconds; None where the norm does not fall clearly.
         """
         if len(rows) < ENOUGH:
             return None
@@ -45,7 +61,14 @@ class Goal:
         return max(0.0, float((heights[-1] - np.log(goal)) / -slope))
 
     def seconds_at_most(self, rows: list[Row]) -> float | None:
-        """Until the iterations are used up, at the pace of the last ones."""
+        """Return the seconds until the iterations are used up, at the pace of the last ones.
+
+        Args:
+            rows: The history.
+
+        Returns:
+            The seconds; None where there are too few rows.
+        """
         if len(rows) < ENOUGH:
             return None
         last = rows[-max(FEWEST, int(PART * len(rows))) :]
@@ -53,7 +76,7 @@ class Goal:
         return pace * max(0, self.max_iterations - rows[-1].iteration)
 
     def left(self, rows: list[Row]) -> str:
-        """In words; empty where nothing can be told.
+        """Return the time that is left in words, "" where nothing can be told.
 
         Most runs end long before their iterations are used up: how long all of them take is said from the half of them
         on.
@@ -68,7 +91,7 @@ class Goal:
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The slope of the line through points, and the standard deviation of what it leaves."""
+    """Return the slope of the line through points, and the standard deviation of the points from it."""
     centered = x - x.mean()
     if not centered.any():
         return 0.0, 0.0

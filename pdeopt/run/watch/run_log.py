@@ -1,4 +1,4 @@
-"""run.log: everything that a run says, with times; also what `--quiet` keeps from the screen."""
+"""The file run.log: everything that a run says, with times; also what `--quiet` keeps from the screen."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import open_regular
 
-#: The file of a run directory.
+#: The name of the log in a run directory.
 LOG = "run.log"
 
 
 class RunLog:
-    """A text stream whose lines are kept until there is a run directory, and then appended to a file one by one.
+    """A text stream whose lines are kept until there is a run directory, and then appended to a file.
 
     Each line is on the disk when the call returns, so that a run that is killed leaves all of them. A log that can no
     longer be written ends there, and the run goes on.
 
     Attributes:
-        failure: why it ended, None while it is well.
+        failure: The error that ended the log; None while it is well.
     """
 
     def __init__(self) -> None:
@@ -29,22 +29,22 @@ class RunLog:
         self._lines: list[str] = []
 
     def open(self, path: Path) -> None:
-        """Append to this file from here on, also what was said before."""
+        """Append to a file from here on, also what was said before."""
         self._path = path
         self._append()
 
     def write(self, text: str) -> int:
-        """Every line of ``text`` becomes one of the file."""
+        """Write each line of a text, with the time, and return the number of its characters."""
         now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
         self._lines += [f"{now}  {line.rstrip()}\n" for line in text.splitlines() if line.strip()]
         self._append()
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back: this makes it a stream."""
+        """Do nothing, as nothing is held back; a stream must have this method."""
 
     def error(self, error: BaseException) -> None:
-        """With its traceback."""
+        """Write an error with its traceback."""
         self.write("".join(traceback.format_exception(error)))
 
     def _append(self) -> None:

@@ -1,4 +1,7 @@
-"""Standard output and standard error that take every character, and that a closed terminal or pipe does not end."""
+"""Standard output and standard error that take every character.
+
+A terminal or a pipe that is closed does not end the command.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-#: What is written where a character is missing, other than what Unicode itself makes of it.
+#: The texts that are written where an encoding lacks a character, other than those that Unicode itself states.
 STAND_INS = {
     **{"…": "...", "–": "-", "—": "-", "−": "-", "‐": "-", "·": "*", "⋅": "*", "•": "*", "×": "x", "≈": "~", "≠": "!="},
     **{"≤": "<=", "≥": ">=", "→": "->", "←": "<-", "↦": "->", "⟨": "<", "⟩": ">", "‖": "|", "∂": "d", "∇": "grad "},
@@ -19,12 +22,12 @@ STAND_INS = {
     **{"²": "^2", "³": "^3", "µ": "u", "ø": "o", "ß": "ss"},
     **{"─": "-", "━": "-", "┏": "+", "┓": "+", "┗": "+", "┛": "+", "✓": "yes", "∘": "o", "∙": "*", "∩": "and"},
 }
-#: Of a reader that has gone: the end of a pipe, a terminal that was closed.
+#: The errors of a stream whose reader has gone: the end of a pipe, a terminal that was closed.
 GONE = (errno.EPIPE, errno.EIO)
 
 
 class Screen:
-    """A text stream around another one; all but writing is the other's."""
+    """A text stream around another one, which does all but the writing."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -33,7 +36,10 @@ class Screen:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, with stand-ins for what the encoding lacks; into nothing where nobody reads any more."""
+        """Write a text, with stand-ins for what the encoding lacks, and return the number of its characters.
+
+        It is written into nothing where nobody reads any more.
+        """
         with self._outliving_readers():
             try:
                 self._stream.write(text)
@@ -42,7 +48,7 @@ class Screen:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is held back."""
+        """Pass on what the other stream holds back."""
         with self._outliving_readers():
             self._stream.flush()
 
@@ -58,7 +64,7 @@ class Screen:
 
 @contextmanager
 def screens() -> Iterator[None]:
-    """Let standard output and standard error be a `Screen` each."""
+    """Let standard output and standard error be a `Screen` each inside the block."""
     before = sys.stdout, sys.stderr
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         if stream is not None:
@@ -73,7 +79,10 @@ def screens() -> Iterator[None]:
 
 
 def readable(text: str, encoding: str) -> str:
-    """Return the text in characters that an encoding has: "alpha" for α, "-" for −, "2" for ², and "?" at worst."""
+    """Return a text in characters that an encoding has.
+
+    It has "alpha" for α, "-" for −, "2" for ², and "?" at worst.
+    """
     return "".join(one if _fits(one, encoding) else _stand_in(one, encoding) for one in text)
 
 

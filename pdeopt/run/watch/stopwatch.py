@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-#: Stages that come after the last iterate.
+#: The stages that come after the last iterate.
 AFTERWARDS = ("evaluating", "interpreting", "pictures")
 
 
 class StageTimes:
-    """Seconds by stage: one that begins ends the one before it, and one that comes back goes on."""
+    """A clock that measures the seconds of each stage.
+
+    A stage that begins ends the one before it, and one that comes back goes on.
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -22,19 +25,19 @@ class StageTimes:
         return time.perf_counter() - self._start
 
     def begin(self, stage: str) -> tuple[str, float]:
-        """Returns the one before it and how long that took, this time."""
+        """Begin a stage; return the name of the one before it, and how long that took this time, in seconds."""
         ended, took = self._stage, self._elapsed()
         self._seconds = self.seconds()
         self._stage, self._since = stage, time.perf_counter()
         return ended, took
 
     def add(self, part: str, seconds: float) -> None:
-        """What a part of a stage took, measured elsewhere: "stage/part"."""
+        """Add the seconds that a part of a stage took, measured elsewhere; it is named "stage/part"."""
         self.begin(self._stage)
         self._seconds = {**self._seconds, part: round(self._seconds.get(part, 0.0) + seconds, 6)}
 
     def seconds(self) -> dict[str, float]:
-        """Up to now, in the order in which the stages began."""
+        """Return the seconds of each stage up to now, in the order in which the stages began."""
         if not self._stage:
             return self._seconds
         running = self._seconds.get(self._stage, 0.0) + self._elapsed()
@@ -45,16 +48,17 @@ class StageTimes:
 
 
 def total_seconds(reached: float, stages: Mapping[str, float]) -> float:
-    """Return the seconds of a whole run, of all its parts where it was gone on with.
+    """Return the seconds of a whole run, of all its parts where it was resumed.
 
     Args:
-        reached: when the last iterate was reached. stages: as `StageTimes.seconds` returns them.
+        reached: The seconds from the start to the last iterate.
+        stages: The seconds by stage, as `StageTimes.seconds` returns them.
     """
     return reached + sum(stages.get(name, 0.0) for name in AFTERWARDS)
 
 
 def in_words(seconds: float) -> str:
-    """As 0.8 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """Return a time in words, as 0.8 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

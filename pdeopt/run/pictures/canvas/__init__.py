@@ -1,1 +1,1 @@
-"""What all pictures share: style, axes of fields, marks of electrodes, tables of numbers."""
+"""The tools that all pictures share: style, axes of fields, marks of electrodes, tables of numbers."""

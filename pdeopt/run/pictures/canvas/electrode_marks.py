@@ -1,4 +1,4 @@
-"""Electrodes on the rim of a 2-D picture, with some of their numbers beside them."""
+"""Marks of electrodes on the rim of a 2-D picture, with some of their numbers beside them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from pdeopt.run.pictures.canvas.style import BLACK
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.placement import PlainMesh
 
-#: Numbers are written beside so many electrodes at most.
+#: The largest number of electrodes with a number beside them.
 NUMBERED = 8
-#: Room around the picture for them, as a part of its width; electrodes lie so far outside of the rim.
-ROOM, OUT = 0.1, 0.008
-#: Numbers are so far from the rim, in points.
+#: The room around the picture for marks and numbers, as a part of its width.
+ROOM = 0.1
+#: The distance of the marks from the rim, as a part of the picture's width.
+OUT = 0.008
+#: The distance of the numbers from the rim, in points.
 NUMBER_OUT = 9
-#: Pieces of an electrode overlap by this part of their length, so that no line shows between them.
+#: The overlap of the pieces of an electrode, as a part of their length, so that no line shows between them.
 OVERLAP = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Electrodes:
-    """Where they are.
+    """The places of electrodes on the rim of a picture.
 
     Attributes:
-        segments: (s, 2, 2), the end points of pieces of the rim under electrodes: segment, end, coordinate.
-        numbers: (s,), the electrode of each segment, from 1; None where that is not known.
-        center: (2,), of the picture; width: of the picture, in the same unit.
+        segments: The end points (s, 2, 2) of pieces of the rim under electrodes: segment, end, coordinate.
+        numbers: The electrode (s,) of each segment, from 1; None where that is not known.
+        center: The center (2,) of the picture.
+        width: The width of the picture, in the same unit.
     """
 
     segments: np.ndarray
@@ -40,7 +43,7 @@ class Electrodes:
 
     @property
     def labels(self) -> dict[int, np.ndarray]:
-        """Some numbers, evenly chosen where there are many, and the middle (2,) of their electrodes."""
+        """The middle (2,) of some electrodes by their number, evenly chosen where there are many."""
         if self.numbers is None:
             return {}
         every = -(-len(np.unique(self.numbers)) // NUMBERED)
@@ -49,9 +52,16 @@ class Electrodes:
 
 
 def electrodes_of(fields: Fields, mesh: PlainMesh) -> Electrodes | None:
-    """From `electrode_segments` and `electrode_numbers` of result.npz, for a picture of a mesh.
+    """Return the electrodes that result.npz holds, for a picture of a mesh.
 
-    None where the mesh is not 2-D, and where there are none.
+    They are made of `electrode_segments` and `electrode_numbers`.
+
+    Args:
+        fields: The arrays of the run.
+        mesh: The mesh of the picture.
+
+    Returns:
+        The electrodes; None where the mesh is not 2-D, and where there are none.
     """
     segments, numbers = fields.extra.get("electrode_segments"), fields.extra.get("electrode_numbers")
     if segments is None or mesh.dim != 2 or segments.shape[1:] != (2, 2) or not len(segments):
@@ -63,7 +73,7 @@ def electrodes_of(fields: Fields, mesh: PlainMesh) -> Electrodes | None:
 
 
 def draw_electrodes(axes: Axes, electrodes: Electrodes | None) -> None:
-    """Dark lines just outside of the rim, and numbers beyond them; the view is widened for both."""
+    """Draw dark lines just outside of the rim and numbers beyond them, and widen the view for both."""
     if electrodes is None:
         return
     center, width = electrodes.center, electrodes.width
@@ -80,6 +90,6 @@ def draw_electrodes(axes: Axes, electrodes: Electrodes | None) -> None:
 
 
 def _outward(points: np.ndarray, center: np.ndarray, distance: float) -> np.ndarray:
-    """Points (…, 2), so much further away from the center."""
+    """Return points (…, 2) moved away from the center by a distance."""
     arm = points - center
     return points + distance * arm / np.maximum(np.linalg.norm(arm, axis=-1, keepdims=True), 1e-300)

@@ -1,4 +1,4 @@
-"""Draw one field into one pair of axes: on a 1-D or 2-D mesh, on a slice, or along a boundary."""
+"""The drawing of one field into one pair of axes: on a 1-D or 2-D mesh, on a slice, along a boundary."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP
 from pdeopt.run.pictures.canvas.surface import Surface, surface_of
 from pdeopt.run.store.placement import Placement
 
-#: So many data points are drawn as dots at most, up to so far beside the mesh's box, as a part of its size.
-DOTS, BESIDE = 400, 0.01
-#: Positive coefficients that vary by more than this factor get a logarithmic scale.
+#: The number of data points from which on they are not drawn as dots.
+DOTS = 400
+#: The largest distance of dots from the mesh's box, as a part of its size.
+BESIDE = 0.01
+#: The factor by which positive coefficients must vary to get a logarithmic scale.
 DECADE = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """Where fields are drawn: a placement, and electrodes around it."""
+    """A place where fields are drawn.
+
+    Attributes:
+        at: The placement of the fields on a mesh.
+        electrodes: The electrodes around it; None where there are none.
+    """
 
     at: Placement
     electrodes: Electrodes | None = None
@@ -37,22 +44,27 @@ class Canvas:
 
     @property
     def is_curve(self) -> bool:
+        """True where the values lie along a curve."""
         return self.at.abscissa.size > 0
 
     @property
     def can_draw(self) -> bool:
+        """True where a picture can be drawn."""
         return self.is_curve or self.at.kind == "boundary" or self.surface is not None
 
 
 def common_scale(*fields: np.ndarray) -> Normalize:
-    """One color scale for all."""
+    """Return one color scale for all fields."""
     low, high = min(np.nanmin(f) for f in fields), max(np.nanmax(f) for f in fields)
     margin = 0.0 if high > low else 0.5 * abs(high) or 0.5
     return Normalize(low - margin, high + margin)
 
 
 def coefficient_scale(*fields: np.ndarray) -> Normalize:
-    """The same, logarithmic where all is positive and spans more than a decade: small values are seen, too."""
+    """Return one color scale for all coefficients, logarithmic where small values would not be seen.
+
+    That is where all are positive and span more than a decade.
+    """
     linear = common_scale(*fields)
     low, high = linear.vmin, linear.vmax
     assert low is not None
@@ -61,18 +73,21 @@ def coefficient_scale(*fields: np.ndarray) -> Normalize:
 
 
 def noted(label: str, scale: Normalize) -> str:
-    """The label of a color bar: says where colors are logarithmic."""
+    """Return the label of a color bar, with a note where colors are logarithmic."""
     return f"{label}, log scale" if isinstance(scale, LogNorm) else label
 
 
 def symmetric_scale(field: np.ndarray) -> Normalize:
-    """Zero in the middle."""
+    """Return a color scale with zero in the middle."""
     size = float(np.nanmax(np.abs(field))) or 1.0
     return Normalize(-size, size)
 
 
 def ratio_scale(ratio: np.ndarray) -> LogNorm:
-    """Logarithmic, with 1 in the middle: twice as large and half as large are equally far from it."""
+    """Return a logarithmic color scale with 1 in the middle.
+
+    Twice as large and half as large are equally far from it.
+    """
     factor = max(1.1, float(np.exp(np.nanmax(np.abs(np.log(ratio))))))
     return LogNorm(1 / factor, factor)
 
@@ -80,7 +95,15 @@ def ratio_scale(ratio: np.ndarray) -> LogNorm:
 def draw_field(
     axes: Axes, canvas: Canvas, drawn: np.ndarray, scale: Normalize, colors: str = FIELD_MAP
 ) -> ScalarMappable:
-    """Colors on triangles, or points of a boundary in 3-D; ``drawn`` as `Placement.drawn` returns it."""
+    """Draw a field as colors on triangles, or as points of a boundary in 3-D.
+
+    Args:
+        axes: The panel.
+        canvas: The place of the field.
+        drawn: The values, as `Placement.drawn` returns them.
+        scale: The color scale.
+        colors: The name of the color map.
+    """
     if canvas.at.kind == "boundary":
         return _draw_boundary_points(axes, canvas.at, drawn, scale, colors)
     assert canvas.surface is not None
@@ -106,7 +129,13 @@ def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:
 
 
 def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:
-    """Where the data were taken, as dots, where they are few and the picture is 2-D; not beside the mesh."""
+    """Draw dots where the data were taken, if they are few and the picture is 2-D; not beside the mesh.
+
+    Args:
+        axes: The panel.
+        canvas: The place of the field in it.
+        points: The coordinates (d, k) of the data; None where they are not known.
+    """
     if points is None or canvas.surface is None or canvas.at.mesh.dim != 2 or len(points) != 2:
         return
     if points.shape[1] >= DOTS:
@@ -119,7 +148,16 @@ def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:
 
 
 def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label: str) -> None:
-    """Coefficients along a curve; what is compared with first, thick and light. Logarithmic as colors would be."""
+    """Draw coefficients along a curve, with a legend; on a logarithmic axis where colors would be.
+
+    Those that are compared with are thick and light.
+
+    Args:
+        axes: The panel.
+        at: The placement of the coefficients.
+        curves: The values by name, those that are compared with first.
+        label: The label of the values.
+    """
     styles: dict[str, dict[str, Any]] = {
         "truth": {"color": "0.65", "linewidth": 4},
         "exact": {"color": "0.65", "linewidth": 4},
@@ -135,7 +173,7 @@ def draw_curves(axes: Axes, at: Placement, curves: dict[str, np.ndarray], label:
 
 
 def draw_curve(axes: Axes, at: Placement, drawn: np.ndarray, **look: Any) -> None:
-    """A field along a curve: values in cells as steps."""
+    """Draw a field along a curve, values in cells as steps."""
     order = np.argsort(at.abscissa, kind="stable")
     axes.plot(at.abscissa[order], drawn[order], drawstyle="steps-mid" if at.kind == "cells" else "default", **look)
     axes.set(xlabel=at.abscissa_label)
@@ -145,7 +183,7 @@ def draw_curve(axes: Axes, at: Placement, drawn: np.ndarray, **look: Any) -> Non
 def _draw_boundary_points(
     axes: Axes, at: Placement, drawn: np.ndarray, scale: Normalize, colors: str
 ) -> ScalarMappable:
-    """A boundary in 3-D: seen along its flattest direction."""
+    """Draw a field on a boundary in 3-D as points, seen along its flattest direction."""
     spread = np.ptp(at.x, axis=1)
     first, second = sorted(np.argsort(spread)[1:])
     order = np.argsort(at.x[int(np.argmin(spread))])

@@ -1,4 +1,4 @@
-"""A few numbers as a table in a picture."""
+"""A table of a few numbers in a picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-#: Rows that are shown at most.
+#: The largest number of rows that are shown.
 ROWS = 14
 
 
 def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
-    """Draw a row a number, and a column a run or a kind of value; of many numbers, the first."""
+    """Draw a table of numbers, a row a number; of many numbers, the first.
+
+    Args:
+        axes: The panel.
+        names: The names of the numbers.
+        columns: The texts of each column by its title: a column a run, or a kind of value.
+    """
     axes.set_axis_off()
     shown = len(names) if len(names) <= ROWS else ROWS - 1
     rows = [list(row)[:shown] for row in columns.values()]

@@ -1,4 +1,4 @@
-"""Colors and sizes of all pictures; made to be told apart by everyone (Okabe–Ito, viridis, PuOr)."""
+"""The colors and sizes of all pictures, which everyone can tell apart (Okabe–Ito, viridis, PuOr)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from matplotlib.figure import Figure, SubFigure
 import pdeopt
 from pdeopt.run.store.directory import SIGNATURE, atomic
 
-BLUE, ORANGE, GREEN, PINK, BLACK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#222222", "#56B4E9"
+#: The colors of lines and classes, which everyone can tell apart (Okabe–Ito).
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+PINK = "#CC79A7"
+BLACK = "#222222"
+SKY = "#56B4E9"
+#: The colors of several runs, in order.
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
+#: The line styles of several runs, the next one after all colors were used.
 DASHES = ("-", "--", "-.", ":")
 #: The ground of a segmentation, lighter than all that lies on it.
 WATER_BLUE = "#DCEAF4"
+#: The color map of coefficients.
 FIELD_MAP = "viridis"
+#: The color map of errors, whose middle is light.
 ERROR_MAP = "PuOr"
+#: The settings of matplotlib.
 SETTINGS = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -45,20 +56,24 @@ class Picture(Figure):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty picture; sizes in inches."""
+    """Return an empty picture of a width and a height in inches."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.07, w_pad=0.07)  # type: ignore[union-attr,call-arg]
     return figure
 
 
 def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
-    """The upper and the lower half."""
+    """Return the upper and the lower half of a figure."""
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05, 1]), object)
     return upper, lower
 
 
 def save(figure: Figure, *paths: Path) -> None:
-    """Write a figure in the formats of the files' names, PNG where they have none. Raises ValueError for others."""
+    """Write a figure in the formats of the files' names, PNG where they have none.
+
+    Raises:
+        ValueError: A format is unknown.
+    """
     for path in paths:
         with atomic(path) as temporary:
             kind = path.suffix.removeprefix(".") or "png"
@@ -67,11 +82,11 @@ def save(figure: Figure, *paths: Path) -> None:
 
 
 def _signature(kind: str) -> dict[str, str] | None:
-    """Return what says in a file of this format who wrote it; None where the format has no place for it."""
+    """Return the metadata that name the writer of a file, or None where the format has no place for it."""
     place = {"png": "Software", "pdf": "Creator", "svg": "Creator"}.get(kind.lower())
     return None if place is None else {place: f"{SIGNATURE} {pdeopt.__version__}"}
 
 
 def styled():
-    """A context in which pictures have this style."""
+    """Return a context in which pictures have this style."""
     return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # its stubs list every key as a literal

@@ -1,4 +1,4 @@
-"""Triangles to draw: those of a 2-D mesh, or of a slice through a 3-D mesh."""
+"""The triangles that are drawn: those of a 2-D mesh, or of a slice through a 3-D mesh."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pdeopt.run.store.placement import PlainMesh
 
-#: How scikit-fem's cells are cut into simplices, by name of the cell (as its to_meshtri and to_meshtet do).
+#: The simplices into which scikit-fem's cells are cut, by name of the cell (as its to_meshtri and to_meshtet do).
 SIMPLICES = {
     "triangle": [[0, 1, 2]],
     "quad": [[0, 1, 3], [1, 2, 3]],
@@ -16,6 +16,7 @@ SIMPLICES = {
     "wedge": [[0, 1, 2, 3], [1, 2, 5, 3], [1, 4, 5, 3]],
     "hexahedron": [[0, 1, 3, 4], [0, 3, 2, 4], [2, 3, 4, 6], [3, 4, 6, 7], [3, 4, 5, 7], [1, 3, 4, 5]],
 }
+#: The edges of a tetrahedron, as pairs of its vertices.
 EDGES = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
 
 
@@ -24,10 +25,13 @@ class Surface:
     """Triangles in a plane, and how to carry a field of the mesh over to them.
 
     Attributes:
-        x: (2, k). triangles: (m, 3). cells: (m,), the mesh cell of each triangle.
-        ends, weight: (2, k) and (k,): point k lies on the mesh edge between two vertices, weight away from the first.
-        note: where the slice lies, for the title; empty in 2-D.
-        axes: names of the two coordinates.
+        x: The points (2, k).
+        triangles: The points (m, 3) of each triangle.
+        cells: The mesh cell (m,) of each triangle.
+        ends: The mesh vertices (2, k) at the ends of the edge on which each point lies.
+        weight: The place (k,) of each point on its edge: 0 at the first vertex, 1 at the second.
+        note: The place of the slice, for the title; empty in 2-D.
+        axes: The names of the two coordinates.
     """
 
     x: np.ndarray
@@ -39,12 +43,12 @@ class Surface:
     axes: tuple[str, str]
 
     def on_vertices(self, values: np.ndarray) -> np.ndarray:
-        """(k,) from values at the mesh vertices."""
+        """Return values at the points, (k,), from values at the mesh vertices."""
         return (1 - self.weight) * values[self.ends[0]] + self.weight * values[self.ends[1]]
 
 
 def surface_of(mesh: PlainMesh) -> Surface | None:
-    """What can be drawn of a mesh; None for cells that cannot."""
+    """Return the triangles that can be drawn of a mesh, or None for cells that cannot be drawn."""
     if mesh.cell not in SIMPLICES:
         return None
     corners = np.hstack([mesh.t[part] for part in SIMPLICES[mesh.cell]])
@@ -57,7 +61,10 @@ def surface_of(mesh: PlainMesh) -> Surface | None:
 
 
 def _middle_slice(mesh: PlainMesh, tetrahedra: np.ndarray, cells: np.ndarray) -> Surface:
-    """The cut of tetrahedra (4, c) with the plane z = middle: a triangle or a quadrilateral in each that it meets."""
+    """Return the cut of tetrahedra (4, c) with the plane z = middle.
+
+    It is a triangle or a quadrilateral in each tetrahedron that the plane meets.
+    """
     p = mesh.vertices
     z = 0.5 * (p[2].min() + p[2].max())
     height = p[2] - z
