@@ -13,7 +13,7 @@ from pdeopt.cli import main
 from pdeopt.eit.tanks.tank import Tank
 from pdeopt.eit.tanks.tank_disk import disk_mesh
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KTC = ROOT.parent / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
 

@@ -124,7 +124,7 @@ def test_a_form_shows_its_own_line_and_function():
 
 @pytest.mark.slow
 def test_the_command_says_it_once(tmp_path, monkeypatch, capsys):
-    from test_run import SMALL
+    from small_problem import SMALL
 
     text = SMALL.replace("source=V.interpolate(source))", "source=V.interpolate(source * float(source[0])))")
     (tmp_path / "small.py").write_text(text, encoding="utf-8")

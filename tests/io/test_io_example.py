@@ -18,7 +18,7 @@ from pdeopt.run.store.history import read_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
 
-PAGE = (Path(__file__).parent.parent / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"`(\w+\.py)`[^`]*```python\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 REFUSED = re.findall(r"^\$ (pdeopt .*)\n(pdeopt: error: .*)$", PAGE, re.MULTILINE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROOMS = [importlib.import_module(f"pdeopt.{room}") for room in ("sparse", "fem", "pde", "inverse", "optimize", "eit")]
 PUBLIC = {name: getattr(room, name) for room in ROOMS for name in room.__all__}
 TEXTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", *sorted((ROOT / "pdeopt").rglob("*.py"))]

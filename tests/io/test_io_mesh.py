@@ -356,7 +356,7 @@ def test_parts_that_do_not_match_are_refused_with_the_name_of_the_file_unless_me
     assert mesh.nvertices == 25 + 16 - 2
 
 
-FOUND = Path(__file__).parents[2] / "shared" / "found"
+FOUND = Path(__file__).parents[3] / "shared" / "found"
 
 
 @pytest.mark.parametrize("name", ["hanging_quads.vtu", "parts_that_do_not_match.vtu"])

@@ -11,7 +11,7 @@ import skfem
 from pdeopt.io import FileError, read_mesh
 from pdeopt.io.meshes.formats import mesh_formats
 
-PAGE = (Path(__file__).parent.parent / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
 #: Rows of the page: endings → (dimensions, boundaries, subdomains).
 TABLE = {
     tuple(re.findall(r"`(\.[\w.]+)`", endings)): (dimensions.strip(), boundaries.strip(), subdomains.strip())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "pdeopt").rglob("*.py"))
 #: What each room may import of the others, besides itself.
 CORE = {"sparse", "fem", "pde", "inverse", "optimize", "verify", "inversion"}

@@ -19,7 +19,7 @@ from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError
 
-MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
+MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 TANK = Tank(radius=1.0, electrodes=8)

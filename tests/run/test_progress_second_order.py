@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from rich.console import Console
-from test_run import SMALL, read_json
+from small_problem import SMALL, read_json
 
 from pdeopt.cli import main
 from pdeopt.inversion.history import COLUMNS, Row

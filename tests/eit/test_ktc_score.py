@@ -9,7 +9,7 @@ from pdeopt.eit.images.score import class_scores, segmentation_score, similarity
 from pdeopt.eit.measurements.ktc import read_ktc
 from pdeopt.inverse import InputError
 
-MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
+MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 

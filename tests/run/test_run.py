@@ -1,9 +1,7 @@
 """Run directories, the history, failures on the way, and the checks of a problem."""
 
-import csv
 import errno
 import io
-import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -14,6 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from rich.console import Console
+from small_problem import (
+    NO_DERIVATIVE,
+    WRONG_ADJOINT,
+    WRONG_TANGENT,
+    WRONG_TRANSPOSE,
+    read_json,
+    rows_of,
+    small_problem,
+)
 
 from pdeopt.cli import main
 from pdeopt.inversion import checking, recorder
@@ -22,14 +29,12 @@ from pdeopt.optimize import Iterate, full_bounds
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import conclusion, keeping, request
 from pdeopt.run.pictures import run_pictures as pictures
-from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.run.store.directory import FILES, RunDirectory, atomic, write_json
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
     *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),
@@ -62,27 +67,6 @@ def finished(tmp_path_factory):
         assert main(words) == 0
     assert said.getvalue() == "", "--quiet"
     return path
-
-
-def read_json(path):
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-
-
-def rows_of(path):
-    with (path / "history.csv").open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def small_problem(folder, *changes):
-    text = SMALL
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "small.py").write_text(text, encoding="utf-8")
-    return "./small.py"
 
 
 def test_a_run_directory_holds_all_files_and_nothing_else(finished):
@@ -352,38 +336,6 @@ def test_an_error_on_the_way_is_a_failed_run_that_keeps_its_iterates(tmp_path, c
     error = capsys.readouterr().err
     assert error.startswith("pdeopt: error: the run failed: after iteration 1: RuntimeError: out of luck;")
     assert read_json(tmp_path / "failed" / "summary.json")["iterations"] == 1
-
-
-WRONG_ADJOINT = """
-import jax
-
-
-@jax.custom_vjp
-def broken(x):
-    return x
-
-
-broken.defvjp(lambda x: (x, None), lambda _, g: (1.01 * g,))
-"""
-WRONG_TANGENT = """
-import jax
-
-
-@jax.custom_jvp
-def broken(x):
-    return x
-
-
-broken.defjvp(lambda primals, tangents: (primals[0], 1.01 * tangents[0]))
-"""
-WRONG_TRANSPOSE = """
-from jax.custom_derivatives import linear_call
-
-
-def broken(x):
-    return linear_call(lambda _, x: x, lambda _, g: 1.01 * g, (), x)
-"""
-NO_DERIVATIVE = "\nfrom jax.lax import stop_gradient as broken\n"
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.verify import taylor_test
 
-KTC = Path(__file__).parents[2] / "shared" / "ktc2023"
+KTC = Path(__file__).parents[3] / "shared" / "ktc2023"
 PLASTIC = Inclusion.disk(1, np.array([-0.4, 0.3]), 0.25)
 METAL = Inclusion.disk(2, np.array([0.5, -0.2]), 0.2)
 

@@ -16,7 +16,7 @@ from pdeopt.eit.measurements.noise import (
 )
 from pdeopt.inverse import InputError
 
-MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
+MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 L, K, Q = 8, 40, 7

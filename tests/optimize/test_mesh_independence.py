@@ -63,7 +63,7 @@ def test_on_graded_meshes_it_is_the_inner_product_that_keeps_l_bfgs_short():
 
 def test_the_peers_problem_is_solved_as_far_on_finer_meshes():
     """J after 50 iterations of L-BFGS grows by at most 10 % (theirs slow down, beyond the sizes tested here)."""
-    path = Path(__file__).parent.parent / "scripts" / "benchmark.py"
+    path = Path(__file__).parents[2] / "scripts" / "benchmark.py"
     spec = importlib.util.spec_from_file_location("benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_run import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_TRANSPOSE, rows_of
+from small_problem import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WRONG_TRANSPOSE, rows_of
 
 from pdeopt.cli import main
 from pdeopt.inverse import ReducedFunctional

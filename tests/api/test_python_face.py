@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
-from test_run import SMALL, WRONG_ADJOINT
+from small_problem import SMALL, WRONG_ADJOINT
 
 import pdeopt
 from pdeopt.api import SolutionError
@@ -156,7 +156,7 @@ def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path
 
 @pytest.mark.slow
 def test_the_notebook_of_the_documentation_shows_progress_and_pictures(tmp_path):
-    notebook = nbformat.read(Path(__file__).parent.parent / "docs" / "notebook.ipynb", as_version=4)
+    notebook = nbformat.read(Path(__file__).parents[2] / "docs" / "notebook.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in cells), "it is kept without what it prints"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()

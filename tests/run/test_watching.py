@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from test_run import small_problem
+from small_problem import small_problem
 
 from pdeopt.cli import main
 from pdeopt.run.execution import conclusion, inversion, live_picture

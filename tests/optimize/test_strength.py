@@ -553,7 +553,7 @@ def test_the_option_refuses_what_is_neither(text, words):
 
 
 def test_example_of_the_documentation():
-    page = Path(__file__).parent.parent / "docs" / "which_optimizer_and_regularization.md"
+    page = Path(__file__).parents[2] / "docs" / "which_optimizer_and_regularization.md"
     section = page.read_text(encoding="utf-8").split("### From Python")[1]
     namespace: dict = {}
     exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], namespace)

@@ -10,7 +10,7 @@ from pdeopt.eit.images.pixels import checked_labels, pixel_centers
 from pdeopt.eit.measurements.ktc import left_out_electrodes, read_ktc, targets
 from pdeopt.inverse import InputError
 
-MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
+MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 L, K, Q = 8, 14, 7

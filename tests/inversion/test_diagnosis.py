@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skfem
-from test_run import SMALL, WRONG_ADJOINT
+from small_problem import SMALL, WRONG_ADJOINT
 
 from pdeopt.cli import main
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form

@@ -13,7 +13,7 @@ import pytest
 
 from pdeopt.run.errors import UsageError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))
 
 from code_blocks import blocks_of, commands_of, is_run, run_page, runs_something  # noqa: E402
@@ -27,7 +27,7 @@ NOTHING_TO_RUN = {
     **{f"docs/{name}.md": "the manual; the other pages use it" for name in ("forms", "solvers", "screen")},
     **{f"docs/{name}.md": "files; the other pages use them" for name in ("run_directory", "stopping_and_resuming")},
     "docs/index.md": "README.md",
-    "docs/processes_and_threads.md": "what holds between processes; tests/test_processes.py does it",
+    "docs/processes_and_threads.md": "what holds between processes; tests/sparse/test_processes.py does it",
     "docs/performance.md": "measurements, each with the command that took it",
     "docs/theory.md": "formulas",
     "docs/what_pdeopt_does_not_do.md": "limits",

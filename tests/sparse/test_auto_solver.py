@@ -203,7 +203,7 @@ def test_a_failure_inside_of_forgetting_is_forgotten(eager):
 
 
 def conductivity(**options):
-    path = Path(__file__).parent.parent / "problems" / "conductivity.py"
+    path = Path(__file__).parents[2] / "problems" / "conductivity.py"
     spec = importlib.util.spec_from_file_location("conductivity", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -10,7 +10,7 @@ import skfem
 from pdeopt.fem import FunctionSpace
 from pdeopt.io import FileError, read_mesh
 
-FOUND = Path(__file__).parents[2] / "shared" / "found"
+FOUND = Path(__file__).parents[3] / "shared" / "found"
 found = pytest.mark.skipif(not FOUND.is_dir(), reason="the files that were found are not here")
 
 

@@ -13,7 +13,7 @@ from pdeopt.eit.measurements.simulation import simulated_data
 from pdeopt.eit.tanks.tank import Tank
 from pdeopt.inverse import InputError
 
-MEASURED = Path(__file__).parents[2] / "shared" / "ktc2023"
+MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 SMALL = Tank(radius=1.0, electrodes=8)
