@@ -1,4 +1,4 @@
-"""Minimizers. They see callables and know no PDE."""
+"""Minimizers, which see callables and know no PDE."""
 
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.dispatch import minimize

@@ -1,4 +1,4 @@
-"""Bounds on the parameter, and the derivative without what they hold."""
+"""Bounds on the parameter, and the derivative without the entries that they hold."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import scipy
 
 from pdeopt.optimize.objective import OptimizerError
 
+#: One side of the bounds: a number, an array (p,) or None where there is none.
 Bound: TypeAlias = np.ndarray | Sequence[float] | float | None
-#: See `full_bounds`.
+#: What `full_bounds` takes for bounds.
 BoundsLike: TypeAlias = "tuple[Bound, Bound] | scipy.optimize.Bounds | None"
+#: The end of messages: how bounds are given.
 RIGHT = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
 
 
@@ -20,13 +22,14 @@ def full_bounds(bounds: BoundsLike, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return lower and upper bounds (size,), infinite where there are none.
 
     Args:
-        bounds: (lower, upper), each a number, an array (size,) or None; or a `scipy.optimize.Bounds`. SciPy's older
-            pairs [(lower, upper), …], one a parameter, are refused; as two pairs of numbers can be either where there
-            are two parameters, these must be arrays then, np.array([…]).
-        size: the number of parameters.
+        bounds: The pair (lower, upper), each a number, an array (size,) or None; or a `scipy.optimize.Bounds`. SciPy's
+            older pairs [(lower, upper), …], one for each parameter, are refused; as two pairs of numbers can be either
+            where there are two parameters, these must be arrays then, np.array([…]).
+        size: The number of parameters.
 
     Raises:
-        OptimizerError: for anything else, a bound of another shape, one that is NaN, a lower one above the upper one.
+        OptimizerError: The bounds are anything else, a bound has another shape or is NaN, a lower bound is above the
+            upper one, or the two leave no number.
     """
     given_lower, given_upper = _sides(bounds, size)
     lower = _full(given_lower, "lower", -np.inf, size)
@@ -80,5 +83,5 @@ def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
 
 
 def projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """The derivative without the entries that push against an active bound."""
+    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound."""
     return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)

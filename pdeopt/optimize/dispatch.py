@@ -14,7 +14,7 @@ from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
 from pdeopt.optimize.registry import check_optimizer, optimizer_named, optimizers
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
-#: The least part of J that may be left to gain, where nothing is said.
+#: The least part of J that a minimization may leave to gain, where the caller says nothing.
 REMAINING = 1e-5
 
 
@@ -36,38 +36,46 @@ def minimize(
 ) -> Result:
     """Minimize J(m), from ``initial``, within bounds.
 
+    It has converged where one of the three criteria ``gradient_tolerance``, ``absolute_gradient_tolerance`` and
+    ``objective_tolerance`` is met, and ``remaining_tolerance`` as well.
+
     Args:
-        objective: a `ReducedFunctional`, an `Objective` of functions, or one function m ↦ (J, ∂J/∂m). Where it is not
+        objective: A `ReducedFunctional`, an `Objective` of functions, or one function m ↦ (J, ∂J/∂m). Where it is not
             finite, or raises an ArithmeticError (as SolveError is), a method steps back; at the initial guess that
             passes through.
-        initial: (p,), projected onto the bounds.
-        optimizer: a name in `optimizers`, or an optimizer with options, as ``NewtonCG(max_cg_iterations=50)``:
+        initial: The initial guess (p,), which is projected onto the bounds.
+        optimizer: A name in `optimizers`, or an optimizer with options, as ``NewtonCG(max_cg_iterations=50)``:
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
             "newton-cg", see `NewtonCG`;
             "gauss-newton", see `GaussNewton`;
             or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
             "dogleg"; and what was given to `register`.
-        inner_product: in which gradients are measured and quasi-Newton methods work; Euclidean where None.
-        preconditioner: of the Newton systems, about the inverse of the Hessian, scale included. Where None, that of the
-            objective (a `NewtonModel` has one), or else the inverse of the inner product's matrix, scaled to the
-            Hessian.
-        bounds: (lower, upper), numbers or arrays (p,), None where there is none; or a `scipy.optimize.Bounds`. See
-            `full_bounds`.
-        max_iterations: at most so many; then the status is "stopped".
-        gradient_tolerance: converged when the norm of the projected gradient has fallen by this factor.
-        absolute_gradient_tolerance: or below this.
-        objective_tolerance: or when an iteration changes J by no more than this, relative.
-        remaining_tolerance: and, in each of these cases, a quadratic model predicts that J can fall by no more than
-            this, relative (None: a tenth of gradient_tolerance, at least 1e-5). The model is that of the Newton step at
-            the end, or for methods without Hessian the inverse BFGS formula, an estimate. A small gradient alone does
-            not say that the minimum is near, as where J is flat in some directions.
-        accuracy: relative accuracy of J (of its solver): decreases below it are not told from rounding.
-        callback: called with every `Iterate`, first with the initial guess. StopIteration raised in it ends the
-            minimization with the status "stopped"; any other exception passes through.
+        inner_product: The inner product in which gradients are measured and quasi-Newton methods work; Euclidean where
+            None.
+        preconditioner: The preconditioner of the Newton systems, about the inverse of the Hessian, scale included.
+            Where None, it is that of the objective (a `NewtonModel` has one), or else the inverse of the inner
+            product's matrix, scaled to the Hessian.
+        bounds: The pair (lower, upper) of numbers or arrays (p,), None where there is none; or a
+            `scipy.optimize.Bounds`. See `full_bounds`.
+        max_iterations: The largest number of iterations; after these the status is "stopped".
+        gradient_tolerance: The factor by which the norm of the projected gradient must fall.
+        absolute_gradient_tolerance: The norm of the projected gradient below which it is small enough.
+        objective_tolerance: The change of J in an iteration, relative to J, that is small enough.
+        remaining_tolerance: The decrease of J, relative to J, that a quadratic model may still predict (None: a tenth
+            of gradient_tolerance, at least 1e-5). The model is that of the Newton step at the end, or for methods
+            without Hessian the inverse BFGS formula, an estimate. A small gradient alone does not say that the minimum
+            is near, as where J is flat in some directions.
+        accuracy: The relative accuracy of J (of its solver); decreases below it are not told from rounding.
+        callback: A function that is called with every `Iterate`, first with the initial guess. StopIteration raised in
+            it ends the minimization with the status "stopped"; any other exception passes through.
+
+    Returns:
+        The last iterate, and why the minimization ended there.
 
     Raises:
-        OptimizerError: for a name that is unknown, bounds that cross or that the method or the inner product cannot
-            keep, an objective without the Hessian that the method needs, and too many parameters for it.
+        OptimizerError: The name of the optimizer is unknown, the bounds cross or cannot be kept by the method or the
+            inner product, the objective has not the Hessian that the method needs, or there are too many parameters for
+            the method.
     """
     chosen = optimizer_named(optimizer) if isinstance(optimizer, str) else optimizer
     check_optimizer(chosen)
@@ -94,7 +102,7 @@ def minimize(
         return trace.result(trace.ended(f"{words}, and a quadratic model promises none", words))
     except Finished as end:
         return trace.result(end)
-    except ArithmeticError as error:  # of a Hessian or a preconditioner; what the objective raises is stepped back from
+    except ArithmeticError as error:  # from a Hessian or a preconditioner; methods step back from one of the objective
         if not trace.started:
             raise
         return trace.result(Finished("failed", str(error)))
@@ -102,10 +110,12 @@ def minimize(
 
 @dataclass(frozen=True)
 class _Task:
-    """What a minimization asks of an optimizer.
+    """A task that a minimization sets an optimizer.
 
     Attributes:
-        size: the number of parameters. constraints: kinds of them. hessians: names of what the objective has.
+        size: The number of parameters.
+        constraints: The kinds of constraints that the parameters have.
+        hessians: The names of the second derivatives that the objective has.
     """
 
     size: int
@@ -113,7 +123,7 @@ class _Task:
     hessians: frozenset[str]
 
     def refused_by(self, optimizer: Optimizer) -> str:
-        """Return why an optimizer cannot do it; empty where it can."""
+        """Return why an optimizer cannot do the task, in words; "" where it can."""
         for name in sorted(optimizer.needs - self.hessians):
             return f"{optimizer.name} needs {name}(m), which returns v ↦ Hv, and the objective has none"
         for name in sorted(self.constraints - optimizer.keeps):
@@ -124,7 +134,11 @@ class _Task:
 
 
 def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
-    """Raise OptimizerError, with the names of those that can, where an optimizer cannot minimize this."""
+    """Check that an optimizer can do a minimization.
+
+    Raises:
+        OptimizerError: It cannot; the message names the optimizers that can.
+    """
     constraints = frozenset({"bounds"}) if trace.bounded else frozenset()
     task = _Task(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
     refusal = task.refused_by(optimizer)
@@ -134,7 +148,13 @@ def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
 
 
 def _check_product(trace: Trace) -> None:
-    """Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing."""
+    """Check that bounds can be kept in the inner product.
+
+    Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing.
+
+    Raises:
+        OptimizerError: There are bounds, and the inner product is not diagonal.
+    """
     if trace.product.weights is None and trace.bounded:
         raise OptimizerError(
             f"the inner product {trace.product.name!r} mixes entries, so that no optimizer can keep bounds in it; use "

@@ -1,4 +1,7 @@
-"""Gauss–Newton: by conjugate gradients, or with bounds and few parameters by projected Levenberg–Marquardt."""
+"""The Gauss–Newton method, by conjugate gradients or by projected Levenberg–Marquardt.
+
+It is the latter with bounds and few parameters.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from pdeopt.optimize.trace import Trace
 
 @dataclass(frozen=True)
 class GaussNewton(NewtonMethod):
-    """Newton's method with the Gauss–Newton Hessian throughout.
+    """An optimizer by Newton's method with the Gauss–Newton Hessian throughout.
 
     With bounds, and up to 2000 parameters, it is projected Levenberg–Marquardt, which forms that matrix; elsewhere it
-    is as `NewtonCG`, whose options it has.
+    works like `NewtonCG`, whose options it has.
 
     Attributes:
-        max_cg_iterations: in one Newton system.
-        recycled: products with a Hessian kept to precondition the next system.
+        max_cg_iterations: The largest number of iterations of conjugate gradients in one Newton system.
+        recycled: The number of products with a Hessian that are kept to precondition the next system.
     """
 
     name = "gauss-newton"

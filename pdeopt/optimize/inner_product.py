@@ -1,10 +1,10 @@
-"""Inner products: in which one the parameter is measured decides what its gradient is, and how fast a method goes.
+"""Inner products of parameters, which decide what a gradient is, and how fast a method goes.
 
-⟨a, b⟩ = aᵀ G b with a symmetric positive definite G = (S Sᵀ)⁻¹. The change of variables m = S z makes it Euclidean, so
-that a minimizer that knows no inner product (SciPy's) works in this one when it is given z ↦ J(S z). Under refinement
-of the mesh the Euclidean product of the degrees of freedom has no limit, the L² product has: with it, iteration counts
-do not grow. (Hinze, Pinnau, Ulbrich, Ulbrich, "Optimization with PDE Constraints", 2009, section 1.6; Schwedes, Ham,
-Funke, Piggott, "Mesh Dependence in PDE-Constrained Optimisation", 2017.)
+An inner product is ⟨a, b⟩ = aᵀ G b with a symmetric positive definite G = (S Sᵀ)⁻¹. The change of variables m = S z
+makes it Euclidean, so that a minimizer that knows no inner product (SciPy's) works in this one when it is given
+z ↦ J(S z). Under refinement of the mesh the Euclidean product of the degrees of freedom has no limit, the L² product
+has one: with it, iteration counts do not grow. (Hinze, Pinnau, Ulbrich, Ulbrich, "Optimization with PDE Constraints",
+2009, section 1.6; Schwedes, Ham, Funke, Piggott, "Mesh Dependence in PDE-Constrained Optimisation", 2017.)
 """
 
 from __future__ import annotations
@@ -17,46 +17,54 @@ import numpy as np
 
 
 class InnerProduct(Protocol):
-    """⟨a, b⟩ = aᵀ G b on parameters (p,), with G = (S Sᵀ)⁻¹.
+    """An inner product ⟨a, b⟩ = aᵀ G b of parameters (p,), with G = (S Sᵀ)⁻¹.
 
     Attributes:
-        name: as in ``--inner-product``: "euclidean", "l2", "l2-lumped", "regularization".
-        weights: (p,), the diagonal of G where G is diagonal, so that bounds on m are bounds on z; None elsewhere.
+        name: The name, as in ``--inner-product``: "euclidean", "l2", "l2-lumped", "regularization".
+        weights: The diagonal (p,) of G where G is diagonal, so that bounds on m are bounds on z; None elsewhere.
     """
 
     @property
     def name(self) -> str:
-        """As in ``--inner-product``."""
+        """The name of the inner product, as in ``--inner-product``."""
         ...
 
     @property
     def weights(self) -> np.ndarray | None:
-        """(p,), the diagonal of a diagonal G; None elsewhere."""
+        """The diagonal (p,) of G where G is diagonal; None elsewhere."""
         ...
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """S z (p,): the parameter of coordinates z (q,) in which the product is Euclidean; linear."""
+        """Return S z (p,), the parameter of coordinates z (q,) in which the product is Euclidean."""
         ...
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Sᵀ d (q,): the derivative with respect to z, of the Euclidean derivative d (p,) with respect to m."""
+        """Return Sᵀ d (q,), the derivative with respect to z.
+
+        Args:
+            derivative: The Euclidean derivative d (p,) with respect to m.
+        """
         ...
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """G⁻¹ d (p,): the Riesz representative g of d, ⟨g, a⟩ = dᵀ a for all a."""
+        """Return G⁻¹ d (p,), the Riesz representative g of a derivative d (p,): ⟨g, a⟩ = dᵀ a for all a."""
         ...
 
     def norm(self, m: np.ndarray) -> float:
-        """√(mᵀ G m), of a parameter or a gradient (p,)."""
+        """Return √(mᵀ G m) of a parameter or a gradient (p,)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """⟨a, b⟩ = Σ_i w_i a_i b_i. Raises ValueError for weights that are not one positive number an entry.
+    """An inner product ⟨a, b⟩ = Σ_i w_i a_i b_i with a diagonal matrix.
 
     Attributes:
-        name: see `InnerProduct`. weights: w (p,), e.g. the integrals of the basis functions (lumped mass).
+        name: The name, see `InnerProduct`.
+        weights: The weights w (p,), such as the integrals of the basis functions (lumped mass).
+
+    Raises:
+        ValueError: The weights are not one positive number for each entry.
     """
 
     name: str
@@ -73,19 +81,19 @@ class Diagonal:
         object.__setattr__(self, "weights", weights)
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """z / √w."""
+        """Return z / √w, (p,)."""
         return z / self._roots
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """d / √w."""
+        """Return d / √w, (p,)."""
         return derivative / self._roots
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """d / w."""
+        """Return d / w, (p,)."""
         return derivative / self.weights
 
     def norm(self, m: np.ndarray) -> float:
-        """√(Σ w m²)."""
+        """Return √(Σ w m²)."""
         return float(np.linalg.norm(self._roots * m))
 
     @cached_property
@@ -94,5 +102,5 @@ class Diagonal:
 
 
 def euclidean(p: int) -> Diagonal:
-    """Σ_i a_i b_i of p entries: derivative and gradient coincide."""
+    """Return the product Σ_i a_i b_i of p entries, in which derivative and gradient coincide."""
     return Diagonal("euclidean", np.ones(p))

@@ -14,9 +14,11 @@ class Direction:
     """An approximate solution of H d = b.
 
     Attributes:
-        step: d (p,). iterations: products with H. curvature: False where a direction of negative curvature ended it.
-        decrease: bᵀd − ½ dᵀHd, by which the step lowers the quadratic model, and what is left to gain beyond it where
-            the preconditioner is the inverse of H; infinite without curvature.
+        step: The solution d (p,).
+        iterations: The number of products with H.
+        curvature: False where a direction of no positive curvature ended the method.
+        decrease: The number bᵀd − ½ dᵀHd by which the step lowers the quadratic model, and what is left to gain beyond
+            it where the preconditioner is the inverse of H; infinite where ``curvature`` is False.
     """
 
     step: np.ndarray
@@ -28,11 +30,18 @@ class Direction:
 def conjugate_gradients(
     hessian: Action, rhs: np.ndarray, precondition: Action, tolerance: float, max_iterations: int
 ) -> Direction:
-    """Solve H d = b from d = 0, until the residual, in the norm of the preconditioner, fell by ``tolerance``.
+    """Solve H d = b from d = 0, until the residual has fallen by a factor.
 
-    Ends before at a direction of no positive curvature (Steihaug 1983; Nocedal, Wright, "Numerical Optimization", 2006,
-    algorithm 7.1): with what was reached, or the preconditioned right-hand side at the first iteration. Either is a
-    descent direction of a function with derivative −b.
+    It ends before that at a direction of no positive curvature (Steihaug 1983; Nocedal, Wright, "Numerical
+    Optimization", 2006, algorithm 7.1): with what was reached, or at the first iteration along the preconditioned
+    right-hand side. Either is a descent direction of a function with derivative −b.
+
+    Args:
+        hessian: The action v ↦ H v.
+        rhs: The right-hand side b (p,).
+        precondition: The action of the preconditioner.
+        tolerance: The factor by which the residual must fall, in the norm of the preconditioner.
+        max_iterations: The largest number of iterations.
     """
     step, residual = np.zeros_like(rhs), rhs
     corrected = precondition(residual)
@@ -55,5 +64,8 @@ def conjugate_gradients(
 
 
 def _along(direction: np.ndarray, square: float, curvature: float) -> np.ndarray:
-    """The direction with the length that a positive curvature of the same size would give; as it is for none."""
+    """Return a direction with the length that a positive curvature of the same size would give.
+
+    A direction of no curvature is returned as it is.
+    """
     return direction * (square / -curvature) if curvature < 0 else direction

@@ -1,4 +1,7 @@
-"""Projected Levenberg–Marquardt: Gauss–Newton with bounds for strongly nonlinear problems of few parameters."""
+"""Projected Levenberg–Marquardt: Gauss–Newton with bounds.
+
+It is for strongly nonlinear problems of few parameters.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,28 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from pdeopt.optimize.objective import Action, OptimizerError
 from pdeopt.optimize.trace import Finished, Trace
 
-#: Largest number of parameters for which the Gauss–Newton matrix is formed.
+#: The largest number of parameters for which the Gauss–Newton matrix is formed.
 DENSE = 2000
-#: Columns of it that are computed at a time.
+#: The number of columns of the Gauss–Newton matrix that are computed at a time.
 BLOCK = 16
-#: A step is taken where J falls by this part of what the model predicts; damping at the start; rejections in a row.
-ACCEPTED, FIRST_DAMPING, REJECTIONS = 1e-4, 1e-2, 40
+#: The part of the decrease that the model predicts by which J must fall where a step is taken.
+ACCEPTED = 1e-4
+#: The damping μ at the start.
+FIRST_DAMPING = 1e-2
+#: The largest number of steps that are tried at an iterate.
+REJECTIONS = 40
 
 
 @dataclass
 class Damping:
-    """Nielsen's rule: large after a rejected step, falling smoothly with the quality of accepted ones.
+    """A damping by Nielsen's rule, which rises after rejected steps and falls after good ones.
 
-    (Madsen, Nielsen, Tingleff, "Methods for Non-Linear Least Squares Problems", 2004, algorithm 3.16.)
+    It falls smoothly with the quality of accepted steps. (Madsen, Nielsen, Tingleff, "Methods for Non-Linear Least
+    Squares Problems", 2004, algorithm 3.16.)
+
+    Attributes:
+        value: The damping μ.
+        growth: The factor by which the next rejected step raises it.
     """
 
     value: float = FIRST_DAMPING
@@ -47,9 +59,17 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
     diagonal. Both of these fail where sensitivities differ by orders of magnitude, as where a conductivity almost
     vanishes (measured on the problem thermal_recovery: this scaling reaches in 34 evaluations what neither of them
     reaches in 120).
+
+    Args:
+        trace: The trace, which evaluates the objective.
+        gauss_newton: The function m ↦ (v ↦ H v), asked at the last iterate.
+
+    Raises:
+        Finished: The minimization has ended.
+        OptimizerError: ``gauss_newton`` acts on a block of vectors otherwise than on its columns.
     """
     damping = Damping()
-    matrices: dict[int, np.ndarray] = {}  # that of the last iterate
+    matrices: dict[int, np.ndarray] = {}  # the matrix of the last iterate, by its number
 
     def hessian() -> np.ndarray:
         if trace.last.iteration not in matrices:
@@ -69,9 +89,14 @@ def minimize_levenberg_marquardt(trace: Trace, gauss_newton: Callable[[np.ndarra
 
 
 def _matrix(action: Action, movable: np.ndarray) -> np.ndarray:
-    """(p, p) by blocks of columns, all equally wide; 0 for entries that equal bounds fix.
+    """Return the matrix (p, p) of an action, computed by blocks of columns that are all equally wide.
 
-    Raises OptimizerError for an action on vectors only.
+    Args:
+        action: The action, which takes a block (p, k).
+        movable: The entries (p,) that can move; rows and columns are 0 for those that equal bounds fix.
+
+    Raises:
+        OptimizerError: The action is not linear on blocks, as where it is for vectors only.
     """
     size, kept = len(movable), np.flatnonzero(movable)
     columns = np.zeros((size, -(-len(kept) // BLOCK) * BLOCK))
@@ -116,9 +141,16 @@ def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.nd
 
 
 def _damped_step(hessian: np.ndarray, derivative: np.ndarray, free: np.ndarray, damping: float) -> np.ndarray:
-    """−(H + μD)⁻¹ g of the free entries, 0 of others; 0 where H + μD is indefinite: a user's term may be concave.
+    """Return −(H + μD)⁻¹ g of the free entries, and 0 of the others.
 
-    Scaled to a unit diagonal: sensitivities may differ by many orders of magnitude.
+    It is 0 where H + μD is indefinite: a user's term may be concave. The matrix is scaled to a unit diagonal, as
+    sensitivities may differ by many orders of magnitude.
+
+    Args:
+        hessian: The matrix H (p, p).
+        derivative: The derivative g (p,).
+        free: The numbers of the free entries.
+        damping: The damping μ.
     """
     block = hessian[np.ix_(free, free)]
     diagonal = np.abs(np.diag(block))

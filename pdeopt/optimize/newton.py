@@ -1,4 +1,7 @@
-"""Newton–CG and Gauss–Newton–CG: inexact, preconditioned, projected onto bounds, globalized by Armijo's rule."""
+"""Newton–CG and Gauss–Newton–CG.
+
+They are inexact, preconditioned, projected onto bounds, and globalized by Armijo's rule.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,35 @@ from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.recycling import Recycling
 from pdeopt.optimize.trace import Finished, Trace
 
-#: Armijo's fraction of the predicted decrease; how often a step is halved.
-SUFFICIENT, HALVINGS = 1e-4, 25
-#: The relative residual to which a Newton system is solved falls with the square root of the gradient norm (Nocedal,
-#: Wright, "Numerical Optimization", 2006, section 7.1; Eisenstat, Walker 1996), between these. What a system was not
-#: solved for is not lost, as its products precondition the next one: with 0.2 instead of 0 as the lower end, total
-#: variation on 128 × 128 × 2 triangles takes 89 products instead of 187, in as many Newton steps.
-LOOSEST, TIGHTEST = 0.5, 0.2
-#: Where the gradient is small or J hardly falls any more, the system is solved this far to see what is left to gain.
+#: The part of the predicted decrease by which J must fall, in Armijo's rule.
+SUFFICIENT = 1e-4
+#: The largest number of steps that are tried in a line search, each half of the one before it.
+HALVINGS = 25
+#: The largest relative residual to which a Newton system is solved. It falls with the square root of the gradient norm
+#: (Nocedal, Wright, "Numerical Optimization", 2006, section 7.1; Eisenstat, Walker 1996).
+LOOSEST = 0.5
+#: The smallest relative residual to which a Newton system is solved. What a system was not solved for is not lost, as
+#: its products precondition the next one: with 0.2 instead of 0, total variation on 128 × 128 × 2 triangles takes 89
+#: products instead of 187, in as many Newton steps.
+TIGHTEST = 0.2
+#: The relative residual to which the system is solved to see what is left to gain, where the gradient is small or J
+#: hardly falls any more.
 CERTAIN = 0.05
-#: Entries within this part of their range of a bound, and pushed against it, move to the bound (Bertsekas 1982); of
-#: their size where the range is infinite.
+#: The part of their range (of their size where that is infinite) within which entries that are pushed against a bound
+#: move to it (Bertsekas 1982).
 NEAR = 1e-3
 
 
 @dataclass(frozen=True)
 class NewtonMethod(Optimizer):
-    """What Newton's methods have in common: how their systems are solved.
+    """An optimizer by one of Newton's methods, with the options that say how its systems are solved.
 
     Attributes:
-        max_cg_iterations: in one Newton system.
-        recycled: products with a Hessian kept to precondition the next system.
+        max_cg_iterations: The largest number of iterations of conjugate gradients in one Newton system.
+        recycled: The number of products with a Hessian that are kept to precondition the next system.
+
+    Raises:
+        OptimizerError: The largest number of iterations is less than 1.
     """
 
     max_cg_iterations: int = 500
@@ -49,15 +60,15 @@ class NewtonMethod(Optimizer):
 
 @dataclass(frozen=True)
 class NewtonCG(NewtonMethod):
-    """Inexact Newton with exact Hessian products, and bounds.
+    """An optimizer by the inexact Newton method with exact Hessian products, and with bounds.
 
     Its systems are solved loosely (Eisenstat–Walker) and truncated at negative curvature; steps follow Armijo's rule
-    along the projection arc (Bertsekas 1982). The first ones are Gauss–Newton's where the objective has that.
+    along the projection arc (Bertsekas 1982). The first steps are Gauss–Newton's where the objective has that.
 
     Attributes:
-        max_cg_iterations: in one Newton system.
-        recycled: products with a Hessian kept to precondition the next system.
-        gauss_newton_steps: before it uses the full Hessian.
+        max_cg_iterations: The largest number of iterations of conjugate gradients in one Newton system.
+        recycled: The number of products with a Hessian that are kept to precondition the next system.
+        gauss_newton_steps: The number of Gauss–Newton steps before it uses the full Hessian.
     """
 
     gauss_newton_steps: int = 5
@@ -79,9 +90,12 @@ def minimize_newton(trace: Trace, hessian: Callable[[np.ndarray], Action], metho
     """Iterate from the trace's first iterate until it raises Finished.
 
     Args:
-        trace: evaluates, and has the preconditioner.
-        hessian: m ↦ (v ↦ H v), asked at the last iterate.
-        method: how the systems are solved.
+        trace: The trace, which evaluates the objective and has the preconditioner.
+        hessian: The function m ↦ (v ↦ H v), asked at the last iterate.
+        method: The options that say how the systems are solved.
+
+    Raises:
+        Finished: The minimization has ended.
     """
     steps = _Steps(trace, hessian, method)
     trace.model = steps.left_to_gain
@@ -90,7 +104,10 @@ def minimize_newton(trace: Trace, hessian: Callable[[np.ndarray], Action], metho
 
 
 class _Steps:
-    """The inexact Newton steps at the iterates, one after the other; of the last one, too, to see what is left."""
+    """The inexact Newton steps at the iterates, one after the other.
+
+    That of the last one is computed, too, to see what is left to gain.
+    """
 
     def __init__(self, trace: Trace, hessian: Callable[[np.ndarray], Action], method: NewtonMethod) -> None:
         self._trace = trace
@@ -100,7 +117,7 @@ class _Steps:
         self._certain: tuple[int, np.ndarray] | None = None  # an iterate and its step
 
     def step(self) -> np.ndarray:
-        """The step at the last iterate (p,), to be projected onto the bounds."""
+        """Return the step (p,) at the last iterate, which is still to be projected onto the bounds."""
         trace = self._trace
         if self._certain is not None and self._certain[0] == trace.last.iteration:
             return self._certain[1]
@@ -109,8 +126,11 @@ class _Steps:
         return np.where(free, self._solved(free, float(np.clip(fallen**0.5, TIGHTEST, LOOSEST))).step, step)
 
     def left_to_gain(self) -> float:
-        """What the model gains between the last iterate and its minimum: a bound from the preconditioner, which is at
-        least the inverse of the Hessian about; or where that is much, from the system solved closely."""
+        """Return what the model gains between the last iterate and its minimum.
+
+        It is a bound from the preconditioner, which is about the inverse of the Hessian or larger; where that is much,
+        it comes from the system, which is then solved closely.
+        """
         trace = self._trace
         derivative = trace.evaluate(trace.last.m)[1]
         step, free = self._held()
@@ -124,7 +144,11 @@ class _Steps:
         return held + found.decrease
 
     def _held(self) -> tuple[np.ndarray, np.ndarray]:
-        """The steps of the entries that go to a bound or stay there, 0 elsewhere; and which others are free."""
+        """Return the steps of the entries that go to a bound or stay there, and which others are free.
+
+        Returns:
+            The steps (p,), 0 elsewhere, and a mask (p,) of the free entries.
+        """
         trace, m = self._trace, self._trace.last.m
         if not trace.bounded:
             return np.zeros_like(m), np.ones(m.shape, bool)
@@ -133,7 +157,12 @@ class _Steps:
         return np.where(held, np.where(derivative > 0, trace.lower, trace.upper) - m, 0.0), ~held
 
     def _solved(self, free: np.ndarray, tolerance: float) -> Direction:
-        """The inexact Newton step of the free entries."""
+        """Return the inexact Newton step of the free entries.
+
+        Args:
+            free: The mask (p,) of the free entries.
+            tolerance: The relative residual to which the system is solved.
+        """
         trace, m = self._trace, self._trace.last.m
         rhs = np.where(free, -trace.evaluate(m)[1], 0.0)
         if not rhs.any():
@@ -150,22 +179,31 @@ class _Steps:
         return found
 
     def _preconditioner(self, free: np.ndarray) -> Action:
-        """That of the problem, or else the Riesz map times the largest inverse of a curvature seen."""
+        """Return the preconditioner of the problem, corrected on the products that are remembered.
+
+        Where the problem has none, it is the Riesz map times the largest inverse of a curvature seen.
+        """
         preconditioner = self._trace.preconditioner
         given = None if preconditioner is None else preconditioner(self._trace.last.m, free)
         if given is None:
             product = self._trace.product
-            scale = self._scale() or 1.0  # of the first system: conjugate gradients do not see it
+            scale = self._scale() or 1.0  # 1 in the first system, where conjugate gradients do not see it
             given = lambda x: np.where(free, scale * product.gradient(x), 0.0)  # noqa: E731
         return self._recycling.preconditioner(given, free)
 
     def _scale(self) -> float:
-        """The largest inverse of a curvature seen, 0 before the first."""
+        """Return the largest inverse of a curvature seen, or 0 before the first."""
         return max(self._recycling.longest(), self._trace.secants.longest())
 
 
 def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.ndarray:
-    """Entries that are at a bound, or so close that a gradient step, of that scale, would take them there."""
+    """Return a mask (p,) of the entries that are at a bound and pushed against it, or nearly so.
+
+    Args:
+        trace: The trace.
+        derivative: The derivative (p,) at the last iterate.
+        scale: The factor of the gradient in the step that would take a nearby entry to its bound.
+    """
     m = trace.last.m
     width = trace.upper - trace.lower
     near = NEAR * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
@@ -174,7 +212,13 @@ def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.nda
 
 
 def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
-    """The first of m + t·step, t = 1, ½, ¼ …, projected onto the bounds, that lowers J sufficiently."""
+    """Return the first of m + t·step, t = 1, ½, ¼ …, that lowers J sufficiently.
+
+    Each is projected onto the bounds.
+
+    Raises:
+        Finished: None of them lowers J sufficiently, or J cannot tell any more.
+    """
     m, derivative = trace.last.m, trace.evaluate(trace.last.m)[1]
     value, norm = trace.last.objective, trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)

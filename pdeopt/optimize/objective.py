@@ -1,4 +1,4 @@
-"""What is minimized: a value with its derivative, and what else an objective may offer."""
+"""The objective of a minimization: a value with its derivative, and what else it may offer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ import numpy as np
 
 from pdeopt.errors import PdeoptError
 
-#: v (p,) ↦ (p,), linear and symmetric. That of `gauss_newton` takes a block (p, k), too, where there are bounds.
+#: A linear and symmetric map v (p,) ↦ (p,). That of `gauss_newton` takes a block (p, k), too, where there are bounds.
 Action = Callable[[np.ndarray], np.ndarray]
 
 
 class OptimizerError(PdeoptError, ValueError):
-    """A minimization that cannot be posed: name, bounds, inner product and objective do not fit together."""
+    """An error of a minimization that cannot be posed.
+
+    Name, bounds, inner product and objective do not fit together.
+    """
 
 
 class Preconditioner(Protocol):
-    """Approximates the inverse of the Hessian at m, with its units: best from above, where little is known."""
+    """A preconditioner, which approximates the inverse of the Hessian at m, with its units.
+
+    It is best to approximate it from above where little is known.
+    """
 
     def __call__(self, m: np.ndarray, free: np.ndarray) -> Action | None:
-        """At m (p,), of the entries where ``free`` (p,) is True: maps a residual that vanishes elsewhere to a step that
-        vanishes elsewhere, symmetric and positive definite between such vectors. None where nothing is known."""
+        """Return the preconditioner of the free entries at m, or None where nothing is known.
+
+        It maps a residual that vanishes in the other entries to a step that vanishes there, and is symmetric and
+        positive definite between such vectors.
+
+        Args:
+            m: The parameters (p,).
+            free: The mask (p,) of the free entries.
+        """
         ...
 
 
@@ -38,22 +51,25 @@ class Differentiable(Protocol):
 
     @abstractmethod
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
+        """Return J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
         ...
 
     @property
     def hessian(self) -> Callable[[np.ndarray], Action] | None:
-        """m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; None where there is none."""
+        """The function m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; None where there is none."""
         return None
 
     @property
     def gauss_newton(self) -> Callable[[np.ndarray], Action] | None:
-        """m ↦ (v ↦ its Gauss–Newton part), positive semidefinite; None where there is none."""
+        """The function m ↦ (v ↦ H v) of the Gauss–Newton part H of the Hessian; None where there is none.
+
+        H is positive semidefinite.
+        """
         return None
 
     @property
     def preconditioner(self) -> Preconditioner | None:
-        """For Newton systems, about the inverse of the Hessian; None where there is none."""
+        """The preconditioner of Newton systems, about the inverse of the Hessian; None where there is none."""
         return None
 
 
@@ -62,10 +78,11 @@ class Objective:
     """An objective made of functions.
 
     Attributes:
-        value_and_derivative: m (p,) ↦ (J, ∂J/∂m).
-        hessian: m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; for Newton's method and SciPy's trust-region methods.
-        gauss_newton: m ↦ (v ↦ its Gauss–Newton part), positive semidefinite.
-        preconditioner: for Newton systems, see `Preconditioner`.
+        value_and_derivative: The function m (p,) ↦ (J, ∂J/∂m).
+        hessian: The function m ↦ (v ↦ ∂²J/∂m² v), linearized once at m; for Newton's method and SciPy's trust-region
+            methods.
+        gauss_newton: The function m ↦ (v ↦ H v) of the Gauss–Newton part H of the Hessian, positive semidefinite.
+        preconditioner: The preconditioner of Newton systems, see `Preconditioner`.
     """
 
     value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -75,6 +92,6 @@ class Objective:
 
 
 def hessians_of(objective: Differentiable) -> dict[str, Callable[[np.ndarray], Action]]:
-    """Return those of its second derivatives that it has, by name: "hessian", "gauss_newton"."""
+    """Return the second derivatives that an objective has, by name: "hessian", "gauss_newton"."""
     every = {"hessian": objective.hessian, "gauss_newton": objective.gauss_newton}
     return {name: found for name, found in every.items() if found is not None}

@@ -1,4 +1,4 @@
-"""What every optimizer is, what it reports, and what a minimization returns."""
+"""The protocol of every optimizer, the iterates that it reports, and the result of a minimization."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import numpy as np
 if TYPE_CHECKING:
     from pdeopt.optimize.trace import Trace
 
-#: What an optimizer can need of an objective, by the names of its methods.
+#: The second derivatives of an objective that an optimizer can need, by the names of its methods.
 HESSIANS = ("hessian", "gauss_newton")
-#: What an optimizer can keep.
+#: The constraints that an optimizer can keep.
 CONSTRAINTS = ("bounds",)
 
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """An optimizer that `minimize` runs; a subclass has a name and `run`, and states what is not the default.
+    """An optimizer that `minimize` runs.
+
+    A subclass has a name and `run`, and states what is not the default.
 
     Attributes:
-        name: as in ``minimize(optimizer=…)`` and on the command line.
-        needs: of "hessian" and "gauss_newton", the methods that an objective must have.
-        keeps: the constraints that its iterates satisfy, "bounds" or nothing.
-        max_parameters: the largest number of parameters that it takes, as where it keeps a dense matrix; None: any.
-        loose_iterations: after how many iterations a rough minimum is good enough to go on from, in continuation.
+        name: The name, as in ``minimize(optimizer=…)`` and on the command line.
+        needs: The methods that an objective must have, of "hessian" and "gauss_newton".
+        keeps: The constraints that its iterates satisfy, "bounds" or nothing.
+        max_parameters: The largest number of parameters that it takes, as where it keeps a dense matrix; None: any.
+        loose_iterations: The number of iterations after which a rough minimum is good enough to go on from, in
+            continuation.
     """
 
     name: str
@@ -42,10 +45,11 @@ class Optimizer(Protocol):
         It returns only where no step lowers the objective: `minimize` then says whether that is the minimum.
 
         Args:
-            trace: evaluates the objective, and knows the first iterate, bounds, inner product and goals.
+            trace: The trace, which evaluates the objective, and knows the first iterate, bounds, inner product and
+                goals.
 
         Raises:
-            Finished: as ``trace.accept`` and ``trace.evaluate`` raise it; let it pass.
+            Finished: The minimization has ended; ``trace.accept`` and ``trace.evaluate`` raise it, and it must pass.
         """
         ...
 
@@ -55,9 +59,14 @@ class Iterate:
     """One accepted iterate; number 0 is the initial guess.
 
     Attributes:
-        iteration: its number. m: (p,). objective: J(m).
-        gradient_norm: norm of the gradient in the optimizer's inner product, without entries held by active bounds.
-        step: norm of the last update in that product. evaluations, cg_iterations: so far.
+        iteration: The number of the iterate.
+        m: The parameters (p,).
+        objective: The objective J(m).
+        gradient_norm: The norm of the gradient in the optimizer's inner product, without the entries that are held by
+            active bounds.
+        step: The norm of the last update in that product.
+        evaluations: The number of evaluations of J and its derivative so far.
+        cg_iterations: The number of iterations of conjugate gradients in Newton systems so far.
     """
 
     iteration: int
@@ -74,10 +83,14 @@ class Result:
     """The end of a minimization.
 
     Attributes:
-        m: the last iterate, (p,). objective: J(m).
-        gradient_norm: see `Iterate`.
-        status: "converged", "stopped" or "failed". message: the reason in words.
-        iterations, evaluations, cg_iterations: in all.
+        m: The last iterate (p,).
+        objective: The objective J(m).
+        gradient_norm: The norm of the gradient there, see `Iterate`.
+        status: The status, "converged", "stopped" or "failed".
+        message: The reason for the status, in words.
+        iterations: The number of iterations.
+        evaluations: The number of evaluations of J and its derivative.
+        cg_iterations: The number of iterations of conjugate gradients in Newton systems.
     """
 
     m: np.ndarray

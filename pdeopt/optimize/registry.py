@@ -1,4 +1,4 @@
-"""The optimizers by name: pdeopt's own are entries of `BUILT_IN`, any other one is given to `register`."""
+"""The optimizers by name: pdeopt's own are in `BUILT_IN`, any other one is given to `register`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, Optimizer
 from pdeopt.optimize.scipy_methods import METHODS
 
+#: The optimizers that are registered from the start, the default first.
 BUILT_IN: tuple[Optimizer, ...] = (METHODS[0], NewtonCG(), GaussNewton(), *METHODS[1:])
 
 _optimizers: dict[str, Optimizer] = {}
 
 
 def optimizers() -> Mapping[str, Optimizer]:
-    """Return all optimizers by name, the default first: a view that follows `register`."""
+    """Return all optimizers by name, the default first, as a view that follows `register`."""
     return MappingProxyType(_optimizers)
 
 
@@ -27,10 +28,11 @@ def register(optimizer: Optimizer) -> None:
     """Make an optimizer known by its name, to `minimize` and to the command line.
 
     Args:
-        optimizer: of a class of its own. The same class again replaces it, as where a notebook cell runs twice.
+        optimizer: The optimizer, of a class of its own. Another object of the same class replaces it, as where a
+            notebook cell runs twice.
 
     Raises:
-        OptimizerError: for what is no optimizer, needs or keeps what there is not, or has the name of another one.
+        OptimizerError: The object is no optimizer, needs or keeps what there is not, or has the name of another one.
     """
     check_optimizer(optimizer)
     former = _optimizers.get(optimizer.name, optimizer)
@@ -43,7 +45,11 @@ def register(optimizer: Optimizer) -> None:
 
 
 def optimizer_named(name: str) -> Optimizer:
-    """Return the optimizer of that name. Raises OptimizerError, with the nearest name, where there is none."""
+    """Return the optimizer of a name.
+
+    Raises:
+        OptimizerError: There is none; the message says which name is the nearest.
+    """
     if name in _optimizers:
         return _optimizers[name]
     plain = {re.sub(r"\W|_", "", known): known for known in _optimizers}  # letters count, not how they are joined
@@ -53,7 +59,11 @@ def optimizer_named(name: str) -> Optimizer:
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
-    """Raise OptimizerError where something is no optimizer, or needs or keeps what there is not."""
+    """Check that an object is an optimizer.
+
+    Raises:
+        OptimizerError: It is none, or needs or keeps what there is not.
+    """
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "name"):
         raise OptimizerError(
             f"the optimizer is {optimizer!r}; expected a name, or an object of a subclass of pdeopt.optimize.Optimizer "

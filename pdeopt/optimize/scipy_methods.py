@@ -1,4 +1,4 @@
-"""The adapter of SciPy's minimizers, unchanged, in coordinates where the inner product is Euclidean."""
+"""The adapter of SciPy's minimizers, which work in coordinates where the inner product is Euclidean."""
 
 from __future__ import annotations
 
@@ -14,34 +14,39 @@ from pdeopt.optimize.objective import Action, hessians_of
 from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.trace import Trace
 
-#: Largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
+#: The largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
 DENSE = 3000
-#: SciPy's own limits are so many times ours: the trace ends the minimization.
+#: The factor by which SciPy's own limits exceed ours, so that the trace ends the minimization.
 UNREACHED = 100
-#: Entries within this part of their range of a bound are on it: SLSQP comes no closer.
+#: The part of their range within which entries near a bound are taken to be on it; SLSQP comes no closer.
 SNAPPED = 1e-13
-#: How often a nearer point is tried to probe the curvature.
+#: The number of points, each nearer than the one before it, that are tried to probe the curvature.
 NEARER = 3
-#: The first step is so many times longer than a parabola along the gradient asks for: its curvature is mostly that of
-#: the steepest directions, and the line search shortens. With 8, L-BFGS-B takes 52 iterations on the problem
+#: The factor by which the first step is longer than a parabola along the gradient asks for: its curvature is mostly
+#: that of the steepest directions, and the line search shortens. With 8, L-BFGS-B takes 52 iterations on the problem
 #: poisson_mother, with 1 it takes 86; on others it does not matter.
 LONGER = 8.0
 
 
 @dataclass(frozen=True)
 class SciPyMethod(Optimizer):
-    """A minimizer of SciPy, unchanged, in coordinates where the inner product is Euclidean.
+    """An optimizer by a minimizer of SciPy, in coordinates where the inner product is Euclidean.
+
+    The minimizer is SciPy's, unchanged.
 
     Attributes:
-        name, needs, keeps: see `Optimizer`.
-        method: its name in SciPy.
-        max_parameters: of methods that keep a p × p matrix; None for the others.
-        forms_hessian: whether it takes the Hessian as a matrix; else it takes products.
-        plain_callback: whether its callback takes x, not a result.
-        limit: its option for the largest number of iterations or evaluations.
-        unit_step: its first step, or its first trust radius, has length 1; others take curvatures to be 1 at first.
-            Where these are far from 1, SLSQP fails and BFGS takes twice as many iterations (problem conductivity).
-        options: of SciPy, that make it stop by our rules and not by its own.
+        name: The name, see `Optimizer`.
+        method: The name of the minimizer in SciPy.
+        needs: The methods that an objective must have, see `Optimizer`.
+        keeps: The constraints that its iterates satisfy, see `Optimizer`.
+        max_parameters: The largest number of parameters of a method that keeps a p × p matrix; None for the others.
+        forms_hessian: Whether it takes the Hessian as a matrix; else it takes products.
+        plain_callback: Whether its callback takes x, not a result.
+        limit: The name of its option for the largest number of iterations or evaluations.
+        unit_step: Whether its first step, or its first trust radius, has length 1; others take curvatures to be 1 at
+            first. Where these are far from 1, SLSQP fails and BFGS takes twice as many iterations (problem
+            conductivity).
+        options: The options of SciPy that make it stop by our rules and not by its own.
     """
 
     name: str
@@ -60,6 +65,9 @@ class SciPyMethod(Optimizer):
 
         Where SciPy ends by itself, at one of its absolute tolerances, it starts again in coordinates made anew, as long
         as that gets anywhere.
+
+        Raises:
+            Finished: The minimization has ended.
         """
         while True:
             before = trace.last
@@ -71,7 +79,14 @@ class SciPyMethod(Optimizer):
             raise trace.ended(settled, f"the search of {self.name} failed{ended}")
 
     def _search(self, trace: Trace) -> str:
-        """From the last iterate on; returns why it ended without one, as the end of a sentence."""
+        """Search from the last iterate on.
+
+        Returns:
+            The reason why SciPy ended by itself, as the end of a sentence.
+
+        Raises:
+            Finished: The minimization has ended.
+        """
         length = parabola_length(trace)
         coordinates = _Coordinates(trace, LONGER * length if self.unit_step else length, self.plain_callback)
         found = scipy.optimize.minimize(
@@ -87,7 +102,7 @@ class SciPyMethod(Optimizer):
         return ": no step lowers the objective" + ("" if found.success else f" ({found.message})")
 
     def _hessian(self, trace: Trace, coordinates: _Coordinates) -> dict[str, Any]:
-        """SciPy's ``hessp`` or ``hess``; the linearization at the last point is kept."""
+        """Return SciPy's argument ``hessp`` or ``hess``; the linearization at the last point is kept."""
         if not self.needs:
             return {}
         linearize = hessians_of(trace.objective)["hessian"]
@@ -106,11 +121,16 @@ class SciPyMethod(Optimizer):
 
 
 class _Coordinates:
-    """The change of variables m = m₀ + c S z of an unbounded problem, m = c S z of one with bounds (S diagonal), and of
-    J = σ J̃, where ∇J̃ has norm 1 in z at the start.
+    """The coordinates z in which SciPy minimizes.
 
-    Some methods first try a step of length 1, or 1 is their first trust radius, or they take curvatures to be 1, or
-    their tolerances are absolute: c and σ make that fit, whatever the units of m and J.
+    The change of variables is m = m₀ + c S z in an unbounded problem, and m = c S z in one with bounds (S diagonal);
+    the objective is J = σ J̃, where ∇J̃ has norm 1 in z at the start. Some methods first try a step of length 1, or 1
+    is their first trust radius, or they take curvatures to be 1, or their tolerances are absolute: c and σ make that
+    fit, whatever the units of m and J.
+
+    Attributes:
+        bounds: The bounds on z; None where there are none.
+        start: The coordinates of the last iterate at the start.
     """
 
     def __init__(self, trace: Trace, scale: float, only_better: bool) -> None:
@@ -130,7 +150,7 @@ class _Coordinates:
             self.start = np.zeros_like(trace.product.pullback(self._start))
 
     def parameter(self, z: np.ndarray) -> np.ndarray:
-        """m of z; exactly on a bound where z is on it, up to rounding."""
+        """Return m (p,) of z, exactly on a bound where z is on it up to rounding."""
         if not z.any() and self.bounds is None:
             return self._start
         m = self._origin + self._product.primal(self._scale * z)
@@ -149,14 +169,17 @@ class _Coordinates:
         return value / self._unit, self._scale / self._unit * self._product.pullback(derivative)
 
     def _wall(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """What stands for a value that is not finite: as high above the last iterate as was hoped for below, and
-        rising. SciPy's line searches interpolate, and cannot with infinity."""
+        """Return a value and a derivative (p,) that stand for a value that is not finite.
+
+        The value is as high above that of the last iterate as was hoped for below, and it rises. SciPy's line searches
+        interpolate, and cannot with infinity.
+        """
         last = self._trace.last
         derivative = self._trace.evaluate(last.m)[1]
         return last.objective + abs(float(derivative @ (m - last.m))), -derivative
 
     def hessian(self, action: Action) -> Action:
-        """c² Sᵀ H S / σ of an action H."""
+        """Return the action c² Sᵀ H S / σ of an action H."""
         square = self._scale**2 / self._unit
         return lambda direction: square * self._product.pullback(action(self._product.primal(direction)))
 
@@ -164,7 +187,10 @@ class _Coordinates:
         self.accept_plain(intermediate_result.x)
 
     def accept_plain(self, z: np.ndarray) -> None:
-        """Rejected steps of trust regions, and the trial points that SLSQP reports, are no iterates."""
+        """Report the iterate of z, unless it is none.
+
+        Rejected steps of trust regions, and the trial points that SLSQP reports, are no iterates.
+        """
         m, last = self.parameter(z), self._trace.last
         if np.array_equal(m, last.m) or (self._only_better and self._trace.evaluate(m)[0] > last.objective):
             return
@@ -176,10 +202,11 @@ class _Coordinates:
 
 
 def parabola_length(trace: Trace) -> float:
-    """Length of the step along the gradient to the minimum of a parabola, its curvature from one more derivative.
+    """Return the length of the step along the gradient to the minimum of a parabola.
 
-    That is taken so near that J hardly falls, but by more than its accuracy; nearer where J does not fall there. At
-    most the length with which J would vanish, were it linear; an eighth of that where the curvature is not positive.
+    Its curvature comes from one more derivative, taken so near that J hardly falls, but by more than its accuracy, and
+    nearer where J does not fall there. The length is at most the one with which J would vanish, were it linear, and an
+    eighth of that where the curvature is not positive.
     """
     first, product = trace.last, trace.product
     derivative = trace.projected(first.m)
@@ -199,8 +226,11 @@ def parabola_length(trace: Trace) -> float:
     return 1.0
 
 
-HESSIAN, BOUNDS = frozenset({"hessian"}), frozenset({"bounds"})
-#: The one that `minimize` takes where none is named comes first.
+#: The needs of a method that needs the Hessian.
+HESSIAN = frozenset({"hessian"})
+#: The constraints of a method that keeps bounds.
+BOUNDS = frozenset({"bounds"})
+#: SciPy's minimizers; the one that `minimize` takes where none is named comes first.
 METHODS = (
     SciPyMethod(
         "l-bfgs-b",

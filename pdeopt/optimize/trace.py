@@ -1,4 +1,4 @@
-"""One minimization, whatever the method: evaluates, reports every iterate, and says when it has ended."""
+"""The trace of a minimization, which evaluates, reports every iterate, and says when it has ended."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from pdeopt.optimize.objective import Differentiable, Preconditioner
 from pdeopt.optimize.optimizer import Iterate, Result
 from pdeopt.optimize.recycling import Recycling
 
-#: A projected derivative below this part of the whole one is rounding.
+#: The part of the whole derivative below which the projected one is rounding.
 ROUNDING = 1e-12
-#: So many evaluations an iteration are allowed, on average.
+#: The average number of evaluations that are allowed for each iteration.
 EVALUATIONS = 20
-#: And at most so many between two iterates.
+#: The largest number of evaluations between two iterates.
 SEARCH = 100
-#: So many iterations in a row must hardly change the objective: a single one may have been cut short.
+#: The number of iterations in a row that must hardly change the objective; a single one may have been cut short.
 FLAT = 2
-#: After so many in a row the method is given up where its model sees more to gain.
+#: The number of such iterations in a row after which the method is given up where its model sees more to gain.
 STALLED = 10
-#: Steps between iterates whose differences of gradients make the model of a method that states none.
+#: The number of steps between iterates whose differences of gradients make the model of a method that states none.
 SECANTS = 20
-#: A part of the decrease so far that is nothing, if no more is asked for: J may fall to 0, so that no part of it is.
+#: The part of the decrease so far that is nothing, if no more is asked for: J may fall to 0, so that no part of J is.
 NOTHING = 1e-12
-#: A method comes back to the point before the last one, at most.
+#: The number of points that are remembered: a method comes back to the point before the last one, at most.
 REMEMBERED = 2
-#: What to do about a step that should lower the objective and does not.
+#: The remedy where a step should lower the objective and does not.
 REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
+#: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
 
 
 class Finished(Exception):
-    """The minimization has ended.
+    """An exception that says that the minimization has ended.
 
     Attributes:
-        status: "converged", "stopped" or "failed". message: the reason in words.
+        status: The status, "converged", "stopped" or "failed".
+        message: The reason in words.
     """
 
     def __init__(self, status: str, message: str) -> None:
@@ -50,14 +52,17 @@ class Finished(Exception):
 
 @dataclass(frozen=True)
 class Goals:
-    """When a minimization ends. It has converged where one of the first three is met, and ``remaining`` as well.
+    """The goals at which a minimization ends.
+
+    It has converged where one of the first three is met, and ``remaining`` as well.
 
     Attributes:
-        gradient: factor by which the norm of the projected gradient must fall. absolute_gradient: or below this.
-        decrease: of the objective in one iteration, relative.
-        remaining: what a quadratic model predicts that is left to gain, relative to the objective.
-        iterations: at most so many.
-        accuracy: relative, to which J is computed.
+        gradient: The factor by which the norm of the projected gradient must fall.
+        absolute_gradient: The norm of the projected gradient that is small enough.
+        decrease: The change of the objective in one iteration, relative to it, that is small enough.
+        remaining: The decrease, relative to the objective, that a quadratic model may predict as left to gain.
+        iterations: The largest number of iterations.
+        accuracy: The relative accuracy to which J is computed.
     """
 
     gradient: float
@@ -69,18 +74,19 @@ class Goals:
 
 
 class Trace:
-    """A minimization on its way, which evaluates, reports every iterate, and raises `Finished` at an end.
+    """A minimization on its way, which evaluates, reports every iterate, and raises `Finished`.
 
     Attributes:
-        objective: what is minimized; `evaluate` asks it, and remembers.
-        preconditioner: for Newton systems, None where there is none.
-        product: the inner product in which norms are reported.
-        lower, upper: bounds (p,), infinite where there are none.
-        goals: when to end.
-        cg_iterations: of Newton systems, counted by the method.
-        secants: steps and the differences of the gradients at their ends, between iterates.
-        model: what is left to gain at the last iterate, as a quadratic model of J predicts; a method that knows the
-            Hessian sets its own.
+        objective: The objective that is minimized; `evaluate` asks it, and remembers.
+        preconditioner: The preconditioner of Newton systems; None where there is none.
+        product: The inner product in which norms are reported.
+        lower: The lower bounds (p,), infinite where there are none.
+        upper: The upper bounds (p,), infinite where there are none.
+        goals: The goals at which the minimization ends.
+        cg_iterations: The number of iterations of conjugate gradients in Newton systems, counted by the method.
+        secants: The steps between iterates, and the differences of the gradients at their ends.
+        model: The function that returns what is left to gain at the last iterate, as a quadratic model of J predicts; a
+            method that knows the Hessian sets its own.
     """
 
     def __init__(
@@ -107,16 +113,17 @@ class Trace:
         self._advanced = False
         self._flat = 0
         self._trouble = ""
-        self._derivative = np.zeros(0)  # at the last iterate
-        self._predicted: tuple[int, float] | None = None  # at which iterate what is left to gain
+        self._derivative = np.zeros(0)  # the derivative at the last iterate
+        self._predicted: tuple[int, float] | None = None  # an iterate, and what is left to gain there
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return J and its Euclidean derivative (p,); the last two points are remembered.
+        """Return J and its Euclidean derivative (p,) at m (p,); the last two points are remembered.
 
-        J is infinite where it cannot be evaluated; at the initial guess that raises.
+        J is infinite where it cannot be evaluated.
 
         Raises:
-            Finished: where the search for a step, or the whole minimization, has taken too many evaluations.
+            Finished: The search for a step, or the whole minimization, has taken too many evaluations.
+            ArithmeticError: J cannot be evaluated at the initial guess.
         """
         for at, found in reversed(self._found):
             if np.array_equal(m, at):
@@ -131,7 +138,13 @@ class Trace:
         return self._found[-1][1]
 
     def _evaluated(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """J is infinite where it cannot be evaluated, so that a method steps back; at the initial guess that raises."""
+        """Return J and its derivative (p,), which are computed anew.
+
+        J is infinite where it cannot be evaluated, so that a method steps back.
+
+        Raises:
+            ArithmeticError: J cannot be evaluated at the initial guess.
+        """
         try:
             value, derivative = self.objective.value_and_derivative(m)
         except ArithmeticError as error:
@@ -152,7 +165,11 @@ class Trace:
         return float(np.linalg.norm(self.product.pullback(self.projected(m))))
 
     def start(self, m: np.ndarray) -> None:
-        """Take the initial guess. Raises Finished where there is nothing to do."""
+        """Take the initial guess, and report it.
+
+        Raises:
+            Finished: There is nothing to do, or J or its derivative is not finite.
+        """
         value, derivative = self.evaluate(m)
         self._derivative = derivative
         norm = self.gradient_norm(m)
@@ -167,7 +184,11 @@ class Trace:
             raise Finished("stopped", "no iteration was asked for")
 
     def accept(self, m: np.ndarray) -> None:
-        """Take the next iterate, and report it. Raises Finished at an end."""
+        """Take the next iterate, and report it.
+
+        Raises:
+            Finished: The minimization has ended.
+        """
         before, former = self.last, self._derivative
         (value, self._derivative), norm = self.evaluate(m), self.gradient_norm(m)
         self.secants.remember(m - before.m, self._derivative - former)
@@ -178,12 +199,12 @@ class Trace:
 
     @property
     def bounded(self) -> bool:
-        """Whether some entry has a bound."""
+        """True where some entry has a bound."""
         return bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
 
     @property
     def started(self) -> bool:
-        """Whether there is an iterate to return."""
+        """True where there is an iterate to return."""
         return bool(self._iterates)
 
     @property
@@ -212,7 +233,7 @@ class Trace:
         return self._predicted[1]
 
     def nothing_left(self) -> bool:
-        """Return whether that is negligible."""
+        """Return whether what is left to gain is negligible."""
         return self.negligible(self.left_to_gain())
 
     def negligible(self, decrease: float) -> bool:
@@ -223,7 +244,7 @@ class Trace:
         return decrease <= max(enough, nothing * (first - last), EPS * abs(first))
 
     def _secant_model(self) -> float:
-        """½ gᵀ B⁻¹ g with the inverse BFGS formula, cut off at the bounds."""
+        """Return ½ gᵀ B⁻¹ g with the inverse BFGS formula B⁻¹, the step being cut off at the bounds."""
         m, scale = self.last.m, self.secants.longest()
         if not scale > 0:
             return np.inf
@@ -237,15 +258,15 @@ class Trace:
         """Return the end of a search that lowers J no more.
 
         Args:
-            settled: the reason in words where nothing is left to gain: it has converged.
-            failed: the reason where the model still sees a decrease; how much of it is added.
+            settled: The reason in words where nothing is left to gain, and the minimization has converged.
+            failed: The reason in words where the model still sees a decrease; how large that is, is added.
         """
         if self.nothing_left():
             return Finished("converged", settled)
         return Finished("failed", f"{failed}, but {self.expectation()}; {REMEDY}")
 
     def result(self, end: Finished) -> Result:
-        """Return what `minimize` returns, for an end."""
+        """Return the result of the minimization for its end."""
         last = self.last
         return Result(
             last.m,

@@ -10,7 +10,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 if len(getattr(os, "sched_getaffinity", lambda _: (0, 1))(0)) == 1:
     # JAX copies the arguments of a host callback on the threads of its pool, and on a single core waits for ever for
-    # the one that runs the callback (jax issue 24255). It takes their number from here when it starts.
+    # the one that runs the callback (jax issue 24255). It takes the number of threads from here when it starts.
     os.environ.setdefault("NPROC", "2")
 
 from pdeopt.sparse.blocks import block_matrix, diagonal_matrix

@@ -14,18 +14,22 @@ from pdeopt.sparse.linear_map import LinearMap
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 
-#: Rows of blocks by their patterns.
+#: The patterns of the blocks, row by row; None stands for a block of zeros.
 Layout = tuple[tuple[SparsityPattern | None, ...], ...]
 
 
 def block_matrix(blocks: Sequence[Sequence[CSRMatrix | None]]) -> CSRMatrix:
-    """The matrix made of ``blocks``, rows of them, as `scipy.sparse.block_array`; None stands for zeros.
+    """Return the matrix made of blocks, as `scipy.sparse.block_array` does.
 
-    Differentiable in the data of every block. The pattern follows from those of the blocks; it is remembered by them.
+    It is differentiable in the data of every block. Its pattern follows from those of the blocks, and is remembered by
+    them.
+
+    Args:
+        blocks: The rows of blocks; None stands for a block of zeros.
 
     Raises:
-        SolveError: for rows of different lengths, for blocks whose shapes do not fit, and for a row or a column of
-            blocks that are all None.
+        SolveError: The rows have different lengths, the shapes of the blocks do not fit together, or a row or a column
+            of blocks is all None.
     """
     layout = tuple(tuple(_pattern(block) for block in row) for row in blocks)
     pattern, order = _layout(layout)
@@ -34,7 +38,7 @@ def block_matrix(blocks: Sequence[Sequence[CSRMatrix | None]]) -> CSRMatrix:
 
 
 def diagonal_matrix(values: ArrayLike) -> CSRMatrix:
-    """With ``values`` (n,) on the diagonal, differentiable in them."""
+    """Return the diagonal matrix with ``values`` (n,) on the diagonal, differentiable in them."""
     size = np.shape(values)[0]
     indptr, indices = np.arange(size + 1, dtype=np.int32), np.arange(size, dtype=np.int32)
     return CSRMatrix(jnp.asarray(values), SparsityPattern(indptr, indices, (size, size)))
@@ -48,7 +52,10 @@ def _pattern(block: CSRMatrix | None) -> SparsityPattern | None:
 
 @lru_cache(maxsize=8)
 def _layout(layout: Layout) -> tuple[SparsityPattern, LinearMap]:
-    """The pattern of the whole, and the map to its values from the concatenated ones of the blocks."""
+    """Return the pattern of the whole matrix, and the map that makes its values.
+
+    The map takes the concatenated values of the blocks to those of the whole matrix.
+    """
     _check_rectangular(layout)
     top = np.concatenate([[0], np.cumsum([_extent(row, 0, f"row {i}") for i, row in enumerate(layout)])])
     columns = enumerate(zip(*layout, strict=True))
@@ -67,7 +74,7 @@ def _check_rectangular(layout: Layout) -> None:
 
 
 def _extent(line: tuple[SparsityPattern | None, ...], axis: int, name: str) -> int:
-    """The height of a row of blocks (axis 0), or the width of a column of them (axis 1)."""
+    """Return the height of a row of blocks (axis 0), or the width of a column of blocks (axis 1)."""
     extents = [block.shape[axis] for block in line if block is not None]
     what = ("heights", "widths")[axis]
     if not extents:

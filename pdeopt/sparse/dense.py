@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 def dense_solve_pullback(A: ArrayLike, b: ArrayLike, x_bar: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pull the cotangent x̄ of x = A⁻¹ b back to A and b, with dense linear algebra.
 
-    Derivation. Differentiate A x = b:  dA x + A dx = db, so dx = A⁻¹ (db − dA x). A cotangent x̄ pairs with dx as
+    Derivation: differentiate A x = b:  dA x + A dx = db, so dx = A⁻¹ (db − dA x). A cotangent x̄ pairs with dx as
     x̄ᵀ dx (no conjugation, JAX's convention also for complex values). With λ defined by Aᵀ λ = x̄,
 
         x̄ᵀ dx = x̄ᵀ A⁻¹ (db − dA x) = λᵀ db − λᵀ dA x = ⟨λ, db⟩ − ⟨λ xᵀ, dA⟩,
@@ -20,10 +20,12 @@ def dense_solve_pullback(A: ArrayLike, b: ArrayLike, x_bar: ArrayLike) -> tuple[
     algorithmic differentiation", section 2.3.1.)
 
     Args:
-        A: (n, n), dense. b: (n,) or (n, k). x_bar: the shape of b.
+        A: The dense matrix (n, n).
+        b: The right-hand side (n,), or several (n, k).
+        x_bar: The cotangent of x, of the shape of b.
 
     Returns:
-        (x, Ā, b̄) of shapes b.shape, (n, n), b.shape.
+        The solution x of the shape of b, the cotangent Ā (n, n), and the cotangent b̄ of the shape of b.
     """
     A, b, x_bar = np.asarray(A), np.asarray(b), np.asarray(x_bar)
     n = len(A)

@@ -68,7 +68,10 @@ def _callback_that_succeeds() -> jax.Array:
 
 
 def _replace_failed_token() -> None:
-    """JAX keeps the outcome of the last run with a callback, and would print a failed one again when Python exits."""
+    """Run a callback that succeeds.
+
+    JAX keeps the outcome of the last run with a callback, and would print a failed one again when Python exits.
+    """
     jax.block_until_ready(_callback_that_succeeds())
 
 

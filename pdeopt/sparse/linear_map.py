@@ -20,21 +20,22 @@ from jax.interpreters import ad, batching, mlir
 
 from pdeopt.sparse.errors import SolveError
 
-#: Rows up to these lengths are filled up to equal length and summed entry by entry; longer ones are scattered.
+#: The numbers of entries to which rows are filled up, so that rows of equal length are summed entry by entry; longer
+#: rows are scattered.
 LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-#: An input that is read more often than this is computed once before, and not anew for each reading.
+#: The number of readings of each entry beyond which an input is computed once before, and not anew for each reading.
 READINGS = 4
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bundle:
-    """Rows of about equal length: y[r] = Σ_k weights[k, r] x[sources[k, r]].
+    """A bundle of rows of about equal length: y[r] = Σ_k weights[k, r] x[sources[k, r]].
 
     Attributes:
-        sources: (k, rows) int32; beyond the end of x where a row is shorter than k.
-        weights: (k, rows), or None for ones.
-        is_full: no row is shorter.
+        sources: The indices (k, rows) int32 of what is read; beyond the end of x where a row has less than k entries.
+        weights: The weights (k, rows), or None for ones.
+        is_full: True where every row has k entries.
     """
 
     sources: Any
@@ -46,7 +47,12 @@ class Bundle:
         return sum((self._term(x, k) for k in range(len(self.sources))), zeros)
 
     def spread(self, weights: np.ndarray, cells: int) -> Bundle:
-        """With weights and cells in place of entries; the last weight is for the places that are filled up."""
+        """Return the bundle that reads an entry for each cell, with weights, in place of entries of x.
+
+        Args:
+            weights: The weights of the entries of x, as one row, and a last one for the places that are filled up.
+            cells: The number of cells.
+        """
         sources = np.asarray(self.sources)
         inside = np.where(sources < len(weights) - 1, sources % np.int32(cells), np.int32(cells))
         return Bundle(inside, weights[sources], self.is_full)
@@ -59,7 +65,14 @@ class Bundle:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LongRows:
-    """Rows of any length, entry by entry: y[targets[e]] += weights[e] x[sources[e]]."""
+    """Rows of any length, which are summed entry by entry: y[targets[e]] += weights[e] x[sources[e]].
+
+    Attributes:
+        sources: The index (entries,) int32 of what each entry reads.
+        targets: The row (entries,) int32 of each entry.
+        weights: The weight (entries,) of each entry, or None for ones.
+        count: The number of rows.
+    """
 
     sources: Any
     targets: Any
@@ -67,7 +80,7 @@ class LongRows:
     count: int = field(metadata={"static": True})
 
     def spread(self, weights: np.ndarray, cells: int) -> LongRows:
-        """As that of a bundle."""
+        """Return the rows that read an entry for each cell, with weights; see `Bundle.spread`."""
         sources = np.asarray(self.sources)
         return LongRows(sources % np.int32(cells), self.targets, weights[sources], self.count)
 
@@ -84,9 +97,10 @@ class Rows:
     """All rows of a sparse matrix.
 
     Attributes:
-        parts: bundles and long rows. order: (rows,) int32, where each row is in their concatenation; None where they
-            are in order.
-        shape: of the matrix. entries: number of them.
+        parts: The bundles and the long rows.
+        order: The place (rows,) int32 of each row in the concatenation of the parts; None where they are in order.
+        shape: The shape (rows, columns) of the matrix.
+        entries: The number of entries.
     """
 
     parts: tuple[Bundle | LongRows, ...]
@@ -103,7 +117,7 @@ class Rows:
 
     @property
     def index(self) -> jax.Array:
-        """One of the indices, for `materialized`."""
+        """One of the indices that are read, as `materialized` takes it."""
         tables = (part.sources for part in self.parts if part.sources.size)
         return jnp.asarray(next(tables, np.zeros(1, np.int32))).ravel()[0]
 
@@ -111,9 +125,14 @@ class Rows:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LinearMap:
-    """y = S x for a constant sparse S (m, n): differentiable in x of shape (n, …), in both modes, under `vmap`.
+    """A linear map y = S x for a constant sparse matrix S (m, n).
 
-    A pytree of tables, so that compiled functions take it as an argument.
+    It is differentiable in x of shape (n, …), in both modes, also under `vmap`. It is a pytree of tables, so that
+    compiled functions take it as an argument.
+
+    Attributes:
+        rows: The rows of S, by which the map is applied.
+        columns: The rows of Sᵀ, by which its transpose is applied.
     """
 
     rows: Rows
@@ -123,21 +142,31 @@ class LinearMap:
     def from_entries(
         cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights: np.ndarray | None = None
     ) -> LinearMap:
-        """With ``weights[e]`` (default 1) at (rows[e], cols[e]); entries at the same place add up."""
+        """Return the map whose matrix has ``weights[e]`` at (rows[e], cols[e]).
+
+        Args:
+            rows: The row of each entry.
+            cols: The column of each entry.
+            shape: The shape (m, n) of the matrix.
+            weights: The value of each entry; entries at the same place add up. None: 1 for each.
+        """
         rows, cols = (np.ravel(indices).astype(np.int32, copy=False) for indices in (rows, cols))
         weights = None if weights is None else np.ravel(weights)
         return _on_device(cls(_rows_of(rows, cols, shape, weights), _rows_of(cols, rows, shape[::-1], weights)))
 
     @classmethod
     def selection(cls, indices: np.ndarray, size: int) -> LinearMap:
-        """x ↦ x[indices] for x of ``size``."""
+        """Return the map x ↦ x[indices] for x with ``size`` entries."""
         return cls.from_entries(np.arange(np.size(indices)), indices, (np.size(indices), size))
 
     def spread(self, weights: np.ndarray) -> LinearMap:
-        """S W for an S without weights, whose rows are single entries as of element matrices.
+        """Return the map S W for an S without weights, each of whose columns has a single entry.
 
-        W (n, cells) takes the entry of x for each cell to several of S: ``weights`` (n / cells, cells), where column
-        e · cells + c of S belongs to weights[e, c].
+        S is a map such as the one from the entries of element matrices. W (n, cells) takes the entry of x for each cell
+        to several columns of S: column e · cells + c of S belongs to weights[e, c].
+
+        Args:
+            weights: The entries (n / cells, cells) of W.
         """
         cells = weights.shape[1]
         parts = tuple(part.spread(np.append(weights, 0.0), cells) for part in self.rows.parts)
@@ -148,17 +177,17 @@ class LinearMap:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """The shape (m, n) of S."""
         return self.rows.shape
 
     @property
     def T(self) -> LinearMap:
-        """x ↦ Sᵀ x; the same tables."""
+        """The map x ↦ Sᵀ x, which has the same tables."""
         return LinearMap(self.columns, self.rows)
 
     @property
     def index(self) -> jax.Array:
-        """One of the indices, for `materialized`."""
+        """One of the indices that are read, as `materialized` takes it."""
         return self.rows.index
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -171,23 +200,30 @@ class LinearMap:
 
 
 def _on_device(linear_map: LinearMap) -> LinearMap:
-    """With JAX arrays, so that all compiled functions share them; the first use may be inside of one."""
+    """Return a map with its tables as JAX arrays, so that all compiled functions share them.
+
+    The first use may be inside of a function that is compiled.
+    """
     with jax.ensure_compile_time_eval():
         return jax.tree.map(jnp.asarray, linear_map)
 
 
 def materialized(x: Any, index: jax.Array) -> Any:
-    """x, one array or several, computed once and stored, where XLA would compute it anew at each use in a larger loop.
+    """Return x, computed once and stored where XLA would compute it anew at each use in a larger loop.
 
-    ``index`` is an integer ≥ 0 that XLA does not know: a conditional on it ends a fusion. (An optimization barrier
-    does not on the CPU: measured, and seen in the compiled program.)
+    A conditional on the index ends a fusion. (An optimization barrier does not on the CPU: measured, and seen in the
+    compiled program.)
+
+    Args:
+        x: One array, or a pytree of several.
+        index: An integer ≥ 0 that XLA does not know.
     """
     return jax.lax.cond(index >= 0, lambda x: x, lambda x: jax.tree.map(lambda leaf: leaf + leaf, x), x)
 
 
 @jax.custom_jvp
 def with_stored_derivatives(x: jax.Array, index: jax.Array) -> jax.Array:
-    """x; its tangents and cotangents are `materialized`."""
+    """Return x, whose tangents and cotangents are `materialized`."""
     return x
 
 
@@ -208,7 +244,7 @@ def _column(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _rows_of(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights: np.ndarray | None) -> Rows:
-    """The entries sorted by rows and bundled by the rows' lengths."""
+    """Return the entries of a matrix sorted by rows and bundled by the rows' lengths."""
     starts, entries = grouped(rows, shape[0])
     cols = cols[entries]
     weights = None if weights is None else weights[entries]
@@ -224,9 +260,16 @@ def _rows_of(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights
 
 
 def grouped(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, order): ``order[starts[k] : starts[k + 1]]`` are the places where ``keys`` (n,) is k, in order; int32.
+    """Return the places of each key: ``order[starts[k] : starts[k + 1]]`` are those where ``keys`` is k.
 
-    A counting sort, by SciPy's conversion to compressed rows.
+    This is a counting sort, by SciPy's conversion to compressed rows.
+
+    Args:
+        keys: The whole numbers (n,), at least 0 and less than ``count``.
+        count: The number of different keys.
+
+    Returns:
+        The starts (count + 1,) and the order (n,), int32; the places of one key are in increasing order.
     """
     places = np.arange(len(keys), dtype=np.int32)
     table = sp.csr_array((places, (keys, places)), (count, max(len(keys), 1)))
@@ -253,7 +296,7 @@ def _long_rows(starts: np.ndarray, lengths: np.ndarray, cols: np.ndarray, weight
 
 
 def _inverse(order: np.ndarray) -> np.ndarray | None:
-    """The inverse permutation; None for the identity."""
+    """Return the inverse of a permutation, or None for the identity."""
     if np.array_equal(order, np.arange(len(order))):
         return None
     inverse = np.empty(len(order), np.int32)

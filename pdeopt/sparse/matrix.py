@@ -17,9 +17,14 @@ from pdeopt.sparse.pattern import SparsityPattern
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False, eq=False)
 class CSRMatrix:
-    """A compressed-row matrix, a JAX pytree: ``data`` (nnz,) is differentiable, ``pattern`` is static.
+    """A compressed-row matrix, a JAX pytree: ``data`` is differentiable, ``pattern`` is static.
 
-    Supports ``A @ x`` for x of shape (columns,) or (columns, k), ``A + B``, ``A - B``, ``c * A``, ``A / c``, ``A.T``.
+    It supports ``A @ x`` for x of shape (columns,) or (columns, k), and ``A + B``, ``A - B``, ``c * A``, ``A / c``,
+    ``A.T``.
+
+    Attributes:
+        data: The values (nnz,) of the stored entries.
+        pattern: The places of the stored entries.
     """
 
     data: jax.Array
@@ -29,7 +34,7 @@ class CSRMatrix:
 
     @classmethod
     def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> CSRMatrix:
-        """The values and the pattern of a SciPy matrix; duplicates are added up, explicit zeros stay stored."""
+        """Return a SciPy matrix as a `CSRMatrix`; duplicates are added up, explicit zeros stay stored."""
         csr = sp.csr_matrix(matrix)
         if not csr.has_canonical_format:
             csr = csr.copy()
@@ -37,7 +42,7 @@ class CSRMatrix:
         return cls(jnp.array(csr.data), SparsityPattern.from_scipy(csr))
 
     def to_scipy(self) -> sp.csr_matrix:
-        """A SciPy matrix with the same stored entries (concrete values only)."""
+        """Return a SciPy matrix with the same stored entries; the values must be concrete, not traced."""
         return sp.csr_matrix((np.asarray(self.data), self.pattern.indices, self.pattern.indptr), self.shape)
 
     def __repr__(self) -> str:
@@ -45,7 +50,7 @@ class CSRMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """The numbers of rows and columns."""
         return self.pattern.shape
 
     @property
@@ -86,6 +91,6 @@ class CSRMatrix:
 
 
 def matrix_product(pattern: SparsityPattern, data: jax.Array, x: jax.Array) -> jax.Array:
-    """A x for x of shape (columns,) or (columns, k), in JAX."""
+    """Return A x for x of shape (columns,) or (columns, k), in JAX."""
     scale = data if x.ndim == 1 else data[:, None]
     return pattern.row_sums(scale * pattern.column_values(x))

@@ -10,22 +10,27 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
 
-#: Of the series' remainder, relative.
+#: The relative size of the remainder of the series.
 ROUNDING = 1e-16
-#: Largest degree; enough for condition numbers up to about 700.
+#: The largest degree of the series; it is enough for condition numbers up to about 700.
 MAX_DEGREE = 512
 
 
 class MatrixFunction:
-    """f(A) x for a symmetric A with eigenvalues in ``interval`` and a function such as x^-½ or 1/x.
+    """A function f(A) of a symmetric matrix A, such as x^-½ or 1/x, which multiplies vectors.
 
-    By the Chebyshev series of f, to rounding: its remainder falls with the degree as ((√κ − 1) / (√κ + 1))^degree for a
-    function with singularities at x ≤ 0 only, with κ the quotient of the ends. (Trefethen, "Approximation Theory and
-    Approximation Practice", 2013, chapter 8; Higham, "Functions of Matrices", 2008.) f(A) is symmetric; it takes
-    neither a factorization nor memory.
+    It is computed by the Chebyshev series of f, to rounding: the remainder falls with the degree as
+    ((√κ − 1) / (√κ + 1))^degree for a function with singularities at x ≤ 0 only, where κ is the quotient of the ends of
+    the interval. (Trefethen, "Approximation Theory and Approximation Practice", 2013, chapter 8; Higham, "Functions of
+    Matrices", 2008.) f(A) is symmetric; it takes neither a factorization nor memory.
+
+    Args:
+        matrix: The symmetric matrix A (n, n).
+        interval: Two numbers > 0 between which the eigenvalues of A lie.
+        function: The function f of an array of numbers.
 
     Raises:
-        SolveError: where the interval is not positive, or so wide that the series does not end.
+        SolveError: The interval is not positive, or so wide that the series does not end.
     """
 
     def __init__(
@@ -37,7 +42,7 @@ class MatrixFunction:
         self._doubled = (shifted * (2.0 / radius if radius > 0 else 0.0)).tocsr()  # eigenvalues in [−2, 2]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """f(A) x for x (n,), by Clenshaw's recurrence."""
+        """Return f(A) x for x (n,), by Clenshaw's recurrence."""
         x = np.asarray(x, float)
         first, second, scaled = np.zeros_like(x), np.zeros_like(x), np.empty_like(x)
         for coefficient in self.coefficients[:0:-1]:
@@ -49,7 +54,10 @@ class MatrixFunction:
 
 
 def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Chebyshev coefficients of f on the interval, as many as count, from its values at the Chebyshev points."""
+    """Return as many Chebyshev coefficients of f on the interval as count.
+
+    They come from the values of f at the Chebyshev points.
+    """
     low, high = interval
     if not 0 < low <= high < np.inf:
         raise SolveError(f"the spectrum of a matrix function lies in {interval}; expected 0 < low ≤ high")

@@ -15,15 +15,15 @@ from pdeopt.sparse.linear_map import LinearMap, grouped
 
 @dataclass(frozen=True, eq=False)
 class SparsityPattern:
-    """The structure of a sparse matrix in compressed-row form, rows sorted, without duplicates.
+    """The structure of a sparse matrix in compressed-row form; rows are sorted and have no duplicates.
 
     Patterns are compared and hashed by content, so that equal patterns share compiled code and symbolic
     factorizations.
 
     Attributes:
-        indptr: (rows + 1,) int32, row r owns the entries ``indptr[r]:indptr[r + 1]``.
-        indices: (nnz,) int32, the column of each stored entry.
-        shape: (rows, columns).
+        indptr: The starts of the rows (rows + 1,) int32; row r owns the entries ``indptr[r]:indptr[r + 1]``.
+        indices: The column of each stored entry (nnz,) int32.
+        shape: The numbers of rows and columns.
     """
 
     indptr: np.ndarray
@@ -34,10 +34,19 @@ class SparsityPattern:
     def from_entries(
         cls, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]
     ) -> tuple[SparsityPattern, np.ndarray]:
-        """The pattern that holds all entries (rows[k], cols[k]), and for each k its place z in the values, int32."""
+        """Return the pattern that holds all entries (rows[k], cols[k]), and their places.
+
+        Args:
+            rows: The row of each entry.
+            cols: The column of each entry.
+            shape: The numbers of rows and columns of the matrix.
+
+        Returns:
+            The pattern, and for each k the place of the entry among the stored values, int32 of the shape of ``rows``.
+        """
         by_column = grouped(np.ravel(cols), shape[1])[1]
         starts, among = grouped(np.ravel(rows)[by_column], shape[0])
-        order = by_column[among]  # of the entries, by rows and then by columns
+        order = by_column[among]  # the order of the entries by rows and then by columns
         sorted_cols = np.ravel(cols)[order].astype(np.int32)
         is_first = np.append(True, sorted_cols[1:] != sorted_cols[:-1])[: len(order)]
         is_first[starts[:-1][np.diff(starts) > 0]] = True
@@ -49,7 +58,11 @@ class SparsityPattern:
 
     @classmethod
     def from_scipy(cls, matrix: sp.spmatrix | sp.sparray) -> SparsityPattern:
-        """The pattern of a SciPy matrix; explicit zeros stay. Raises SolveError where indices are not canonical."""
+        """Return the pattern of a SciPy matrix; explicit zeros stay.
+
+        Raises:
+            SolveError: The column indices are unsorted or duplicate.
+        """
         csr = sp.csr_matrix(matrix)
         if not csr.has_canonical_format:
             raise SolveError(
@@ -59,27 +72,27 @@ class SparsityPattern:
 
     @property
     def nnz(self) -> int:
-        """Number of stored entries."""
+        """The number of stored entries."""
         return len(self.indices)
 
     @property
     def is_square(self) -> bool:
-        """As many rows as columns."""
+        """True where there are as many rows as columns."""
         return self.shape[0] == self.shape[1]
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """(nnz,) int32, the row of each stored entry; the column is ``indices``."""
+        """The row of each stored entry, (nnz,) int32; the column is in ``indices``."""
         return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
     @cached_property
     def column_values(self) -> LinearMap:
-        """x (columns, …) ↦ x[column of each stored entry], (nnz, …)."""
+        """The map x (columns, …) ↦ x[column of each stored entry], (nnz, …)."""
         return LinearMap.selection(self.indices, self.shape[1])
 
     @cached_property
     def row_sums(self) -> LinearMap:
-        """Values of stored entries (nnz, …) ↦ their sums in each row, (rows, …)."""
+        """The map from values of stored entries (nnz, …) to their sums in each row, (rows, …)."""
         return LinearMap.from_entries(self.rows, np.arange(self.nnz), (self.shape[0], self.nnz))
 
     @cached_property
@@ -90,22 +103,44 @@ class SparsityPattern:
         return SparsityPattern(indptr, self.rows[order], self.shape[::-1]), order
 
     def transpose(self) -> tuple[SparsityPattern, np.ndarray]:
-        """The pattern of the transposed matrix, and ``order`` with ``A.T.data = A.data[order]``."""
+        """Return the pattern of the transposed matrix, and the order of its values.
+
+        Returns:
+            The pattern, and ``order`` (nnz,) int32 with ``A.T.data = A.data[order]``.
+        """
         return self._transposition
 
     @cached_property
     def transposed_values(self) -> LinearMap:
-        """Values of A ↦ values of Aᵀ, in the order of its pattern."""
+        """The map from the values of A to those of Aᵀ, in the order of its pattern."""
         return LinearMap.selection(self._transposition[1], self.nnz)
 
     def union(self, other: SparsityPattern) -> tuple[SparsityPattern, LinearMap, LinearMap]:
-        """The pattern that holds both, and the maps that carry the values of each into it."""
+        """Return the pattern that holds the entries of two, and the maps of the values into it.
+
+        Args:
+            other: The other pattern, of the same shape.
+
+        Returns:
+            The pattern, the map that carries the values of this pattern into it, and the same map for the other one.
+
+        Raises:
+            SolveError: The shapes are different.
+        """
         if self.shape != other.shape:
             raise SolveError(f"cannot add matrices of shapes {self.shape} and {other.shape}")
         return _union(self, other)
 
     def submatrix(self, rows: np.ndarray, cols: np.ndarray) -> tuple[SparsityPattern, np.ndarray]:
-        """The pattern of ``A[rows][:, cols]`` (both sorted), and ``kept`` with ``sub.data = A.data[kept]``."""
+        """Return the pattern of ``A[rows][:, cols]``, and which values it keeps.
+
+        Args:
+            rows: The indices of the rows, sorted.
+            cols: The indices of the columns, sorted.
+
+        Returns:
+            The pattern, and ``kept`` int32 with ``sub.data = A.data[kept]``.
+        """
         row_number = _renumbering(rows, self.shape[0])
         col_number = _renumbering(cols, self.shape[1])
         kept = np.flatnonzero((row_number[self.rows] >= 0) & (col_number[self.indices] >= 0)).astype(np.int32)
@@ -131,7 +166,7 @@ class SparsityPattern:
 
 
 def _renumbering(kept: np.ndarray, size: int) -> np.ndarray:
-    """(size,) int32, the new number of each kept index, -1 elsewhere."""
+    """Return the new number of each kept index, and -1 for each other one, (size,) int32."""
     number = np.full(size, -1, np.int32)
     number[kept] = np.arange(len(kept), dtype=np.int32)
     return number

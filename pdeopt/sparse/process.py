@@ -1,4 +1,7 @@
-"""The state of the process in which JAX computes: in 64-bit mode, and not forked from one in which it has computed."""
+"""The state of the process in which JAX computes.
+
+It must be in 64-bit mode, and not forked from a process in which JAX has computed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import jax
 
 from pdeopt.errors import PdeoptError
 
-#: The way out of a fork.
+#: The remedy where a process was forked.
 SPAWN = (
     "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), joblib with"
     " its default backend (loky), or `pdeopt sweep`"
@@ -26,7 +29,11 @@ class ProcessError(PdeoptError, RuntimeError):
 
 
 def check_process() -> None:
-    """Raise ProcessError where 64-bit mode was switched off, and in a fork of a process that has computed already."""
+    """Check that JAX can compute in this process.
+
+    Raises:
+        ProcessError: JAX's 64-bit mode was switched off, or the process was forked from one that has computed already.
+    """
     global _computing
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ProcessError(
@@ -45,12 +52,12 @@ def check_process() -> None:
 
 
 def clear_compiled() -> None:
-    """Forget all that JAX has compiled in this process, and free its memory: after each of many meshes, say.
+    """Forget all that JAX has compiled in this process, and free its memory.
 
-    JAX keeps programs also after the functional and the mesh that they were made for, about 50 MB for each size. What
-    is used again is compiled again; no result changes.
+    This is of use after each of many meshes, for instance: JAX keeps programs also after the functional and the mesh
+    that they were made for, about 50 MB for each size. What is used again is compiled again; no result changes.
     """
-    gc.collect()  # a functional that is in use no more, but in a cycle of references
+    gc.collect()  # frees a functional that is no longer used but is in a cycle of references
     jax.clear_caches()
     gc.collect()
     with suppress(OSError, AttributeError):  # the C library of Linux gives back what is free only when it is asked

@@ -20,22 +20,24 @@ from pdeopt.sparse.solvers.auto import fastest_direct
 
 
 def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> jax.Array:
-    """Solve A x = b, differentiably in ``A.data`` and ``b``: both modes, any order, under ``jit`` and ``vmap``.
+    """Solve A x = b, differentiably in ``A.data`` and ``b``.
+
+    The derivatives are of both modes and of any order, also under ``jit`` and ``vmap``.
 
     Args:
-        A: square, real or complex, `float64` or `complex128`.
-        b: (n,), or (n, k) for k right-hand sides that share the factorization.
-        solver: a name of `solver_names` ("auto", "rslab", "pardiso", "cg+amg", …) or a solver object, as
+        A: The square matrix (n, n), real or complex, `float64` or `complex128`.
+        b: The right-hand side (n,), or (n, k) for k right-hand sides that share the factorization.
+        solver: A name of `solver_names` ("auto", "rslab", "pardiso", "cg+amg", …) or a solver object, as
             ``CG(rtol=1e-8, preconditioner=AMG())``.
 
     Returns:
-        x of the shape of b.
+        The solution x, of the shape of b.
 
     Raises:
-        SolveError: for a matrix that is not square, singular or not finite, for a shape or dtype that does not fit, or
-            when no solver reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or
-            ``ValueError``, unless the call stands in ``with solve_errors():``.
-        ProcessError: where 64-bit mode was switched off, and in a fork of a process that has computed.
+        SolveError: The matrix is not square, singular or not finite, a shape or dtype does not fit, or no solver
+            reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or ``ValueError``,
+            unless the call stands in ``with solve_errors():``.
+        ProcessError: JAX's 64-bit mode was switched off, or the process was forked from one that has computed.
     """
     check_process()
     b = jnp.asarray(b)
@@ -50,18 +52,20 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
 def chosen_solver(
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]], coefficient: Any, solver: str | Solver = "auto"
 ) -> Solver:
-    """Return the solver that `linear_solve` takes for a system: what "auto" stands for there, any other one itself.
+    """Return the solver that `linear_solve` takes for a system.
 
-    A function of its arguments and of what is installed: what was solved before is not in it. The system is evaluated
-    only where the choice depends on its values; its shapes are enough for most.
+    For "auto" it is the solver that this stands for there, for any other solver that solver itself. It depends on the
+    arguments and on what is installed, and not on what was solved before. The system is evaluated only where the choice
+    depends on its values; its shapes are enough for most.
 
     Args:
-        system: coefficient ↦ (A, b) as of `linear_solve`, with b of shape (n,) or (n, k). JAX traces it.
-        coefficient: any pytree of arrays.
-        solver: as of `linear_solve`.
+        system: The function coefficient ↦ (A, b), which JAX traces; A and b are those of `linear_solve`, with b of
+            shape (n,) or (n, k).
+        coefficient: Any pytree of arrays.
+        solver: A name or a solver object, as `linear_solve` takes it.
 
     Raises:
-        SolveError: for an unknown solver, and for one whose library is not installed.
+        SolveError: The solver is unknown, or its library is not installed.
     """
     found = resolve_solver(solver)
     if not isinstance(found, Auto):
@@ -74,7 +78,9 @@ def chosen_solver(
 
 
 def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Array) -> jax.Array:
-    """The rule. With x = A⁻¹ b and the cotangent x̄ of x:
+    """Solve A x = b with the derivative rule of the solve.
+
+    With x = A⁻¹ b and the cotangent x̄ of x, the rule is
 
         Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]    (derived in `dense_solve_pullback`).
 
@@ -99,9 +105,19 @@ def _host_solve(
 
 
 def _solve_batch(pattern: SparsityPattern, solver: Solver, transposed: bool, data, rhs) -> np.ndarray:
-    """On the host, NumPy only: solve for data (..., nnz) and rhs (..., n[, k]), leading axes of `vmap` broadcast.
+    """Solve a batch of systems on the host, with NumPy only.
 
     Right-hand sides that share a matrix are solved together, in one call.
+
+    Args:
+        pattern: The pattern of the matrices.
+        solver: The solver.
+        transposed: Whether to solve with the transposed matrices.
+        data: The values (..., nnz) of the matrices; the leading axes of `vmap` are broadcast.
+        rhs: The right-hand sides (..., n) or (..., n, k), with leading axes like those of ``data``.
+
+    Returns:
+        The solutions, of the shape of ``rhs`` with its leading axes broadcast.
     """
     data, rhs = np.asarray(data), np.asarray(rhs)
     lead = data.ndim - 1

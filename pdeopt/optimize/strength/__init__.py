@@ -1,7 +1,8 @@
-"""Rules that choose the strength of the regularization. They see a function that minimizes, and know no PDE.
+"""Rules that choose the strength of the regularization.
 
-J(m; s) = F(m) + s R(m), with the misfit F, the regularization R and its strength s. At a minimizer both depend on s
-alone, F grows with s, R falls, and (the envelope theorem) F′(s) = −s R′(s), which the rules lean on.
+They see a function that minimizes, and know no PDE. The objective is J(m; s) = F(m) + s R(m), with the misfit F, the
+regularization R and its strength s. At a minimizer both depend on s alone, F grows with s, R falls, and (the envelope
+theorem) F′(s) = −s R′(s), which the rules lean on.
 """
 
 from pdeopt.optimize.strength.initial_strength import curvature_ratio

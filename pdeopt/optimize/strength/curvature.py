@@ -1,4 +1,4 @@
-"""Curvature of the L-curve from computed solutions, and its corner."""
+"""The curvature of the L-curve from computed solutions, and its peaks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from scipy.interpolate import PchipInterpolator
 
 from pdeopt.optimize.strength.solution import Solution
 
-#: Least p = −d log R / d log s that is believed: below, what R has left of a slope is the minimizer's tolerance.
+#: The least p = −d log R / d log s that is believed; what R has left of a slope below that is the tolerance of the
+#: minimizer.
 LEAST_DECAY = 0.01
-#: Where the curve turns less than a circle of radius 1 it has no corner.
+#: The least curvature of a corner, that of a circle of radius 1.
 LEAST_CURVATURE = 1.0
-#: Points a decade at which the curvature is looked at.
+#: The number of points in a decade of s at which the curvature is looked at.
 FINENESS = 100
 
 
@@ -22,8 +23,9 @@ class CurvedLine:
     """The L-curve (½ log 2F, ½ log 2R) over log s, finely sampled.
 
     Attributes:
-        log_strength, curvature: increasing log s, and κ there, positive where the curve turns like an L.
-        height: log F + log R, smallest in the corner that lies closest to the origin.
+        log_strength: The increasing log s (k,) of the samples.
+        curvature: The curvature κ (k,) there, positive where the curve turns like an L.
+        height: The sum log F + log R (k,) there, smallest in the corner that lies closest to the origin.
     """
 
     log_strength: np.ndarray
@@ -31,13 +33,13 @@ class CurvedLine:
     height: np.ndarray
 
     def peaks(self) -> np.ndarray:
-        """Indices of the local maxima of the curvature, ends included."""
+        """Return the indices of the local maxima of the curvature, ends included."""
         k = np.concatenate([[-np.inf], self.curvature, [-np.inf]])
         return np.flatnonzero((k[1:-1] > k[:-2]) & (k[1:-1] >= k[2:]))
 
 
 def curved_line(solutions: list[Solution]) -> CurvedLine:
-    """The L-curve through at least two solutions of different strengths with positive F and R.
+    """Return the L-curve through at least two solutions of different strengths with positive F and R.
 
     On it, F′(s) = −s R′(s). So its slope is −F/(s R), known at every solution without differences, and its curvature
     needs one derivative only (Hansen 2001, equation 18, for linear problems; it holds wherever J is stationary). With

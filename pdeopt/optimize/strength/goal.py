@@ -12,7 +12,14 @@ from pdeopt.optimize.strength.trail import Ended, Trail, decay, log_quotient, ne
 
 @dataclass(frozen=True)
 class Goal:
-    """The misfit aimed at, how closely (relative), and the range of strengths."""
+    """The goal of a search: the misfit aimed at, and the range of strengths.
+
+    Attributes:
+        target: The misfit aimed at.
+        tolerance: The difference from the target, as a part of it, up to which the goal is reached.
+        weakest: The smallest strength that is tried.
+        strongest: The largest strength that is tried.
+    """
 
     target: float
     tolerance: float
@@ -23,19 +30,30 @@ class Goal:
         return abs(solution.misfit - self.target) <= self.tolerance * self.target
 
     def excess(self, solution: Solution) -> float:
-        """log(F / target), zero where the goal is reached."""
+        """Return log(F / target), or zero where the goal is reached."""
         return 0.0 if self.reached(solution) else log_quotient(solution.misfit, self.target)
 
 
 def check_positive(**numbers: float) -> None:
-    """Raises ValueError for a number that is not positive and finite."""
+    """Check that numbers, given by name, are positive and finite.
+
+    Raises:
+        ValueError: One of them is not.
+    """
     for name, value in numbers.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}; expected a number > 0")
 
 
 def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
-    """Run a search for the target and put its end into words."""
+    """Run a search for the target and put its end into words.
+
+    Args:
+        rule: The name of the rule.
+        trail: The trail on which the search computes its solutions.
+        goal: The goal.
+        search: The function that returns the solution with the target misfit, or raises `Ended`.
+    """
     try:
         found = search()
     except Ended as end:
@@ -45,7 +63,16 @@ def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution
 
 
 def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
-    """Raises `Ended` where the target lies beyond all strengths."""
+    """Check that a strength may reach the target.
+
+    Args:
+        path: The solutions so far, in order.
+        goal: The goal.
+        upwards: Whether the strengths of the path grow.
+
+    Raises:
+        Ended: The target lies beyond all strengths.
+    """
     last = path[-1]
     if upwards and (last.strength >= goal.strongest or _highest_misfit(path) < goal.target * (1 - goal.tolerance)):
         raise Ended("failed", _too_low(path, goal))
@@ -54,10 +81,10 @@ def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
 
 
 def _highest_misfit(path: list[Solution]) -> float:
-    """Estimate of F at infinite strength, from F′ = −s R′ with R ~ s⁻ᵖ beyond the last solution.
+    """Return an estimate of F at infinite strength.
 
-    p grows to 2 for quadratic terms, so that the p of the last two solutions gives an upper bound. Where R vanishes,
-    more strength changes nothing.
+    It comes from F′ = −s R′ with R ~ s⁻ᵖ beyond the last solution. p grows to 2 for quadratic terms, so that the p of
+    the last two solutions gives an upper bound. Where R vanishes, more strength changes nothing.
     """
     last = path[-1]
     if last.regularization <= 0:
@@ -67,10 +94,11 @@ def _highest_misfit(path: list[Solution]) -> float:
 
 
 def _weightless(path: list[Solution], goal: Goal) -> bool:
-    """Three decades in which the regularization weighs less than a hundredth of the misfit in excess.
+    """Return whether the regularization has too little weight for the misfit to fall to the target.
 
-    With R ~ s⁻ᵖ below the last solution, F can fall by s R p/(1 − p) more (from F′ = −s R′), which for p < 0.9 is less
-    than a tenth of what is missing.
+    That is so after three decades in which it weighs less than a hundredth of the misfit in excess. With R ~ s⁻ᵖ
+    below the last solution, F can fall by s R p/(1 − p) more (from F′ = −s R′), which for p < 0.9 is less than a tenth
+    of what is missing.
     """
     last = path[-1]
     light = [one for one in path if 0 < one.penalty <= 1e-2 * (one.misfit - goal.target)]

@@ -6,22 +6,27 @@ from collections.abc import Callable
 
 import numpy as np
 
+#: A product v (p,) ↦ H v with a Hessian.
 Product = Callable[[np.ndarray], np.ndarray]
 
 
 def curvature_ratio(misfit: Product, regularization: Product, size: int, *, products: int = 5, seed: int = 0) -> float:
-    """vᵀ F″ v / vᵀ R″ v along the direction v that the data see best: the strength at which both pull alike there.
+    """Return vᵀ F″ v / vᵀ R″ v along the direction v that the data see best.
 
-    v comes from the power method on F″. SimPEG's ``BetaEstimate_ByEig`` (Cockett et al. 2015) divides the largest
-    eigenvalue of F″ by the largest of R″; but that of an H1 term belongs to the roughest function on the mesh, and so
-    the quotient falls like h² when the mesh is refined. This one stays. Start a cooling at 10 to 100 times it.
+    It is the strength at which misfit and regularization pull alike there. v comes from the power method
+    on F″. SimPEG's ``BetaEstimate_ByEig`` (Cockett et al. 2015) divides the largest eigenvalue of F″ by the largest of
+    R″; but that of an H1 term belongs to the roughest function on the mesh, and so the quotient falls like h² when the
+    mesh is refined. This one stays. Start a cooling at 10 to 100 times it.
 
     Args:
-        misfit: v (p,) ↦ F″ v, or its Gauss–Newton approximation. regularization: v ↦ R″ v.
-        size: p. products: with F″, one more at the end. seed: of the direction to start with.
+        misfit: The product v (p,) ↦ F″ v, or its Gauss–Newton approximation.
+        regularization: The product v (p,) ↦ R″ v.
+        size: The number of parameters p.
+        products: The number of products with F″ in the power method; there is one more at the end.
+        seed: The seed of the random direction to start with.
 
     Raises:
-        ValueError: where the regularization does not see v (its null space), or the data see nothing.
+        ValueError: The regularization does not see v, which is in its null space, or the data see nothing.
     """
     v = np.random.default_rng(seed).standard_normal(size)
     for _ in range(products):

@@ -12,11 +12,11 @@ from pdeopt.optimize.strength.goal import check_positive
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 from pdeopt.optimize.strength.trail import Ended, Trail
 
-#: One a decade, from strong to weak.
+#: The strengths of the grid where none is given: one in each decade, from strong to weak.
 DEFAULT_STRENGTHS = tuple(10.0**k for k in range(3, -6, -1))
-#: Solutions that a curve needs.
+#: The least number of solutions that a curve needs.
 FEWEST = 5
-#: Decades to either side within which the corner must have a neighbor before it is believed.
+#: The number of decades to either side within which the corner must have a neighbor before it is believed.
 NEIGHBOR = 0.55
 
 
@@ -31,19 +31,23 @@ def lcurve(
 ) -> Choice:
     """Find the strength where log F over log R turns most sharply.
 
-    Solves on a grid from strong to weak, each from the solution before it; then where the curve through these
+    It solves on a grid from strong to weak, each time from the solution before; then where the curve through these
     (`curved_line`) turns most, until that point stays. Of several corners the one with the smallest product F R is
-    taken (Regińska 1996). Where the curve turns most at an end of the grid, it is made longer, at most twice as long.
-    A corner can lie where nothing but noise is left to fit; then the misfit is far below what the noise explains.
+    taken (Regińska 1996). Where the curve turns most at an end of the grid, the grid is made longer, at most twice as
+    long. A corner can lie where nothing but noise is left to fit; then the misfit is far below what the noise explains.
 
     Args:
-        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start at the largest strength.
-        strengths: the grid; None: one a decade from 1e3 to 1e-5.
-        resolution: decades to which the corner is located. max_solves: at most so many minimizations.
-        on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
+        solve: The function that minimizes at a given strength, see `Solve`.
+        initial: The start (p,) at the largest strength.
+        strengths: The grid; None: one in each decade from 1e3 to 1e-5.
+        resolution: The number of decades to which the corner is located.
+        max_solves: The largest number of minimizations.
+        on_solution: A function that is called with every solution; StopIteration raised in it ends the search with the
+            status "stopped".
 
     Raises:
-        ValueError: for fewer than five strengths, or one that is not positive.
+        ValueError: There are fewer than five strengths, one of them or the resolution is not positive, or max_solves is
+            less than 1.
     """
     grid = sorted({float(s) for s in (DEFAULT_STRENGTHS if strengths is None else strengths)}, reverse=True)
     if len(grid) < FEWEST:
@@ -59,7 +63,11 @@ def lcurve(
 
 
 def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solution, float]:
-    """The solution in the corner, and the curvature there. Raises `Ended`."""
+    """Return the solution in the corner, and the curvature there.
+
+    Raises:
+        Ended: No corner is found, or the search was stopped.
+    """
     for strength in grid:
         trail.at(strength)
     weakest, strongest = grid[-1] ** 1.5 / grid[0] ** 0.5, grid[0] ** 1.5 / grid[-1] ** 0.5
@@ -75,8 +83,14 @@ def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solutio
 
 
 def _corner(line: CurvedLine) -> int:
-    """Index of the corner: of the peaks that are sharp enough the one closest to the origin, an end where there are
-    no others. Raises `Ended`."""
+    """Return the index of the corner among the samples of the curve.
+
+    It is that of the peak closest to the origin, of those that are sharp enough; it is an end where there are no
+    others.
+
+    Raises:
+        Ended: No peak is sharp enough.
+    """
     sharp = [k for k in line.peaks() if line.curvature[k] >= LEAST_CURVATURE]
     if not sharp:
         raise Ended("failed", _no_corner(line))
@@ -85,7 +99,14 @@ def _corner(line: CurvedLine) -> int:
 
 
 def _next(line: CurvedLine, at: int, known: list[Solution], resolution: float) -> float | None:
-    """The strength to solve at next; None where the corner is located."""
+    """Return the strength to solve at next, or None where the corner is located.
+
+    Args:
+        line: The curve.
+        at: The index of the corner.
+        known: The solutions on the curve.
+        resolution: The number of decades to which the corner is located.
+    """
     if at in (0, len(line.log_strength) - 1):
         return math.exp(line.log_strength[at]) * (10.0 if at else 0.1)
     decades = np.sort(np.log10([one.strength for one in known]))
@@ -97,14 +118,21 @@ def _next(line: CurvedLine, at: int, known: list[Solution], resolution: float) -
 
 
 def _into_gap(decades: np.ndarray, k: int) -> float | None:
-    """The middle of the wider gap beside point k; None where both are narrow: there the interpolation is trusted."""
+    """Return the strength in the middle of the wider gap beside point k.
+
+    It is None where both gaps are narrow: there the interpolation is trusted.
+    """
     gaps = np.diff(decades)
     wide = max((j for j in (k - 1, k) if 0 <= j < len(gaps)), key=lambda j: gaps[j])
     return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > NEIGHBOR else None
 
 
 def _usable(solutions: list[Solution]) -> list[Solution]:
-    """Those with a place on the curve. Raises `Ended` where they are too few."""
+    """Return the solutions that have a place on the curve.
+
+    Raises:
+        Ended: They are too few.
+    """
     known = [one for one in solutions if one.misfit > 0 and one.regularization > 0]
     if len(known) < FEWEST:
         raise Ended("failed", f"misfit and regularization are positive at {len(known)} strengths; expected {FEWEST}")
@@ -116,7 +144,10 @@ def _closest(solutions: list[Solution], log_strength: float) -> Solution:
 
 
 def _bend(solutions: list[Solution]) -> Solution:
-    """Where the curve turns most, however little; the last solution where there is no curve."""
+    """Return the solution where the curve turns most, however little.
+
+    It is the last one where there is no curve.
+    """
     known = [one for one in solutions if one.misfit > 0 and one.regularization > 0]
     known = [one for one in known if math.isfinite(one.misfit * one.regularization)]
     if len(known) < 2:

@@ -33,18 +33,22 @@ def cooling(
     last two levels, and corrected as by `discrepancy` until the misfit is within ``tolerance`` of the target.
 
     Args:
-        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start at the first level.
-        target: τ × the misfit that noise alone gives.
-        start_strength: of the first level, or a function that makes it of ``initial``, such as one that calls
-            `curvature_ratio`.
-        factor: between levels, > 1.
-        landing: solves exactly where ``solve`` does not; used once the target was passed. None: ``solve``.
-        tolerance: of the landing, a part of the target. max_solves: at most so many minimizations.
-        span: the weakest level is start_strength / span.
-        on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
+        solve: The function that minimizes at a given strength, see `Solve`.
+        initial: The start (p,) at the first level.
+        target: The misfit aimed at, τ × the misfit that noise alone gives.
+        start_strength: The strength of the first level, or a function that makes it of ``initial``, such as one that
+            calls `curvature_ratio`.
+        factor: The factor between the strengths of two levels, > 1.
+        tolerance: The difference from the target, as a part of it, that the landing may leave.
+        landing: A function that minimizes exactly where ``solve`` does not; it is used once the target was passed.
+            None: ``solve``.
+        max_solves: The largest number of minimizations.
+        span: The quotient of start_strength and the strength of the weakest level.
+        on_solution: A function that is called with every solution; StopIteration raised in it ends the search with the
+            status "stopped".
 
     Raises:
-        ValueError: for numbers that are not positive, or a factor that is not > 1.
+        ValueError: A number is not positive, the factor is not > 1, or max_solves is less than 1.
     """
     first = float(start_strength(initial) if callable(start_strength) else start_strength)
     check_positive(target=target, start_strength=first, tolerance=tolerance)
@@ -62,7 +66,11 @@ def cooling(
 
 
 def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[Solution]:
-    """The levels down to the first with no more than the target misfit. Raises `Ended`."""
+    """Return the levels down to the first with no more than the target misfit.
+
+    Raises:
+        Ended: There is none, or the search was stopped.
+    """
     levels = [trail.at(strength)]
     while levels[-1].misfit > goal.target * (1 + goal.tolerance):
         check_hope(levels, goal, upwards=False)
@@ -71,7 +79,10 @@ def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[S
 
 
 def _interpolated(levels: list[Solution], goal: Goal) -> float:
-    """The strength of the target misfit, log F being taken as linear in log s between the last two levels."""
+    """Return the strength of the target misfit, by interpolation between the last two levels.
+
+    log F is taken as linear in log s.
+    """
     last = levels[-1]
     if len(levels) == 1 or goal.reached(last):
         return last.strength

@@ -1,4 +1,4 @@
-"""The discrepancy principle (Morozov 1966): the strength at which the misfit is what the noise explains."""
+"""The discrepancy principle (Morozov 1966): the misfit is to be what the noise explains."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ def discrepancy(
 ) -> Choice:
     """Find the strength at which the misfit equals the target.
 
-    From the first strength, steps of a decade or two (fewer where the last two misfits say so) until the target lies
-    between two solutions; then interpolation of log J with its slope, safeguarded by bisection. Every minimization
+    From the first strength it takes steps of a decade or two (fewer where the last two misfits say so) until the target
+    lies between two solutions; then it interpolates log J with its slope, safeguarded by bisection. Every minimization
     starts at the solution of the next larger strength.
 
     Args:
-        solve: minimizes at a given strength, see `Solve`. initial: (p,), the start of the first minimization.
-        target: τ × the misfit that noise alone gives, τ ≥ 1 (Engl, Hanke, Neubauer 1996, section 4.3).
-        start_strength: the first one tried.
-        tolerance: accepted where misfit and target differ by this part of the target.
-        max_solves: at most so many minimizations.
-        span: strengths between start_strength / span and start_strength × span are tried.
-        on_solution: called with every solution; StopIteration raised in it ends the search, status "stopped".
+        solve: The function that minimizes at a given strength, see `Solve`.
+        initial: The start (p,) of the first minimization.
+        target: The misfit aimed at, τ × the misfit that noise alone gives, τ ≥ 1 (Engl, Hanke, Neubauer 1996, section
+            4.3).
+        start_strength: The first strength that is tried.
+        tolerance: The difference between misfit and target, as a part of the target, that is accepted.
+        max_solves: The largest number of minimizations.
+        span: The factor that bounds the strengths: those between start_strength / span and start_strength × span are
+            tried.
+        on_solution: A function that is called with every solution; StopIteration raised in it ends the search with the
+            status "stopped".
 
     Raises:
-        ValueError: for numbers that are not positive.
+        ValueError: A number is not positive.
     """
     check_positive(target=target, start_strength=start_strength, tolerance=tolerance)
     goal = Goal(target, tolerance, start_strength / span, start_strength * span)
@@ -49,10 +53,16 @@ def discrepancy(
 
 
 def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
-    """The solution with the target misfit, sought from a strength on. Raises `Ended`.
+    """Return the solution with the target misfit, which is sought from a strength on.
 
     Args:
-        first_step: decades from the first strength to the second.
+        trail: The trail on which the solutions are computed.
+        goal: The goal.
+        strength: The first strength.
+        first_step: The number of decades from the first strength to the second.
+
+    Raises:
+        Ended: No solution has the target misfit, or the search was stopped.
     """
     first = trail.at(strength)
     if goal.reached(first):
@@ -62,7 +72,13 @@ def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> 
 
 
 def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tuple[Solution, Solution]:
-    """The last two solutions of a walk towards the target: they enclose it, or the last one reaches it."""
+    """Return the last two solutions of a walk towards the target.
+
+    They enclose it, or the last one reaches it.
+
+    Raises:
+        Ended: The target lies beyond all strengths, or the search was stopped.
+    """
     upwards = goal.excess(first) < 0
     path = [first]
     decades = first_step
@@ -76,7 +92,11 @@ def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tu
 
 
 def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
-    """Where the secant of log F over log s crosses the target, a bit beyond; at most twice the last step, and two."""
+    """Return the next step of a walk, in decades.
+
+    It leads a bit beyond the point where the secant of log F over log s crosses the target, and is at most twice the
+    last step, and at most two decades.
+    """
     before, last = path[-2:]
     rise = log_quotient(last.misfit, before.misfit) / log_quotient(last.strength, before.strength)
     predicted = abs(goal.excess(last)) / max(rise * math.log(10), 1e-6)
@@ -84,10 +104,13 @@ def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
 
 
 def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Solution:
-    """The solution with the target misfit between two that enclose it: each is sought where the path predicts it.
+    """Return the solution with the target misfit between two solutions that enclose it.
 
-    Where a prediction halved neither the bracket (in log s) nor the distance of log F to the goal, the next solution is
-    sought in the middle of the bracket.
+    Each one is sought where the path predicts it. Where a prediction halved neither the bracket (in log s) nor
+    the distance of log F to the goal, the next solution is sought in the middle of the bracket.
+
+    Raises:
+        Ended: The misfit jumps over the target, or the search was stopped.
     """
     weak, strong = sorted((one, other), key=lambda end: end.strength)
     trusted = True
@@ -105,17 +128,21 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
 
 
 def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
-    """Whether F jumps over the target: there it rises faster than s¹⁰ (s² for quadratic terms), or s hardly differs."""
+    """Return whether F jumps over the target between two solutions.
+
+    There it rises faster than s¹⁰ (as s² for quadratic terms), or s hardly differs.
+    """
     width = log_quotient(strong.strength, weak.strength)
     rise = min(goal.excess(strong), 5.0) - max(goal.excess(weak), -5.0)  # an exact fit is no jump
     return rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
 
 
 def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
-    """The strength of the target misfit by cubic Hermite interpolation of log J over t = log s, with J = F + s R.
+    """Return the strength of the target misfit by interpolation between two solutions.
 
-    The slope of log J is s R/J at every solution (envelope theorem), and F = J (1 − d log J/dt): so F between the
-    solutions follows from F and R at them. Away from the ends by a hundredth of the bracket at least.
+    It is cubic Hermite interpolation of log J over t = log s, with J = F + s R. The slope of log J is s R/J at every
+    solution (envelope theorem), and F = J (1 − d log J/dt): so F between the solutions follows from F and R at them.
+    The strength is away from the ends by a hundredth of the bracket at least.
     """
     ends = np.log([weak.strength, strong.strength])
     objectives = np.array([max(one.misfit + one.penalty, np.finfo(float).tiny) for one in (weak, strong)])

@@ -1,4 +1,4 @@
-"""What the rules are given and what they return."""
+"""The function and the solutions that the rules are given, and the choice that they return."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ class Solution:
     """A minimizer of F(m) + s R(m).
 
     Attributes:
-        strength: s > 0. m: (p,).
-        misfit: F(m). regularization: R(m), without the factor s.
-        converged: the minimization reached its goal; a rule goes on without, and says so.
-        message: why the minimization ended. iterations: it took.
+        strength: The strength s > 0.
+        m: The parameters (p,).
+        misfit: The misfit F(m).
+        regularization: The regularization R(m), without the factor s.
+        converged: Whether the minimization reached its goal; a rule goes on where it did not, and says so.
+        message: The reason why the minimization ended, in words.
+        iterations: The number of iterations that it took.
     """
 
     strength: float
@@ -30,26 +33,27 @@ class Solution:
 
     @property
     def penalty(self) -> float:
-        """s R(m), what the regularization adds to the objective."""
+        """The term s R(m) that the regularization adds to the objective."""
         return self.strength * self.regularization
 
 
-#: (strength, start (p,)) ↦ the minimizer at that strength, found from that start.
+#: A function (strength, start (p,)) ↦ the minimizer at that strength, found from that start.
 Solve = Callable[[float, np.ndarray], Solution]
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What a rule chose.
+    """The choice of a rule.
 
     Attributes:
-        rule: "discrepancy", "cooling" or "lcurve".
-        solution: the chosen one; the closest to the goal where the rule could not be fulfilled.
-        solutions: all that were computed, in order.
-        status: "converged"; "stopped" where a limit, the callback, or an unfinished minimization left it short;
-            "failed" where no strength fulfills the rule. reason: in words.
-        target: the misfit aimed at; None for the L-curve.
-        corner: the corner of the L-curve as (strength, curvature); None where there is none.
+        rule: The name of the rule, "discrepancy", "cooling" or "lcurve".
+        solution: The chosen solution; the closest to the goal where the rule could not be fulfilled.
+        solutions: All solutions that were computed, in order.
+        status: The status, "converged"; "stopped" where a limit, the callback, or an unfinished minimization left it
+            short; "failed" where no strength fulfills the rule.
+        reason: The reason for the status, in words.
+        target: The misfit aimed at; None for the L-curve.
+        corner: The corner of the L-curve as (strength, curvature); None where there is none.
     """
 
     rule: str
@@ -62,16 +66,16 @@ class Choice:
 
     @property
     def strength(self) -> float:
-        """That of the solution."""
+        """The strength of the chosen solution."""
         return self.solution.strength
 
     @property
     def m(self) -> np.ndarray:
-        """(p,), that of the solution."""
+        """The parameters (p,) of the chosen solution."""
         return self.solution.m
 
     def report(self) -> dict[str, Any]:
-        """Plain numbers and words, for summary.json and the figure."""
+        """Return the choice as plain numbers and words, for summary.json and the figure."""
         tried = ("strength", "misfit", "regularization", "iterations", "converged")
         return {
             "rule": self.rule,

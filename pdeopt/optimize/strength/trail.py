@@ -1,4 +1,4 @@
-"""The solutions computed so far: warm starts, limits, and what they tell of strengths not tried."""
+"""The trail of solutions computed so far: warm starts, limits, and what they tell of other strengths."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import numpy as np
 
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 
-#: Strengths that agree to this part of them are the same.
+#: The relative difference up to which two strengths are the same.
 SAME = 1e-9
 
 
 class Ended(Exception):
-    """The search is over without the strength it was after; carries the status and the reason in words."""
+    """An exception that says that a search is over without the strength that it was after.
+
+    Attributes:
+        status: The status of the choice, "stopped" or "failed".
+        reason: The reason in words.
+    """
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -23,10 +28,10 @@ class Ended(Exception):
 
 
 class Trail:
-    """Solves at any strength, from the best start there is, and keeps every solution.
+    """A trail, which solves at any strength, from the best start there is, and keeps every solution.
 
     Attributes:
-        solutions: in the order in which they were computed.
+        solutions: The solutions, in the order in which they were computed.
     """
 
     def __init__(
@@ -42,7 +47,12 @@ class Trail:
         self._settled = 0  # solutions before this one were computed by another function
 
     def at(self, strength: float) -> Solution:
-        """The solution at a strength, computed once. Raises `Ended` where there can be none."""
+        """Return the solution at a strength, which is computed once.
+
+        Raises:
+            Ended: The largest number of minimizations is reached, the callback asked to stop, or no finite misfit was
+                found.
+        """
         for known in self.solutions[self._settled :]:
             if abs(known.strength - strength) <= SAME * strength:
                 return known
@@ -51,7 +61,7 @@ class Trail:
         return self._accept(self._solve(strength, self._start(strength)))
 
     def go_on_with(self, solve: Solve | None) -> None:
-        """Solve by another function from here on; None: the same."""
+        """Solve by another function from here on, or by the same one where it is None."""
         if solve is not None:
             self._solve, self._settled = solve, len(self.solutions)
 
@@ -64,14 +74,29 @@ class Trail:
         target: float | None = None,
         corner: tuple[float, float] | None = None,
     ) -> Choice:
-        """The end of a rule; a chosen solution whose minimization is unfinished is only "stopped"."""
+        """Return the choice with which a rule ends.
+
+        Where the minimization of the chosen solution is unfinished, "converged" becomes "stopped".
+
+        Args:
+            rule: The name of the rule.
+            solution: The chosen solution.
+            status: The status, "converged", "stopped" or "failed".
+            reason: The reason in words, to which doubts are added.
+            target: The misfit aimed at, or None.
+            corner: The corner of the L-curve as (strength, curvature), or None.
+        """
         if status == "converged" and not solution.converged:
             status = "stopped"
         words = [reason, *_unfinished(solution), *self._doubts()]
         return Choice(rule, solution, self.solutions, status, "; ".join(words), target, corner)
 
     def _start(self, strength: float) -> np.ndarray:
-        """The solution at the next larger strength, as J changes least from there; at the largest where none is."""
+        """Return the start (p,) of a minimization.
+
+        It is the solution at the next larger strength, as J changes least from there; that at the largest one where
+        there is none larger, and the initial guess where there is none at all.
+        """
         larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME)]
         if larger:
             return min(reversed(larger), key=lambda one: one.strength).m.copy()
@@ -90,7 +115,10 @@ class Trail:
         return solution
 
     def _doubts(self) -> list[str]:
-        """Whether the minimizers can be minimizers: with the strength, F grows and R falls."""
+        """Return the doubts, in words, whether the minimizers can be minimizers.
+
+        With the strength, F grows and R falls.
+        """
         known = sorted(self.solutions[self._settled :], key=lambda one: one.strength)
         for weak, strong in pairwise(known):
             if weak.misfit > 1.02 * strong.misfit:
@@ -99,9 +127,10 @@ class Trail:
 
 
 def nearest(solutions: list[Solution], target: float) -> Solution:
-    """The solution whose misfit is closest to the target, as a quotient; the last where none is finite.
+    """Return the solution whose misfit is closest to the target, as a quotient.
 
-    Where all are above, the strongest one whose misfit is within 10 % of the lowest: the last bit is bought dearly.
+    It is the last one where none is finite. Where all misfits are above the target, it is the strongest one whose
+    misfit is within 10 % of the lowest: the last bit is bought dearly.
     """
     finite = [one for one in solutions if math.isfinite(one.misfit) and math.isfinite(one.regularization)]
     if not finite:
@@ -113,13 +142,16 @@ def nearest(solutions: list[Solution], target: float) -> Solution:
 
 
 def log_quotient(a: float, b: float) -> float:
-    """log(a / b), for a ≥ 0 as small as it may be."""
+    """Return log(a / b) for a ≥ 0, however small it is."""
     tiny = np.finfo(float).tiny
     return math.log(max(a, tiny)) - math.log(max(b, tiny))
 
 
 def decay(weak: Solution, strong: Solution) -> float:
-    """p in R ~ s⁻ᵖ between two strengths; of quadratic terms 0 where s no longer matters, 2 where nothing else does."""
+    """Return p in R ~ s⁻ᵖ between two strengths.
+
+    For quadratic terms it is 0 where s no longer matters, and 2 where nothing else does.
+    """
     return log_quotient(weak.regularization, strong.regularization) / log_quotient(strong.strength, weak.strength)
 
 
@@ -131,7 +163,10 @@ def _unfinished(solution: Solution) -> list[str]:
 
 
 def _disorder(weak: Solution, strong: Solution) -> str:
-    """Which of two solutions is none: the other one has a lower objective at its strength."""
+    """Return the words that say which of two solutions is no minimizer.
+
+    The other one has a lower objective at its strength.
+    """
     there = weak.misfit + strong.strength * weak.regularization
     culprit = strong if there < strong.misfit + strong.penalty else weak
     return (

@@ -1,4 +1,4 @@
-"""Solvers of sparse linear systems on the host. They see NumPy arrays and never call JAX."""
+"""Solvers of sparse linear systems on the host, which see NumPy arrays and never call JAX."""
 
 from __future__ import annotations
 
@@ -47,20 +47,30 @@ _DIRECT: dict[str, Solver] = {"rslab": RSLAB, "superlu": SUPERLU, "cholmod": CHO
 _BY_NAME: dict[str, Solver] = {"auto": Auto(), **_DIRECT, **KRYLOV_BY_NAME}
 
 
-#: To which a direct solver solves the state equation of a well-posed problem, relative.
+#: The relative accuracy to which a direct solver solves the state equation of a well-posed problem.
 ROUNDING = 1e-13
 
 
 class Solver(Protocol):
-    """Anything immutable and hashable that solves with a matrix and with its transpose."""
+    """A solver, which is immutable and hashable, and solves with a matrix and with its transpose."""
 
     @property
     def name(self) -> str:
-        """As in ``--solver`` and summary.json."""
+        """The name of the solver, as in ``--solver`` and summary.json."""
         ...
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        """X (n, k) with A X = rhs (or Aᵀ X = rhs); raises SolveError rather than return a wrong X."""
+        """Return X (n, k) with A X = rhs or Aᵀ X = rhs.
+
+        Args:
+            pattern: The pattern of A.
+            data: The values (nnz,) of A.
+            rhs: The right-hand sides (n, k).
+            transposed: Whether to solve with Aᵀ.
+
+        Raises:
+            SolveError: No right X was found; a wrong one is never returned.
+        """
         ...
 
 
@@ -70,22 +80,29 @@ class Iterative(Protocol):
 
     @property
     def rtol(self) -> float:
-        """Of the residual, relative to the right-hand side."""
+        """The largest norm of a residual, relative to that of the right-hand side."""
         ...
 
 
 def solver_accuracy(solver: Solver) -> float:
-    """Return the relative accuracy of what a solver computes, for stopping rules: its rtol, or rounding."""
+    """Return the relative accuracy of what a solver computes, for stopping rules.
+
+    It is the ``rtol`` of an iterative solver, and rounding for any other one.
+    """
     return max(ROUNDING, float(solver.rtol)) if isinstance(solver, Iterative) else ROUNDING
 
 
 def solver_names() -> list[str]:
-    """The names that `resolve_solver` takes, also those whose library is not installed."""
+    """Return the names that `resolve_solver` takes, also those whose library is not installed."""
     return list(_BY_NAME)
 
 
 def resolve_solver(solver: str | Solver) -> Solver:
-    """A solver by its name. Raises SolveError for an unknown name and for one whose library is not installed."""
+    """Return the solver of a name; a solver object is returned as it is.
+
+    Raises:
+        SolveError: The name is unknown, the library of the solver is not installed, or an object is no solver.
+    """
     if not isinstance(solver, str):
         return _checked(solver)
     if solver not in _BY_NAME:
@@ -106,8 +123,8 @@ def _checked(solver: Solver) -> Solver:
 def clear_memo() -> None:
     """Forget all analyses, factorizations and set-ups, and free their memory.
 
-    No result of a direct solver changes (of PARDISO's LDLᵀ and LU, by no more than rounding), and none of an iterative
-    one by more than its tolerance.
+    No result of a direct solver changes (those of PARDISO's LDLᵀ and LU change by no more than rounding), and no result
+    of an iterative solver changes by more than its tolerance.
     """
     memo.clear()
     krylov_memo.clear()
@@ -117,9 +134,9 @@ def clear_memo() -> None:
 
 @contextmanager
 def forgetting() -> Iterator[None]:
-    """Factorizations and set-ups of the block are forgotten after it: what follows finds those from before.
+    """Forget the factorizations and set-ups of the block after it; what follows finds those from before.
 
-    For work beside a computation that must neither lose its own memory nor be helped on. Analyses stay.
+    This is for work beside a computation that must neither lose its own memory nor be helped on. Analyses stay.
     """
     with memo.forgetting(), krylov_memo.forgetting(), forgetting_failures():
         yield

@@ -25,15 +25,17 @@ from pdeopt.sparse.solvers.krylov.set_up_memo import digest
 from pdeopt.sparse.solvers.krylov.solver import KrylovSolver
 from pdeopt.sparse.solvers.scaling import absolute_row_sums, is_symmetric
 
-#: Widest level of a breadth-first search beyond which multigrid is taken. It is about the size of the separators that a
-#: factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra, value and gradient: 30³ nodes
-#: 0.09 s by multigrid and 0.21 s by rslab, 50³ 0.5 s; factors at hand make further solves 5 times cheaper.
+#: The number of unknowns in the widest level of a breadth-first search beyond which multigrid is taken. It is about the
+#: size of the separators that a factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra,
+#: value and gradient: 30³ nodes take 0.09 s by multigrid and 0.21 s by rslab, 50³ take 0.5 s; factors at hand make
+#: further solves 5 times cheaper.
 WIDE = 5000
-#: Right-hand sides up to which it is worthwhile.
+#: The largest number of right-hand sides for which multigrid is worthwhile.
 FEW = 4
-#: Iterations beyond which a direct solver takes over.
+#: The number of iterations beyond which a direct solver takes over.
 PATIENCE = 200
 
+#: The iterative solver that is taken.
 MULTIGRID = CG(rtol=1e-10, max_iterations=PATIENCE, preconditioner=AMG("ruge-stuben"))
 
 _log = logging.getLogger(__name__)
@@ -44,23 +46,30 @@ _failed: deque[tuple[SparsityPattern, bytes]] = deque(maxlen=8)
 
 @dataclass(frozen=True)
 class Auto:
-    """Multigrid-preconditioned CG for wide, real, symmetric matrices with a positive diagonal and few right-hand sides;
-    otherwise, and where that fails, the fastest direct solver that is installed.
+    """A solver that chooses between multigrid and the fastest direct solver that is installed.
 
-    The choice is a function of the matrix and of the number of right-hand sides: what was solved before is not in it.
+    It takes CG preconditioned by multigrid for wide, real, symmetric matrices with a positive diagonal and few
+    right-hand sides; otherwise, and where that fails, the direct solver. The choice depends on the matrix and on the
+    number of right-hand sides, and not on what was solved before.
     """
 
     @property
     def name(self) -> str:
-        """As in ``--solver``; `chosen` has the names of those that solve."""
+        """The name "auto", as in ``--solver``; what `chosen` returns has the name of the solver that solves."""
         return "auto"
 
     def may_be_multigrid(self, pattern: SparsityPattern, dtype: np.dtype, columns: int) -> bool:
-        """Return whether multigrid is taken for some values (nnz,) of a type and a number of right-hand sides."""
+        """Return whether multigrid is taken for some values of a pattern.
+
+        Args:
+            pattern: The pattern of the matrix.
+            dtype: The type of its values.
+            columns: The number of right-hand sides.
+        """
         return dtype.kind != "c" and columns <= FEW and pattern.shape[0] > WIDE < widest_level(pattern)
 
     def chosen(self, pattern: SparsityPattern, data: np.ndarray, columns: int) -> DirectSolver | KrylovSolver:
-        """Return the solver for values (nnz,) and so many right-hand sides."""
+        """Return the solver for a matrix with values ``data`` (nnz,) and for ``columns`` right-hand sides."""
         if (
             self.may_be_multigrid(pattern, data.dtype, columns)
             and PositiveDiagonal(pattern)(data)
@@ -70,7 +79,11 @@ class Auto:
         return fastest_direct()
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        """X (n, k) with A X = rhs, or Aᵀ X = rhs. Raises SolveError."""
+        """Return X (n, k) with A X = rhs or Aᵀ X = rhs, by the solver that `chosen` returns.
+
+        Raises:
+            SolveError: A value of A or of rhs is not finite, or no solver solves the system.
+        """
         solver = self.chosen(pattern, data, rhs.shape[1])
         if solver is not MULTIGRID:
             return solver.solve(pattern, data, rhs, transposed)
@@ -89,7 +102,7 @@ class Auto:
 
 
 def fastest_direct() -> DirectSolver:
-    """Return PARDISO, rslab or SuperLU: the first that is installed, which is logged once."""
+    """Return the first of PARDISO, rslab and SuperLU that is installed; it is logged once."""
     solver = PARDISO if pardiso_is_installed() else RSLAB if rslab_is_installed() else SUPERLU
     _log_choice(solver.name)
     return solver
@@ -101,14 +114,14 @@ def _log_choice(name: str) -> None:
 
 
 def forget_failures() -> None:
-    """Forget where multigrid failed, and what is known of patterns."""
+    """Forget on which matrices multigrid failed, and the widest levels of patterns."""
     _failed.clear()
     widest_level.cache_clear()
 
 
 @contextmanager
 def forgetting_failures() -> Iterator[None]:
-    """Forget after the block where multigrid failed in it, and know again where it had failed before."""
+    """Forget after the block the failures of multigrid in it, and know again those from before."""
     before = tuple(_failed)
     try:
         yield
@@ -119,7 +132,10 @@ def forgetting_failures() -> Iterator[None]:
 
 @lru_cache(maxsize=16)
 def widest_level(pattern: SparsityPattern) -> int:
-    """The largest number of unknowns at one distance from an outermost one, in the largest part of the graph."""
+    """Return the largest number of unknowns at one distance from an outermost unknown.
+
+    They are those of the largest connected part of the graph of the pattern.
+    """
     graph = sp.csr_array((np.ones(pattern.nnz, np.int8), pattern.indices, pattern.indptr), pattern.shape)
     labels = connected_components(graph, directed=False)[1]
     start = int(np.argmax(labels == np.bincount(labels).argmax()))
@@ -127,7 +143,7 @@ def widest_level(pattern: SparsityPattern) -> int:
     order, predecessors = breadth_first_order(graph, outermost)
     place = np.empty(pattern.shape[0], np.int64)
     place[order] = np.arange(len(order))
-    parents = place[predecessors[order[1:]]]  # not decreasing
+    parents = place[predecessors[order[1:]]]  # these do not decrease
     ends = [0, 1]
     while ends[-1] < len(order):
         ends.append(1 + int(np.searchsorted(parents, ends[-1])))

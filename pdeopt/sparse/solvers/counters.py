@@ -10,16 +10,19 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class Work:
-    """How often each operation ran in this process, and for how long. A block of right-hand sides counts as one solve.
+    """The counts of the expensive operations in this process, and the time that they took.
 
     Attributes:
-        analyses: symbolic analyses, one per pattern and backend.
-        factorizations: numeric factorizations.
-        solves: solves with A. adjoint_solves: solves with Aᵀ.
-        iterations: of Krylov methods, with A and Aᵀ. set_ups: of their preconditioners.
-        fallbacks: matrices that another method than the first one solved, because that failed, by the names of both,
-            "cg+ruge-stuben → rslab"; see `pdeopt.sparse.solvers.fallbacks`.
-        factoring_seconds: of analyses, factorizations and set-ups. solving_seconds: of solves without these.
+        analyses: The number of symbolic analyses, one for each pattern and backend.
+        factorizations: The number of numeric factorizations.
+        solves: The number of solves with A; a block of right-hand sides counts as one.
+        adjoint_solves: The number of solves with Aᵀ, counted in the same way.
+        iterations: The number of iterations of Krylov methods, with A and Aᵀ.
+        set_ups: The number of set-ups of the preconditioners of Krylov methods.
+        factoring_seconds: The time of analyses, factorizations and set-ups, in seconds.
+        solving_seconds: The time of solves without these, in seconds.
+        fallbacks: The number of matrices that another method than the first one solved, because that failed, by the
+            names of both, "cg+ruge-stuben → rslab"; see `pdeopt.sparse.solvers.fallbacks`.
     """
 
     analyses: int = 0
@@ -33,15 +36,15 @@ class Work:
     fallbacks: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Work:
-        """The counts as they are now."""
+        """Return a copy of the counts as they are now."""
         return Work(**asdict(self))
 
     def since(self, before: Work) -> Work:
-        """The work done after ``before`` was copied."""
+        """Return the work that was done after ``before`` was copied."""
         return self._sum(before, -1)
 
     def add(self, other: Work) -> None:
-        """Count what another counted, too."""
+        """Add the counts of another object to these."""
         vars(self).update(vars(self._sum(other, 1)))
 
     def _sum(self, other: Work, factor: int) -> Work:
@@ -52,12 +55,13 @@ class Work:
         return Work(**counts, fallbacks={name: count for name, count in fallbacks.items() if count})
 
 
+#: The counts of this process.
 work = Work()
 
 
 @contextmanager
 def timed_factoring() -> Iterator[None]:
-    """Count the time of the block as that of factoring."""
+    """Count the time of the block as time of factoring."""
     start = time.perf_counter()
     try:
         yield
@@ -67,7 +71,7 @@ def timed_factoring() -> Iterator[None]:
 
 @contextmanager
 def timed_solving() -> Iterator[None]:
-    """Count the time of the block as that of solving, but for what is factored in it."""
+    """Count the time of the block as time of solving, except for the time of factoring in it."""
     start, factored = time.perf_counter(), work.factoring_seconds
     try:
         yield

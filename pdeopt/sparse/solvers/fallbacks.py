@@ -1,8 +1,9 @@
 """Fallbacks from a solver that failed to the one that solved: counted, and warned of once a pattern.
 
-A choice is no fallback: of the method by the kind of the values (LDLᵀ for symmetric ones, a mode that needs a positive
-diagonal, PARDISO's LLᵀ that finds out whether a matrix is definite), of the library of `auto` among those that are
-installed. A fallback is where a method was tried and failed, or where another library than the one asked for solves.
+A fallback is where a method was tried and failed, or where another library than the one asked for solves. A choice is
+no fallback: neither the choice of the method by the kind of the values (LDLᵀ for symmetric ones, a mode that needs a
+positive diagonal, PARDISO's LLᵀ that finds out whether a matrix is definite), nor the choice that `auto` makes among
+the libraries that are installed.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from functools import cache
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import work
 
-#: Patterns of which it is remembered that they were warned of.
+#: The number of patterns that are remembered to have been warned of.
 REMEMBERED_WARNINGS = 64
 
 _log = logging.getLogger(__name__)
+#: The patterns and fallbacks that were warned of, in order.
 _warned: OrderedDict[tuple[SparsityPattern, str], None] = OrderedDict()
 
 
 def note_fallback(pattern: SparsityPattern, failed: str, taken: str, reason: str) -> None:
-    """Count a matrix that was solved by another method than the first, and warn at the first one of its pattern.
+    """Count a matrix that was solved by another method than the first, and warn once for its pattern.
 
     Args:
-        pattern: of the matrix.
-        failed: name of the method that was to solve. taken: of the one that did.
-        reason: why, in words.
+        pattern: The pattern of the matrix.
+        failed: The name of the method that was to solve.
+        taken: The name of the method that solved.
+        reason: The reason of the failure, in words.
     """
     name = f"{failed} → {taken}"
     work.fallbacks[name] = work.fallbacks.get(name, 0) + 1
@@ -46,11 +49,11 @@ def note_fallback(pattern: SparsityPattern, failed: str, taken: str, reason: str
 
 @cache
 def warn_unusable(library: str, reason: str) -> None:
-    """Warn, once, that a library is installed but cannot be loaded, so that `auto` does without it."""
+    """Warn once that a library is installed but cannot be loaded, so that `auto` does without it."""
     _log.warning("%s is installed but cannot be loaded, and another library is taken: %s", library, reason)
 
 
 def forget_warnings() -> None:
-    """Warn anew."""
+    """Forget the warnings so far, so that each is given again."""
     _warned.clear()
     warn_unusable.cache_clear()

@@ -1,7 +1,7 @@
-"""Equilibration: systems in different units are solved, and judged, with rows and columns scaled to entries about 1.
+"""Equilibration: systems in different units are solved and judged with entries scaled to about 1.
 
 A residual, a norm of x or a condition number says nothing where units differ by many orders of magnitude. All scaling
-is by powers of two, which changes no bit of a mantissa, and is left out where rows and columns differ little.
+of rows and columns is by powers of two, which changes no bit of a mantissa, and is left out where they differ little.
 """
 
 from __future__ import annotations
@@ -16,35 +16,42 @@ import scipy.sparse as sp
 from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 
-#: Number of entries from which on only a sample of about this size is tested for symmetry.
+#: The number of entries from which on only a sample of about this size is tested for symmetry.
 SYMMETRY_SAMPLE = 50_000
-#: Rows whose sums differ by at most this factor, and columns alike, are left as they are (unknowns of a symmetric
-#: matrix then differ by its square root). A direct method reaches the residuals of a scaled system within that.
+#: The largest factor by which the sums of rows may differ, and those of columns alike, where they are left as they are
+#: (unknowns of a symmetric matrix then differ by its square root). A direct method reaches the residuals of a scaled
+#: system within that.
 TOLERATED_SPREAD = 2.0**20
-#: Numbers of this size and its inverse are far from overflow and underflow, also in products of a few of them.
+#: The size up to which numbers, and their inverses, are far from overflow and underflow, also in products of a few.
 SAFE = 2.0**200
-#: Largest entry up to which a scaling by the diagonal is taken; 1 in a definite matrix, and powers of two are rounded.
+#: The largest entry with which a scaling by the diagonal is taken. In a definite matrix it is 1, up to the rounding to
+#: powers of two.
 DOMINANT = 8.0
-#: Passes of the fit of the scaling, and of the iteration that solves each.
-FITS, FIT_ITERATIONS = 4, 30
-#: Bits by which an entry is smaller than those beside it from which on it may be the rounding error of a zero.
+#: The largest number of least-squares fits of a scaling.
+FITS = 4
+#: The largest number of iterations of conjugate gradients that solve each fit.
+FIT_ITERATIONS = 30
+#: The number of bits by which an entry must be smaller than those beside it to be taken for the rounding error of a
+#: zero, perhaps.
 NEGLIGIBLE = 32
-#: Difference of exponents beyond which a scaling is called wild.
+#: The difference of exponents (of two) beyond which a scaling is called wild.
 WILD = 64
-#: Part of a column of x, relative to its largest entry in scaled units, that overflow or underflow may take.
+#: The part of a column of x that overflow or underflow may take, relative to its largest entry in scaled units.
 ACCEPTED_LOSS = 1e-12
 
 
+#: A function that finds the exponents (n,) of rows and columns for a pattern and values (nnz,).
 Fit = Callable[[SparsityPattern, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """R A C with R = 2^rows and C = 2^columns, so that A x = b is (R A C) y = R b with x = C y.
+    """A scaling R A C with R = 2^rows and C = 2^columns: A x = b is (R A C) y = R b with x = C y.
 
     Attributes:
-        rows, columns: (n,) whole numbers.
-        is_trivial: all of them are 0.
+        rows: The exponents (n,) of the rows, whole numbers.
+        columns: The exponents (n,) of the columns, whole numbers.
+        is_trivial: True where all of them are 0.
     """
 
     rows: np.ndarray
@@ -53,11 +60,11 @@ class Scaling:
 
     @property
     def is_wild(self) -> bool:
-        """Whether they differ by more than any contrast of coefficients and mesh sizes does."""
+        """True where the exponents differ by more than any contrast of coefficients and mesh sizes does."""
         return max(np.ptp(side) if len(side) else 0 for side in (self.rows, self.columns)) > WILD
 
     def sides(self, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The exponents from the left and from the right of A, or of Aᵀ."""
+        """Return the exponents (n,) that scale A, or Aᵀ, from the left and from the right."""
         return (self.columns, self.rows) if transposed else (self.rows, self.columns)
 
     def solve(
@@ -66,13 +73,14 @@ class Scaling:
         """Return X (n, k) from the solution of the scaled system.
 
         Args:
-            solve_scaled: takes R rhs, each column multiplied by a power of two that brings it to about 1, and the
-                exponents (n, k) that lead back from there to rhs (but for a common one in each column).
-            rhs: (n, k), finite.
-            transposed: whether Aᵀ X = rhs is asked for.
+            solve_scaled: A function that solves the scaled system. It takes R rhs, each column multiplied by a power of
+                two that brings it to about 1, and the exponents (n, k) that lead back from there to rhs (except for a
+                common one in each column).
+            rhs: The right-hand sides (n, k), finite.
+            transposed: Whether Aᵀ X = rhs is asked for.
 
         Raises:
-            SolveError: where X lies beyond the range of double precision.
+            SolveError: X lies beyond the range of double precision.
         """
         size = largest(rhs)
         if self.is_trivial and ((size == 0) | ((size > 1 / SAFE) & (size < SAFE))).all():
@@ -99,12 +107,13 @@ def _out_of_range(number: int, exponent: int) -> SolveError:
 
 @dataclass(frozen=True, eq=False)
 class Equilibrated:
-    """The values of R A C, and what is known of them.
+    """A scaled matrix R A C, and what is known of its values.
 
     Attributes:
-        values: (nnz,); those that were given, uncopied, where the scaling is trivial.
-        row_sums: (n,), of magnitudes.
-        is_symmetric: whether R A C is, or is Hermitian, where that was asked about.
+        scaling: The scaling.
+        values: The values (nnz,) of R A C; those that were given, not copied, where the scaling is trivial.
+        row_sums: The sums (n,) of the magnitudes of the values in each row.
+        is_symmetric: Whether R A C is symmetric, or Hermitian where that was asked about.
     """
 
     scaling: Scaling
@@ -116,10 +125,16 @@ class Equilibrated:
 def equilibrated(
     pattern: SparsityPattern, data: np.ndarray, tolerated_spread: float = TOLERATED_SPREAD, hermitian: bool = False
 ) -> Equilibrated:
-    """Return the matrix scaled where it needs it, a symmetric (``hermitian``: Hermitian) one symmetrically.
+    """Return a matrix scaled where it needs it; a symmetric one is scaled symmetrically.
+
+    Args:
+        pattern: The pattern of the matrix.
+        data: Its values (nnz,).
+        tolerated_spread: The factor by which the sums of rows, and of columns, may differ without a scaling.
+        hermitian: Whether a Hermitian matrix, in place of a symmetric one, is scaled symmetrically.
 
     Raises:
-        SolveError: where a value is not finite.
+        SolveError: A value is not finite.
     """
     n = pattern.shape[0]
     zeros = np.zeros(n, np.int32)
@@ -150,7 +165,7 @@ def equilibrated(
 
 
 def _is_safe(sums: np.ndarray) -> bool:
-    """Whether all that is not zero is far from overflow and underflow."""
+    """Return whether all sums that are not zero are far from overflow and underflow."""
     return bool(((sums == 0) | ((sums > 1 / SAFE) & (sums < SAFE))).all())
 
 
@@ -160,9 +175,9 @@ def _spread(sums: np.ndarray) -> float:
 
 
 def _by_diagonal(pattern: SparsityPattern, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The exponents that bring the diagonal to 1, where it is not zero.
+    """Return the exponents of rows and columns that bring the diagonal to 1, where it is not zero.
 
-    Nearly the best of all diagonal scalings of a definite matrix (van der Sluis 1969).
+    This is nearly the best of all diagonal scalings of a definite matrix (van der Sluis 1969).
     """
     on_diagonal = pattern.indices == pattern.rows
     half = np.zeros(pattern.shape[0], np.int32)
@@ -171,7 +186,9 @@ def _by_diagonal(pattern: SparsityPattern, data: np.ndarray) -> tuple[np.ndarray
 
 
 def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The exponents r of rows and c of columns with
+    """Return the exponents of rows and columns that bring all entries as close to 1 as can be.
+
+    They are the r and c with
 
         Σ w_ij (log₂|a_ij| + r_i + c_j)² = min,
 
@@ -193,7 +210,7 @@ def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: boo
         if (scaled - largest_beside).min(initial=0) > -NEGLIGIBLE:
             break
         weights = np.exp2((scaled - largest_beside) / 4)
-    for _ in range(3):  # the largest entries to 1 (Ruiz 2001)
+    for _ in range(3):  # bring the largest entries to 1 (Ruiz 2001)
         scaled = size + r[rows] + c[columns]
         r, c = r - _largest_of(rows, scaled, n) / 2, c - _largest_of(columns, scaled, n) / 2
     if symmetric:
@@ -202,14 +219,22 @@ def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: boo
 
 
 def _largest_of(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """(n,), the largest value in each group, 0 for one without any."""
+    """Return the largest value in each of n groups, and 0 for a group without any, (n,)."""
     result = np.full(n, -np.inf)
     np.maximum.at(result, groups, values)
     return np.where(np.isfinite(result), result, 0)
 
 
 def _least_squares(W: sp.csr_array, weighted: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """r and c (n,) with Σ w_ij (a_ij + r_i + c_j)² = min for given w and w a, to a quarter, by preconditioned CG."""
+    """Return r and c (n,) with Σ w_ij (a_ij + r_i + c_j)² = min, by preconditioned CG.
+
+    Args:
+        W: The weights w (n, n).
+        weighted: The products w a (n, n).
+
+    Returns:
+        r and c, to an accuracy of a quarter.
+    """
     n, tiny = W.shape[0], np.finfo(float).tiny
     diagonal = np.maximum(np.concatenate([W.sum(1), W.sum(0)]), tiny)
     residual = -np.concatenate([weighted.sum(1), weighted.sum(0)])
@@ -229,7 +254,7 @@ def _least_squares(W: sp.csr_array, weighted: sp.csr_array) -> tuple[np.ndarray,
 
 
 def times_power_of_two(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
-    """Return values · 2^exponents for real or complex values, exact but for overflow and underflow."""
+    """Return values · 2^exponents for real or complex values, exact except for overflow and underflow."""
     if not np.iscomplexobj(values):
         return np.ldexp(values, exponents)
     result = np.empty(np.broadcast_shapes(values.shape, np.shape(exponents)), values.dtype)
@@ -238,29 +263,38 @@ def times_power_of_two(values: np.ndarray, exponents: np.ndarray | int) -> np.nd
 
 
 def exponents(values: np.ndarray) -> np.ndarray:
-    """Return the whole numbers e with 2^(e−1) ≤ |value| < 2^e, of the larger part of complex ones; 0 for zeros."""
+    """Return the whole numbers e with 2^(e−1) ≤ |value| < 2^e, and 0 for zeros.
+
+    The value of a complex number is the larger one of its real and its imaginary part.
+    """
     return np.frexp(np.maximum(np.abs(values.real), np.abs(values.imag)))[1]
 
 
 def largest(columns: np.ndarray) -> np.ndarray:
-    """Return (k,), the largest magnitude in each column of (n, k)."""
+    """Return the largest magnitude (k,) in each column of an array (n, k)."""
     if np.iscomplexobj(columns):
         return np.abs(columns).max(0, initial=0)
     return np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
 
 
 def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
-    """Return (n,), the sums of magnitudes in each row."""
+    """Return the sums (n,) of the magnitudes of the values in each row."""
     magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
     return magnitude @ np.ones(pattern.shape[1])
 
 
 def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray, hermitian: bool = False) -> bool:
-    """Return whether A equals its transpose (``hermitian``: its conjugate) up to rounding of the assembly.
+    """Return whether A equals its transpose up to rounding of the assembly.
 
     The order of sums differs between a_ij and a_ji. Each entry is compared with its own row and column, so that a block
     in small units is not overlooked. Of a large matrix a sample is compared: where an asymmetry is missed, the residual
-    shows that what was chosen by it does not fit. (1.8 M entries: 12 ms for all, 1 ms for the sample.)
+    shows that what was chosen by it does not fit. (For 1.8 M entries, all take 12 ms and the sample 1 ms.)
+
+    Args:
+        pattern: The pattern of A.
+        data: The values (nnz,) of A.
+        row_sums: The sums (n,) of the magnitudes in each row.
+        hermitian: Whether A is compared with its conjugate transpose instead.
     """
     transposed, order = pattern.transpose()
     if transposed != pattern or not len(data) or not np.isfinite(row_sums).all():

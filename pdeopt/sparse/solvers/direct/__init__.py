@@ -1,1 +1,1 @@
-"""Direct solvers: factor once, check every residual. The libraries, and what is remembered of them."""
+"""Direct solvers, which factor once and check every residual: the libraries and their memories."""

@@ -1,4 +1,4 @@
-"""A Cholesky factor of a sparse matrix, for what a solve alone does not give: its two halves."""
+"""A Cholesky factor of a sparse matrix, which gives the two halves of a solve."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, superlu_
 
 
 class Cholesky:
-    """A = (S Sᵀ)⁻¹ of a symmetric positive definite A (n, n), with S = P L^-ᵀ D^-½ from P A Pᵀ = L D Lᵀ.
+    """A factorization A = (S Sᵀ)⁻¹ of a symmetric positive definite matrix A (n, n).
 
-    SuperLU in its symmetric mode pivots on the diagonal, and its U is then D Lᵀ. L alone is kept, as a SuperLU object
-    of its own, because that solves with it fastest (measured on 263 k unknowns of linear triangles: 30 ms a half,
-    SciPy's `spsolve_triangular` 130 to 240 ms; factoring takes 2.8 s).
+    S is P L^-ᵀ D^-½ from P A Pᵀ = L D Lᵀ. SuperLU in its symmetric mode pivots on the diagonal, and its U is then D Lᵀ.
+    L alone is kept, as a SuperLU object of its own, because that solves with it fastest (measured on 263 k unknowns of
+    linear triangles: 30 ms a half, SciPy's `spsolve_triangular` 130 to 240 ms; factoring takes 2.8 s).
+
+    Args:
+        matrix: The matrix A.
 
     Raises:
-        SolveError: where A is not positive definite.
+        SolveError: A is not positive definite.
     """
 
     def __init__(self, matrix: sp.csr_matrix) -> None:
@@ -33,24 +36,24 @@ class Cholesky:
         rows, columns = lu.permutations
         if not np.array_equal(rows, columns) or not (pivots > 0).all():
             raise SolveError(_not_definite(matrix, f"smallest pivot {pivots.min():.1e}"))
-        self._place = columns  # of each unknown among the permuted ones
+        self._place = columns  # the place of each unknown among the permuted ones
         self._roots = np.sqrt(pivots)
         lower = lu.lower
         del lu
         self._lower = _in_symmetric_mode(lower, "NATURAL")
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """S z, (n,)."""
+        """Return S z for z (n,)."""
         return self._lower.solve(z / self._roots, transposed=True)[self._place]
 
     def transposed(self, d: np.ndarray) -> np.ndarray:
-        """Sᵀ d, (n,)."""
+        """Return Sᵀ d for d (n,)."""
         permuted = np.empty_like(d)
         permuted[self._place] = d
         return self._lower.solve(permuted) / self._roots
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """A⁻¹ b = S Sᵀ b, (n,)."""
+        """Return A⁻¹ b = S Sᵀ b for b (n,)."""
         return self.primal(self.transposed(b))
 
 

@@ -1,6 +1,6 @@
 """CHOLMOD's supernodal Cholesky factorization, through cvxopt, whose wheels contain SuiteSparse.
 
-Optional: pip install "pdeopt[cholmod]". cvxopt is under the GPL.
+It is optional: pip install "pdeopt[cholmod]". cvxopt is under the GPL.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class _Cholmod:
 
 
 class _Analysis:
-    """A pattern's symbolic factorizations. A numeric one is written into a symbolic one, so each factor needs its own.
+    """The symbolic factorizations of a pattern.
 
-    One of a factor that is no longer used is kept for the next: ordering anew takes half as long as factoring, also
-    where the permutation is given. Only one analysis of all has a spare one.
+    A numeric factorization is written into a symbolic one, so each factor needs its own. The one of a factor that is no
+    longer used is kept as a spare one for the next: ordering anew takes half as long as factoring, also where the
+    permutation is given. Only one analysis of all has a spare one.
     """
 
     _with_spare: weakref.ref[_Analysis] | None = None
@@ -46,7 +47,8 @@ class _Analysis:
         from cvxopt import matrix, spmatrix
 
         upper, self._kept = upper_triangle(pattern)
-        rows, cols = (matrix(index.astype(np.int64)) for index in (upper.indices, upper.rows))  # of the lower triangle
+        # the entries of the lower triangle
+        rows, cols = (matrix(index.astype(np.int64)) for index in (upper.indices, upper.rows))
         self._matrix = spmatrix(matrix(np.ones(upper.nnz)), rows, cols, pattern.shape)
         self.factor_nbytes = 10 * cholesky_entries(pattern)  # measured, with the zeros in supernodes
         self._spare = None
@@ -65,7 +67,7 @@ class _Analysis:
         return _Cholmod(self, factor)
 
     def keep(self, factor) -> None:
-        """``factor`` as the spare one, in place of that of any other analysis."""
+        """Keep ``factor`` as the spare one, in place of that of any other analysis."""
         other = _Analysis._with_spare() if _Analysis._with_spare else None
         if other is not None:
             other._spare = None
@@ -85,7 +87,13 @@ def _give_back(analysis: weakref.ref[_Analysis], factor) -> None:
 
 
 def analyze_cholmod(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """Cholesky factors of real symmetric positive definite matrices; refuses all others (Hermitian ones, too)."""
+    """Return a function that makes Cholesky factors of real symmetric positive definite matrices.
+
+    The function refuses all other matrices (Hermitian ones, too).
+
+    Raises:
+        NotSuitedError: cvxopt is not installed.
+    """
     if not cholmod_is_installed():
         raise NotSuitedError("cvxopt is not installed")
     may_be_definite = PositiveDiagonal(pattern)
@@ -103,5 +111,9 @@ def analyze_cholmod(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
 
 
 def analyze_cholmod_general(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """Refuse a matrix that is not symmetric, so that it is told who factors it instead."""
+    """Refuse a matrix that is not symmetric, so that the user is told which library factors it instead.
+
+    Raises:
+        NotSuitedError: In every case.
+    """
     raise NotSuitedError("the values are not symmetric")

@@ -1,4 +1,7 @@
-"""A bounded memory of factorizations, found again by the content of the values: nothing in it can be stale."""
+"""A bounded memory of factorizations, which are found again by the content of the values.
+
+Nothing in it can be stale.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,13 @@ from pdeopt.sparse.solvers.scaling import Equilibrated, absolute_row_sums, equil
 
 @dataclass(eq=False)
 class Factored:
-    """A matrix, scaled where it needs it, and its factorizations so far by backend (an exception where one failed).
+    """A matrix, scaled where it needs it, and its factorizations so far.
 
     Attributes:
-        data: the values that were given.
-        scaled: what is factored.
+        pattern: The pattern of the matrix.
+        data: The values (nnz,) that were given.
+        scaled: The scaled matrix, which is factored.
+        factors: The factorizations by backend; an exception where one failed.
     """
 
     pattern: SparsityPattern
@@ -33,13 +38,17 @@ class Factored:
 
     @classmethod
     def of(cls, pattern: SparsityPattern, data: np.ndarray) -> Factored:
-        """With a copy of ``data``. Raises SolveError where they are not finite."""
+        """Return the entry for a matrix, with a copy of its values ``data`` (nnz,).
+
+        Raises:
+            SolveError: A value is not finite.
+        """
         kept = data.copy()
         return cls(pattern, kept, equilibrated(pattern, kept))
 
     @cached_property
     def column_sums(self) -> np.ndarray:
-        """(n,), the sums of magnitudes in each column of the scaled matrix."""
+        """The sums (n,) of the magnitudes of the values in each column of the scaled matrix."""
         if self.scaled.is_symmetric:
             return self.scaled.row_sums
         return absolute_row_sums(*_transposed(self.pattern, self.scaled.values))
@@ -51,11 +60,16 @@ class Factored:
 
 
 class Memo:
-    """Symbolic analyses by pattern, numeric factors by values; the least recently used goes first.
+    """A memory of symbolic analyses by pattern, and of numeric factors by values.
+
+    The least recently used is dropped first.
 
     Attributes:
-        max_bytes: factors are dropped beyond this, but the last `min_factored` stay.
-        max_factored, max_analyses: largest numbers of them.
+        max_bytes: The memory, in bytes, beyond which factored matrices are dropped.
+        min_factored: The number of factored matrices that stay nevertheless, the last ones.
+        max_factored: The largest number of factored matrices.
+        max_analyses: The largest number of analyses.
+        lock: The lock that is held while the memory is used.
     """
 
     def __init__(
@@ -64,7 +78,7 @@ class Memo:
         self.max_bytes, self.min_factored, self.max_factored = max_bytes, min_factored, max_factored
         self.max_analyses = max_analyses
         self.lock = threading.RLock()
-        self._factored: list[Factored] = []  # most recent last
+        self._factored: list[Factored] = []  # the most recent one comes last
         self._analyses: OrderedDict[tuple[SparsityPattern, Analyze], Factorize] = OrderedDict()
 
     def clear(self) -> None:
@@ -74,7 +88,7 @@ class Memo:
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """What is factored in the block is forgotten after it; what was there before is there again, as it was."""
+        """Forget after the block what is factored in it; what was there before is there again, as it was."""
         before = [replace(entry, factors=dict(entry.factors)) for entry in self._factored]
         try:
             yield
@@ -83,7 +97,11 @@ class Memo:
                 self._factored[:] = before
 
     def lookup(self, pattern: SparsityPattern, data: np.ndarray) -> Factored:
-        """The entry for these values, found by comparing them all, or a new one. Raises SolveError as `Factored.of`."""
+        """Return the entry for these values (nnz,), found by comparing them all, or a new one.
+
+        Raises:
+            SolveError: A new value is not finite.
+        """
         found = next((entry for entry in reversed(self._factored) if _holds(entry, pattern, data)), None)
         if found is None:
             found = Factored.of(pattern, data)
@@ -94,7 +112,7 @@ class Memo:
         return found
 
     def _make_room(self) -> None:
-        """Drop the oldest entries for one more."""
+        """Drop the oldest entries, so that there is room for one more."""
         size = sum(entry.nbytes for entry in self._factored)
         while len(self._factored) >= self.min_factored and (
             size > self.max_bytes or len(self._factored) >= self.max_factored
@@ -102,9 +120,10 @@ class Memo:
             size -= self._factored.pop(0).nbytes
 
     def factor(self, entry: Factored, analyze: Analyze) -> tuple[Factor, bool]:
-        """The factorization of ``entry`` by one backend, and whether it is new.
+        """Return the factorization of ``entry`` by one backend, and whether it is new.
 
-        Raises RuntimeError, again without a new attempt, where the backend finds the matrix singular.
+        Raises:
+            RuntimeError: The backend finds the matrix singular, now or at a former attempt, which is not repeated.
         """
         is_new = analyze not in entry.factors
         if is_new:

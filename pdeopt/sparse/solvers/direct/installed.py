@@ -1,4 +1,4 @@
-"""Which solver libraries this machine has, and how to get the others."""
+"""The solver libraries that this machine has, and how to get the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pdeopt.sparse.solvers.fallbacks import warn_unusable
 
 
 def rslab_is_installed() -> bool:
-    """Return whether the rslab wheel can be imported; warns where it is there and cannot."""
+    """Return whether the rslab wheel can be imported, and warn where it is installed and cannot."""
     try:
         import rslab  # noqa: F401
     except ImportError as error:
@@ -21,7 +21,7 @@ def rslab_is_installed() -> bool:
 
 
 def cholmod_is_installed() -> bool:
-    """Whether cvxopt's CHOLMOD can be imported."""
+    """Return whether cvxopt's CHOLMOD can be imported."""
     try:
         import cvxopt.cholmod  # noqa: F401
     except ImportError:
@@ -29,7 +29,7 @@ def cholmod_is_installed() -> bool:
     return True
 
 
-#: By the name of a solver: whether its library is there, and what to install.
+#: For each solver by name, the function that tells whether its library is installed, and the command that installs it.
 _LIBRARIES: dict[str, tuple[Callable[[], bool], str]] = {
     "rslab": (rslab_is_installed, "pip install rslab"),
     "cholmod": (cholmod_is_installed, 'pip install "pdeopt[cholmod]" (or: pip install cvxopt)'),
@@ -38,7 +38,11 @@ _LIBRARIES: dict[str, tuple[Callable[[], bool], str]] = {
 
 
 def require_library(solver: str) -> None:
-    """SolveError, with the command to run, where the library of a solver is missing."""
+    """Check that the library of a solver is installed.
+
+    Raises:
+        SolveError: The library is missing; the message says which command installs it.
+    """
     is_installed, command = _LIBRARIES.get(solver, (lambda: True, ""))
     if not is_installed():
         raise SolveError(f"solver {solver!r} is not installed; run: {command}")

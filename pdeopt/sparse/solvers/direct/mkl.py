@@ -1,7 +1,7 @@
-"""MKL's PARDISO by ctypes: several factorizations of one pattern and matrix type, each freed by itself.
+"""MKL's PARDISO by ctypes: several factorizations of a pattern and matrix type, each freed by itself.
 
-Intel, "oneMKL Developer Reference for C", section "oneMKL PARDISO - Parallel Direct Sparse Solver Interface". The
-indices of ``iparm`` here are those of C, from 0.
+It is described in Intel, "oneMKL Developer Reference for C", section "oneMKL PARDISO - Parallel Direct Sparse Solver
+Interface". The indices of ``iparm`` here are those of C, from 0.
 """
 
 from __future__ import annotations
@@ -20,14 +20,33 @@ from pdeopt.errors import PdeoptError
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.fallbacks import warn_unusable
 
-#: Matrix types.
-REAL_DEFINITE, REAL_SYMMETRIC, COMPLEX_SYMMETRIC, REAL_GENERAL, COMPLEX_GENERAL = 2, -2, 6, 11, 13
-ANALYZE, FACTOR, SOLVE, FREE_FACTOR, FREE_ALL = 11, 22, 33, 0, -1
-#: Factors that one instance holds at most; a number, no memory (measured).
+#: PARDISO's number of the matrix type: real, symmetric and positive definite.
+REAL_DEFINITE = 2
+#: PARDISO's number of the matrix type: real, symmetric and indefinite.
+REAL_SYMMETRIC = -2
+#: PARDISO's number of the matrix type: complex and symmetric.
+COMPLEX_SYMMETRIC = 6
+#: PARDISO's number of the matrix type: real, not symmetric.
+REAL_GENERAL = 11
+#: PARDISO's number of the matrix type: complex, not symmetric.
+COMPLEX_GENERAL = 13
+#: PARDISO's number of the phase that analyzes a pattern.
+ANALYZE = 11
+#: PARDISO's number of the phase that factors values.
+FACTOR = 22
+#: PARDISO's number of the phase that solves with a factor.
+SOLVE = 33
+#: PARDISO's number of the phase that frees one factor.
+FREE_FACTOR = 0
+#: PARDISO's number of the phase that frees everything.
+FREE_ALL = -1
+#: The largest number of factors that one instance holds; the number itself takes no memory (measured).
 SLOTS = 64
+#: PARDISO's error code where a pivot is zero, or a matrix is not positive definite.
 NOT_DEFINITE = -4
-#: Below this number of entries one thread is used.
+#: The number of entries below which one thread is used.
 MANY_ENTRIES = 150_000
+#: The meaning of PARDISO's error codes, in words.
 ERRORS = {
     -1: "the input is inconsistent",
     -2: "there is not enough memory",
@@ -38,11 +57,15 @@ ERRORS = {
 }
 
 
-_lock = threading.RLock()  # of all instances: a factor may be freed by any thread
+_lock = threading.RLock()  # one for all instances, as a factor may be freed by any thread
 
 
 class PardisoError(PdeoptError, RuntimeError):
-    """A failure that PARDISO reports by its number."""
+    """A failure that PARDISO reports by an error code.
+
+    Attributes:
+        code: The error code.
+    """
 
     def __init__(self, code: int) -> None:
         super().__init__(f"PARDISO error {code}: {ERRORS.get(code, 'an internal error')}")
@@ -51,7 +74,12 @@ class PardisoError(PdeoptError, RuntimeError):
 
 @cache
 def _routine():
-    """``pardiso`` of the library that pypardiso finds. Raises ImportError or OSError."""
+    """Return the function ``pardiso`` of the library that pypardiso finds.
+
+    Raises:
+        ImportError: pypardiso is not installed, or does not find the library.
+        OSError: The library cannot be loaded.
+    """
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # threads that wait actively would keep JAX's from the cores
     import pypardiso
 
@@ -62,7 +90,7 @@ def _routine():
 
 @cache
 def _diagonal_routine():
-    """``pardiso_getdiag`` of the same library."""
+    """Return the function ``pardiso_getdiag`` of the library that pypardiso finds."""
     import pypardiso
 
     routine = ctypes.CDLL(pypardiso.ps.libmkl._name).pardiso_getdiag
@@ -72,7 +100,11 @@ def _diagonal_routine():
 
 @contextmanager
 def _threads_for(entries: int) -> Iterator[None]:
-    """One thread for a small matrix, which several would only wait for."""
+    """Use one thread for a small matrix, where several would only wait for each other.
+
+    Args:
+        entries: The number of entries of the matrix.
+    """
     if entries >= MANY_ENTRIES:
         yield
         return
@@ -94,7 +126,7 @@ def _local_threads():
 
 
 def pardiso_is_installed() -> bool:
-    """Whether pypardiso and the library can be loaded on this machine."""
+    """Return whether pypardiso and its library can be loaded on this machine."""
     try:
         _routine()
     except ImportError as error:
@@ -108,8 +140,10 @@ def pardiso_is_installed() -> bool:
 
 
 def _parameters(kind: int) -> np.ndarray:
-    """(64,) int32. Measured on saddle points of Stokes' equations and of optimality systems in different units: with
-    scaling and matching no pivot is perturbed, without them up to a sixth of all.
+    """Return PARDISO's parameters ``iparm`` (64,) int32 for a matrix type.
+
+    Measured on saddle points of Stokes' equations and of optimality systems in different units: with scaling and
+    matching no pivot is perturbed, without them up to a sixth of all.
     """
     iparm = np.zeros(64, np.int32)
     iparm[0] = 1  # the values are given
@@ -124,7 +158,11 @@ def _parameters(kind: int) -> np.ndarray:
 
 
 class _Instance:
-    """One ``pt``: the raw calls. ``data`` is an array (nnz,) float64 or complex128 in the order of the pattern."""
+    """An instance of PARDISO, with one handle ``pt``, and the raw calls of it.
+
+    Attributes:
+        free_slots: The numbers of the slots that hold no factor in use; the one that is taken next comes last.
+    """
 
     _with_memory: weakref.ref[_Instance] | None = None
 
@@ -135,13 +173,28 @@ class _Instance:
         self._is_open = True
 
     def run(self, phase: int, data=None, slot: int = 1, rhs=None, x=None, transposed: bool = False) -> tuple[int, int]:
-        """One phase; the numbers of entries of the factors and of perturbed pivots. Raises PardisoError."""
+        """Run one phase.
+
+        Args:
+            phase: The phase, such as `FACTOR`.
+            data: The values (nnz,), float64 or complex128, in the order of the pattern.
+            slot: The number of the slot.
+            rhs: The right-hand sides (n, k), in Fortran order.
+            x: The array (n, k), in Fortran order, into which the solution is written.
+            transposed: Whether to solve with the transposed matrix.
+
+        Returns:
+            The number of entries of the factors, and the number of perturbed pivots.
+
+        Raises:
+            PardisoError: PARDISO reports a failure.
+        """
         columns = 1 if rhs is None else rhs.shape[1]
         numbers = [SLOTS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
         maxfct, mnum, kind, step, n, nrhs, silent, error = (ctypes.c_int32(number) for number in numbers)
         ref, at = ctypes.byref, _address
         with _lock, _threads_for(self._pattern.nnz):
-            iparm = self._iparm.copy()  # of this call: garbage collection may free a factor within it
+            iparm = self._iparm.copy()  # for this call alone, as garbage collection may free a factor within it
             iparm[11] = 2 if transposed else 0
             self._call(
                 *(at(self._pt), ref(maxfct), ref(mnum), ref(kind), ref(step), ref(n), at(data)),
@@ -154,7 +207,11 @@ class _Instance:
         return counts
 
     def pivots(self, slot: int) -> np.ndarray:
-        """(n,), the diagonal of D in L D Lᵀ of a real positive definite matrix."""
+        """Return the diagonal (n,) of D in L D Lᵀ of a real positive definite matrix.
+
+        Raises:
+            PardisoError: PARDISO reports a failure.
+        """
         pivots, diagonal = np.zeros((2, self._pattern.shape[0]))
         which, error = ctypes.c_int32(slot), ctypes.c_int32(0)
         with _lock:
@@ -165,9 +222,9 @@ class _Instance:
         return pivots
 
     def give_back(self, slot: int) -> None:
-        """The last slot given back keeps its memory for the next factor, which takes two thirds of the time there.
+        """Give a slot back; the last one that was given back keeps its memory for the next factor.
 
-        Only one instance of all has such a slot.
+        Factoring takes two thirds of the time there. Only one instance of all has such a slot.
         """
         with _lock:
             if self._is_open:
@@ -189,7 +246,7 @@ class _Instance:
                 self.run(FREE_FACTOR, slot=slot)
 
     def close(self) -> None:
-        """Free everything. Garbage collection may call `free_slot` of a factor after it."""
+        """Free everything; garbage collection may call `give_back` for a factor after it."""
         with _lock:
             self.run(FREE_ALL)
             self._is_open = False
@@ -200,7 +257,7 @@ def _address(array: np.ndarray | None) -> int | None:
 
 
 class Analysis:
-    """A pattern (sorted, with all its diagonal entries) analyzed for one matrix type."""
+    """An analysis of a pattern, sorted and with all its diagonal entries, for one matrix type."""
 
     def __init__(self, kind: int, pattern: SparsityPattern, sample: np.ndarray) -> None:
         self._instance, self._kind = _Instance(kind, pattern), kind
@@ -212,9 +269,11 @@ class Analysis:
         return not self._instance.free_slots
 
     def factor(self, data: np.ndarray) -> PardisoFactor:
-        """RuntimeError where it fails; the factors made before stay as they are.
+        """Return the factor of values (nnz,); the factors made before stay as they are.
 
-        Also where pivots were perturbed: the factors are then those of another matrix, which hides a singular one.
+        Raises:
+            RuntimeError: The factorization fails, or pivots were perturbed: the factors are then those of another
+                matrix, which hides a singular one.
         """
         slot = self._instance.take_slot()
         try:
@@ -227,7 +286,7 @@ class Analysis:
         return PardisoFactor(self, self._instance, slot, data, entries)
 
     def smallest_pivot(self, slot: int) -> float:
-        """0 where the matrix type does not tell."""
+        """Return the smallest pivot of the factor in a slot, or 0 where the matrix type does not tell."""
         return float(self._instance.pivots(slot).min(initial=np.inf)) if self._kind == REAL_DEFINITE else 0.0
 
 
@@ -235,7 +294,7 @@ class PardisoFactor:
     """A numeric factorization in one slot, which is free again when this object is gone."""
 
     def __init__(self, analysis: Analysis, instance: _Instance, slot: int, data: np.ndarray, entries: int) -> None:
-        self._analysis = analysis  # lives as long as its factors
+        self._analysis = analysis  # it lives as long as its factors
         self._instance, self._slot, self._data, self._entries = instance, slot, data, entries
         self.smallest_pivot = analysis.smallest_pivot(slot)
         weakref.finalize(self, instance.give_back, slot).atexit = False

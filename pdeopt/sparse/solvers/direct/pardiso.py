@@ -1,6 +1,6 @@
 """Intel MKL's PARDISO: supernodal LLᵀ, LDLᵀ and LU, real and complex.
 
-Optional: pip install "pdeopt[pardiso]". MKL is proprietary, free of charge, for x86-64 only.
+It is optional: pip install "pdeopt[pardiso]". MKL is proprietary, free of charge, for x86-64 only.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, NotSuitedEr
 
 
 class _Analyses:
-    """The analyses of one pattern by matrix type, made when they are needed; a new one when all slots are taken.
+    """The analyses of one pattern by matrix type.
 
-    But for definite matrices an analysis scales and matches by the values that it is made with. Where it serves other
-    values badly, one with these is made, and one of values that cannot be factored is not kept: a failure is one of the
-    matrix, and not of what was factored before. Where it serves them, the solution differs by rounding from that with
-    an analysis of their own.
+    They are made when they are needed, and a new one is made when all slots are taken. Except for definite matrices, an
+    analysis scales and matches by the values that it is made with. Where it serves other values badly, a new one is
+    made with these, and one of values that cannot be factored is not kept: a failure is then one of the matrix, and not
+    of what was factored before. Where it serves them, the solution differs by rounding from that with an analysis of
+    their own.
     """
 
     def __init__(self, pattern: SparsityPattern) -> None:
@@ -49,7 +50,10 @@ class _Analyses:
 
 
 def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[[np.ndarray], np.ndarray]]:
-    """The pattern with zeros on the diagonal where no entry is stored, and the function that sorts values into it."""
+    """Return the pattern with all its diagonal entries, and the function that sorts values into it.
+
+    The values on the diagonal are zeros where no entry was stored.
+    """
     n = pattern.shape[0]
     if np.count_nonzero(pattern.indices == pattern.rows) == n:
         return pattern, np.ascontiguousarray
@@ -65,7 +69,13 @@ def _with_diagonal(pattern: SparsityPattern) -> tuple[SparsityPattern, Callable[
 
 
 def analyze_pardiso_symmetric(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """LLᵀ where the matrix is real and positive definite, LDLᵀ with Bunch–Kaufman pivots of any other symmetric one."""
+    """Return a function that factors symmetric matrices of a pattern, by LLᵀ or LDLᵀ.
+
+    It is LLᵀ where the matrix is real and positive definite, and LDLᵀ with Bunch–Kaufman pivots for any other one.
+
+    Raises:
+        NotSuitedError: pypardiso is not installed.
+    """
     _require_library()
     upper, kept = upper_triangle(pattern)
     analyses, may_be_definite = _Analyses(upper), PositiveDiagonal(pattern)
@@ -85,7 +95,13 @@ def analyze_pardiso_symmetric(pattern: SparsityPattern, sample: np.ndarray) -> F
 
 
 def analyze_pardiso_general(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """LU with pivots inside of supernodes, after a weighted matching for the first matrix of the pattern."""
+    """Return a function that factors matrices of a pattern by LU.
+
+    Pivots are chosen inside of supernodes, after a weighted matching for the first matrix of the pattern.
+
+    Raises:
+        NotSuitedError: pypardiso is not installed.
+    """
     _require_library()
     analyses = _Analyses(pattern)
     return lambda data: analyses.factor(mkl.COMPLEX_GENERAL if np.iscomplexobj(data) else mkl.REAL_GENERAL, data)

@@ -33,7 +33,11 @@ class _SymmetricRslab(_Rslab):
 
 
 def analyze_rslab_lu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """rslab's supernodal LU with threshold pivoting."""
+    """Return a function that factors matrices of a pattern by rslab's LU with threshold pivoting.
+
+    Raises:
+        NotSuitedError: rslab is not installed.
+    """
     rslab = _import_rslab()
     transposed, order = pattern.transpose()
     columns = sp.csc_matrix((sample[order], transposed.indices, transposed.indptr), pattern.shape)
@@ -42,9 +46,13 @@ def analyze_rslab_lu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
 
 
 def analyze_rslab_ldlt(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """rslab's LDLᵀ with Bunch–Kaufman pivoting, for symmetric (also complex symmetric and indefinite) matrices.
+    """Return a function that factors symmetric matrices of a pattern by rslab's LDLᵀ.
 
-    The upper triangle by rows is the lower one by columns, which is what the library reads.
+    It has Bunch–Kaufman pivoting, and takes complex symmetric and indefinite matrices, too. The upper triangle by rows
+    is the lower one by columns, which is what the library reads.
+
+    Raises:
+        NotSuitedError: rslab is not installed.
     """
     rslab = _import_rslab()
     upper, kept = upper_triangle(pattern)

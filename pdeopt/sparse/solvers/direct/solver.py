@@ -1,4 +1,7 @@
-"""Direct solvers: factor once, check every residual, fall back to the next library when one is not trustworthy."""
+"""Direct solvers, which factor once and check every residual.
+
+Where a library gives no trustworthy solution, the next one is tried.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +23,33 @@ from pdeopt.sparse.solvers.direct.superlu import analyze_superlu, analyze_superl
 from pdeopt.sparse.solvers.fallbacks import note_fallback
 from pdeopt.sparse.solvers.scaling import largest
 
-#: Backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives 1e-16).
-#: Row by row, so that equations in small units are held to it, too; the unknowns share one norm.
+#: The backward error max_i |Ax − b|_i / (Σ_j |a_ij| ‖x‖ + |b_i|) up to which a solution is accepted (rounding gives
+#: 1e-16). It is taken row by row, so that equations in small units are held to it, too; the unknowns share one norm.
 ACCEPTED_BACKWARD_ERROR = 1e-12
-#: Steps of iterative refinement at most.
+#: The largest number of steps of iterative refinement.
 REFINEMENTS = 3
-#: |A||x| over |b|, rows scaled: a lower bound of the condition number above which a system counts as singular.
+#: The quotient of |A||x| and |b|, with rows scaled, above which a system counts as singular; it is a lower bound of the
+#: condition number.
 SINGULAR_GROWTH = 1e14
-#: A matrix with all pivots larger than this times its largest row sum is not probed. (Let v be an eigenvector, λ
+#: The part of the largest row sum that all pivots must exceed where a matrix is not probed. (Let v be an eigenvector, λ
 #: its eigenvalue and k the last of its unknowns to be eliminated. The k-th pivot is ≤ λ ‖v‖² / v_k²: of a singular
 #: matrix about 1e-16 n times the row sum where v is as large at k as elsewhere. Regular elliptic problems have 0.1.)
 LARGE_PIVOT = 1e-6
-#: Below this the cheap bound of that quotient is enough.
+#: The value of that quotient of |A||x| and |b| up to which its cheap upper bound is enough.
 SUSPICIOUS_GROWTH = 1e10
 
+#: The factorizations of all direct solvers.
 memo = Memo()
 
 
 @dataclass(frozen=True)
 class DirectSolver:
-    """Factor with the first backend that gives a small residual.
+    """A direct solver, which solves with the first of its backends that gives a small residual.
 
     Attributes:
-        name: as in `summary.json` and ``--solver``.
-        symmetric: backends to try, in order, when the values are symmetric.
-        general: the same for any other matrix.
+        name: The name of the solver, as in `summary.json` and ``--solver``.
+        symmetric: The backends to try, in order, when the values are symmetric.
+        general: The backends to try, in order, for any other matrix.
     """
 
     name: str
@@ -52,7 +57,18 @@ class DirectSolver:
     general: tuple[Analyze, ...]
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host. Raises SolveError."""
+        """Return X (n, k) with A X = rhs or Aᵀ X = rhs, computed on the host.
+
+        Args:
+            pattern: The pattern of A.
+            data: The values (nnz,) of A.
+            rhs: The right-hand sides (n, k).
+            transposed: Whether to solve with Aᵀ.
+
+        Raises:
+            SolveError: A value is not finite, no backend gives a trustworthy solution, or the solution lies beyond the
+                range of double precision.
+        """
         with memo.lock, timed_solving():
             check_finite("b", rhs)
             if not rhs.size:
@@ -91,7 +107,7 @@ class DirectSolver:
 
 
 def _method(analyze: Analyze) -> str:
-    """Return the name of a backend, library first: "rslab_ldlt"."""
+    """Return the name of a backend, which begins with its library, as "rslab_ldlt"."""
     return analyze.__name__.removeprefix("analyze_")
 
 
@@ -100,7 +116,11 @@ def _library(analyze: Analyze) -> str:
 
 
 def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-    """The solution after a few steps of iterative refinement at most; RuntimeError where they are not enough."""
+    """Return the solution of a system, after a few steps of iterative refinement at most.
+
+    Raises:
+        RuntimeError: They are not enough, or the solution shows a singular matrix.
+    """
     operator = _operator(entry, transposed)
     norms = entry.column_sums if transposed else entry.scaled.row_sums
     backward_error = _backward_error if entry.scaled.scaling.is_trivial else partial(_entrywise_error, abs(operator))
@@ -120,13 +140,16 @@ def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool)
 
 
 def _operator(entry: Factored, transposed: bool) -> sp.csr_matrix | sp.csc_matrix:
-    """The scaled matrix or its transpose, without a copy."""
+    """Return the scaled matrix or its transpose, without a copy."""
     A = sp.csr_matrix((entry.scaled.values, entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
     return A.T if transposed else A
 
 
 def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
-    """Or its upper bound max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖) where that is small enough."""
+    """Return the backward error of `ACCEPTED_BACKWARD_ERROR`, or an upper bound that is small enough.
+
+    The bound is max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖).
+    """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # near the largest number; zero norms
         size = largest(x)
         bound = (largest(residual) / (norms.min() * size)).max(initial=0)
@@ -139,9 +162,10 @@ def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual:
 def _entrywise_error(
     magnitude: sp.spmatrix, norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray
 ) -> float:
-    """max_i |Ax − b|_i / (|A||x| + |b|)_i (Oettli and Prager 1964), which no scaling of rows or columns changes.
+    """Return the backward error max_i |Ax − b|_i / (|A||x| + |b|)_i (Oettli and Prager 1964).
 
-    So that it does not matter whether the scaling found all units: an entry of 1e-17 may be an error or a small unit.
+    No scaling of rows or columns changes it, so that it does not matter whether the scaling found all units: an entry
+    of 1e-17 may be an error or a small unit.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scale = magnitude @ np.abs(x) + np.abs(rhs)
@@ -149,11 +173,14 @@ def _entrywise_error(
 
 
 def _probe(entry: Factored, factor: Factor) -> None:
-    """RuntimeError where inverse iteration from a random vector shows a singular matrix.
+    """Refuse a singular matrix, as inverse iteration from a random vector shows it.
 
     A consistent right-hand side hides that. Every new factorization is probed, so that no answer depends on what was
-    solved before: but those of positive definite matrices with large pivots. One solve, a tenth of a factorization, is
-    enough for a well-conditioned matrix; a second one decides where the first is suspicious.
+    solved before, except those of positive definite matrices with large pivots. One solve, a tenth of a factorization,
+    is enough for a well-conditioned matrix; a second one decides where the first is suspicious.
+
+    Raises:
+        RuntimeError: The matrix is singular.
     """
     if factor.smallest_pivot > LARGE_PIVOT * entry.scaled.row_sums.max(initial=0):
         return
@@ -171,16 +198,20 @@ def _random_vector(n: int) -> np.ndarray:
 
 
 def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> None:
-    """RuntimeError where the solution is so large that A must be singular to working precision."""
+    """Refuse a solution that is so large that A must be singular to working precision.
+
+    Raises:
+        RuntimeError: The solution is that large.
+    """
     growth = _growth(entry, x, rhs, transposed)
     if not growth <= SINGULAR_GROWTH:
         raise RuntimeError(f"the solution is {growth:.0e} times larger than the right-hand side allows")
 
 
 def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> float:
-    """‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖, the largest over the columns, with rows scaled by their sums S.
+    """Return the largest ‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖ of the columns, where S are the sums of the rows.
 
-    A lower bound of the condition number that different units of equations and of unknowns do not change. Its own
+    It is a lower bound of the condition number that different units of equations and of unknowns do not change. Its own
     upper bound ‖x‖ / ‖S⁻¹ b‖ is returned where that is not suspicious.
     """
     norms = (entry.column_sums if transposed else entry.scaled.row_sums)[:, None]
@@ -214,13 +245,17 @@ _SUPERLU_SYMMETRIC = (analyze_superlu_symmetric, analyze_superlu)
 _RSLAB_SYMMETRIC = (analyze_rslab_ldlt, analyze_rslab_lu, *_SUPERLU_SYMMETRIC)
 _RSLAB_GENERAL = (analyze_rslab_lu, analyze_superlu)
 
+#: The solver that tries SuperLU alone.
 SUPERLU = DirectSolver("superlu", _SUPERLU_SYMMETRIC, (analyze_superlu,))
+#: The solver that tries rslab first.
 RSLAB = DirectSolver("rslab", _RSLAB_SYMMETRIC, _RSLAB_GENERAL)
+#: The solver that tries CHOLMOD first.
 CHOLMOD = DirectSolver(
     "cholmod",
     (analyze_cholmod, *_RSLAB_SYMMETRIC),
     (analyze_cholmod_general, *_RSLAB_GENERAL),
 )
+#: The solver that tries PARDISO first.
 PARDISO = DirectSolver(
     "pardiso",
     (analyze_pardiso_symmetric, analyze_pardiso_general, *_RSLAB_SYMMETRIC),

@@ -1,4 +1,4 @@
-"""SuperLU through SciPy. Its analysis cannot be kept, only the reordering of the values can."""
+"""SuperLU through SciPy, of whose analysis only the reordering of the values can be kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, PositiveDia
 from pdeopt.sparse.solvers.direct.ordering import narrow_band, permuted
 from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
 
-#: An off-diagonal pivot is taken only where the diagonal one is smaller than this times the largest of its column.
+#: The part of the largest entry of its column below which a diagonal pivot is replaced by another one.
 SYMMETRIC_PIVOT_THRESHOLD = 0.01
 
 
@@ -31,7 +31,7 @@ class _SuperLU:
 
 
 def analyze_superlu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """LU with partial pivoting, columns ordered by COLAMD."""
+    """Return a function that factors by LU with partial pivoting, the columns ordered by COLAMD."""
     transposed, order = pattern.transpose()
 
     def factorize(data: np.ndarray) -> Factor:
@@ -41,7 +41,7 @@ def analyze_superlu(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
 
 
 class _PermutedSuperLU(_SuperLU):
-    """Of P A Pᵀ."""
+    """The factors of P A Pᵀ, with which systems of A are solved."""
 
     def __init__(self, matrix: sp.csc_matrix, permutation: np.ndarray) -> None:
         mode = {"SymmetricMode": True}
@@ -56,12 +56,13 @@ class _PermutedSuperLU(_SuperLU):
 
 
 def analyze_superlu_symmetric(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
-    """LU of a symmetric matrix with pivots on the diagonal, ordered by minimum degree of A + Aᵀ.
+    """Return a function that factors symmetric matrices by LU with pivots on the diagonal.
 
-    For positive definite matrices, and complex ones with such a real part: with half the fill of COLAMD, and about
-    twice as fast in 2-D, three times in 3-D. Minimum degree starts from a narrow band, because on the numbering of a
-    refined mesh it leaves more entries than COLAMD. Refuses, without an attempt, where the diagonal is not positive.
-    By columns a symmetric matrix has the arrays that it has by rows.
+    They are ordered by minimum degree of A + Aᵀ. This is for positive definite matrices, and complex ones with such a
+    real part: it has half the fill of COLAMD, and is about twice as fast in 2-D, three times in 3-D. Minimum degree
+    starts from a narrow band, because on the numbering of a refined mesh it leaves more entries than COLAMD. A matrix
+    whose diagonal is not positive is refused without an attempt. By columns a symmetric matrix has the arrays that it
+    has by rows.
     """
     may_be_definite = PositiveDiagonal(pattern)
     permutation = narrow_band(pattern)

@@ -25,7 +25,13 @@ from scipy.sparse.csgraph import structural_rank
 
 
 class _Worker:
-    """A daemon thread that runs jobs in order. Any thread may hand in a job, also from within garbage collection."""
+    """A daemon thread that runs jobs in order.
+
+    Any thread may hand in a job, also from within garbage collection.
+
+    Attributes:
+        hand_in: The function that takes a job.
+    """
 
     def __init__(self) -> None:
         jobs = SimpleQueue[Callable[[], None]]()
@@ -34,13 +40,16 @@ class _Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for the jobs so far, and end the thread: SuperLU must not allocate while Python shuts down."""
+        """Wait for the jobs so far, and end the thread.
+
+        SuperLU must not allocate while Python shuts down.
+        """
         self.hand_in(_end_of_thread)
         self._thread.join()
 
     @property
     def has_ended(self) -> bool:
-        """Whether Python shuts down."""
+        """True where the thread has ended, because Python shuts down."""
         return not self._thread.is_alive()
 
 
@@ -66,7 +75,7 @@ def _keep_record_of_memory() -> None:
 
 
 class _End(Exception):
-    """Ends a worker."""
+    """An exception that ends a worker."""
 
 
 def _end_of_thread() -> None:
@@ -87,7 +96,7 @@ def _worker() -> _Worker:
 
 
 def _after_fork() -> None:
-    """The child has neither the thread nor the state of its lock."""
+    """Start anew in the child of a fork, which has neither the thread nor the state of its lock."""
     global _start, _current
     if _current is not None:
         atexit.unregister(_current.stop)
@@ -99,14 +108,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class SuperLUFactors:
-    """The factors of a matrix (n, n). Any thread may solve with them, and drop them."""
+    """The factors of a matrix (n, n), with which any thread may solve, and which any thread may drop."""
 
     def __init__(self, lu: sla.SuperLU, worker: _Worker) -> None:
         self._held = [lu]
         weakref.finalize(self, worker.hand_in, self._held.clear).atexit = False
 
     def solve(self, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
-        """X with A X = rhs, or Aᵀ X = rhs without conjugation, for rhs (n,) or (n, k)."""
+        """Return X with A X = rhs, or with Aᵀ X = rhs without conjugation.
+
+        Args:
+            rhs: The right-hand side (n,), or several (n, k).
+            transposed: Whether to solve with Aᵀ.
+        """
         return self._held[0].solve(rhs, "T" if transposed else "N")
 
     @property
@@ -116,33 +130,39 @@ class SuperLUFactors:
 
     @property
     def lower(self) -> sp.csc_matrix:
-        """L in P_r A P_c = L U."""
+        """The lower triangular factor L in P_r A P_c = L U."""
         return self._held[0].L
 
     @property
     def upper(self) -> sp.csc_matrix:
-        """U in P_r A P_c = L U."""
+        """The upper triangular factor U in P_r A P_c = L U."""
         return self._held[0].U
 
     @property
     def permutations(self) -> tuple[np.ndarray, np.ndarray]:
-        """The new place of each row, and of each column, copied."""
+        """The new place (n,) of each row, and that (n,) of each column; both are copies."""
         return self._held[0].perm_r.copy(), self._held[0].perm_c.copy()
 
 
 def superlu_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
-    """Return the LU factors that `scipy.sparse.linalg.splu` makes with ``options``; raises what it raises.
+    """Return the LU factors that `scipy.sparse.linalg.splu` makes with ``options``.
 
-    A RuntimeError, too, where the pattern alone makes the matrix singular.
+    Raises:
+        RuntimeError: The matrix is singular; already its pattern may tell.
+        Exception: Any other one that SciPy raises.
     """
     _refuse_deficient_pattern(matrix)
     return _made(partial(sla.splu, matrix, **options))
 
 
 def incomplete_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
-    """Return the incomplete factors that `scipy.sparse.linalg.spilu` makes with ``options``; raises as those above.
+    """Return the incomplete LU factors that `scipy.sparse.linalg.spilu` makes with ``options``.
 
     Stored zeros are left out: SuperLU ends the process where they leave a complex column without a pivot.
+
+    Raises:
+        RuntimeError: The matrix is singular; already its pattern may tell.
+        Exception: Any other one that SciPy raises.
     """
     matrix = matrix.copy()
     matrix.eliminate_zeros()
@@ -151,7 +171,13 @@ def incomplete_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
 
 
 def _refuse_deficient_pattern(matrix: sp.csc_matrix) -> None:
-    """RuntimeError where no choice of pivots exists. On some such matrices SuperLU writes beyond its arrays."""
+    """Refuse a matrix for which no choice of pivots exists.
+
+    On some such matrices SuperLU writes beyond its arrays.
+
+    Raises:
+        RuntimeError: The pattern alone makes the matrix singular.
+    """
     n, columns = matrix.shape
     if n == columns and np.count_nonzero(matrix.diagonal()) < n and structural_rank(matrix) < n:
         raise RuntimeError("the matrix is singular by its pattern")
@@ -159,13 +185,13 @@ def _refuse_deficient_pattern(matrix: sp.csc_matrix) -> None:
 
 def _made(make: Callable[[], sla.SuperLU]) -> SuperLUFactors:
     worker, result = _worker(), Future[SuperLUFactors]()
-    if worker.has_ended:  # in a handler that runs at the exit of Python, after ours: nothing is to be freed any more
+    if worker.has_ended:  # at the exit of Python, in a handler after ours: nothing is to be freed any more
         return SuperLUFactors(make(), worker)
 
     def job() -> None:
         try:
             result.set_result(SuperLUFactors(make(), worker))
-        except BaseException as error:  # the caller's, whatever it is
+        except BaseException as error:  # whatever it is, the caller is to get it
             result.set_exception(error)
 
     worker.hand_in(job)

@@ -1,1 +1,1 @@
-"""Krylov solvers: methods, preconditioners with their transposes, and what is remembered of set-ups."""
+"""Krylov solvers: methods, preconditioners with their transposes, and a memory of set-ups."""

@@ -44,7 +44,7 @@ def _refuse_asymmetry(method: str, scaled: Equilibrated) -> None:
 
 
 def _refuse_nothing(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:
-    """Any matrix may be tried."""
+    """Refuse no matrix: any may be tried."""
 
 
 def _refuse_ilu(method: str, preconditioner: Preconditioner) -> None:
@@ -54,15 +54,17 @@ def _refuse_ilu(method: str, preconditioner: Preconditioner) -> None:
 
 @dataclass(frozen=True)
 class CG(KrylovSolver):
-    """Conjugate gradients, for a symmetric (complex: Hermitian) positive definite A.
+    """The method of conjugate gradients, for a symmetric positive definite A, Hermitian if complex.
 
     Attributes:
-        rtol: ‖b − A x‖₂ ≤ rtol ‖b‖₂ for every right-hand side, or there is a SolveError; see `KrylovSolver`.
-        max_iterations: for one right-hand side and one set-up of the preconditioner.
-        preconditioner: symmetric, `AMG` or `Jacobi`.
+        rtol: The relative tolerance: ‖b − A x‖₂ ≤ rtol ‖b‖₂ for every right-hand side, or there is a SolveError; see
+            `KrylovSolver`.
+        max_iterations: The largest number of iterations for one right-hand side and one set-up of the preconditioner.
+        preconditioner: The preconditioner, a symmetric one: `AMG` or `Jacobi`.
 
     Raises:
-        SolveError: for an rtol that is not between 0 and 1, and for a preconditioner that is not symmetric.
+        SolveError: The rtol is not between 0 and 1, the largest number of iterations is less than 1, or the
+            preconditioner is not symmetric.
     """
 
     method = Method(
@@ -80,9 +82,16 @@ class CG(KrylovSolver):
 
 @dataclass(frozen=True)
 class MINRES(KrylovSolver):
-    """Minimal residuals, for a real symmetric A, definite or not; the preconditioner is positive definite.
+    """The method of minimal residuals, for a real symmetric A, definite or not.
 
-    Attributes and errors as of `CG`.
+    Attributes:
+        rtol: The relative tolerance, see `CG`.
+        max_iterations: The largest number of iterations for one right-hand side and one set-up of the preconditioner.
+        preconditioner: The preconditioner, which is symmetric and positive definite: `AMG` or `Jacobi`.
+
+    Raises:
+        SolveError: The rtol is not between 0 and 1, the largest number of iterations is less than 1, or the
+            preconditioner is not symmetric.
     """
 
     method = Method(
@@ -102,11 +111,16 @@ class MINRES(KrylovSolver):
 
 @dataclass(frozen=True)
 class GMRES(KrylovSolver):
-    """Restarted GMRES, for any A; any preconditioner.
+    """The restarted GMRES method, for any A and with any preconditioner.
 
     Attributes:
-        rtol, max_iterations, preconditioner: as of `CG`.
-        restart: directions kept, each of n numbers.
+        rtol: The relative tolerance, see `CG`.
+        max_iterations: The largest number of iterations for one right-hand side and one set-up of the preconditioner.
+        preconditioner: The preconditioner.
+        restart: The number of directions that are kept, each of n numbers.
+
+    Raises:
+        SolveError: The rtol is not between 0 and 1, or the number of iterations or of directions is less than 1.
     """
 
     restart: int = 50
@@ -125,13 +139,24 @@ class GMRES(KrylovSolver):
 
     @property
     def run(self) -> Run:
-        """The method with its ``restart``."""
+        """The function that runs the method with its ``restart``."""
         return partial(methods.gmres, restart=self.restart)
 
 
 @dataclass(frozen=True)
 class BiCGSTAB(KrylovSolver):
-    """BiCGSTAB, for any A: in less memory than GMRES, and less steadily. Attributes as of `CG`; any preconditioner."""
+    """The BiCGSTAB method, for any A and with any preconditioner.
+
+    It takes less memory than GMRES, and converges less steadily.
+
+    Attributes:
+        rtol: The relative tolerance, see `CG`.
+        max_iterations: The largest number of iterations for one right-hand side and one set-up of the preconditioner.
+        preconditioner: The preconditioner.
+
+    Raises:
+        SolveError: The rtol is not between 0 and 1, or the largest number of iterations is less than 1.
+    """
 
     method = Method(
         "bicgstab",
@@ -153,7 +178,7 @@ _COMBINATIONS: tuple[tuple[type[KrylovSolver], Preconditioner, tuple[Preconditio
 
 
 def _by_name() -> dict[str, KrylovSolver]:
-    """METHOD and METHOD+PRECONDITIONER."""
+    """Return the solvers by name, METHOD and METHOD+PRECONDITIONER."""
     solvers = {}
     for method, usual, all_that_fit in _COMBINATIONS:
         solvers[method.method.name] = method(preconditioner=usual)
@@ -161,4 +186,5 @@ def _by_name() -> dict[str, KrylovSolver]:
     return solvers
 
 
+#: The Krylov solvers by name, as "cg" and "cg+amg".
 KRYLOV_BY_NAME = _by_name()

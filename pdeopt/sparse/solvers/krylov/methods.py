@@ -1,4 +1,7 @@
-"""One run of a Krylov method for A x = b from x = 0, by SciPy, each stopped by the norm of its residual b − A x."""
+"""Runs of Krylov methods for A x = b from x = 0, by SciPy.
+
+Each is stopped by the norm of its residual b − A x.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,17 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse.linalg as sla
 
+#: A linear map of vectors (n,).
 Apply = Callable[[np.ndarray], np.ndarray]
 
 
 class Product(Protocol):
-    """A matrix (n, n) that multiplies vectors."""
+    """A matrix (n, n) that multiplies vectors.
+
+    Attributes:
+        shape: The shape (n, n).
+        dtype: The type of its values.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype
@@ -23,7 +32,14 @@ class Product(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """A x = b for b (n,), solved where ‖b − A x‖₂ ≤ goal, with M ≈ A⁻¹ given as a function."""
+    """An equation A x = b, which counts as solved where ‖b − A x‖₂ ≤ goal.
+
+    Attributes:
+        matrix: The matrix A (n, n).
+        precondition: The function r ↦ M r with M ≈ A⁻¹.
+        b: The right-hand side (n,).
+        goal: The norm of the residual up to which the equation counts as solved.
+    """
 
     matrix: Product
     precondition: Apply
@@ -43,21 +59,29 @@ class Equation:
 
 
 Run = Callable[[Equation, int], tuple[np.ndarray, int]]
-"""x (n,) after at most the given number of iterations, and how many they were. A run may end anywhere, also with NaN;
-ArithmeticError says why a method cannot start or go on."""
+"""A function that runs a method for at most a given number of iterations.
+
+It returns x (n,), and how many iterations they were. A run may end anywhere, also with NaN.
+
+Raises:
+    ArithmeticError: The method cannot start or go on; the message says why.
+"""
 
 
 def cg(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
-    """Conjugate gradients (Hestenes and Stiefel 1952; Saad 2003, algorithm 9.1)."""
+    """Run conjugate gradients (Hestenes and Stiefel 1952; Saad 2003, algorithm 9.1)."""
     count = _Count()
     options = {"M": equation.preconditioner, "rtol": 0, "atol": equation.goal, "maxiter": limit}
     return _stoppable(sla.cg, equation.product, equation.b, count, **options), count.iterations
 
 
 def minres(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
-    """Minimal residuals (Paige and Saunders 1975).
+    """Run the method of minimal residuals (Paige and Saunders 1975).
 
     SciPy stops it by ‖r‖ / (‖A‖ ‖x‖), in the norm of the preconditioner; the residual itself is computed here.
+
+    Raises:
+        ArithmeticError: The preconditioner is not positive definite.
     """
     count = _Count(lambda x: float(np.linalg.norm(equation.b - equation.matrix @ x)) <= equation.goal)
     try:
@@ -70,8 +94,10 @@ def minres(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
 
 
 def gmres(equation: Equation, limit: int, restart: int = 50) -> tuple[np.ndarray, int]:
-    """Restarted GMRES (Saad and Schultz 1986), preconditioned from the right (Saad 2003, algorithm 9.5): A M y = b,
-    x = M y. SciPy preconditions from the left, which minimizes and tests another residual.
+    """Run restarted GMRES (Saad and Schultz 1986), preconditioned from the right.
+
+    It solves A M y = b, x = M y (Saad 2003, algorithm 9.5). SciPy preconditions from the left, which minimizes and
+    tests another residual.
     """
     count = _Count()
     product = equation.operator(lambda y: equation.matrix @ equation.precondition(y))
@@ -82,7 +108,10 @@ def gmres(equation: Equation, limit: int, restart: int = 50) -> tuple[np.ndarray
 
 
 def bicgstab(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
-    """BiCGSTAB (van der Vorst 1992; Saad 2003, algorithm 7.7). An iteration applies A and M twice."""
+    """Run BiCGSTAB (van der Vorst 1992; Saad 2003, algorithm 7.7).
+
+    An iteration applies A and M twice.
+    """
     count, products = _Count(), [0]
 
     def precondition(r: np.ndarray) -> np.ndarray:
@@ -95,11 +124,14 @@ def bicgstab(equation: Equation, limit: int) -> tuple[np.ndarray, int]:
 
 
 class _Stop(Exception):
-    """Ends a method from its callback."""
+    """An exception that ends a method from its callback."""
 
 
 class _Count:
-    """Counts iterations; stops where they are not finite any more, or where ``done`` says so."""
+    """A callback that counts iterations.
+
+    It stops a method where its iterates are not finite any more, or where ``done`` says so.
+    """
 
     def __init__(self, done: Callable[[np.ndarray], bool] = lambda x: False) -> None:
         self.iterations = 0

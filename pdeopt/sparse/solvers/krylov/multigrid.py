@@ -1,4 +1,7 @@
-"""Algebraic multigrid: pyamg's hierarchies, and a V-cycle whose transpose is the same V-cycle on transposed levels."""
+"""Algebraic multigrid: pyamg's hierarchies, and a V-cycle with its transpose.
+
+The transpose is the same V-cycle on transposed levels.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,40 @@ from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
 from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, Applied
 from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 
+#: The kinds of multigrid, and the name of the preconditioner of each.
 KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
-#: Up to this size a level is not coarsened further.
+#: The number of unknowns up to which a level is not coarsened further.
 MAX_COARSE = 100
-#: Up to this size the coarsest system is solved with its pseudo-inverse, beyond it (a stuck coarsening) with LU.
+#: The number of unknowns up to which the coarsest system is solved with its pseudo-inverse; a larger one (of a stuck
+#: coarsening) is solved with LU.
 MAX_DENSE = 500
-#: Of entries relative to the largest, up to which a matrix counts as symmetric in the choice of the restriction.
+#: The difference of entries, relative to the largest one, up to which a matrix counts as symmetric in the choice of the
+#: restriction.
 SYMMETRIC = 1e-13
 
+#: A function r (n,) ↦ x (n,) that solves the coarsest system.
 CoarseSolve = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class AMG:
-    """One V-cycle of algebraic multigrid with a Gauss–Seidel sweep forward before and backward after each coarse
-    correction, from zero: symmetric (Hermitian) where A is.
+    """A preconditioner that is one V-cycle of algebraic multigrid, started from zero.
 
-    Smoothed aggregation (Vaněk, Mandel and Brezina 1996) takes real and complex matrices, and for a non-symmetric one
-    a restriction of its own (Sala and Tuminaro 2008); Ruge–Stüben (1987) takes real ones only. Both are described in
-    Trottenberg, Oosterlee and Schüller 2001, "Multigrid", appendix A. They are made for elliptic problems; on
-    indefinite matrices they may fail. Equal by content.
+    There is a Gauss–Seidel sweep forward before each coarse correction, and one backward after it: the cycle is
+    symmetric (Hermitian) where A is. Smoothed aggregation (Vaněk, Mandel and Brezina 1996) takes real and complex
+    matrices, and for a non-symmetric one a restriction of its own (Sala and Tuminaro 2008); Ruge–Stüben (1987) takes
+    real ones only. Both are described in Trottenberg, Oosterlee and Schüller 2001, "Multigrid", appendix A. They are
+    made for elliptic problems; on indefinite matrices they may fail. Two of these objects are equal where their
+    attributes are.
 
     Attributes:
-        kind: "smoothed-aggregation" or "ruge-stuben".
-        near_nullspace: (n, m), columns with A v ≈ 0, as the rigid motions in elasticity; constants where None. Only
+        kind: The kind of multigrid, "smoothed-aggregation" or "ruge-stuben".
+        near_nullspace: The columns v (n, m) with A v ≈ 0, as the rigid motions in elasticity; None: the constants. Only
             smoothed aggregation takes it.
+
+    Raises:
+        SolveError: The kind is unknown, or the near_nullspace is no array (n, m) of finite numbers, or is given for
+            "ruge-stuben".
     """
 
     kind: str = "smoothed-aggregation"
@@ -57,7 +69,7 @@ class AMG:
 
     @property
     def name(self) -> str:
-        """As of `Preconditioner`."""
+        """The name of the preconditioner, "amg" or "ruge-stuben"."""
         return KINDS[self.kind]
 
     @cached_property
@@ -72,11 +84,15 @@ class AMG:
         return hash(self._content)
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
-        """The hierarchy for ``matrix``; SolveError where there is none, and for a near_nullspace of a wrong size."""
+        """Return the hierarchy of levels for ``matrix`` (n, n).
+
+        Raises:
+            SolveError: No hierarchy is found, or the near_nullspace or the kind does not fit the matrix.
+        """
         self._check_fits(matrix)
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # of pyamg, about what is checked here
+                warnings.simplefilter("ignore")  # pyamg warns of what is checked here
                 return self._hierarchy(sp.csr_array(matrix, copy=True))
         except Exception as error:  # the library fails in many ways on matrices that are not elliptic
             raise report(_no_hierarchy(matrix, self.name, error)) from error
@@ -117,10 +133,15 @@ class AMG:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A matrix L + D + U (n, n), the prolongation (n, m) from the level below, and the restriction (m, n) to it.
+    """A level of a multigrid hierarchy, with a matrix L + D + U (n, n).
+
+    A sweep reads each entry of L + D and D + U once, and what is left after a sweep from zero is −U x.
 
     Attributes:
-        lower, upper: L + D and D + U. A sweep then reads each entry once, and what is left after one from zero is −U x.
+        lower: The lower triangle L + D (n, n).
+        upper: The upper triangle D + U (n, n).
+        prolongation: The prolongation (n, m) from the next coarser level.
+        restriction: The restriction (m, n) to the next coarser level.
     """
 
     lower: sp.csr_array
@@ -143,12 +164,12 @@ class Level:
 
     @cached_property
     def left_out(self) -> np.ndarray:
-        """Rows with a zero on the diagonal, which a sweep leaves as they are."""
+        """The numbers of the rows with a zero on the diagonal, which a sweep leaves as they are."""
         return np.flatnonzero(self.diagonal == 0)
 
     @cached_property
     def products(self) -> tuple[RowBlocks, RowBlocks, RowBlocks, RowBlocks]:
-        """The four matrices, on several cores."""
+        """The four matrices in the order of the attributes, as products that several cores compute."""
         lower, upper, prolongation, restriction = map(
             RowBlocks, (self.lower, self.upper, self.prolongation, self.restriction)
         )
@@ -157,7 +178,13 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """Levels, finest first, and how the coarsest system and its transpose are solved."""
+    """A multigrid hierarchy, applied by one V-cycle.
+
+    Attributes:
+        levels: The levels, the finest first, without the coarsest one.
+        coarse: The function that solves the coarsest system.
+        coarse_transposed: The function that solves its transpose.
+    """
 
     levels: tuple[Level, ...]
     coarse: CoarseSolve
@@ -167,7 +194,7 @@ class Hierarchy:
         return _cycle(self.levels, self.coarse, np.ascontiguousarray(r))
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
-        """The transpose of the cycle, by the same code.
+        """Return Mᵀ r for r (n,), with the transpose of the cycle M, by the same code.
 
         With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M,
 
@@ -191,7 +218,7 @@ def _cycle(levels: tuple[Level, ...], coarse: CoarseSolve, r: np.ndarray) -> np.
     level, x = levels[0], np.zeros_like(r)
     lower, upper, prolongation, restriction = level.products
     gauss_seidel(level.lower, x, r, sweep="forward")
-    excess = upper @ x  # A x − r
+    excess = upper @ x  # becomes A x − r
     excess -= level.diagonal * x
     if len(level.left_out):
         excess[level.left_out] += (lower @ x - r)[level.left_out]
@@ -211,7 +238,7 @@ def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
 
 
 def _symmetry(matrix: sp.csr_array) -> str:
-    """Which of pyamg's three kinds a matrix is."""
+    """Return which of pyamg's three kinds a matrix is: "hermitian", "symmetric" or "nonsymmetric"."""
     for name, mirrored in (("hermitian", matrix.conj().T), ("symmetric", matrix.T)):
         if abs(matrix - mirrored).max() <= SYMMETRIC * abs(matrix).max():
             return name
@@ -219,7 +246,11 @@ def _symmetry(matrix: sp.csr_array) -> str:
 
 
 def _checked_modes(modes: np.ndarray) -> np.ndarray:
-    """A copy that cannot be written to."""
+    """Return a copy of near-null vectors (n, m) that cannot be written to.
+
+    Raises:
+        SolveError: They are no array (n, m) of finite numbers.
+    """
     modes = np.array(modes)
     if modes.ndim != 2 or not modes.size or modes.dtype.kind not in "iufc" or not np.isfinite(modes).all():
         raise SolveError(f"AMG: near_nullspace has shape {modes.shape}; expected (n, m) finite numbers, m modes")

@@ -13,7 +13,7 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, incomplete_factors
 from pdeopt.sparse.solvers.scaling import Scaling, equilibrated, times_power_of_two
 
-#: What always remains to be tried.
+#: The end of messages: what always remains to be tried.
 DIRECT = "or a direct solver: --solver rslab or superlu"
 
 
@@ -21,45 +21,53 @@ class Applied(Protocol):
     """A linear map M ≈ A⁻¹, made for the values of one matrix."""
 
     def apply(self, r: np.ndarray) -> np.ndarray:
-        """M r for r (n,)."""
+        """Return M r for r (n,)."""
         ...
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
-        """Mᵀ r for r (n,), without conjugation."""
+        """Return Mᵀ r for r (n,), without conjugation."""
         ...
 
 
 class Preconditioner(Protocol):
-    """Anything immutable and hashable that makes an approximate inverse."""
+    """A preconditioner, which is immutable and hashable, and makes an approximate inverse."""
 
     @property
     def name(self) -> str:
-        """As after the + of a solver's name, "cg+amg"."""
+        """The name of the preconditioner, as after the + of a solver's name, "cg+amg"."""
         ...
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
-        """For ``matrix`` (n, n), real or complex, whose arrays are not kept; raises SolveError where it cannot."""
+        """Return the approximate inverse of a matrix.
+
+        Args:
+            matrix: The matrix (n, n), real or complex, whose arrays are not kept.
+
+        Raises:
+            SolveError: There is none for this matrix.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Jacobi:
-    """M = D⁻¹ with the diagonal D of A, and 1 in place of zeros (Saad 2003, "Iterative Methods for Sparse Linear
-    Systems", section 10.2).
+    """The Jacobi preconditioner M = D⁻¹ with the diagonal D of A, and 1 in place of zeros.
+
+    It is described in Saad 2003, "Iterative Methods for Sparse Linear Systems", section 10.2.
 
     Attributes:
-        absolute: take |D|, so that M is positive definite for every A; `MINRES` does this by itself.
+        absolute: Whether |D| is taken, so that M is positive definite for every A; `MINRES` does this by itself.
     """
 
     absolute: bool = False
 
     @property
     def name(self) -> str:
-        """As of `Preconditioner`."""
+        """The name of the preconditioner, "jacobi"."""
         return "jacobi"
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
-        """The inverse diagonal of ``matrix`` (n, n)."""
+        """Return the inverse of the diagonal of ``matrix`` (n, n)."""
         diagonal = matrix.diagonal()
         diagonal = np.abs(diagonal) if self.absolute else diagonal
         return _Diagonal(np.where(diagonal == 0, 1, diagonal))
@@ -77,12 +85,17 @@ class _Diagonal:
 
 @dataclass(frozen=True)
 class ILU:
-    """Incomplete LU factors with threshold and pivoting: SuperLU's ILUTP (Li and Shao 2011, "A supernodal approach to
-    incomplete LU factorization with partial pivoting"). M is not symmetric, also where A is.
+    """The preconditioner by incomplete LU factors with threshold and pivoting: SuperLU's ILUTP.
+
+    It is described in Li and Shao 2011, "A supernodal approach to incomplete LU factorization with partial pivoting".
+    M is not symmetric, also where A is.
 
     Attributes:
-        drop_tolerance: entries below this part of their column are dropped; 0 keeps all.
-        fill_factor: largest number of entries of the factors, relative to those of A.
+        drop_tolerance: The part of their column below which entries are dropped; 0 keeps all.
+        fill_factor: The largest number of entries of the factors, relative to those of A.
+
+    Raises:
+        SolveError: The drop_tolerance is negative or not finite, or the fill_factor is less than 1 or not finite.
     """
 
     drop_tolerance: float = 1e-4
@@ -96,11 +109,15 @@ class ILU:
 
     @property
     def name(self) -> str:
-        """As of `Preconditioner`."""
+        """The name of the preconditioner, "ilu"."""
         return "ilu"
 
     def set_up(self, matrix: sp.csr_matrix) -> Applied:
-        """The factors of ``matrix`` (n, n), scaled where it needs it; SolveError where a pivot vanishes."""
+        """Return the incomplete factors of ``matrix`` (n, n), which is scaled where it needs it.
+
+        Raises:
+            SolveError: A pivot vanishes.
+        """
         pattern = SparsityPattern.from_scipy(matrix)
         scaled = equilibrated(pattern, matrix.data)
         matrix = sp.csr_matrix((scaled.values, pattern.indices, pattern.indptr), pattern.shape)

@@ -1,4 +1,7 @@
-"""Runs of a Krylov method, one after the other on the remaining residual, until x is as good as was asked for."""
+"""Runs of a Krylov method, one after the other on the remaining residual.
+
+They end where x is as good as was asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.krylov.methods import Apply, Equation, Product, Run
 from pdeopt.sparse.solvers.scaling import exponents, times_power_of_two
 
-#: A run that leaves more than this part of the residual is not followed by another one.
+#: The part of the residual that a run may leave at most, where another one follows it.
 WORTHWHILE = 0.5
-#: How much larger than rtol each entry of a residual may be, relative to the terms of its own row, where that is asked.
+#: The factor by which each entry of a residual, relative to the terms of its own row, may exceed rtol, where the
+#: entries are tested.
 ROOM_OF_ENTRIES = 1000
-#: A residual of so many times its rounding is not expected to fall further.
+#: The number of times its rounding up to which a residual is not expected to fall further.
 NEAR_ROUNDING = 100
 
 
@@ -21,8 +25,17 @@ class Progress:
     """The best x so far of one equation A x = b, with its true residual.
 
     Attributes:
-        size: ‖b − A x‖₂ / ‖b‖₂, also with rows multiplied by 2^weights where that is larger; with ``by_entries`` also
-            max_i |b − A x|_i / (|A||x| + |b|)_i / `ROOM_OF_ENTRIES`.
+        operator: The matrix A (n, n), which has the last word about the residual.
+        product: A matrix that multiplies like A.
+        b: The right-hand side (n,).
+        rtol: The size of the residual up to which the equation counts as solved.
+        x: The best x so far, (n,).
+        residual: Its residual b − A x, (n,).
+        size: The largest of ‖b − A x‖₂ / ‖b‖₂, of the same quotient with rows multiplied by 2^weights, and with
+            ``by_entries`` of max_i |b − A x|_i / (|A||x| + |b|)_i / `ROOM_OF_ENTRIES`.
+        iterations: The number of iterations so far.
+        reason: The reason in words where the runs ended short of the goal; "" where the largest number of iterations
+            ended them.
     """
 
     def __init__(
@@ -34,7 +47,17 @@ class Progress:
         weights: np.ndarray | None = None,
         by_entries: bool = False,
     ) -> None:
-        """``product`` multiplies like ``operator``, which has the last word about the residual."""
+        """Start from x = 0.
+
+        Args:
+            operator: The matrix A (n, n), which has the last word about the residual.
+            product: A matrix that multiplies like A.
+            b: The right-hand side (n,), not zero.
+            rtol: The size of the residual up to which the equation counts as solved.
+            weights: The exponents (n,) of the powers of two by which rows are multiplied; None: no such residual is
+                tested.
+            by_entries: Whether each entry of the residual is tested, too.
+        """
         self.operator, self.product, self.b, self.rtol = operator, product, b, rtol
         self._weights = None if weights is None else weights - (exponents(b) + weights)[b != 0].max()
         self._magnitude = abs(operator) if by_entries else None
@@ -55,7 +78,16 @@ class Progress:
         return self.size <= self.rtol
 
     def advance(self, run: Run, precondition: Apply, limit: int) -> int:
-        """Run the method on the remaining residual, again while that is worthwhile; the iterations it took."""
+        """Run a method on the remaining residual, and again while that is worthwhile.
+
+        Args:
+            run: The method.
+            precondition: The function r ↦ M r of the preconditioner.
+            limit: The largest number of iterations.
+
+        Returns:
+            The number of iterations that it took.
+        """
         spent, quotient = 0, 0.0
         while not self.is_done and spent < limit and quotient <= WORTHWHILE:
             norm = float(np.linalg.norm(self.residual))
@@ -64,7 +96,7 @@ class Progress:
             equation = Equation(self.product, precondition, self.residual / norm, self.rtol / self.size)
             before = self.size
             try:
-                with np.errstate(all="ignore"):  # of breakdowns; what comes out is checked
+                with np.errstate(all="ignore"):  # a breakdown may overflow; what comes out is checked
                     correction, iterations = run(equation, limit - spent)
                     self._add(norm * correction)
             except ArithmeticError as error:
@@ -78,7 +110,7 @@ class Progress:
         return spent
 
     def _add(self, correction: np.ndarray) -> None:
-        """Unless the residual grows, or is not finite."""
+        """Add a correction (n,) to x, unless the residual grows or is not finite."""
         x = self.x + correction
         residual = self.b - self.operator @ x
         size = float((self._norms(residual) / self._norms_of_b).max())

@@ -1,4 +1,7 @@
-"""Products with large sparse matrices on several cores: SciPy computes on one, and releases Python's lock meanwhile."""
+"""Products with large sparse matrices on several cores.
+
+SciPy computes each product on one core, and releases Python's lock meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,21 @@ from functools import cache
 import numpy as np
 import scipy.sparse as sp
 
-#: Below this number of entries one core is as fast.
+#: The number of entries below which one core is as fast as several.
 MIN_ENTRIES = 200_000
-#: More than these do not help, because memory is the limit.
+#: The largest number of cores; more do not help, because memory is the limit.
 MAX_CORES = 4
 
 
 class RowBlocks:
-    """``A @ x`` for x (m,), of a CSR matrix A (n, m) whose rows are shared out; its arrays are not copied."""
+    """A CSR matrix A (n, m) whose rows are shared out among cores, with the product ``A @ x`` for x (m,).
+
+    Its arrays are not copied.
+
+    Attributes:
+        shape: The shape (n, m).
+        dtype: The type of its values.
+    """
 
     def __init__(self, matrix: sp.csr_array | sp.csr_matrix) -> None:
         self.shape, self.dtype = matrix.shape, matrix.dtype

@@ -18,11 +18,14 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.krylov.preconditioners import Applied
 from pdeopt.sparse.solvers.scaling import Equilibrated, equilibrated
 
-#: An old set-up may take so many times the iterations of its first solve, and so many more.
-ALLOWED_GROWTH, ALLOWED_MORE = 1.5, 3
-#: As of `equilibrated`: an iteration ends at the residual that it is asked for, and may leave it all to small rows.
+#: The factor by which the iterations of an old set-up may exceed those of its first solve.
+ALLOWED_GROWTH = 1.5
+#: The number of iterations that an old set-up may take beyond that.
+ALLOWED_MORE = 3
+#: The factor by which the sums of rows may differ without a scaling, see `equilibrated`: an iteration ends at the
+#: residual that it is asked for, and may leave it all to small rows.
 TOLERATED_SPREAD = 2.0**8
-#: A set-up remembers the last so many values that were solved with it.
+#: The number of values that a set-up remembers to have been solved with it, the last ones.
 REMEMBERED_VALUES = 64
 
 
@@ -31,10 +34,11 @@ class SetUp:
     """A preconditioner, and what it was used for.
 
     Attributes:
-        key: a pattern, a solver and a data type: what must not change.
-        values: digest of the matrix values that it was made from.
-        iterations: of the first solve with it, None before that.
-        served: digests of the values that were solved with it, the last ones last.
+        key: The pattern, the solver and the data type, which must not change.
+        values: The digest of the matrix values that it was made from.
+        applied: The preconditioner.
+        iterations: The number of iterations of the first solve with it; None before that.
+        served: The digests of the values that were solved with it, the last ones last.
     """
 
     key: Hashable
@@ -44,11 +48,16 @@ class SetUp:
     served: list[bytes] = field(default_factory=list)
 
     def allowance(self, most: int) -> int:
-        """How many iterations it may take for values it was not made from."""
+        """Return how many iterations it may take for values that it was not made from; ``most`` at most."""
         return most if self.iterations is None else min(most, int(ALLOWED_GROWTH * self.iterations) + ALLOWED_MORE)
 
     def serve(self, values: bytes, iterations: int) -> None:
-        """Remember a solve; one of a zero right-hand side, without iterations, tells nothing."""
+        """Remember a solve; one of a zero right-hand side, without iterations, tells nothing.
+
+        Args:
+            values: The digest of the values.
+            iterations: The number of iterations.
+        """
         if self.iterations is None and iterations:
             self.iterations = iterations
         if values not in self.served:
@@ -56,12 +65,17 @@ class SetUp:
 
 
 class SetUpMemo:
-    """Set-ups by key; the least recently used goes first."""
+    """A memory of set-ups by key, of which the least recently used is dropped first.
+
+    Attributes:
+        max_set_ups: The largest number of set-ups, and that of scaled matrices.
+        lock: The lock that is held while the memory is used.
+    """
 
     def __init__(self, max_set_ups: int = 4) -> None:
         self.max_set_ups = max_set_ups
         self.lock = threading.RLock()
-        self._set_ups: list[SetUp] = []  # most recent last
+        self._set_ups: list[SetUp] = []  # the most recent one comes last
         self._scaled: OrderedDict[tuple[SparsityPattern, bytes], Equilibrated] = OrderedDict()
 
     def clear(self) -> None:
@@ -70,7 +84,16 @@ class SetUpMemo:
             self._scaled.clear()
 
     def scaled(self, pattern: SparsityPattern, data: np.ndarray, values: bytes) -> Equilibrated:
-        """The matrix scaled where it needs it; ``values`` is the digest of ``data``. Values as given are not kept."""
+        """Return a matrix scaled where it needs it; values that are not scaled are not kept.
+
+        Args:
+            pattern: The pattern of the matrix.
+            data: Its values (nnz,).
+            values: The digest of its values.
+
+        Raises:
+            SolveError: A value is not finite.
+        """
         key = (pattern, values)
         if key in self._scaled:
             self._scaled.move_to_end(key)
@@ -84,7 +107,7 @@ class SetUpMemo:
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """What is set up in the block is forgotten after it; what was there before is there again, as it was."""
+        """Forget after the block what is set up in it; what was there before is there again, as it was."""
         before = [replace(set_up, served=list(set_up.served)) for set_up in self._set_ups]
         try:
             yield
@@ -93,15 +116,15 @@ class SetUpMemo:
                 self._set_ups = before
 
     def serving(self, key: Hashable, values: bytes) -> SetUp | None:
-        """The one that these values were solved with last."""
+        """Return the set-up that these values were solved with last, or None."""
         return self._use(s for s in reversed(self._set_ups) if s.key == key and values in s.served)
 
     def latest(self, key: Hashable) -> SetUp | None:
-        """The one that was used last for any values."""
+        """Return the set-up that was used last for any values, or None."""
         return self._use(s for s in reversed(self._set_ups) if s.key == key)
 
     def add(self, set_up: SetUp) -> None:
-        """In place of those that served its values so far."""
+        """Add a set-up in place of those that served its values so far."""
         for other in self._set_ups:
             if other.key == set_up.key and set_up.values in other.served:
                 other.served.remove(set_up.values)

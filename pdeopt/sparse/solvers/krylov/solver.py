@@ -1,4 +1,4 @@
-"""What every Krylov solver does around its method: set-ups, columns, restarts, and an error in place of a wrong x."""
+"""The frame of every Krylov method: set-ups, columns, restarts, and an error in place of a wrong x."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo, digest
 from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, times_power_of_two
 
+#: The set-ups of all Krylov solvers.
 memo = SetUpMemo()
 
 
@@ -28,9 +29,12 @@ class Method:
     """A Krylov method.
 
     Attributes:
-        refuse: raises SolveError for a pattern and values, as they are and scaled, that the method is not for.
-        is_symmetric: for symmetric (Hermitian) matrices and preconditioners only.
-        remedy: what to try where it does not converge.
+        name: The name of the method, with which the name of a solver begins.
+        run: The function that runs the method once.
+        refuse: The function that raises SolveError for a matrix that the method is not for; it takes the pattern, the
+            values as they are, and the scaled matrix.
+        is_symmetric: Whether the method is for symmetric (Hermitian) matrices and preconditioners only.
+        remedy: The words that say what to try where it does not converge.
     """
 
     name: str
@@ -42,7 +46,7 @@ class Method:
 
 @dataclass(frozen=True)
 class KrylovSolver:
-    """A Krylov method with a preconditioner; immutable and hashable.
+    """A solver by a Krylov method with a preconditioner; it is immutable and hashable.
 
     ‖b − A x‖₂ ≤ rtol ‖b‖₂ holds for every column, computed from x itself, and where rows or columns of A differ much in
     size also for the system scaled to entries about 1; a method that stops short of it starts again on the remaining
@@ -54,8 +58,10 @@ class KrylovSolver:
     values used. Hence results depend on what was solved before, but only within rtol.
 
     Attributes:
-        rtol: of the residual, relative to the right-hand side.
-        max_iterations: for one right-hand side and one set-up.
+        rtol: The largest norm of a residual, relative to that of the right-hand side.
+        max_iterations: The largest number of iterations for one right-hand side and one set-up.
+        preconditioner: The preconditioner.
+        method: The Krylov method, the same for all objects of a class.
     """
 
     rtol: float = 1e-10
@@ -75,7 +81,7 @@ class KrylovSolver:
 
     @property
     def name(self) -> str:
-        """Method and preconditioner, as for ``--solver``; it does not tell their options."""
+        """The names of method and preconditioner, as for ``--solver``; their options are not in it."""
         return f"{self.method.name}+{self.preconditioner.name}"
 
     @property
@@ -83,7 +89,18 @@ class KrylovSolver:
         return self.method.run
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
-        """X (n, k) with A X = rhs, or Aᵀ X = rhs, on the host, column by column. Raises SolveError."""
+        """Return X (n, k) with A X = rhs or Aᵀ X = rhs, computed on the host, column by column.
+
+        Args:
+            pattern: The pattern of A.
+            data: The values (nnz,) of A.
+            rhs: The right-hand sides (n, k).
+            transposed: Whether to solve with Aᵀ.
+
+        Raises:
+            SolveError: A value is not finite, the method is not for such a matrix, there is no preconditioner for it,
+                or the residual does not fall below the tolerance.
+        """
         with memo.lock, timed_solving():
             check_finite("A", data)
             check_finite("b", rhs)
@@ -115,10 +132,11 @@ def _solve_block(
 
 
 class _Use:
-    """One call's use of a set-up: an old one is on trial while its values were not solved with it before.
+    """The use of a set-up by one call of a solver.
 
-    The preconditioner M is made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those
-    of this one (divided by 2^size, far from overflow). The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹ / 2^size.
+    An old set-up is on trial as long as the values at hand were not solved with it before. The preconditioner M is
+    made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those of this one (divided by
+    2^size, far from overflow). The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹ / 2^size.
     """
 
     def __init__(self, solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, transposed: bool) -> None:
@@ -133,11 +151,19 @@ class _Use:
         self.operator = scaled.T if transposed else scaled
         is_symmetric = solver.method.is_symmetric and not np.iscomplexobj(data)
         self.product = self.operator if transposed and not is_symmetric else RowBlocks(scaled)
-        self.most_iterations = 0  # of a column, with the present set-up
+        self.most_iterations = 0  # the most that a column took with the present set-up
         self.set_up, self.limit = self._choose(pattern, data)
 
     def solve_scaled(self, rhs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The columns one after the other; ``weights`` as `Scaling.solve` gives them."""
+        """Solve the scaled system, one column after the other.
+
+        Args:
+            rhs: The right-hand sides (n, k) of the scaled system.
+            weights: The exponents (n, k) that lead back to the system as posed, as `Scaling.solve` gives them.
+
+        Raises:
+            SolveError: The residual of a column does not fall below the tolerance.
+        """
         columns = zip(np.ascontiguousarray(rhs.T), np.ascontiguousarray(weights.T), strict=True)
         return np.stack([self._solve_column(*column) for column in columns], axis=1)
 
@@ -156,7 +182,7 @@ class _Use:
         return progress.x
 
     def _choose(self, pattern: SparsityPattern, data: np.ndarray) -> tuple[SetUp, int]:
-        """A set-up, and how many iterations it may take for a right-hand side."""
+        """Return a set-up, and how many iterations it may take for a right-hand side."""
         most = self.solver.max_iterations
         known = memo.serving(self.key, self.values)
         if known is not None:
@@ -174,7 +200,7 @@ class _Use:
 
     @property
     def is_old(self) -> bool:
-        """The set-up was made from other values."""
+        """True where the set-up was made from other values."""
         return self.set_up.values != self.values
 
     def renew(self) -> None:
@@ -186,7 +212,10 @@ class _Use:
 
     @property
     def _precondition(self) -> Apply:
-        """M, or Mᵀ; they are the same for a real symmetric M, and one of them is already there."""
+        """The function that applies M or Mᵀ in scaled units.
+
+        For a real symmetric M they are the same, and M is the one that is already there.
+        """
         is_symmetric = self.solver.method.is_symmetric and not np.iscomplexobj(self.matrix.data)
         applied, scaling = self.set_up.applied, self.scaled.scaling
         apply = applied.apply_transposed if self.transposed and not is_symmetric else applied.apply
