@@ -12,4 +12,7 @@ class MeshError(FEMError):
 
 
 class FormError(FEMError):
-    """A weak form that cannot be evaluated: not traceable by JAX, not linear, or fed with unfit coefficients."""
+    """A weak form that cannot be evaluated.
+
+    JAX cannot trace it, it is not linear, or its coefficients do not fit.
+    """

@@ -11,7 +11,7 @@ import numpy as np
 
 from pdeopt.fem.errors import FormError
 
-#: What a field may carry, as in scikit-fem; `None` where it is absent.
+#: The names of the parts that a field may carry, as in scikit-fem; a part that is absent is None.
 PARTS = ("value", "grad", "div", "curl", "hess", "grad3", "grad4", "grad5", "grad6")
 
 
@@ -27,16 +27,26 @@ def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable, Callable]:
 
 @jax.tree_util.register_pytree_node_class
 class Field:
-    """A function at quadrature points, used like an array of its values; ``grad``, ``div``, … as attributes.
+    """A function at quadrature points, used like an array of its values.
 
-    Shapes are scikit-fem's: value (…, c, q), grad (…, d, c, q) with tensor axes first, c cells or facets, q quadrature
-    points; c and q may be 1 and broadcast. Arithmetic and `jax.numpy` functions act on the value.
+    Its derivatives are attributes: ``grad``, ``div``, … Shapes are scikit-fem's: value (…, c, q), grad (…, d, c, q)
+    with tensor axes first, c cells or facets, q quadrature points; c and q may be 1 and broadcast. Arithmetic and
+    `jax.numpy` functions act on the value.
+
+    Attributes:
+        parts: The arrays of the field by the names of `PARTS`, the value and the derivatives that it has.
+        cells: A digest of the cells and quadrature points on which a space made the field; None for any.
     """
 
     __array_ufunc__ = None  # NumPy leaves `array * field` to this class, and refuses np.exp(field)
 
     def __init__(self, parts: Mapping[str, Any], cells: bytes | None = None) -> None:
-        """Make a field; ``cells`` identifies the cells and quadrature points on which a space made it."""
+        """Make a field of its parts.
+
+        Args:
+            parts: The arrays of the field by the names of `PARTS`.
+            cells: A digest of the cells and quadrature points on which a space made the field; None for any.
+        """
         self.parts = parts
         self.cells = cells
 
@@ -56,17 +66,17 @@ class Field:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape of the value, (…, c, q)."""
+        """The shape of the value, (…, c, q)."""
         return self.value.shape
 
     @property
     def ndim(self) -> int:
-        """Return the number of axes of the value: 2 for a scalar function, 3 for a vector-valued one."""
+        """The number of axes of the value: 2 for a scalar function, 3 for a vector-valued one."""
         return self.value.ndim
 
     @property
     def dtype(self) -> Any:
-        """Return the type of the value."""
+        """The type of the value."""
         return self.value.dtype
 
     def __repr__(self) -> str:
@@ -100,17 +110,17 @@ class Field:
         return (self.value[k] for k in range(len(self)))
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bytes | None]]:
-        """Return the arrays and what they are called, for JAX."""
+        """Return the arrays of the field, and its static part for JAX: their names and ``cells``."""
         names = tuple(self.parts)
         return tuple(self.parts[name] for name in names), (names, self.cells)
 
     @classmethod
     def tree_unflatten(cls, structure: tuple[tuple[str, ...], bytes | None], parts: tuple[Any, ...]) -> Field:
-        """Return the field of them, for JAX: the inverse of `tree_flatten`."""
+        """Return the field of such arrays and names, for JAX: the inverse of `tree_flatten`."""
         names, cells = structure
         return cls(dict(zip(names, parts, strict=True)), cells)
 
 
 def value_of(x: Any) -> Any:
-    """Return the values of a field; anything else as it is."""
+    """Return the values of a field; return anything else as it is."""
     return x.value if isinstance(x, Field) else x

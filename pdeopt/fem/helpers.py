@@ -1,7 +1,7 @@
-"""The helpers of weak forms, with the names and meanings of `skfem.helpers`, for NumPy and JAX arrays alike.
+"""The helpers of weak forms, with the names and meanings of `skfem.helpers`.
 
-Tensor axes come first, then cells and quadrature points. Products are written as elementwise products and sums, which
-XLA fuses into the loops around them.
+They take NumPy and JAX arrays alike. Tensor axes come first, then cells and quadrature points. Products are written as
+elementwise products and sums, which XLA fuses into the loops around them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,21 @@ def grad(u: Field) -> Any:
 
 
 def div(u: Field) -> Any:
-    """Return the divergence (c, q), of an H(div) element or of a vector field (d, c, q)."""
+    """Return the divergence (c, q) of a function of an H(div) element or of a vector field (d, c, q)."""
     if u.div is not None:
         return u.div
     return trace(u.grad) if u.grad.ndim >= 4 else u.grad[0]
 
 
 def curl(u: Field) -> Any:
-    """Return the curl: (d, c, q) of an H(curl) element or vector field in 3-D and of a scalar in 2-D, else (c, q)."""
+    """Return the curl of a function.
+
+    Args:
+        u: A function of an H(curl) element, a vector field (d, c, q), or in 2-D a scalar (c, q).
+
+    Returns:
+        (d, c, q) of an H(curl) element or a vector field in 3-D, and of a scalar in 2-D; otherwise (c, q).
+    """
     if u.curl is not None:
         return u.curl
     g = u.grad
@@ -60,22 +67,25 @@ def sym_grad(u: Field) -> Any:
 
 
 def dot(u: Any, v: Any) -> Any:
-    """Return u_i v_i, (c, q) of two vector fields (d, c, q)."""
+    """Return the product u_i v_i (c, q) of two vector fields (d, c, q)."""
     return (value_of(u) * value_of(v)).sum(0)
 
 
 def ddot(u: Any, v: Any) -> Any:
-    """Return u_ij v_ij, (c, q) of two tensor fields (d, d, c, q)."""
+    """Return the product u_ij v_ij (c, q) of two tensor fields (d, d, c, q)."""
     return (value_of(u) * value_of(v)).sum((0, 1))
 
 
 def dddot(u: Any, v: Any) -> Any:
-    """Return u_ijk v_ijk, (c, q) of two tensor fields (d, d, d, c, q)."""
+    """Return the product u_ijk v_ijk (c, q) of two tensor fields (d, d, d, c, q)."""
     return (value_of(u) * value_of(v)).sum((0, 1, 2))
 
 
 def inner(u: Any, v: Any) -> Any:
-    """Return the product of two tensors of the same rank; of tuples (mixed elements) the sum over their parts."""
+    """Return the inner product (c, q) of two tensor fields of the same rank.
+
+    Of tuples, as of mixed elements, it is the sum over their parts.
+    """
     if isinstance(u, tuple):
         return sum(inner(a, b) for a, b in zip(u, v, strict=True))
     product = value_of(u) * value_of(v)
@@ -83,13 +93,13 @@ def inner(u: Any, v: Any) -> Any:
 
 
 def prod(u: Any, v: Any, w: Any = None) -> Any:
-    """Return u_i v_j (d, d, c, q), or u_i v_j w_k (d, d, d, c, q), of vector fields (d, c, q)."""
+    """Return the tensor u_i v_j (d, d, c, q), or u_i v_j w_k (d, d, d, c, q), of vector fields (d, c, q)."""
     pair = value_of(u)[:, None] * value_of(v)[None]
     return pair if w is None else pair[:, :, None] * value_of(w)[None, None]
 
 
 def mul(A: Any, x: Any) -> Any:
-    """Return A_ij x_j (d, c, q), or A_ij B_jk (d, d, c, q)."""
+    """Return the product A_ij x_j (d, c, q) with a vector, or A_ij B_jk (d, d, c, q) with a tensor field."""
     A, x = value_of(A), value_of(x)
     if x.ndim >= A.ndim:
         return (A[:, :, None] * x[None]).sum(1)
@@ -97,13 +107,13 @@ def mul(A: Any, x: Any) -> Any:
 
 
 def trace(T: Any) -> Any:
-    """Return T_ii, (c, q) of a tensor field (d, d, c, q)."""
+    """Return the trace T_ii (c, q) of a tensor field (d, d, c, q)."""
     T = value_of(T)
     return sum(T[i, i] for i in range(1, T.shape[0])) + T[0, 0]
 
 
 def transpose(T: Any) -> Any:
-    """Return T_ji: the first two axes exchanged."""
+    """Return the transpose T_ji of a tensor field: its first two axes are exchanged."""
     return value_of(T).swapaxes(0, 1)
 
 
@@ -138,7 +148,7 @@ def inv(A: Any) -> Any:
 
 
 def cross(a: Any, b: Any) -> Any:
-    """Return a × b: (c, q) in 2-D, (3, c, q) in 3-D."""
+    """Return the cross product a × b of two vector fields: (c, q) in 2-D, (3, c, q) in 3-D."""
     a, b = value_of(a), value_of(b)
     if a.shape[0] == 2:
         return a[0] * b[1] - a[1] * b[0]
@@ -146,9 +156,16 @@ def cross(a: Any, b: Any) -> Any:
 
 
 def jump(w: Any, *args: Any) -> Any:
-    """Return ±args, by the side of the interior facet each comes from: ``ju, jv = jump(w, u, v)`` in a bilinear form.
+    """Return functions with the sign of the side of the interior facet that each comes from.
 
-    Summed over both sides this is the jump; away from interior facets the arguments are returned unchanged.
+    Summed over both sides this is the jump. In a bilinear form: ``ju, jv = jump(w, u, v)``.
+
+    Args:
+        w: The coefficients of the form, which know the sides.
+        *args: The trial and the test function, or the test function alone.
+
+    Returns:
+        A tuple of ±args, or one array for one argument; away from interior facets the arguments unchanged.
     """
     sides = w.get("idx", (0,) * len(args))[: len(args)]
     signed = [(-1.0) ** side * value_of(arg) for side, arg in zip(sides, args, strict=True)]

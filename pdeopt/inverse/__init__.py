@@ -1,4 +1,4 @@
-"""Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional of them."""
+"""Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional."""
 
 from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.misfit import FieldMisfit, L2Misfit, Misfit, observation_of

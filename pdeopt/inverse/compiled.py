@@ -15,8 +15,9 @@ from pdeopt.sparse import check_process, solve_errors
 class Compiled:
     """A ``jax.jit`` for functions that close over large tables (spaces, matrices, data).
 
-    A closed-over array becomes a literal of the program, which XLA then folds for seconds (10.6 s at 524 k triangles);
-    traced to a jaxpr first, the arrays are its constants, and are passed as arguments. Failed solves raise SolveError.
+    A closed-over array becomes a literal of the program, which XLA then folds for seconds (10.6 s at 524 k triangles).
+    Here the function is traced to a jaxpr first, whose constants the arrays are, and they are passed as arguments.
+    Failed solves raise SolveError.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -39,7 +40,8 @@ class Compiled:
 def real(arg: Any) -> Any:
     """Return an array as 64-bit floating point.
 
-    Raises InputError for complex values, which would lose their imaginary part, and for what JAX traces.
+    Raises:
+        InputError: The values are complex, and would lose their imaginary part; or JAX traces them.
     """
     if isinstance(arg, jax.core.Tracer):
         raise InputError(

@@ -9,8 +9,8 @@ from pdeopt.inverse.regularization import Regularization, TotalVariation
 def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
     """Return the functionals to minimize, each from the minimum of the one before; the given one is last.
 
-    Each factor in the `TotalVariation.continuation` of its terms makes one more. (Chan, Zhou,
-    Chan, "Continuation method for total variation denoising problems", 1995.)
+    Each factor in the `TotalVariation.continuation` of its terms makes one more. (Chan, Zhou, Chan, "Continuation
+    method for total variation denoising problems", 1995.)
     """
     terms = functional.regularization_terms
     count = max((len(getattr(term, "continuation", ())) for term in terms), default=0)
@@ -19,7 +19,12 @@ def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
 
 
 def _at_stage(term: Regularization, from_the_end: int) -> Regularization:
-    """Return the term with the factor so many places from the end of its continuation, where it has that many."""
+    """Return a term with the smoothing of one stage of continuation.
+
+    Args:
+        term: The term; it is returned itself where it has no such stage.
+        from_the_end: The place of the stage's factor in the continuation, −1 for the last one.
+    """
     if not isinstance(term, TotalVariation) or len(term.continuation) < -from_the_end:
         return term
     return term.with_smoothing(term.continuation[from_the_end] * term.smoothing)

@@ -1,4 +1,4 @@
-"""Bad input to an inverse problem."""
+"""The error of bad input to an inverse problem."""
 
 from pdeopt.errors import PdeoptError
 

@@ -27,19 +27,27 @@ from pdeopt.sparse.solvers.direct.cholesky import Cholesky
 
 
 class MassProduct:
-    """A product ⟨a, b⟩ = aᵀ M b with a mass matrix M (p, p), and S = D^-½ (D^-½ M D^-½)^-½, D the diagonal of M.
+    """A product ⟨a, b⟩ = aᵀ M b with a mass matrix M (p, p).
 
-    The scaled matrix has a small condition number on every mesh, so that its inverse root is a polynomial in it, of
-    degree 36 for linear triangles, 41 for tetrahedra, 56 for squares. Measured on linear triangles: 14 ms an
-    application for 66 k degrees of freedom, 58 ms for 263 k, and 0.1 and 0.5 s before the first; a Cholesky factor
-    applies in 4 and 35 ms, but takes 0.4 and 3.5 s before, and in 3-D far more time and memory.
+    Its S is D^-½ (D^-½ M D^-½)^-½, where D is the diagonal of M. The scaled matrix has a small condition number
+    on every mesh, so that its inverse root is a polynomial in it, of degree 36 for linear triangles, 41 for tetrahedra,
+    56 for squares. Measured on linear triangles: 14 ms an application for 66 k degrees of freedom, 58 ms for 263 k, and
+    0.1 and 0.5 s before the first; a Cholesky factor applies in 4 and 35 ms, but takes 0.4 and 3.5 s before, and in 3-D
+    far more time and memory.
 
     Attributes:
-        name: as in ``--inner-product``. weights: the diagonal of M where M is diagonal, else None.
+        name: The name of the product, as `inner_product_named` takes it.
+        weights: The diagonal (p,) of M where M is diagonal, else None.
     """
 
     def __init__(self, name: str, mass: sp.csr_matrix, interval: tuple[float, float]) -> None:
-        """Make the product; ``interval`` holds the eigenvalues of D^-½ M D^-½."""
+        """Make the product.
+
+        Args:
+            name: The name of the product.
+            mass: The mass matrix M (p, p).
+            interval: Bounds of the eigenvalues of D^-½ M D^-½, (low, high).
+        """
         diagonal = mass.diagonal()
         self.name = name
         self.weights = diagonal if mass.nnz == mass.shape[0] else None
@@ -56,25 +64,31 @@ class MassProduct:
         return self._of_scaled(lambda x: 1 / x)
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """Return S z (p,)."""
+        """Return the parameter m = S z, (p,)."""
         return self._inverse_root(z) / self._roots
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Return Sᵀ d (p,)."""
+        """Return the derivative Sᵀ d with respect to z, (p,), of a derivative d with respect to m."""
         return self._inverse_root(derivative / self._roots)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """Return M⁻¹ d (p,)."""
+        """Return the gradient M⁻¹ d, (p,), of a derivative d."""
         return self._inverse(derivative / self._roots) / self._roots
 
     def norm(self, m: np.ndarray) -> float:
-        """Return √(mᵀ M m)."""
+        """Return the norm √(mᵀ M m)."""
         return float(np.sqrt(m @ (self._mass @ m)))
 
 
 @dataclass(frozen=True, eq=False)
 class FactoredProduct:
-    """A product ⟨a, b⟩ = aᵀ G b with a sparse symmetric positive definite G (p, p), by its Cholesky factor."""
+    """A product ⟨a, b⟩ = aᵀ G b with a sparse symmetric positive definite matrix G (p, p).
+
+    Attributes:
+        name: The name of the product, as `inner_product_named` takes it.
+        matrix: The matrix G.
+        factor: The Cholesky factor of G, by which the product is computed.
+    """
 
     name: str
     matrix: sp.csr_matrix
@@ -83,28 +97,32 @@ class FactoredProduct:
     weights = None
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """Return S z (p,)."""
+        """Return the parameter m = S z, (p,)."""
         return self.factor.primal(z)
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Return Sᵀ d (p,)."""
+        """Return the derivative Sᵀ d with respect to z, (p,), of a derivative d with respect to m."""
         return self.factor.transposed(derivative)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """Return G⁻¹ d (p,)."""
+        """Return the gradient G⁻¹ d, (p,), of a derivative d."""
         return self.factor.solve(derivative)
 
     def norm(self, m: np.ndarray) -> float:
-        """Return √(mᵀ G m)."""
+        """Return the norm √(mᵀ G m)."""
         return float(np.sqrt(m @ (self.matrix @ m)))
 
 
 @dataclass(frozen=True, eq=False)
 class MaternProduct:
-    """A product ⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term: whitening, S = A⁻¹ M^½ / √α.
+    """A product ⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term.
 
-    In z the term is ½ |z|² (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A computational framework for
-    infinite-dimensional Bayesian inverse problems I", SIAM J. Sci. Comput. 35, 2013.)
+    Its S whitens, S = A⁻¹ M^½ / √α: in z the term is ½ |z|² (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A
+    computational framework for infinite-dimensional Bayesian inverse problems I", SIAM J. Sci. Comput. 35, 2013.)
+
+    Attributes:
+        name: The name of the product, as `inner_product_named` takes it.
+        term: The Matérn term.
     """
 
     name: str
@@ -113,24 +131,28 @@ class MaternProduct:
     weights = None
 
     def primal(self, z: np.ndarray) -> np.ndarray:
-        """Return S z (p,)."""
+        """Return the parameter m = S z, (p,)."""
         return self.term.color(z)
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
-        """Return Sᵀ d (p,)."""
+        """Return the derivative Sᵀ d with respect to z, (p,), of a derivative d with respect to m."""
         return self.term.color_transposed(derivative)
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
-        """Return (α Q)⁻¹ d (p,)."""
+        """Return the gradient (α Q)⁻¹ d, (p,), of a derivative d."""
         return self.term.color(self.term.color_transposed(derivative))
 
     def norm(self, m: np.ndarray) -> float:
-        """Return √(mᵀ α Q m)."""
+        """Return the norm √(mᵀ α Q m)."""
         return float(np.linalg.norm(self.term.whiten(m)))
 
 
 def l2_product(parameter: AnyParameter) -> MassProduct:
-    """Return the product ∫ a b by the consistent mass matrix, diagonal for piecewise constants. Raises InputError."""
+    """Return the product ∫ a b by the consistent mass matrix, which is diagonal for piecewise constants.
+
+    Raises:
+        InputError: Degrees of freedom of the parameter have no mass, or the mass matrix is nearly singular.
+    """
     mass = parameter.mass.tocsr()
     _check_positive(parameter, mass.diagonal())
     if parameter.space is None or _is_diagonal(mass):
@@ -145,7 +167,13 @@ def l2_product(parameter: AnyParameter) -> MassProduct:
 
 
 def lumped_product(parameter: AnyParameter) -> MassProduct:
-    """Return the product ∫ a b by the lumped mass matrix, which is diagonal: bounds on m stay bounds on z."""
+    """Return the product ∫ a b by the lumped mass matrix.
+
+    This is diagonal, so that bounds on m stay bounds on z.
+
+    Raises:
+        InputError: Degrees of freedom of the parameter have no mass.
+    """
     weights = parameter.lumped_mass
     _check_positive(parameter, weights)
     return _diagonal("l2-lumped", weights)
@@ -154,14 +182,18 @@ def lumped_product(parameter: AnyParameter) -> MassProduct:
 def regularization_product(
     functional: ReducedFunctional, parameter: AnyParameter, initial: np.ndarray | None = None
 ) -> FactoredProduct | MaternProduct:
-    """Return ⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization, of strength β: the prior's product.
+    """Return the prior's product ⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization.
 
-    One Matérn term whitens. Of other terms the operators at ``initial`` (default 0; it matters for total variation)
-    are added up, and made definite, where their null space asks for it, by δ M with the δ of the softest mode
-    (`softness`). Terms that are plain functions do not count.
+    One Matérn term whitens. The operators of other terms are added up and, where their null space asks for it, made
+    definite by δ M with the δ of the softest mode (`softness`). Terms that are plain functions do not count.
+
+    Args:
+        functional: The functional, with the terms of the regularization and their strength β.
+        parameter: The parameter, with the mass matrix M.
+        initial: The m (p,) at which the operators are taken, 0 by default; it matters for total variation.
 
     Raises:
-        InputError: where no term states an operator, or the regularization is zero.
+        InputError: No term states an operator, or the regularization is zero.
     """
     terms = terms_of(functional.regularization)
     if len(terms) == 1 and isinstance(terms[0], Matern) and functional.strength * terms[0].weight > 0:
@@ -190,11 +222,14 @@ def inner_product_named(
     entries of m are no bounds on entries of z.
 
     Args:
-        name: of the product. functional, parameter: whose. bounds: (lower, upper), None where there are none.
-        initial: the m at which "regularization" takes the operator.
+        name: The name of the product.
+        functional: The functional whose regularization "regularization" takes.
+        parameter: The parameter whose mass matrix "l2" and "l2-lumped" take.
+        bounds: The bounds of m, (lower, upper); None where there are none.
+        initial: The m (p,) at which "regularization" takes the operators, 0 by default.
 
     Raises:
-        InputError: for an unknown name, and for "regularization" with bounds.
+        InputError: The name is unknown, or is "regularization" where there are bounds.
     """
     if name not in _MAKERS:
         raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
@@ -215,10 +250,11 @@ def inner_product_names() -> list[str]:
 
 
 def has_bounds(bounds: tuple[Any, Any] | None) -> bool:
-    """Return whether a side is given and finite somewhere."""
+    """Return whether bounds (lower, upper) have a side that is given and finite somewhere."""
     return bounds is not None and any(side is not None and np.isfinite(side).any() for side in bounds)
 
 
+#: The functions that make a product of functional, parameter and initial m, by the name of the product.
 _MAKERS: dict[str, Callable[[ReducedFunctional, AnyParameter, np.ndarray | None], InnerProduct]] = {
     "l2": lambda functional, parameter, initial: l2_product(parameter),
     "l2-lumped": lambda functional, parameter, initial: lumped_product(parameter),

@@ -6,16 +6,17 @@ import numpy as np
 
 from pdeopt.fem import FunctionSpace
 
-#: Cells whose element matrices are made at a time.
+#: The number of cells whose element matrices are made at a time.
 CHUNK = 50_000
 
 
 def lumped_mass(space: FunctionSpace) -> np.ndarray:
-    """Return the diagonal matrix (n,) nearest to the mass matrix: row sums, where they are all positive.
+    """Return the diagonal (n,) of the lumped mass matrix.
 
-    Elsewhere (quadratic triangles and tetrahedra) the diagonal, scaled in each cell to the cell's mass. (Hinton, Rock,
-    Zienkiewicz, "A note on mass lumping and related processes in the finite element method", 1976; Zienkiewicz,
-    Taylor, "The Finite Element Method", volume 1, appendix I.) On facets it is zero at degrees of freedom off them.
+    It is the sums of the rows where they are all positive; elsewhere (quadratic triangles and tetrahedra) it is the
+    diagonal, scaled in each cell to the cell's mass. (Hinton, Rock, Zienkiewicz, "A note on mass lumping and related
+    processes in the finite element method", 1976; Zienkiewicz, Taylor, "The Finite Element Method", volume 1, appendix
+    I.) On facets it is zero at degrees of freedom off them.
     """
     matrices = element_masses(space)
     sums = _added(space, matrices.sum(-1).T)
@@ -27,10 +28,11 @@ def lumped_mass(space: FunctionSpace) -> np.ndarray:
 
 
 def scaled_spectrum(space: FunctionSpace) -> tuple[float, float]:
-    """Return bounds of the eigenvalues of D^-½ M D^-½, M the mass matrix, D its diagonal; also of blocks of M.
+    """Return bounds (low, high) of the eigenvalues of D^-½ M D^-½, M the mass matrix, D its diagonal.
 
-    The extreme ones over the elements bound those of the whole, on every mesh and however it is graded: 1/2 and 2 for
-    linear triangles. (Wathen, "Realistic eigenvalue bounds for the Galerkin mass matrix", IMA J. Numer. Anal. 7, 1987.)
+    They also hold for blocks of M. The extreme eigenvalues of the elements bound those of the whole, on every mesh and
+    however it is graded: 1/2 and 2 for linear triangles. (Wathen, "Realistic eigenvalue bounds for the Galerkin mass
+    matrix", IMA J. Numer. Anal. 7, 1987.)
     """
     matrices = element_masses(space)
     diagonals = np.einsum("cii->ci", matrices)
@@ -62,5 +64,5 @@ def _products(values: np.ndarray, dx: np.ndarray, cells: slice) -> np.ndarray:
 
 
 def _added(space: FunctionSpace, local: np.ndarray) -> np.ndarray:
-    """Return the sums (n,) over cells of values (i, c) of their degrees of freedom."""
+    """Return for each degree of freedom the sum (n,) over cells of its values (i, c) in them."""
     return np.bincount(space.basis.element_dofs.ravel(), local.ravel(), minlength=space.n)

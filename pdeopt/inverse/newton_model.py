@@ -1,4 +1,7 @@
-"""What Newton's method uses of a reduced functional: Hessians, and the regularization as their preconditioner."""
+"""The quadratic models of a reduced functional that Newton's method uses.
+
+They are its Hessians, with the regularization as their preconditioner.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class NewtonModel(Differentiable):
     it remembers changes the path to the minimum, and not the minimum. All m are (p,).
 
     Args:
-        functional: J. parameter: whose mass matrix makes the preconditioner definite.
+        functional: The functional J.
+        parameter: The parameter, whose mass matrix makes the preconditioner definite.
     """
 
     def __init__(self, functional: ReducedFunctional, parameter: AnyParameter) -> None:
@@ -31,25 +35,34 @@ class NewtonModel(Differentiable):
         self._operator = _Operator(functional)
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return J and its Euclidean derivative."""
+        """Return J and its Euclidean derivative (p,) at m."""
         return self.functional.value_and_derivative(m)
 
     def hessian(self, m: np.ndarray) -> Action:
-        """Return v ↦ the second derivative at m times v: exact, except for total variation's primal-dual model."""
+        """Return the map of v to the second derivative at m times v, (p,).
+
+        It is exact, except for total variation, which has its primal-dual model.
+        """
         return self._with_regularization(self.functional.misfit_hessian(m), m)
 
     def gauss_newton(self, m: np.ndarray) -> Action:
-        """Return the same with Jᵀ φ″ J for the misfit."""
+        """Return the map of v to the second derivative at m times v, (p,), with Jᵀ φ″ J for the misfit."""
         return self._with_regularization(self.functional.misfit_gauss_newton(m), m)
 
     def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action | None:
-        """Return (R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
+        """Return the map with (R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
 
         R is the operator of the regularization, M the mass matrix; δM makes R definite on its null space.
         Preconditioned with R, the Hessian is the identity plus a compact operator, so that conjugate gradients take a
         number of iterations that the mesh does not change: that of the directions about which the data know more than
-        the regularization. (Bui-Thanh, Ghattas, Martin, Stadler 2013, section 5.) None without a term that states an
-        operator: nothing has the scale of the Hessian then.
+        the regularization. (Bui-Thanh, Ghattas, Martin, Stadler 2013, section 5.)
+
+        Args:
+            m: The parameter, (p,).
+            free: Whether each entry of m is free, (p,).
+
+        Returns:
+            The map; None without a term that states an operator: nothing has the scale of the Hessian then.
         """
         operator = self._operator(m)
         if operator is None or not operator.count_nonzero():  # a weight may be zero
@@ -58,7 +71,10 @@ class NewtonModel(Differentiable):
         return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
 
     def follow(self, m: np.ndarray) -> None:
-        """Go on to the next iterate m without a model there: what is remembered changes as if one had been made."""
+        """Go on to the next iterate m without a model there.
+
+        The duals that are remembered change as if a model had been made.
+        """
         self._operator(m)
 
     def _with_regularization(self, misfit: Action, m: np.ndarray) -> Action:
@@ -67,7 +83,7 @@ class NewtonModel(Differentiable):
 
 
 class _Operator:
-    """A map m ↦ β Σ R(m) that follows the iterates with the duals of the terms that have one."""
+    """A map from m to the matrix β Σ R(m) that follows the iterates with the duals of its terms."""
 
     def __init__(self, functional: ReducedFunctional) -> None:
         self._strength = functional.strength
@@ -96,9 +112,14 @@ class _Operator:
 
 
 def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
-    """Return δ, the smallest of xᵀRx / xᵀMx over the centered coordinate functions x: R of the softest mode, about.
+    """Return δ, about the Rayleigh quotient of the softest mode of an operator R of the regularization.
 
-    Of ∫|∇m|² on the unit square it is 12, where the softest mode that is no constant has π².
+    It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ∫|∇m|² on
+    the unit square it is 12, where the softest mode that is no constant has π².
+
+    Args:
+        operator: The operator R, (p, p).
+        parameter: The parameter, with the mass matrix M and the places of its entries.
     """
     quotients = [float(x @ (operator @ x)) / float(x @ (parameter.mass @ x)) for x in _coordinates(parameter)]
     return min((q for q in quotients if q > 0), default=float(operator.trace() / parameter.mass.trace()))

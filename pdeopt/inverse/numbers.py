@@ -10,24 +10,25 @@ import scipy.sparse as sp
 
 from pdeopt.inverse.errors import InputError
 
-#: What a parameter is called in pictures.
+#: The roles of a parameter, which say what it is called in pictures.
 ROLES = ("reconstruction", "control", "design", "result")
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A handful of unknown numbers, in the place of a `Parameter`: conductivities of layers, rates of wells.
+    """A handful of unknown numbers, in the place of a `Parameter`.
 
-    The coefficient is an array (p,) in the order of the names. The numbers have the Euclidean inner product: choose
-    units, or a `Log` parametrization, in which they are of similar size.
+    They may be conductivities of layers, or rates of wells. The coefficient is an array (p,) in the order of the names.
+    The numbers have the Euclidean inner product: choose units, or a `Log` parametrization, in which they are of similar
+    size.
 
     Attributes:
-        names: of each number, with its unit: "conductivity of clay (W/(m K))".
-        label: what they are together.
-        role: as of a `Parameter`.
+        names: The name of each number, with its unit: "conductivity of clay (W/(m K))".
+        label: A name for all of them together.
+        role: The role in pictures, as that of a `Parameter`.
 
     Raises:
-        InputError: for names that are missing, or not unique.
+        InputError: Names are missing or not unique, or the role is not known.
     """
 
     names: Sequence[str]
@@ -46,32 +47,44 @@ class Numbers:
 
     @property
     def size(self) -> int:
-        """Return p, how many there are."""
+        """The number p of unknowns."""
         return len(self.names)
 
     @property
     def mass(self) -> sp.csr_matrix:
-        """Return the identity: the Euclidean product."""
+        """The matrix (p, p) of the Euclidean product, the identity."""
         return sp.identity(self.size, format="csr")
 
     @property
     def lumped_mass(self) -> np.ndarray:
-        """Return ones (p,)."""
+        """The diagonal (p,) of the Euclidean product, ones."""
         return np.ones(self.size)
 
     @property
     def locations(self) -> np.ndarray:
-        """Return (0, p): they are nowhere."""
+        """The places of the numbers, (0, p): they have none."""
         return np.empty((0, self.size))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
-        """Return the root mean square of the relative errors, which units do not change; None for a truth of zero."""
+        """Return the root mean square of the relative errors, which units do not change.
+
+        Args:
+            values: The numbers (p,).
+            truth: The true numbers (p,).
+
+        Returns:
+            The error; None where a true number is zero.
+        """
         if not np.all(truth):
             return None
         return float(np.sqrt(np.mean((values / truth - 1) ** 2)))
 
 
 def check_role(role: str | None) -> None:
-    """Raise InputError for a role that is not known."""
+    """Refuse a role that is not known.
+
+    Raises:
+        InputError: The role is neither None nor one of `ROLES`.
+    """
     if role is not None and role not in ROLES:
         raise InputError(f"the role of a parameter is {role!r}; expected one of {', '.join(ROLES)}, or None")

@@ -19,19 +19,23 @@ class Parametrization(Protocol):
     def __call__(self, m: jax.Array) -> Any: ...
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """Return m of a coefficient; raises InputError where there is none."""
+        """Return the m (p,) of a coefficient (p,).
+
+        Raises:
+            InputError: The coefficient has none.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The coefficient itself: sources, boundary values, anything without a sign."""
+    """A parametrization coefficient = m, for sources, boundary values, anything without a sign."""
 
     def __call__(self, m: jax.Array) -> jax.Array:
         return m
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """Return the coefficient."""
+        """Return the coefficient itself as m."""
         return np.asarray(coefficient, float)
 
 
@@ -40,7 +44,10 @@ class Log:
     """A parametrization coefficient = reference · exp(m): positive for every m.
 
     Attributes:
-        reference: in the coefficient's unit, so that m has none; InputError where it is not positive.
+        reference: The coefficient at m = 0, in its unit, so that m has none.
+
+    Raises:
+        InputError: The reference is not positive.
     """
 
     reference: float = 1.0
@@ -53,7 +60,11 @@ class Log:
         return self.reference * jnp.exp(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """Return m of a positive coefficient; raises InputError where it is zero or negative."""
+        """Return the m (p,) of a positive coefficient (p,).
+
+        Raises:
+            InputError: The coefficient is zero or negative somewhere.
+        """
         values = np.asarray(coefficient, float)
         if not (values > 0).all():
             bad = values[~(values > 0)]
@@ -63,10 +74,16 @@ class Log:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A parametrization coefficient = lower + (upper − lower) / (1 + exp(−m)): strictly between two bounds.
+    """A parametrization coefficient = lower + (upper − lower) / (1 + exp(−m)).
+
+    The coefficient is strictly between two bounds for every m.
 
     Attributes:
-        lower, upper: in the coefficient's unit; InputError where they are not in this order.
+        lower: The lower bound, in the coefficient's unit.
+        upper: The upper bound, in the coefficient's unit.
+
+    Raises:
+        InputError: The lower bound is not below the upper one.
     """
 
     lower: float
@@ -80,7 +97,11 @@ class Bounded:
         return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
-        """Return m of a coefficient strictly between the bounds; raises InputError elsewhere."""
+        """Return the m (p,) of a coefficient (p,) strictly between the bounds.
+
+        Raises:
+            InputError: The coefficient is not between the bounds somewhere.
+        """
         values = np.asarray(coefficient, float)
         if not ((values > self.lower) & (values < self.upper)).all():
             found = f"[{values.min()}, {values.max()}]"

@@ -1,4 +1,4 @@
-"""What a problem file returns: everything a run, a check and a picture need."""
+"""The problem that a problem file returns, with everything that a run, a check and a picture need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pdeopt.inverse.regularization import mass
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.objective import OptimizerError
 
-#: What an interpretation says, by name.
+#: The results of an interpretation, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
 #: The names of summary.json that every run writes; a problem's own quantities have others.
 # fmt: off
@@ -37,14 +37,17 @@ SUMMARY_NAMES = frozenset({
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A parameter: where it lives, and how to name it.
+    """A parameter that lives on a space, with its name.
 
     Attributes:
-        space: the space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
-        label: the physical coefficient in words, with its unit, as axis label: "conductivity κ (S/m)".
-        dofs: the degrees of freedom that are parameters, where they are not all.
-        role: what it is called in pictures: "reconstruction", "control", "design" or "result". None: a reconstruction
-            where there are data, a result where there are none, or where a state is wanted.
+        space: The space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
+        label: The physical coefficient in words, with its unit, as axis label: "conductivity κ (S/m)".
+        dofs: The degrees of freedom that are parameters, (p,); None for all.
+        role: The name of what is found, in pictures: "reconstruction", "control", "design" or "result". None stands for
+            a reconstruction where there are data, and for a result where there are none, or where a state is wanted.
+
+    Raises:
+        InputError: The role is not known.
     """
 
     space: FunctionSpace
@@ -57,11 +60,14 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """Return p, the number of parameters."""
+        """The number p of parameters."""
         return self.space.n if self.dofs is None else len(self.dofs)
 
     def field(self, values: ArrayLike) -> Any:
-        """Return the function with these values (size,) at the parameter's degrees of freedom, for use in forms."""
+        """Return the function with given values (p,) at the parameter's degrees of freedom, for forms.
+
+        At all others it is zero.
+        """
         values = jnp.asarray(values)
         if self.dofs is not None:
             values = jnp.zeros(self.space.n, values.dtype).at[self.dofs].set(values)
@@ -69,32 +75,32 @@ class Parameter:
 
     @cached_property
     def mass(self):
-        """Return the L² product of the parameter, as a SciPy matrix."""
+        """The mass matrix of the parameter, a SciPy matrix (p, p), which gives its L² product."""
         matrix = mass.assemble(self.space).to_scipy()
         return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]
 
     @cached_property
     def lumped_mass(self) -> np.ndarray:
-        """Return the diagonal (p,) of the lumped L² product."""
+        """The diagonal (p,) of the lumped mass matrix."""
         weights = lumped_mass(self.space)
         return weights if self.dofs is None else weights[self.dofs]
 
     @property
     def locations(self) -> np.ndarray:
-        """Return where each degree of freedom sits, (d, p)."""
+        """The places of the parameter's degrees of freedom, (d, p)."""
         return self.space.locations if self.dofs is None else self.space.locations[:, self.dofs]
 
     def norm(self, values: np.ndarray) -> float:
-        """Return the L² norm of a function of this parameter's kind."""
+        """Return the L² norm of a function with given values (p,) at the parameter's degrees of freedom."""
         return float(np.sqrt(values @ (self.mass @ values)))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
-        """Return ‖values − truth‖ / ‖truth‖ in L²; None for a truth of zero."""
+        """Return the relative error ‖values − truth‖ / ‖truth‖ in L²; None for a truth of zero."""
         size = self.norm(truth)
         return self.norm(values - truth) / size if size > 0 else None
 
 
-#: What is looked for: a function, or a few numbers.
+#: A parameter that is looked for: a function, or a few numbers.
 AnyParameter = Parameter | Numbers
 
 
@@ -103,34 +109,36 @@ class Problem:
     """An inverse problem, ready to be run.
 
     Attributes:
-        functional: the reduced functional J(m).
-        initial: the initial guess of m, (p,).
-        parameter: the space and the name of the coefficient, or the names of a few numbers.
-        bounds: (lower, upper) for m, numbers or arrays (p,), None where there are none; or a `scipy.optimize.Bounds`.
-            See `pdeopt.optimize.full_bounds`.
-        truth: the true coefficient (physical, not m) at the parameter's degrees of freedom, where it is known.
-        data_label: the data in words, with their unit.
-        points: (d, k), where the data were taken, in the state's mesh, for the picture; None where that is not at
-            points.
-        state_space: the state's space, for the pictures, where it is another than the parameter's; its mesh may be
+        functional: The reduced functional J(m).
+        initial: The initial guess of m, (p,).
+        parameter: The space and the name of the coefficient, or the names of a few numbers.
+        bounds: The bounds (lower, upper) of m, numbers or arrays (p,), None where there are none; or a
+            `scipy.optimize.Bounds`. See `pdeopt.optimize.full_bounds`.
+        truth: The true coefficient (physical, not m) at the parameter's degrees of freedom, (p,), where it is known.
+        data_label: The data in words, with their unit.
+        points: The places (d, k) where the data were taken, in the state's mesh, for the picture; None where they were
+            not taken at points.
+        state_space: The state's space, for the pictures, where it is another than the parameter's; its mesh may be
             another one, too.
-        name: what the problem is called in titles and summaries; `pdeopt.build` gives that of its file.
-        length_unit: of the mesh's coordinates, for the axes of pictures: "m". None is claimed without it.
-        optimizer: the name of the optimizer that suits the problem, used where none is asked for.
-        gradient_tolerance: a run has converged at this norm of the gradient, relative to that at the initial guess.
-        absolute_gradient_tolerance: the same, not relative; the run converges when either is reached.
-        regularization_strength: a factor of the functional's regularization, or the name of the rule that chooses it,
-            used where the command line gives none: "discrepancy", "cooling" or "lcurve".
-        discrepancy_factor: the rules discrepancy and cooling aim at so many times the misfit of the noise.
-        quantities: named numbers of the last iterate m, each computed by a function of m, for summary.json.
-        interpret: what the last iterate m means beyond its coefficient, by name: scalars go to summary.json, arrays to
-            result.npz. It is called once, at the end of a run, and may take its time. Where it yields several
-            dictionaries, the first ones stay when it is interrupted or fails later.
+        optimizer: The name of the optimizer that suits the problem, used where none is asked for.
+        gradient_tolerance: The norm of the gradient at which a run has converged, relative to that at the initial
+            guess.
+        absolute_gradient_tolerance: The norm of the gradient, not relative, at which a run has converged; it converges
+            when either is reached.
+        regularization_strength: A factor of the functional's regularization, or the name of the rule that chooses it,
+            "discrepancy", "cooling" or "lcurve"; used where none is asked for.
+        discrepancy_factor: The misfit at which the rules discrepancy and cooling aim, in misfits of the noise.
+        quantities: The functions of m that give named numbers of the last iterate, for summary.json.
+        interpret: A function of the last iterate m that says by name what m means beyond its coefficient: scalars go to
+            summary.json, arrays to result.npz. It is called once, at the end of a run, and may take its time. Where it
+            yields several dictionaries, the first ones stay when it is interrupted or fails later.
+        length_unit: The unit of the mesh's coordinates, "m", for the axes of pictures; these claim none without it.
+        name: The name of the problem in titles and summaries; `pdeopt.build` gives that of its file.
 
     Raises:
-        InputError: for arrays that do not fit each other, bounds that cannot hold or that the initial guess is outside
-            of, negative tolerances, strengths that are not positive, and
-            names of quantities that are taken.
+        InputError: Arrays do not fit each other, bounds cannot hold or the initial guess is outside of them, a
+            tolerance is negative, a strength is not positive, the name of a quantity is taken, or the optimizer or
+            ``interpret`` is not of its kind.
     """
 
     functional: ReducedFunctional
@@ -216,11 +224,14 @@ class Problem:
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
-        """Return the problem's own quantities at m, by name."""
+        """Return the numbers of `quantities` at m, by name."""
         return {name: float(quantity(m)) for name, quantity in self.quantities.items()}
 
     def relative_error(self, m: np.ndarray) -> float | None:
-        """Return that of the physical coefficient, as the parameter defines it; None without a truth, or a zero one."""
+        """Return the relative error of the physical coefficient of m, as the parameter defines it.
+
+        It is None without a truth, and where the parameter defines none, as for a truth of zero.
+        """
         if self.truth is None:
             return None
         return self.parameter.relative_error(np.asarray(self.functional.coefficient(m)), self.truth)

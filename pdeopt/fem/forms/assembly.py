@@ -1,4 +1,6 @@
-"""Assembly in JAX: coefficients of a form at quadrature points → element matrices → values on the pattern.
+"""Assembly in JAX, of matrices, vectors and integrals.
+
+Coefficients of a form at quadrature points → element matrices → values on the pattern.
 
 Where the derivatives that a form asks for are constant in each cell, as on linear simplices, the values depend on the
 coefficients by a sparse map that is made once: no element matrix is formed. The adjoint, Ā on the pattern → parameters,
@@ -25,27 +27,33 @@ from pdeopt.fem.spaces.space import WRITTEN_OUT, FunctionSpace, Tables
 from pdeopt.fem.tracing.form_tracing import TracedForm
 from pdeopt.sparse import LinearMap, SparsityPattern, materialized
 
-#: Largest number of entries of an element matrix, times coefficients, for which the map from the coefficients is made;
-#: it takes 32 bytes for each of them and each cell.
+#: The largest number of entries of an element matrix, times coefficients, for which the map from the coefficients is
+#: made; it takes 32 bytes for each of them and each cell.
 MAPPED = 32
-#: Largest number of entries of an element matrix whose products are written out; beyond, batched products.
+#: The largest number of entries of an element matrix whose products are written out; of more, products are batched.
 #: Measured on 524 k triangles (3 × 3): 40 ms against 71 ms; on 25 k P2 tetrahedra (10 × 10): 111 ms against 53 ms.
 WRITTEN_OUT_ENTRIES = 16
 
-#: Patterns and maps that a space keeps, the last ones made.
+#: The number of patterns and maps that a space keeps, the last ones made.
 KEPT = 32
 
 Blocks = tuple[tuple[FunctionSpace, FunctionSpace], ...]
-"""(trial, test) pairs that fill one matrix; more than one for interior facets, which have two sides."""
+"""The pairs of trial and test space that fill one matrix; more than one for interior facets, which have two sides."""
 
 
 def pattern_of(blocks: Blocks) -> SparsityPattern:
-    """Return the pattern that all blocks fill. Made once; kept by the first trial space, and forgotten with it."""
+    """Return the pattern that all blocks fill.
+
+    It is made once, kept by the first trial space, and forgotten with it.
+    """
     return _pattern_and_maps(blocks)[0]
 
 
 def _pattern_and_maps(blocks: Blocks) -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
-    """Return the pattern that all blocks fill, and maps from element matrices (i · j · c,) to its values (nnz,)."""
+    """Return the pattern that all blocks fill, and for each block the map that fills it.
+
+    The map takes element matrices (i · j · c,) to values of the pattern (nnz,).
+    """
 
     def make() -> tuple[SparsityPattern, tuple[LinearMap, ...]]:
         pattern, places = _pattern_of(blocks)
@@ -64,7 +72,10 @@ def _kept(blocks: Blocks, key: Any, make: Callable[[], Any]) -> Any:
 
 
 def _pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
-    """Return the pattern that all blocks fill, and for each block the places (i, j, c) of its entries in it."""
+    """Return the pattern that all blocks fill, and for each block where its entries are.
+
+    These are the places (i, j, c) in the values of the pattern.
+    """
     rows, cols, shapes = [], [], []
     for trial, test in blocks:
         i, j = test.basis.element_dofs[:, None, :], trial.basis.element_dofs[None, :, :]
@@ -83,7 +94,14 @@ def shapes_of(tables: Tables) -> Shapes:
 
 
 def matrix_values(form: TracedForm, blocks: Blocks, which: int, w: Coefficients) -> jax.Array:
-    """Return what one of the blocks adds to the values of the matrix, (nnz,)."""
+    """Return the values (nnz,) that one of the blocks adds to those of the matrix.
+
+    Args:
+        form: The bilinear form.
+        blocks: The pairs of trial and test space that fill the matrix.
+        which: The number of the block.
+        w: The coefficients of the form on this block.
+    """
     trial, test = (space.tables for space in blocks[which])
     groups = coupled_slots(form, shapes_of(trial), shapes_of(test), w)
     elements = _pattern_and_maps(blocks)[1][which]
@@ -101,7 +119,14 @@ def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
 
 
 def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Group) -> LinearMap:
-    """A coefficient, integrated over each cell, (c,) → values (nnz,)."""
+    """Return the map from a coefficient, integrated over each cell (c,), to values of the matrix (nnz,).
+
+    Args:
+        elements: The map from element matrices (i · j · c,) to values (nnz,).
+        trial: The tables of the trial space.
+        test: The tables of the test space.
+        group: The pairs of slots that the coefficient couples, constant in each cell.
+    """
     products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
     weights = np.broadcast_to(sum(products[1:], products[0]), (test.local_shape[0], *trial.local_shape))
     return elements.spread(weights.reshape(-1, weights.shape[-1]))
@@ -123,7 +148,7 @@ def _mapped_values(
 
 
 def _over(cells: int, densities: list[jax.Array]) -> jax.Array:
-    """Return the sum over the points, (c,)."""
+    """Return the sum (c,) over the quadrature points of densities (c, q); c may be 1 in them."""
     return jnp.broadcast_to(sum(density.sum(-1) for density in densities), (cells,))
 
 
@@ -141,13 +166,16 @@ def _summed_values(
 def _densities(
     form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, dx: jax.Array
 ) -> list[jax.Array]:
-    """Return for each group its coefficient times dx, (c, q)."""
+    """Return for each group of pairs its coefficient times dx, (c, q)."""
     shapes = shapes_of(trial), shapes_of(test)
     return [form.kept(*unit(shapes[0], s), *unit(shapes[1], t), w) * dx for (s, t), *_ in groups]
 
 
 def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.Array]]:
-    """Return the coefficients and dx at one quadrature point after the other, where these are few."""
+    """Return the coefficients and dx at one quadrature point after the other.
+
+    Where the points are many, they are returned together.
+    """
     count = dx.shape[-1]
     if count > WRITTEN_OUT:
         return [(w, dx)]
@@ -165,7 +193,7 @@ def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.A
 
 @partial(jax.jit, static_argnames=("form",))
 def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
-    """Return the vector (n,) of a linear form."""
+    """Return the vector (n,) of a linear form with coefficients ``w``."""
     terms = []
     for t in used_slots(form, (shapes_of(test),), w)[0]:
         density = form.kept(*unit(shapes_of(test), t), w) * test.dx
@@ -176,12 +204,20 @@ def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("form",))
 def functional_value(form: TracedForm, tables: Tables, w: Coefficients) -> jax.Array:
-    """Return the integral of a functional."""
+    """Return the integral, a scalar, of a functional with coefficients ``w``."""
     return (scalar_density(form.name, form.kept(w)) * tables.dx).sum()
 
 
 def scalar_density(name: str, density: Any) -> Any:
-    """Return what a form returns at quadrature points, a scalar there; FormError where it is anything else."""
+    """Return the values of a form at quadrature points, where they are scalars.
+
+    Args:
+        name: The name of the form.
+        density: The value that the form's function returned, up to (c, q).
+
+    Raises:
+        FormError: The form returned None or a tensor.
+    """
     if density is None or np.ndim(density) > 2:
         what = "None" if density is None else f"a tensor of shape {np.shape(density)[:-2]}"
         raise FormError(f"form '{name}' returns {what}, not a scalar: check its return; use dot, ddot or inner")
@@ -189,17 +225,17 @@ def scalar_density(name: str, density: Any) -> Any:
 
 
 def _slot_table(tables: Tables, slot: Slot) -> jax.Array:
-    """Return one entry of the basis functions, (i, c, q)."""
+    """Return the table (i, c, q) of one slot of the basis functions."""
     return tables.components[slot.component][slot.part][slot.index]
 
 
 def _cell_table(tables: Tables, slot: Slot) -> np.ndarray:
-    """Return a slot that is constant in each cell, (i, c)."""
+    """Return the table (i, c) of one slot of the basis functions that is constant in each cell."""
     return np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
 
 
 def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: Tables) -> jax.Array:
-    """Return the element matrices Σ_q Σ_st test[t, i] · density[s, t] · trial[s, j], (i, j, c)."""
+    """Return the element matrices (i, j, c), Σ_q Σ_st test[t, i] · density[s, t] · trial[s, j]."""
     shape = (test.local_shape[0], *trial.local_shape)
     if not density:
         return jnp.zeros(shape)
@@ -221,12 +257,15 @@ def _reference(tables: Tables, slot: Slot) -> Reference:
 
 
 def _parts(pair: tuple[Slot, Slot]) -> tuple[Any, ...]:
-    """Return which components and parts of the trial and the test function a pair couples."""
+    """Return the components and parts, of the trial and the test function, that a pair couples."""
     return tuple((slot.component, slot.part) for slot in pair)
 
 
 def _by_references(groups: tuple[Group, ...], densities: list[jax.Array], trial: Tables, test: Tables) -> jax.Array:
-    """Return (i · j, c), a product with a constant matrix for each pair of parts that is coupled."""
+    """Return the element matrices (i · j, c) by reference functions.
+
+    For each pair of parts that is coupled they are one product with a constant matrix.
+    """
     terms = []
     for parts, (s, t) in {_parts(pair): pair for group in groups for pair in group}.items():
         left, right = _reference(test, t), _reference(trial, s)
@@ -240,7 +279,16 @@ def _by_references(groups: tuple[Group, ...], densities: list[jax.Array], trial:
 def _reference_weights(
     groups: list[list[tuple[Slot, Slot]]], densities: list[jax.Array], left: jax.Array, right: jax.Array
 ) -> jax.Array:
-    """Return (a · b · q, c), Σ_st left[t, a] · right[s, b] · density[s, t] for reference functions a and b."""
+    """Return the weights (a · b · q, c) of the products of reference functions a and b.
+
+    They are Σ_st left[t, a] · right[s, b] · density[s, t].
+
+    Args:
+        groups: For each group the pairs of slots that couple these parts.
+        densities: For each group its coefficient times dx, (c, q).
+        left: The coefficients (tensor axes, a, c) of the test function's reference functions.
+        right: The coefficients (tensor axes, b, c) of the trial function's reference functions.
+    """
 
     def row(a: int, b: int) -> jax.Array:
         terms = [
@@ -254,7 +302,10 @@ def _reference_weights(
 
 
 def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
-    """Write every entry as its own expression of (c, q) arrays: slices of a stacked array have a slow adjoint."""
+    """Return the element matrices (i, j, c), with every entry as its own expression of (c, q) arrays.
+
+    Slices of a stacked array would have a slow adjoint.
+    """
 
     def flux(t: Slot, j: int) -> jax.Array:
         return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)

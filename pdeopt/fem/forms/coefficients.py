@@ -15,7 +15,11 @@ from pdeopt.sparse import check_process
 
 @jax.tree_util.register_pytree_node_class
 class Coefficients(dict):
-    """A mapping of what was passed by name, and ``x``, ``h``, ``n``: ``w["m"]`` or ``w.m``; ``idx`` is static."""
+    """A mapping of a form's coefficients by name, as ``w["m"]`` or ``w.m``.
+
+    It has those that were passed, and ``x``, ``h`` and, on facets, ``n``; ``idx``, the sides of interior facets, is
+    static for JAX.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -36,9 +40,16 @@ class Coefficients(dict):
 
 
 def coefficients_of(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple) -> Coefficients:
-    """Return the last argument of a form from what was passed by name; ``index`` is that of the sides of facets.
+    """Return the last argument of a form, from the coefficients that were passed by name.
 
-    Raises FormError, which names the form, for what does not fit.
+    Args:
+        name: The name of the form, for messages.
+        space: The space on whose cells or facets the form is integrated.
+        given: The coefficients by name: fields, arrays, numbers, functions of x, or tuples of these.
+        index: The sides of the interior facets that trial and test function come from; empty elsewhere.
+
+    Raises:
+        FormError: A coefficient does not fit, or has the name of a built-in one.
     """
     check_process()
     w = Coefficients(space.tables.geometry)
@@ -67,7 +78,10 @@ def _coefficient(form: str, key: str, value: Any, space: FunctionSpace) -> Any:
 
 
 def _check_shape(form: str, key: str, shape: tuple[int, ...], points: tuple[int, ...]) -> None:
-    """Check for nothing, a number, or tensor axes before (cells, points); either of these may be 1."""
+    """Refuse the shape of a coefficient that does not fit.
+
+    It fits when it is that of a number, or has tensor axes before (cells, points), either of which may be 1.
+    """
     if len(shape) == 1:
         raise FormError(
             f"form '{form}': coefficient {key!r} has shape {shape}, which could be nodal or per element; pass "

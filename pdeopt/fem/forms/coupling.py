@@ -1,9 +1,10 @@
-"""Which pairs of slots a bilinear form couples, and which of them by the same coefficient: found once, by tracing.
+"""The pairs of slots that a bilinear form couples, and which of them have the same coefficient.
 
-The form is evaluated on unit slots, as a traced program. Products with zeros and ones are carried out, and what is left
-is compared term by term: of κ ∇u·∇v in 2-D two of four pairs stay, and both have the same coefficient; of linear
-elasticity in 3-D, 2μ ε:ε + λ div div, 21 of 81 with three different ones. (A coefficient inside, as in (κ ∇u)·∇v, is
-not seen through: all pairs stay, some of them zero.) Nothing here depends on values of coefficients.
+They are found once, by tracing. The form is evaluated on unit slots, as a traced program. Products with zeros and ones
+are carried out, and the remaining terms are compared: of κ ∇u·∇v in 2-D two of four pairs stay, and both have the same
+coefficient; of linear elasticity in 3-D, 2μ ε:ε + λ div div, 21 of 81 with three different ones. (A coefficient inside,
+as in (κ ∇u)·∇v, is not seen through: all pairs stay, some of them zero.) Nothing here depends on values of
+coefficients.
 """
 
 from __future__ import annotations
@@ -21,16 +22,25 @@ from pdeopt.fem.forms.coefficients import Coefficients
 from pdeopt.fem.forms.structure import Shapes, Slot, recording, slots_of, unit
 from pdeopt.fem.tracing.form_tracing import TracedForm
 
-#: (trial slot, test slot) pairs with the same coefficient.
+#: The pairs of a trial and a test slot that have the same coefficient.
 Group = tuple[tuple[Slot, Slot], ...]
-#: What an output is: a known array, or the number of an expression.
+#: An output of a traced function: a known array, or the number of an expression.
 Term = np.ndarray | int
-#: Cells and points of the coefficients that a form is traced with; a form is evaluated point by point.
+#: The numbers of cells and points of the coefficients that a form is traced with; it is evaluated point by point.
 SAMPLE = (2, 2)
 
 
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
-    """Return the pairs that the form couples, together those with the same coefficient C_st; a test pins the counts."""
+    """Return the pairs of slots that the form couples, in groups with the same coefficient C_st.
+
+    A test pins their numbers.
+
+    Args:
+        form: The bilinear form.
+        trial: The tensor shapes of the parts of the trial function.
+        test: The tensor shapes of the parts of the test function.
+        w: The coefficients of the form.
+    """
     return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
 
 
@@ -72,7 +82,10 @@ def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -
 
 
 def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
-    """Return what a form's trace depends on: structure, tensor shapes and types of its coefficients."""
+    """Return the structure of a form's coefficients, and the shapes and types of their arrays.
+
+    A form's trace depends on nothing else of them. The arrays have the sample's cells and points.
+    """
     leaves, structure = jax.tree.flatten(w)
     shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE) for leaf in leaves]
     types = [jnp.result_type(leaf) for leaf in leaves]
@@ -80,12 +93,12 @@ def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 
 
 def example(w: Coefficients) -> Coefficients:
-    """Return coefficients in shapes and types alone, at the sample's cells and points."""
+    """Return coefficients of which there are only shapes and types, at the sample's cells and points."""
     return jax.tree.unflatten(*kinds(w))
 
 
 def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Return shape and type of an array or a number."""
+    """Return the shape and the type of an array or a number."""
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
 
@@ -98,7 +111,7 @@ def _thawed(frozen: Any) -> Shapes:
 
 
 class Expressions:
-    """The expressions met so far: equal ones have the same number."""
+    """The expressions that were met so far, numbered: equal ones have the same number."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
@@ -107,14 +120,14 @@ class Expressions:
         return self._numbers.setdefault(key, len(self._numbers))
 
     def unknown(self) -> int:
-        """A number of its own."""
+        """Return a new number, for an expression that equals no other."""
         return self.number(("unknown", len(self._numbers)))
 
     def key_of(self, term: Term) -> Hashable:
         return term if isinstance(term, int) else (term.shape, term.dtype.str, term.tobytes())
 
     def outputs(self, closed: ClosedJaxpr, inputs: Sequence[Term]) -> list[Term]:
-        """Return the outputs of a traced function for these inputs."""
+        """Return the outputs of a traced function for these inputs, as known arrays or numbers of expressions."""
         jaxpr = closed.jaxpr
         terms: dict[Any, Term] = {v: np.asarray(c) for v, c in zip(jaxpr.constvars, closed.consts, strict=True)}
         terms |= dict(zip(jaxpr.invars, inputs, strict=True))
@@ -146,7 +159,7 @@ class Expressions:
         return [self.number((key, position)) for position in range(len(equation.outvars))]
 
 
-#: Operations that stand for a traced function.
+#: The names of the operations of JAX that call a traced function.
 _CALLS = ("pjit", "jit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
@@ -173,7 +186,10 @@ def _evaluated(equation: Any, inputs: list[Term]) -> list[Term]:
 
 
 def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
-    """Return the result of a product, sum or quotient with known zeros or ones; None where that does not help."""
+    """Return the result of an operation with known zeros or ones; None where that does not help.
+
+    Products, sums, differences, quotients and selections are simplified.
+    """
     name, result = equation.primitive.name, equation.outvars[0].aval
     zeros = [_is_all(term, 0) for term in inputs]
     if _vanishes(name, zeros):
@@ -186,12 +202,12 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
     return None
 
 
-#: The neutral element of an operation, and which of its two operands it may be.
+#: The neutral element of each operation, and which of its two operands it may be.
 _NEUTRAL = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,))}
 
 
 def _vanishes(name: str, zeros: list[bool]) -> bool:
-    """Return whether the result is zero (of finite operands), given which operands are."""
+    """Return whether an operation of finite operands is zero, given which of these are."""
     if name in ("mul", "dot_general"):
         return any(zeros)
     return (name == "div" and zeros[0]) or (name == "select_n" and all(zeros[1:]))

@@ -1,4 +1,7 @@
-"""Refuse forms that are not linear in their trial and test functions: assembling them would give a wrong number."""
+"""Refuse forms that are not linear in their trial and test functions.
+
+Assembling them would give a wrong number.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,28 @@ from pdeopt.fem.tracing.form_tracing import TracedForm
 Function = tuple[Field, ...]
 """A trial or test function at the sample points: one field for each component of its element."""
 
-#: Ranges of random coefficients, tried until the form has a finite value (a logarithm or a root may not).
+#: The ranges of random coefficients, tried until the form has a finite value (a logarithm or a root may have none).
 RANGES = ((0.5, 1.5), (2.0, 10.0), (50.0, 1000.0), (-1.5, -0.5))
-#: Cells and points of the sample.
+#: The numbers of cells and points of the sample.
 SAMPLE = (2, 2)
 
+#: The forms that were found to be linear, each with the kind of its arguments.
 _passed: set[tuple[int, Any]] = set()
 
 
 def check_linear(form: TracedForm, shapes: tuple[Shapes, ...], w: Coefficients) -> None:
-    """Raise FormError where the form is not linear in each of its arguments, or not evaluated point by point.
+    """Refuse a form that is not linear in each of its arguments, or is not evaluated point by point.
 
-    Tried on random functions and random coefficients of the kind that is given, which also works while JAX traces the
-    true ones; once for each form and kind of arguments.
+    It is tried on random functions and random coefficients of the kind that is given, which also works while JAX
+    traces the true ones; once for each form and kind of arguments.
+
+    Args:
+        form: The form.
+        shapes: For each argument the tensor shapes of its parts.
+        w: The coefficients of the form.
+
+    Raises:
+        FormError: The form is not linear in an argument, or mixes cells or quadrature points.
     """
     key = (hash(form), str((shapes, jax.tree.structure(w), [_kind(leaf) for leaf in jax.tree.leaves(w)])))
     if key in _passed:
@@ -62,7 +74,16 @@ def _finite_sample(
 
 
 def _like(leaf: Any, low: float, high: float, rng: np.random.Generator) -> Any:
-    """A random value of the tensor shape and the type of a coefficient, at the sample points where it has points."""
+    """Return a random value of the tensor shape and the kind of a coefficient.
+
+    It is given at the sample's cells and points; for a coefficient without axes it is a number.
+
+    Args:
+        leaf: The coefficient.
+        low: The least value of a real one.
+        high: The largest value of a real one.
+        rng: The source of randomness.
+    """
     ndim, kind = _kind(leaf)
     shape = () if ndim == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE)
     if kind == "b":
@@ -75,7 +96,17 @@ def _like(leaf: Any, low: float, high: float, rng: np.random.Generator) -> Any:
 def _check_argument(
     form: TracedForm, shapes: tuple[Shapes, ...], position: int, w: Coefficients, rng: np.random.Generator
 ) -> None:
-    """Check a(2 u₁ − 3 u₂) = 2 a(u₁) − 3 a(u₂) in the argument at ``position``, and the same at one point."""
+    """Refuse a form that is not linear in one of its arguments, or is not evaluated point by point.
+
+    A form a(u) is taken as linear where a(2 u₁ − 3 u₂) = 2 a(u₁) − 3 a(u₂) for random u₁ and u₂.
+
+    Args:
+        form: The form.
+        shapes: For each argument the tensor shapes of its parts.
+        position: The number of the argument.
+        w: Random coefficients.
+        rng: The source of randomness.
+    """
     arguments = [_random(shape, rng) for shape in shapes]
 
     def density(argument: Function) -> np.ndarray:
@@ -106,7 +137,16 @@ def _is_local(
     values: np.ndarray,
     atol: float,
 ) -> bool:
-    """Return whether the form has the same value where only this point is given."""
+    """Return whether the form has the same value at a point when it is given that point alone.
+
+    Args:
+        form: The form.
+        arguments: Its trial and test functions at the sample points.
+        w: Its coefficients there.
+        point: The numbers of the cell and of the quadrature point.
+        values: The form at all points of the sample, (c, q).
+        atol: The absolute tolerance of the comparison.
+    """
     cell, q = point
     here = (..., slice(cell, cell + 1), slice(q, q + 1))
     at_point, w_here = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[here], (arguments, w))

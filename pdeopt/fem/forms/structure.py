@@ -1,4 +1,4 @@
-"""The slots of trial and test functions, the unit functions of each, and which slots a form asks for.
+"""The slots of trial and test functions, their unit functions, and the slots that a form asks for.
 
 A bilinear form is a(u, v) = Σ_st C_st u_s v_t at every quadrature point, where s and t run over the *slots* of u and
 v: an entry of the value, of the gradient, and so on.
@@ -17,7 +17,13 @@ from pdeopt.fem.field import Field
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """A scalar entry of a trial or test function: which component, which part, which entry of the tensor."""
+    """A scalar entry of a trial or test function.
+
+    Attributes:
+        component: The number of the component of the element, 0 unless that is mixed.
+        part: The name of the part: "value", "grad", …
+        index: The place of the entry in the tensor.
+    """
 
     component: int
     part: str
@@ -25,11 +31,16 @@ class Slot:
 
 
 Shapes = tuple[dict[str, tuple[int, ...]], ...]
-"""For each component, part name → tensor shape."""
+"""The tensor shapes of a function: for each component of its element, the shape of each part by name."""
 
 
 def slots_of(shapes: Shapes, used: set[tuple[int, str]]) -> tuple[Slot, ...]:
-    """Return all slots of the used parts."""
+    """Return all slots of the used parts of a function.
+
+    Args:
+        shapes: The tensor shapes of the function's parts.
+        used: The number of the component and the name of each used part.
+    """
     return tuple(
         Slot(component, part, index)
         for component, parts in enumerate(shapes)
@@ -55,7 +66,10 @@ def unit(shapes: Shapes, slot: Slot) -> tuple[Field, ...]:
 
 
 def samples(arguments: tuple[Shapes, ...]) -> list[Field]:
-    """Return random functions, always the same, as NumPy fields of one cell and one point, for all arguments."""
+    """Return random functions for all arguments of a form, as NumPy fields of one cell and one point.
+
+    They are always the same.
+    """
     rng = np.random.default_rng(0)
     return [
         Field({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()})
@@ -65,7 +79,7 @@ def samples(arguments: tuple[Shapes, ...]) -> list[Field]:
 
 
 class _Recorder(dict):
-    """The parts of a field, noting which ones are asked for."""
+    """A mapping of the parts of a field that notes in ``used`` which ones are asked for."""
 
     def __init__(self, parts: dict[str, Any], component: int, used: set[tuple[int, str]]) -> None:
         super().__init__(parts)
@@ -91,7 +105,13 @@ class _Recorder(dict):
 
 
 def recording(shapes: Shapes, used: set[tuple[int, str]], rng: np.random.Generator) -> tuple[Field, ...]:
-    """A random function that adds to ``used`` what a form asks of it."""
+    """Return a random function that notes which of its parts a form asks for.
+
+    Args:
+        shapes: The tensor shapes of the function's parts.
+        used: The set to which the component and the name of each part that is asked for are added.
+        rng: The source of randomness.
+    """
     return tuple(
         Field(_Recorder({name: rng.standard_normal((*shape, 1, 1)) for name, shape in parts.items()}, component, used))
         for component, parts in enumerate(shapes)

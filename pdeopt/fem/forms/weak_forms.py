@@ -32,22 +32,29 @@ Spaces = FunctionSpace | Sequence[FunctionSpace]
 
 @dataclass(frozen=True)
 class BilinearForm:
-    """A bilinear form a(u, v, w), linear in the trial function u and the test function v. Made by `bilinear_form`."""
+    """A bilinear form a(u, v, w), linear in the trial function u and the test function v.
+
+    It is made by `bilinear_form`.
+
+    Attributes:
+        function: The function a, evaluated at quadrature points.
+        name: The name of the form, for messages.
+    """
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, trial: Spaces, test: Spaces | None = None, **coefficients: Any) -> CSRMatrix:
-        """Return the matrix A[i, j] = a(u_j, v_i), rows by ``test``, columns by ``trial`` (default: both the same).
+        """Return the matrix A[i, j] = a(u_j, v_i), with a row for each v_i and a column for each u_j.
 
         Args:
-            trial: the space of u; with facet spaces the integral is over the facets.
-            test: the space of v on the same cells or facets, with the same quadrature.
-            **coefficients: fields (``space.interpolate(m)``, ``space.per_element(k)``), arrays of shape (…, cells,
+            trial: The space of u; with facet spaces the integral is over the facets.
+            test: The space of v on the same cells or facets, with the same quadrature (default: the space of u).
+            **coefficients: Fields (``space.interpolate(m)``, ``space.per_element(k)``), arrays of shape (…, cells,
                 points), scalars, or functions of x (d, cells, points). Differentiable.
 
         Raises:
-            FormError: for coefficients that do not fit, and for a form that JAX cannot trace or that is not bilinear.
+            FormError: Coefficients do not fit, or the form is one that JAX cannot trace or that is not bilinear.
         """
         trials = _sides(trial)
         tests = trials if test is None else _sides(test)
@@ -69,13 +76,26 @@ class BilinearForm:
 
 @dataclass(frozen=True)
 class LinearForm:
-    """A linear form L(v, w), linear in the test function v. Made by `linear_form`."""
+    """A linear form L(v, w), linear in the test function v. It is made by `linear_form`.
+
+    Attributes:
+        function: The function L, evaluated at quadrature points.
+        name: The name of the form, for messages.
+    """
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, test: Spaces, **coefficients: Any) -> jax.Array:
-        """Return the vector b[i] = L(v_i), shape (n,); coefficients and errors as in `BilinearForm.assemble`."""
+        """Return the vector b[i] = L(v_i), (n,).
+
+        Args:
+            test: The space of v; with a facet space the integral is over the facets.
+            **coefficients: The coefficients, as in `BilinearForm.assemble`.
+
+        Raises:
+            FormError: Coefficients do not fit, or the form is one that JAX cannot trace or that is not linear.
+        """
         tests = _sides(test)
         terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
         return sum(terms[1:], terms[0])
@@ -91,13 +111,26 @@ class LinearForm:
 
 @dataclass(frozen=True)
 class Functional:
-    """A functional J(w), an integral of given fields. Made by `functional`."""
+    """A functional J(w), an integral of given fields. It is made by `functional`.
+
+    Attributes:
+        function: The function J, evaluated at quadrature points.
+        name: The name of the form, for messages.
+    """
 
     function: Callable[..., Any]
     name: str
 
     def assemble(self, space: FunctionSpace, **coefficients: Any) -> jax.Array:
-        """Return the integral over the cells or facets of ``space``, a scalar."""
+        """Return the integral over the cells or facets of a space, a scalar.
+
+        Args:
+            space: The space.
+            **coefficients: The coefficients, as in `BilinearForm.assemble`.
+
+        Raises:
+            FormError: Coefficients do not fit, or the form is one that JAX cannot trace or that is no scalar.
+        """
         w = coefficients_of(self.name, space, coefficients, ())
         with form_errors(self.name):
             form = traced_form(self.function, self.name, (), jax.tree.map(shape_of, w))
@@ -105,7 +138,9 @@ class Functional:
 
 
 def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
-    """Decorate ``a(u, v, w)``, or convert a `skfem.BilinearForm`; mixed elements give ``a(u1, u2, v1, v2, w)``.
+    """Make a bilinear form of a function ``a(u, v, w)``, as its decorator, or of a `skfem.BilinearForm`.
+
+    Mixed elements give ``a(u1, u2, v1, v2, w)``.
 
     Example:
         >>> @bilinear_form
@@ -116,12 +151,12 @@ def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
 
 
 def linear_form(function: Callable[..., Any]) -> LinearForm:
-    """Decorate ``L(v, w)``, or convert a `skfem.LinearForm`."""
+    """Make a linear form of a function ``L(v, w)``, as its decorator, or of a `skfem.LinearForm`."""
     return LinearForm(*_function_and_name(function))
 
 
 def functional(function: Callable[..., Any]) -> Functional:
-    """Decorate ``J(w)``, or convert a `skfem.Functional`."""
+    """Make a functional of a function ``J(w)``, as its decorator, or of a `skfem.Functional`."""
     return Functional(*_function_and_name(function))
 
 

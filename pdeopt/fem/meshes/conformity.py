@@ -1,4 +1,7 @@
-"""Refuse meshes whose cells do not meet in whole facets: functions on them are not connected where they seem to be."""
+"""Refuse meshes whose cells do not meet in whole facets.
+
+Functions on such meshes are not connected where they seem to be.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from skfem.mesh.mesh_dg import MeshDG
 from pdeopt.fem.errors import MeshError
 from pdeopt.fem.meshes.curved_cells import local_coordinates
 
-#: Vertices are at the same place when they are no further apart, relative to the size of the mesh.
+#: The largest distance of vertices at the same place, relative to the size of the mesh.
 SAME_PLACE = 1e-10
-#: A point lies on a cell when it is no further from it, relative to the widths of that cell and of the point's own.
+#: The largest distance of a point from a cell on which it lies, relative to the widths of that cell and of the
+#: point's own.
 ON_CELL = 1e-3
-#: Largest number of parts of a mesh of which each is searched for overlaps; of more, as many are chosen evenly.
+#: The largest number of parts of a mesh of which each is searched for overlaps; of more, as many are chosen evenly.
 PARTS_SEARCHED = 64
-#: Meshes that were found to conform, by identity.
+#: The meshes that were found to conform, by identity.
 _CONFORMING: WeakValueDictionary[int, skfem.Mesh] = WeakValueDictionary()
-#: What ends each message.
+#: The remedy that ends each message.
 REMEDY = (
     "mesh the parts together, with the same vertices and facets where they meet (Gmsh: BooleanFragments, Coherence); "
     "where this is meant, pass check_conformity=False"
@@ -30,15 +34,18 @@ REMEDY = (
 
 
 def require_conforming(mesh: skfem.Mesh, *, torn: bool = False) -> None:
-    """Raise MeshError where cells meet in less than a whole facet, overlap, or touch without being connected.
+    """Refuse a mesh whose cells do not meet in whole facets.
 
-    Looked at are the facets that bound only one cell, so that the cost is that of the boundary. A crack, two sides of
+    The facets that bound only one cell are looked at, so that the cost is that of the boundary. A crack, two sides of
     the boundary with the same places of vertices and facets, is no fault within a part that is connected elsewhere. A
     periodic mesh, which scikit-fem has made from another, and prisms are not looked at.
 
     Args:
-        mesh: any scikit-fem mesh without degenerate cells.
-        torn: whether a crack may also separate parts from each other.
+        mesh: Any scikit-fem mesh without degenerate cells.
+        torn: Whether a crack may also separate parts from each other.
+
+    Raises:
+        MeshError: Cells meet in less than a whole facet, overlap, or touch without being connected.
     """
     if isinstance(mesh, (MeshDG, skfem.MeshWedge1)) or _CONFORMING.get(id(mesh)) is mesh:
         return
@@ -59,7 +66,10 @@ def require_conforming(mesh: skfem.Mesh, *, torn: bool = False) -> None:
 
 
 def _places(mesh: skfem.Mesh, boundary: np.ndarray) -> np.ndarray:
-    """Return for each vertex the first one at its place; of vertices inside they are not looked for."""
+    """Return for each vertex the first one at its place, (vertices,).
+
+    Only vertices on the boundary are compared: each vertex inside has its own number.
+    """
     place = np.arange(mesh.nvertices)
     used = np.unique(mesh.facets[:, boundary])
     points = mesh.p[:, used].T
@@ -71,10 +81,11 @@ def _places(mesh: skfem.Mesh, boundary: np.ndarray) -> np.ndarray:
 
 
 def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> None:
-    """Refuse vertices and midpoints of the boundary's facets that lie in another of the cells that it bounds.
+    """Refuse vertices and midpoints of the boundary's facets that lie in another cell.
 
-    A vertex on the side of a cell without being its vertex is a hanging node; the midpoint of a facet lies on another
-    facet where the two parts of a face are cut along different diagonals.
+    Only the cells that the boundary bounds are looked at. A vertex on the side of a cell without being its
+    vertex is a hanging node; the midpoint of a facet lies on another facet where the two parts of a face are cut along
+    different diagonals.
     """
     facets, cell_of = mesh.facets[:, boundary], mesh.f2t[0, boundary]
     vertices, first = np.unique(facets, return_index=True)
@@ -125,7 +136,10 @@ def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray)
 
 
 def _outward_normals(mesh: skfem.Mesh, facets: np.ndarray) -> np.ndarray:
-    """Return vectors (d, f) orthogonal to facets that bound one cell, out of it, of any length."""
+    """Return vectors (d, f), of any length, that are orthogonal to facets and point outward.
+
+    Each of the facets bounds one cell.
+    """
     corners = mesh.p[:, mesh.facets[:, facets]]
     if mesh.dim() == 1:
         normal = np.ones((1, len(facets)))
@@ -155,7 +169,10 @@ def _pairs_within(points: np.ndarray, centers: np.ndarray, radii: np.ndarray) ->
 
 
 def _check_coincident_facets(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> None:
-    """Refuse three facets at one place, and two unless their cells are on opposite sides, as those of a crack."""
+    """Refuse facets at one place whose cells are on the same side of it.
+
+    Three facets are refused, and two unless their cells are on opposite sides, as those of a crack.
+    """
     corners = np.sort(place[mesh.facets[:, boundary]], 0)
     _, number, count = np.unique(corners, axis=1, return_inverse=True, return_counts=True)
     if (count == 1).all():
@@ -173,7 +190,10 @@ def _check_coincident_facets(mesh: skfem.Mesh, boundary: np.ndarray, place: np.n
 
 
 def _check_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray, torn: bool) -> None:
-    """Refuse parts, connected through facets, that touch, and points that lie in two cells."""
+    """Refuse parts that touch each other, and points that lie in two cells.
+
+    A part is a set of cells that are connected through facets.
+    """
     samples = mesh.f2t[0, boundary[:: max(1, len(boundary) // 16)]]
     if _may_have_parts(mesh, boundary, place):
         links = mesh.f2t[:, mesh.f2t[1] >= 0]
@@ -200,7 +220,11 @@ def _check_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray, torn
 
 
 def _may_have_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> bool:
-    """Return False where the boundary is one closed curve or surface without vertices that share a place."""
+    """Return whether the mesh may have parts.
+
+    It has none where the boundary is one closed curve or surface without vertices that share a place, or in one
+    dimension two points.
+    """
     if mesh.dim() == 1:
         return len(boundary) > 2
     facets = mesh.facets[:, boundary]
@@ -217,10 +241,11 @@ def _may_have_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -
 
 
 def _numbers_of_cells(mesh: skfem.Mesh, boundary: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the number of cells that hold each of the points (d, k), up to rounding and the bend of cells.
+    """Return the number (k,) of cells that hold each of the points (d, k).
 
-    It is the part of all directions in which the boundary is seen from inside, less that in which it is seen from
-    outside: of solid angles (Van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30, 1983) in three dimensions.
+    It is exact up to rounding and the bend of cells. It is the part of all directions in which the boundary is
+    seen from inside, less that in which it is seen from outside; in three dimensions by solid angles (Van Oosterom,
+    Strackee, IEEE Trans. Biomed. Eng. 30, 1983).
     """
     normal = _outward_normals(mesh, boundary)
     corners = mesh.p[:, mesh.facets[:, boundary]]  # (d, v, f)
@@ -240,7 +265,11 @@ def _numbers_of_cells(mesh: skfem.Mesh, boundary: np.ndarray, points: np.ndarray
 
 
 def _solid_angle(corners: np.ndarray) -> np.ndarray:
-    """Return the part of all directions that triangles take up, seen from the origin, with corners (3, 3, f)."""
+    """Return the part (f,) of all directions that each triangle takes up, seen from the origin.
+
+    Args:
+        corners: The corners (3, 3, f) of the triangles: coordinate, corner, triangle.
+    """
     a, b, c = corners.swapaxes(0, 1)
     la, lb, lc = np.sqrt((corners**2).sum(0))
     volume = np.abs((a * np.cross(b, c, axis=0)).sum(0))
@@ -254,7 +283,7 @@ def _center(mesh: skfem.Mesh, facet: int) -> np.ndarray:
 
 
 def _error(what: str, places: np.ndarray) -> MeshError:
-    """Return the error that names up to three of the places (d,) or (d, k)."""
+    """Return the error that says what is wrong, and names up to three of the places (d,) or (d, k)."""
     places = np.unique(np.round(places.reshape(len(places), -1), 6), axis=1)
     shown = ", ".join(str(place.tolist()) for place in places[:, :3].T)
     more = " …" if places.shape[1] > 3 else ""

@@ -8,19 +8,31 @@ import numpy as np
 import skfem
 from scipy.spatial import cKDTree
 
+#: The meshes with curved cells, of second order.
 SECOND_ORDER = (skfem.MeshTri2, skfem.MeshQuad2, skfem.MeshTet2, skfem.MeshHex2)
-#: Cells whose centers are nearest to a point; it lies in one of them unless cells are long and thin.
+#: The number of cells, those with the nearest centers, in which a point is looked for first; it lies in one of them
+#: unless cells are long and thin.
 CANDIDATES = 16
+#: The number of steps of Newton's method for the reference coordinates of a point.
 NEWTON_STEPS = 20
+#: The distance by which a point in a cell may lie outside by rounding, in reference coordinates.
 INSIDE = 1e-12
 
+#: A function from the coordinates of points, d arrays (k,), to the cells (k,) that hold them.
 Finder = Callable[..., np.ndarray]
 
 
 def curved_finder(mesh: skfem.Mesh) -> Finder:
-    """Return what ``mesh.element_finder()`` would: a function of the coordinates (k,) of points to their cells (k,).
+    """Return a function that finds the cells that hold points.
 
-    It raises ValueError where a point is in no cell.
+    It stands for ``mesh.element_finder()``, which finds none here.
+
+    Args:
+        mesh: A mesh of second order, one of `SECOND_ORDER`.
+
+    Returns:
+        A function from the coordinates of points, d arrays (k,), to their cells (k,). It raises ValueError where a
+        point is in no cell.
     """
     corners = mesh.p[:, mesh.t]  # (d, corner, c)
     centers = cKDTree(corners.mean(1).T)
@@ -50,7 +62,10 @@ def _holding(mesh: skfem.Mesh, points: np.ndarray, candidates: np.ndarray) -> np
 
 
 def local_coordinates(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the reference coordinates (d, k) of points (d, k) in cells (k,); anything where Newton's method fails."""
+    """Return the reference coordinates (d, k) of points (d, k) in cells (k,).
+
+    They are any numbers where Newton's method fails.
+    """
     mapping, x = mesh._mapping(), points[:, :, np.newaxis]
     if isinstance(mapping, skfem.MappingAffine):
         return skfem.MappingAffine(mesh, tind=cells).invF(x)[..., 0]
@@ -63,7 +78,10 @@ def local_coordinates(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -
 
 
 def clipped_into(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the points (d, k), those outside their cells (k,) moved onto the sides: by their reference coordinates."""
+    """Return the points (d, k), those outside their cells (k,) moved onto the sides.
+
+    They are moved in reference coordinates.
+    """
     local = np.clip(local_coordinates(mesh, points, cells), 0, 1)
     if mesh.elem.refdom.nnodes == mesh.dim() + 1:
         local = local / np.maximum(local.sum(0), 1)
@@ -71,7 +89,7 @@ def clipped_into(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.
 
 
 def _is_inside(mesh: skfem.Mesh, local: np.ndarray) -> np.ndarray:
-    """Return whether reference coordinates (d, k) are those of a point in the cell."""
+    """Return for reference coordinates (d, k) whether they are those of a point in the cell, (k,)."""
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1
     highest = local.sum(0) if is_simplex else local.max(0)
     return (local.min(0) >= -INSIDE) & (highest <= 1 + INSIDE)

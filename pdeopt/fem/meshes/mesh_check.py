@@ -12,15 +12,18 @@ from pdeopt.fem.meshes.conformity import require_conforming
 
 
 def check_mesh(mesh: skfem.Mesh, *, check_conformity: bool = True) -> None:
-    """Raise MeshError for meshes on which a solution would be a wrong number, silently.
+    """Refuse a mesh on which a solution would be a wrong number, silently.
 
-    Those have coordinates that are not finite; degenerate, inverted or folded elements, because scikit-fem takes the
-    absolute value of the Jacobian determinant; or cells that do not meet in whole facets, across which functions are
-    not connected: hanging nodes, parts that do not match, overlap, or touch without a common facet.
+    Such a mesh has coordinates that are not finite; degenerate, inverted or folded elements, because scikit-fem takes
+    the absolute value of the Jacobian determinant; or cells that do not meet in whole facets, across which functions
+    are not connected: hanging nodes, parts that do not match, overlap, or touch without a common facet.
 
     Args:
-        mesh: any scikit-fem mesh.
+        mesh: Any scikit-fem mesh.
         check_conformity: False where cells that do not meet in whole facets are meant.
+
+    Raises:
+        MeshError: The mesh is one of those.
     """
     if not np.isfinite(mesh.p).all():
         bad = np.flatnonzero(~np.isfinite(mesh.p).all(0))
@@ -33,9 +36,9 @@ def check_mesh(mesh: skfem.Mesh, *, check_conformity: bool = True) -> None:
 
 
 def _check_jacobian(mesh: skfem.Mesh) -> None:
-    """Refuse a determinant that vanishes or changes sign inside an element (checked at its vertices).
+    """Refuse a Jacobian determinant that vanishes or changes sign inside an element.
 
-    It is compared with the element's own edges, so that graded meshes pass.
+    It is checked at the element's vertices, and compared with its edges, so that graded meshes pass.
     """
     with np.errstate(divide="ignore", invalid="ignore"):  # scikit-fem inverts the Jacobian at once
         jacobian = np.asarray(mesh._mapping().DF(mesh.elem.refdom.p))
@@ -60,7 +63,7 @@ def _check_folding(mesh: skfem.Mesh) -> None:
 
 
 def _normal(along: list[np.ndarray]) -> np.ndarray:
-    """Return vectors (d, f), orthogonal to the d − 1 vectors along each facet."""
+    """Return vectors (d, f) that are orthogonal to the d − 1 vectors along each facet."""
     if not along:
         return np.ones((1, 1))
     return np.stack([-along[0][1], along[0][0]]) if len(along) == 1 else cross(*along)

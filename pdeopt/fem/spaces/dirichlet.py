@@ -1,4 +1,7 @@
-"""Dirichlet conditions by elimination: the reduced system is symmetric where the full one is, and differentiable."""
+"""Dirichlet conditions by elimination.
+
+The reduced system is symmetric where the full one is, and differentiable.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from pdeopt.fem.errors import FEMError
 from pdeopt.fem.spaces.space import Facets, FunctionSpace
 from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
 
-#: Two values of one degree of freedom are equal when they differ by no more, relative to the largest one.
+#: The largest difference of equal values of one degree of freedom, relative to the largest value.
 SAME_VALUE = 1e-12
 
+#: The prescribed values: None for zero, a number, an array, or a function of x (d, k) that returns one of these.
 Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
 
 
@@ -31,10 +35,10 @@ class Dirichlet:
     there.
 
     Attributes:
-        n: number of degrees of freedom of the space.
-        dofs: (k,) sorted, those with prescribed values.
-        values: None for zero, otherwise (k,), or (k, r) for r right-hand sides; differentiable.
-        locations: (d, n), where each degree of freedom sits, for messages; None where that is not known.
+        n: The number of degrees of freedom of the space.
+        dofs: The degrees of freedom with prescribed values, (k,), sorted.
+        values: The values, (k,), or (k, r) for r right-hand sides; None for zero. Differentiable.
+        locations: The places of all degrees of freedom, (d, n), for messages; None where they are not known.
     """
 
     n: int
@@ -53,17 +57,17 @@ class Dirichlet:
         """Prescribe u on boundary facets (default: on the whole boundary).
 
         Args:
-            space: that of u.
-            facets: as for `FunctionSpace.boundary`; or several values by the names of boundaries, ``{"hot": 80.0,
-                "cold": 20.0}``, which must agree where these meet.
-            values: nothing for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets, names)``; or a
-                function of x (d, k) that returns one of these (only where degrees of freedom are point values).
-            names: scikit-fem's names of the degrees of freedom to prescribe, for vector-valued and mixed elements:
+            space: The space of u.
+            facets: The facets, as for `FunctionSpace.boundary`; or several values by the names of boundaries,
+                ``{"hot": 80.0, "cold": 20.0}``, which must agree where these meet.
+            values: The values: None for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets, names)``;
+                or a function of x (d, k) that returns one of these (only where degrees of freedom are point values).
+            names: The degrees of freedom to prescribe, by scikit-fem's names, for vector-valued and mixed elements:
                 ``["u^1"]`` is the first component (default: all).
 
         Raises:
-            FEMError: for values of another shape, and for different ones where boundaries meet.
-            MeshError: for names that the mesh does not have.
+            FEMError: Values have another shape, or differ where boundaries meet.
+            MeshError: The mesh does not have a boundary of such a name.
         """
         if isinstance(facets, Mapping):
             if values is not None or not facets:
@@ -89,7 +93,11 @@ class Dirichlet:
         return cls(space.n, dofs, given, space.locations)
 
     def __add__(self, other: Dirichlet) -> Dirichlet:
-        """Return both conditions in one. Raises FEMError where they prescribe different values, with the place."""
+        """Return both conditions in one.
+
+        Raises:
+            FEMError: They prescribe different values somewhere, which it names, or belong to different spaces.
+        """
         if not isinstance(other, Dirichlet):
             return NotImplemented
         self._check_fits(other)
@@ -117,7 +125,11 @@ class Dirichlet:
         return self | other
 
     def __or__(self, other: Dirichlet) -> Dirichlet:
-        """Return both conditions in one; the values of the right one count where they share degrees of freedom."""
+        """Return both conditions in one, with the values of the right one where they share degrees of freedom.
+
+        Raises:
+            FEMError: They belong to spaces with different numbers of degrees of freedom.
+        """
         if not isinstance(other, Dirichlet):
             return NotImplemented
         if self.n != other.n:
@@ -148,11 +160,22 @@ class Dirichlet:
 
     @property
     def free(self) -> np.ndarray:
-        """Return the other degrees of freedom, sorted."""
+        """The degrees of freedom whose values are not prescribed, sorted."""
         return np.setdiff1d(np.arange(self.n), self.dofs, assume_unique=True)
 
     def condense(self, A: CSRMatrix, b: jax.Array) -> tuple[CSRMatrix, jax.Array]:
-        """The system of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D. Raises FEMError for other sizes."""
+        """Return the matrix and the load of the free degrees of freedom: A_FF u_F = b_F − A_FD u_D.
+
+        Args:
+            A: The matrix of all degrees of freedom, (n, n).
+            b: The load, (n,) or (n, r).
+
+        Returns:
+            A_FF, and the right-hand side (free,) or (free, r).
+
+        Raises:
+            FEMError: Matrix or load have another size.
+        """
         if A.shape != (self.n, self.n) or b.ndim not in (1, 2) or b.shape[0] != self.n:
             raise FEMError(
                 f"the system has a matrix of shape {A.shape} and a load of shape {b.shape}; the Dirichlet values belong"
@@ -170,7 +193,11 @@ class Dirichlet:
         return reduced, to_free(b) - lifted
 
     def extend(self, u_free: jax.Array) -> jax.Array:
-        """Return the full vector (n,) or (n, r): free values from the solve, prescribed ones as given."""
+        """Return the full vector (n,) or (n, r), with the prescribed values in their places.
+
+        Args:
+            u_free: The values of the free degrees of freedom, (free,) or (free, r).
+        """
         u = _free_values(self.n, *self._key).T(u_free)
         if self.values is None:
             return u
@@ -179,7 +206,7 @@ class Dirichlet:
 
     @property
     def _key(self) -> tuple[bytes, str]:
-        """Return the prescribed degrees of freedom, as something to look up."""
+        """The bytes and the type of the prescribed degrees of freedom, to look things up by them."""
         return self.dofs.tobytes(), self.dofs.dtype.str
 
 
@@ -189,7 +216,7 @@ def _shown(values: np.ndarray) -> str:
 
 @lru_cache(maxsize=8)
 def _free_values(n: int, dofs: bytes, dtype: str) -> LinearMap:
-    """Takes the values of the free degrees of freedom from those of all."""
+    """Return the map that takes the values of the free degrees of freedom from those of all."""
     return LinearMap.selection(np.setdiff1d(np.arange(n), np.frombuffer(dofs, dtype)), n)
 
 
@@ -203,7 +230,10 @@ def _free_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[Spar
 
 @lru_cache(maxsize=8)
 def _coupling_block(pattern: SparsityPattern, dofs: bytes, dtype: str) -> tuple[SparsityPattern, LinearMap, np.ndarray]:
-    """Return the pattern of A_FD, columns sorted, the map to its values from those of A, and what sorts the columns."""
+    """Return the pattern of A_FD with sorted columns, and the map to its values from those of A.
+
+    The third result is the order (k,) that sorts the columns.
+    """
     prescribed = np.frombuffer(dofs, dtype)
     free, order = np.setdiff1d(np.arange(pattern.shape[0]), prescribed), np.argsort(prescribed)
     block, stored = pattern.submatrix(free, prescribed[order])

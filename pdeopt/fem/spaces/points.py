@@ -17,15 +17,17 @@ from scipy.spatial import cKDTree
 from pdeopt.fem.errors import FEMError
 from pdeopt.fem.meshes.curved_cells import SECOND_ORDER, Finder, clipped_into, curved_finder
 
-#: scikit-fem's finder tests each point against the candidate cells of all points: 4 k points at once take 6 s.
+#: The number of points that are looked up at once. scikit-fem's finder tests each point against the candidate cells of
+#: all points: 4 k points at once take 6 s.
 CHUNK = 64
-#: A point on the boundary may lie outside by rounding: by so much of its distance to the center of a cell near it.
+#: The distance by which a point on the boundary may lie outside by rounding, as a part of its distance to the center
+#: of a cell near it.
 ROUNDING = 1e-9
-#: A point outside is moved to the nearest place of the boundary where it is no further away, relative to the size of
-#: the cell there: coordinates with four decimals are rounded by so much of cells of 0.0014, and a sensor on the rim of
-#: a disk lies outside of its polygon by so much of an edge that spans 23 degrees.
+#: The largest distance from the boundary, relative to the size of the cell there, at which a point outside is moved to
+#: the nearest place of the boundary: coordinates with four decimals are rounded by so much of cells of 0.0014, and a
+#: sensor on the rim of a disk lies outside of its polygon by so much of an edge that spans 23 degrees.
 TOLERANCE = 0.05
-#: Straight pieces along an edge in place of a curved one: they deviate by 1/64 of what the edge does.
+#: The number of times that a curved side is halved into straight pieces: they deviate by 1/64 of what the edge does.
 PIECES = 3
 
 _log = logging.getLogger(__name__)
@@ -36,10 +38,11 @@ class Located:
     """A set of points in the cells that hold them.
 
     Attributes:
-        points: (d, k), those outside moved to the nearest place of the boundary.
-        cells: (k,), −1 for points that are too far outside.
-        distances: (k,), how far each was moved, or would have to be; 0 inside, infinite where it is no number.
-        relative: (k,), the same relative to the size of the cell there.
+        points: The points (d, k), those a little outside moved to the nearest place of the boundary.
+        cells: The cell of each point, (k,); −1 for points that are too far outside.
+        distances: The distance by which each was moved, or would have to be, (k,), in the unit of the mesh; 0 inside,
+            infinite where a point is far away or no number.
+        relative: The same distances relative to the size of the cell there, (k,).
     """
 
     points: np.ndarray
@@ -48,7 +51,7 @@ class Located:
     relative: np.ndarray
 
     def outside(self) -> str:
-        """Return what a message says of points too far outside: how far the worst of them lies from the mesh."""
+        """Return in words how far the worst of the points too far outside lies from the mesh."""
         far = np.flatnonzero(self.cells < 0)
         worst = far[np.argmax(self.distances[far])]
         if not np.isfinite(self.distances[worst]):
@@ -57,12 +60,16 @@ class Located:
 
 
 def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) -> Located:
-    """Return points (d, k) in their cells, those a little outside moved to the boundary, which is logged.
+    """Return points in their cells, those a little outside moved to the boundary, which is logged.
 
     Args:
-        mesh: any mesh, also of curved cells.
-        points: (d, k), one column each.
-        tolerance: how far outside points are moved, relative to the longest edge of the cell there.
+        mesh: Any mesh, also of curved cells.
+        points: The points (d, k), one column each.
+        tolerance: The largest distance outside at which points are moved, relative to the longest edge of the cell
+            there.
+
+    Raises:
+        FEMError: The tolerance is negative or no number.
     """
     if not tolerance >= 0:
         raise FEMError(f"the tolerance of points is {tolerance}; expected a number ≥ 0, relative to the cell: 0.05")
@@ -95,7 +102,7 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) 
 
 
 class _Boundary:
-    """The boundary of a mesh as points, segments or triangles, in small pieces where it is curved."""
+    """The boundary of a mesh, as points, segments or triangles; where it is curved, in small pieces."""
 
     def __init__(self, mesh: skfem.Mesh) -> None:
         facets = mesh.boundary_facets()
@@ -119,7 +126,11 @@ class _Boundary:
         self.tree = cKDTree(centers.T)
 
     def nearest(self, point: np.ndarray) -> tuple[np.ndarray, int, float]:
-        """Return the nearest place (d,), the number of its facet among those of the boundary, and the distance."""
+        """Return the place of the boundary that is nearest to a point (d,).
+
+        Returns:
+            The place (d,), the number of its facet among those of the boundary, and the distance.
+        """
         bound, _ = self.tree.query(point)
         near = np.array(self.tree.query_ball_point(point, (bound + self.reach) * (1 + 1e-9)))
         places = _closest_places(point, self.corners[:, :, near])
@@ -129,7 +140,12 @@ class _Boundary:
 
 
 def _closest_places(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Return the nearest places (d, f) to a point of points, segments or triangles, with corners (d, v, f)."""
+    """Return the places (d, f) of points, segments or triangles that are nearest to a point.
+
+    Args:
+        point: The point (d,).
+        corners: The corners (d, v, f) of f points (v = 1), segments (v = 2) or triangles (v = 3).
+    """
     if corners.shape[1] == 1:
         return corners[:, 0]
     if corners.shape[1] == 2:
@@ -149,9 +165,16 @@ def _closest_places(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -> sp.csr_matrix:
-    """Return the matrix (components · k, n) that evaluates a function at points (d, k), first component first.
+    """Return the matrix (components · k, n) that evaluates a function at points, first component first.
 
-    Raises FEMError that lists the points outside the mesh by more than the tolerance.
+    Args:
+        basis: The basis of the function's space.
+        points: The points (d, k), one column each.
+        tolerance: The largest distance outside at which points are moved, relative to the longest edge of the cell
+            there.
+
+    Raises:
+        FEMError: Points lie outside the mesh by more than the tolerance; it lists them.
     """
     found = located(basis.mesh, points, tolerance)
     if (found.cells < 0).any():
@@ -168,7 +191,11 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -
 
 
 def known_points(points: Any) -> np.ndarray:
-    """Return points as a NumPy array; raises FEMError where JAX traces them."""
+    """Return points as a NumPy array.
+
+    Raises:
+        FEMError: JAX traces the points.
+    """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(points)):
         raise FEMError(
             "JAX traces the points: the cell that holds a point does not depend smoothly on its place, so that a place "
@@ -179,7 +206,7 @@ def known_points(points: Any) -> np.ndarray:
 
 
 def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
-    """Return (k,), the cell that holds each of the points (d, k), −1 for those outside the mesh."""
+    """Return the cell (k,) that holds each of the points (d, k); −1 for those outside the mesh."""
     points = known_points(points)
     lowest, highest = mesh.p.min(1, keepdims=True), mesh.p.max(1, keepdims=True)
     size = np.max(highest - lowest)  # squares of distances to points far away would overflow
@@ -198,7 +225,7 @@ def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
 
 
 def _line_finder(mesh: skfem.Mesh) -> Finder:
-    """Return the finder of a mesh of intervals: scikit-fem's fails beyond the last one."""
+    """Return the finder of a mesh of intervals, because scikit-fem's fails beyond the last one."""
     low, high = mesh.p[0, mesh.t].min(0), mesh.p[0, mesh.t].max(0)
     order = np.argsort(low)
 
@@ -219,7 +246,15 @@ def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> 
 
 
 def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
-    """Where the point is in no cell, it is moved a little toward the nearest ones."""
+    """Return the cell that holds a point (d,), −1 for none.
+
+    A point in no cell is moved a little, by `ROUNDING`, toward the nearest ones.
+
+    Args:
+        find: The finder of the mesh.
+        point: The point (d,).
+        centers: The centers of the cells.
+    """
     _, nearest = centers.query(point, range(1, min(4, centers.n) + 1))
     for place in (point, *(point + ROUNDING * (centers.data[nearest] - point))):
         try:

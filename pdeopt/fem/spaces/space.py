@@ -25,24 +25,29 @@ from pdeopt.fem.spaces.points import TOLERANCE, known_points, point_matrix
 from pdeopt.fem.spaces.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
-#: Up to this number of basis functions and of quadrature points, sums over them are written out.
+#: The largest number of basis functions, and of quadrature points, over which sums are written out.
 WRITTEN_OUT = 4
-#: Names of boundaries, indices of facets, a condition on facet midpoints, or None for the whole boundary.
+#: The facets that are meant: names of boundaries, indices of facets, a condition on facet midpoints, or None for the
+#: whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Tables:
-    """A set of tables of a space, for JAX. Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
+    """A set of tables of a space, for JAX.
+
+    Letters: i local dof, c cell (or facet), q quadrature point, d dimension.
 
     Attributes:
-        local: takes the values of the local dofs, (i · c,), from those of all, (n,); its transpose assembles vectors.
-        components: for each component of a mixed element (one otherwise), part name → (tensor axes, i, c, q) of the
-            basis functions; c or q is 1 where the table does not depend on it.
-        dx: (c, q), quadrature weights times Jacobian determinants.
-        geometry: ``x``, ``h`` and, on facets, ``n``, as fields.
-        references: of the components, where they depend on the point.
+        local: The map that takes the values of the local dofs, (i · c,), from those of all, (n,); its transpose
+            assembles vectors.
+        components: For each component of a mixed element (one otherwise) the tables (tensor axes, i, c, q) of the parts
+            of the basis functions, by name; c or q is 1 where the table does not depend on it.
+        dx: The quadrature weights times Jacobian determinants, (c, q).
+        geometry: The fields ``x``, ``h`` and, on facets, ``n``.
+        references: For each component the tables of its parts by reference functions, by name; None for parts that
+            have none.
     """
 
     local: LinearMap
@@ -53,7 +58,7 @@ class Tables:
 
     @property
     def local_shape(self) -> tuple[int, int]:
-        """Return (i, c)."""
+        """The numbers of local dofs and of cells, (i, c)."""
         cells = self.dx.shape[0]
         return self.local.shape[0] // cells, cells
 
@@ -62,14 +67,15 @@ class FunctionSpace:
     """A space of finite-element functions on a scikit-fem mesh, or on facets of it. Immutable.
 
     Args:
-        mesh: any scikit-fem mesh; named boundaries and subdomains are used by name.
-        element: any scikit-fem element of the same cell type, also vector-valued and mixed ones.
-        order: polynomial degree that the quadrature integrates exactly; default twice the element's degree.
+        mesh: Any scikit-fem mesh; named boundaries and subdomains are used by name.
+        element: Any scikit-fem element of the same cell type, also vector-valued and mixed ones.
+        order: The polynomial degree that the quadrature integrates exactly; default twice the element's degree.
         check_conformity: False for a mesh that does not conform on purpose, such as parts that a form couples.
 
     Raises:
-        MeshError: for inverted, folded or degenerate elements, and for a mesh that does not conform: hanging nodes,
+        MeshError: Elements are inverted, folded or degenerate, or the mesh does not conform: it has hanging nodes, or
             parts that do not match, that overlap, or that touch without a common facet.
+        FEMError: The element is not of the mesh's cell type.
     """
 
     def __init__(
@@ -92,7 +98,10 @@ class FunctionSpace:
         return space
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
-        """Return the space of another element on the same cells or facets and quadrature; itself for its own."""
+        """Return the space of another element on the same cells or facets and quadrature.
+
+        For its own element this is the space itself.
+        """
         basis = self.basis
         if type(element) is type(basis.elem) and not vars(element) and not vars(basis.elem):
             return self
@@ -110,14 +119,31 @@ class FunctionSpace:
         return self._from_basis(other, self.order, self._side)
 
     def boundary(self, facets: Facets = None) -> FunctionSpace:
-        """Return the traces on boundary facets, to integrate over them: Neumann, Robin, boundary functionals."""
+        """Return the space of traces on boundary facets, for integrals over these.
+
+        Neumann and Robin conditions and boundary functionals are such integrals.
+
+        Args:
+            facets: Names of boundaries, indices of facets, or a condition on facet midpoints (default: the whole
+                boundary).
+
+        Raises:
+            FEMError: The space is not one on the cells of the whole mesh.
+            MeshError: The mesh has no such boundary, or it is empty.
+        """
         self._check_whole("boundary")
         indices = self._facets(facets)
         basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
         return self._from_basis(basis, self.order)
 
     def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
-        """Return the traces from both sides of every interior facet; assemble a form on the pair for jump terms."""
+        """Return the spaces of traces from both sides of every interior facet.
+
+        A form that is assembled on the pair has jump terms.
+
+        Raises:
+            FEMError: The space is not one on the cells of the whole mesh.
+        """
         self._check_whole("interior_facets")
         return tuple(  # type: ignore[return-value]
             self._from_basis(
@@ -127,35 +153,49 @@ class FunctionSpace:
         )
 
     def subdomain(self, elements: str | np.ndarray | Callable[[np.ndarray], np.ndarray]) -> FunctionSpace:
-        """Return the same functions, integrated over a part of the cells only."""
+        """Return the space of the same functions, integrated over a part of the cells only.
+
+        Args:
+            elements: The name of a subdomain, indices of cells, or a condition on cell midpoints.
+
+        Raises:
+            MeshError: The mesh has no such subdomain, or it is empty.
+        """
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
         return self._from_basis(basis, self.order)
 
     @property
     def mesh(self) -> skfem.Mesh:
-        """Return the mesh, whole."""
+        """The whole mesh, also of a space on a part of it."""
         return self.basis.mesh
 
     @property
     def element(self) -> skfem.Element:
-        """Return the element."""
+        """The scikit-fem element."""
         return self.basis.elem
 
     @property
     def n(self) -> int:
-        """Return the number of degrees of freedom."""
+        """The number of degrees of freedom."""
         return int(self.basis.N)
 
     @property
     def locations(self) -> np.ndarray:
-        """Return where each degree of freedom sits, (d, n)."""
+        """The places of the degrees of freedom, (d, n)."""
         return self.basis.doflocs
 
     def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
         """Return the sorted degrees of freedom on boundary facets (default: on the whole boundary).
 
-        ``names``: scikit-fem's names of those wanted, e.g. ``["u^1"]`` for the first component (default: all).
+        Args:
+            facets: The facets, as for `boundary`.
+            names: The degrees of freedom that are wanted, by scikit-fem's names: ``["u^1"]`` for the first component
+                (default: all).
+
+        Raises:
+            FEMError: The element has no degrees of freedom of such a name.
+            MeshError: The mesh has no such boundary, or it is empty.
         """
         found = self.basis.get_dofs(self._facets(facets))
         self._check_names(names)
@@ -167,9 +207,14 @@ class FunctionSpace:
         return np.unique(self.basis.dofs.element_dofs[:, indices])
 
     def nodal(self, function: Callable[[np.ndarray], ArrayLike]) -> np.ndarray:
-        """Return the nodal interpolant (n,): the values at the dof locations of a function of x (d, n).
+        """Return the nodal interpolant (n,) of a function: its values at the places of the degrees of freedom.
 
-        Raises FEMError for elements whose degrees of freedom are not point values.
+        Args:
+            function: A function of x (d, n) that returns (n,) or a number.
+
+        Raises:
+            FEMError: The element has degrees of freedom that are not point values, the function returns another
+                shape, or JAX traces what it returns.
         """
         self.check_nodal()
         given = function(self.locations)
@@ -184,7 +229,14 @@ class FunctionSpace:
         return np.array(np.broadcast_to(values, (self.n,)))
 
     def check_nodal(self, names: Sequence[str] | None = None) -> None:
-        """Raise FEMError where degrees of freedom (of these names) are not point values: fluxes, slopes, bubbles."""
+        """Refuse an element with degrees of freedom that are not point values: fluxes, slopes, bubbles.
+
+        Args:
+            names: The degrees of freedom that are looked at, by scikit-fem's names (default: all).
+
+        Raises:
+            FEMError: Some of these are not point values.
+        """
         others = {n for n in (names or self.element.dofnames) if not re.fullmatch(r"u(\^\d+)*", n)}
         if others:
             raise FEMError(
@@ -203,9 +255,16 @@ class FunctionSpace:
             raise FEMError(f"{type(self.element).__name__} has no degrees of freedom named {unknown}; it has {known}")
 
     def interpolate(self, values: ArrayLike) -> Any:
-        """Return the function with degrees of freedom ``values`` (n,), at the quadrature points, with its derivatives.
+        """Return the function with given degrees of freedom at the quadrature points, with its derivatives.
 
-        Returns a Field, or a tuple of them for a mixed element. Differentiable in ``values``.
+        Args:
+            values: The degrees of freedom, (n,). Differentiable.
+
+        Returns:
+            A `Field`, or a tuple of them for a mixed element.
+
+        Raises:
+            FEMError: The values have another shape.
         """
         values = jnp.asarray(values)
         if values.shape != (self.n,):
@@ -214,7 +273,14 @@ class FunctionSpace:
         return fields if len(fields) > 1 else fields[0]
 
     def per_element(self, values: ArrayLike) -> Field:
-        """Return the function that is constant in each element, from ``values`` (mesh elements,). Differentiable."""
+        """Return the function that is constant in each element, as a field.
+
+        Args:
+            values: The value in each element of the mesh, (elements,). Differentiable.
+
+        Raises:
+            FEMError: The values have another shape.
+        """
         values = jnp.asarray(values)
         if values.shape != (self.mesh.nelements,):
             raise FEMError(f"per_element expects shape ({self.mesh.nelements},), got {values.shape}")
@@ -229,11 +295,13 @@ class FunctionSpace:
         a little outside are moved to the nearest place of the boundary, and a logged warning says how many and how far.
 
         Args:
-            points: (d, k), one column each.
-            tolerance: how far outside points are moved, relative to the longest edge of the cell there; 0 for none.
+            points: The points (d, k), one column each.
+            tolerance: The largest distance outside at which points are moved, relative to the longest edge of the cell
+                there; 0 moves none.
 
         Raises:
-            FEMError: that lists the points further outside, and says how far the worst is.
+            FEMError: Points lie further outside, which it lists and of which it says how far the worst is; or they
+                have another shape, or the space has no values at points.
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
@@ -243,21 +311,21 @@ class FunctionSpace:
         return CSRMatrix.from_scipy(point_matrix(self.basis, points, tolerance))
 
     def point_load(self, points: ArrayLike, rates: ArrayLike) -> jax.Array:
-        """Return the load Σ_k rate_k v(x_k) of point sources or forces. Differentiable in the rates.
+        """Return the load Σ_k rate_k v(x_k) of point sources or forces.
 
         It is the transpose of `point_evaluation`; each source lies in one cell, and the sum of a load is that of its
         rates.
 
         Args:
-            points: (d, k), one column each.
-            rates: (k,), or (k, r) for r loads; of vector-valued functions forces (components, k), or
-                (components, k, r).
+            points: The points (d, k), one column each.
+            rates: The rates (k,), or (k, r) for r loads; for vector-valued functions the forces (components, k), or
+                (components, k, r). Differentiable.
 
         Returns:
-            (n,), or (n, r).
+            The load (n,), or (n, r).
 
         Raises:
-            FEMError: for points outside the mesh, which it lists, and for rates of another shape.
+            FEMError: Points lie outside the mesh, which it lists, or rates have another shape.
         """
         matrix = self.point_evaluation(points)
         rates, count = jnp.asarray(rates), np.atleast_2d(points).shape[1]
@@ -269,7 +337,7 @@ class FunctionSpace:
 
     @cached_property
     def cells(self) -> bytes:
-        """Return what identifies the cells and quadrature points; fields of equal ones can meet in a form."""
+        """The digest of the cells and quadrature points; fields with the same one can meet in a form."""
         basis = self.basis
         parts: list[Any] = [self.mesh.p, self.mesh.t, basis.X]
         parts += [getattr(basis, "find", basis.tind), getattr(getattr(basis, "find", None), "ori", None)]
@@ -280,12 +348,12 @@ class FunctionSpace:
 
     @cached_property
     def patterns(self) -> dict[Any, Any]:
-        """Return patterns of matrices with this trial space and the maps that fill them, kept here by `assembly`."""
+        """The patterns of matrices with this trial space and the maps that fill them, kept by `assembly`."""
         return {}
 
     @cached_property
     def tables(self) -> Tables:
-        """Return the arrays of this space, made on first use."""
+        """The tables of this space, made on first use."""
         basis = self.basis
         fields = _with_new_mapping(basis).default_parameters()  # of a copy, because scikit-fem would keep them
         with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
@@ -325,7 +393,7 @@ class FunctionSpace:
 
 
 def _lightened(basis: AbstractBasis) -> AbstractBasis:
-    """Return the basis with derivatives that are the same at all points of a cell stored once."""
+    """Return the basis with derivatives stored once where they are the same at all points of each cell."""
     fields = (field for local in basis.basis for field in local)
     for field, name in product(fields, PARTS[1:]):
         part = getattr(field, name)
@@ -335,7 +403,10 @@ def _lightened(basis: AbstractBasis) -> AbstractBasis:
 
 
 def _with_new_mapping(basis: AbstractBasis) -> AbstractBasis:
-    """A copy without the matrices that an affine mapping keeps once it was used; it makes them again when asked."""
+    """Return a copy of a basis without the matrices that an affine mapping keeps once it was used.
+
+    The mapping makes them again when it is asked for them.
+    """
     other = copy(basis)
     if type(basis.mapping) is skfem.MappingAffine and basis.mapping.tind is None:
         other.mapping = skfem.MappingAffine(basis.mesh)
@@ -349,7 +420,7 @@ def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Arr
 
 
 def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], ...]) -> None:
-    """Let scikit-fem's basis functions look into the tables, in place of arrays of their own."""
+    """Make scikit-fem's basis functions look into the tables, in place of arrays of their own."""
     for i, local in enumerate(basis.basis):
         for field, parts in zip(local, components, strict=True):
             for name in PARTS[1:]:
@@ -359,7 +430,13 @@ def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], 
 
 
 def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
-    """Return the references of elements with many functions, whose element matrices are made by products."""
+    """Return for each part its table as a sum over reference functions, None where there is none.
+
+    It is made for elements with many basis functions, whose element matrices are made by products.
+
+    Args:
+        parts: The tables (tensor axes, i, c, q) of the parts of a component, by name.
+    """
     return {
         name: reference_of(np.asarray(table)) if table.shape[-3] > WRITTEN_OUT and table.shape[-1] > 1 else None
         for name, table in parts.items()
@@ -367,7 +444,11 @@ def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
 
 
 def _compressed(parts: list[np.ndarray]) -> np.ndarray:
-    """Return (tensor axes, i, c, q) from (tensor axes, c, q) of each function; c and q cut to 1 where constant."""
+    """Return one table (tensor axes, i, c, q) of functions, cut to c = 1 or q = 1 where it is constant.
+
+    Args:
+        parts: The part (tensor axes, c, q) of each function i.
+    """
     by_point = slice(1) if all((part == part[..., :1]).all() for part in parts) else slice(None)
     by_cell = slice(1) if all((part == part[..., :1, :]).all() for part in parts) else slice(None)
     return np.stack([np.asarray(part[..., by_cell, by_point]) for part in parts], axis=-3)
@@ -384,9 +465,14 @@ def _interpolate(tables: Tables, values: jax.Array) -> tuple[Field, ...]:
 
 
 def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
-    """Return Σ_i local[i] · table[…, i, :, q], (…, c, q); of few functions at few points written out.
+    """Return the function (…, c, q) with given local dofs, Σ_i local[i] · table[…, i, :, q].
 
-    XLA then evaluates a form point by point in one loop, where a sum over an axis of three would end it.
+    Of few functions at few points the sum is written out. XLA then evaluates a form point by point in one loop,
+    where a sum over an axis of three would end it.
+
+    Args:
+        table: The table (…, i, c, q) of the basis functions.
+        local: For each local dof i its values in the cells, (c,).
     """
     if len(local) > WRITTEN_OUT:
         if table.shape[-2] == 1:  # the same in all cells

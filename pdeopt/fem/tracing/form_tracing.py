@@ -25,10 +25,16 @@ from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 
 @dataclass(frozen=True)
 class TracedForm:
-    """A form's function with a digest of what it computes, the values that it reads from outside among it.
+    """A form's function with a digest of what it computes.
 
-    Compiled assembly is found again by both, so that a form follows these values: globals and closures, also those of
-    the functions that it calls, entries of dictionaries, attributes of objects and modules.
+    The digest includes the values that the function reads from outside. Compiled assembly is found again by both,
+    so that a form follows these values: globals and closures, also those of the functions that it calls, entries of
+    dictionaries, attributes of objects and modules.
+
+    Attributes:
+        function: The form's function.
+        name: The name of the form, for messages.
+        digest: The digest of what the function computes.
     """
 
     function: Callable[..., Any]
@@ -39,9 +45,10 @@ class TracedForm:
         return self.function(*arguments)
 
     def kept(self, *arguments: Any) -> Any:
-        """Return the same, for a trace that is kept: with copies of the arrays of NumPy that the function reads.
+        """Return what the form returns, for a trace that is kept.
 
-        They can be changed in place, and what is kept under a digest must go on computing what the digest says.
+        The trace has copies of the arrays of NumPy that the function reads: these can be changed in place, and what is
+        kept under a digest must go on computing what the digest says.
         """
         closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
         closed = owned(closed)
@@ -49,14 +56,18 @@ class TracedForm:
 
 
 def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], w: Any) -> TracedForm:
-    """Call the form once, with coefficients of which only shapes and types are known.
+    """Return a form with its digest.
+
+    The form is called once, with coefficients of which only shapes and types are known.
 
     Args:
-        fields: trial and test functions, from `pdeopt.fem.forms.structure.samples`; NumPy may compute with them.
-        w: the coefficients, with `jax.ShapeDtypeStruct` in place of arrays.
+        function: The form's function.
+        name: The name of the form, for messages.
+        fields: The trial and test functions, from `pdeopt.fem.forms.structure.samples`; NumPy may compute with them.
+        w: The coefficients, with `jax.ShapeDtypeStruct` in place of arrays.
 
     Raises:
-        FormError: where the function takes a value from outside that JAX differentiates.
+        FormError: The function takes a value from outside that JAX differentiates.
     """
 
     def arrays_of(w: Any) -> list[Any]:  # a fresh function, or JAX would find a former trace
@@ -74,7 +85,7 @@ def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], 
 
 
 def _traced_variable(function: Callable[..., Any]) -> str:
-    """Return the name of a variable that JAX traces, of those that the function itself reads."""
+    """Return the name of a variable that JAX traces, among those that the function itself reads."""
     if not inspect.isfunction(function):
         return "coefficient"
     variables = inspect.getclosurevars(function)
@@ -83,7 +94,8 @@ def _traced_variable(function: Callable[..., Any]) -> str:
     return next(traced, "coefficient")
 
 
-#: What JAX raises where a function asks for values while it is traced, a word of it, and what to write instead.
+#: The errors of JAX where a function asks for values while it is traced: type, a word of the message, and what to
+#: write instead.
 _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (
         jax.errors.TracerArrayConversionError,
@@ -120,7 +132,7 @@ _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
         "it passes a field to a function that takes arrays only; pass its values, {values}",
     ),
 )
-#: Folders of code that is not the user's.
+#: The folders of code that is not the user's, each with a separator at its end.
 _LIBRARIES = (
     *(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (jax, np, scipy, skfem)),
     f"{Path(__file__).parents[2]}{os.sep}",
@@ -129,10 +141,13 @@ _LIBRARIES = (
 
 @contextmanager
 def tracing_errors(what: str) -> Iterator[None]:
-    """Raise what JAX says of a function that it cannot trace as a FormError with the user's own line and a remedy.
+    """Raise JAX's complaint of a function as a FormError with the user's own line and a remedy.
 
     Args:
-        what: the function, as the beginning of a sentence: "form 'diffusion'", "the state equation".
+        what: The function, as the beginning of a sentence: "form 'diffusion'", "the state equation".
+
+    Raises:
+        FormError: JAX cannot trace the function that is called inside the block.
     """
     try:
         yield
@@ -152,7 +167,7 @@ def tracing_errors(what: str) -> Iterator[None]:
 
 
 def _last_line(error: Exception) -> tuple[str, str]:
-    """Return the last line of the user's own that an error passed through: where it is, and its text."""
+    """Return the place and the text of the last line of the user's own code that an error passed through."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
     if not own:
@@ -163,7 +178,14 @@ def _last_line(error: Exception) -> tuple[str, str]:
 
 @contextmanager
 def form_errors(name: str) -> Iterator[None]:
-    """Say what to replace in a form that JAX cannot trace, and which coefficient it misses."""
+    """Raise the errors of a form as a FormError that names the form and says what to change.
+
+    Args:
+        name: The name of the form.
+
+    Raises:
+        FormError: JAX cannot trace the form that is called inside the block, or the form misses a coefficient.
+    """
     try:
         with tracing_errors(f"form '{name}'"):
             yield

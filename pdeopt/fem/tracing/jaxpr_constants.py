@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 
 def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Return a trace with copies of the NumPy arrays in it, also in the traces inside of its operations.
+    """Return a trace with copies of its NumPy arrays, also in the traces inside of its operations.
 
     JAX keeps these arrays as they are, those of a function under `jax.jit` inside of the operation that calls it.
     Where there are none the trace is returned itself, so that JAX finds what it compiled for its parts.
@@ -18,7 +18,12 @@ def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def _owned(value: Any, known: dict[int, Any]) -> Any:
-    """A trace, a parameter of an operation, a constant, or a literal; what is shared inside stays shared."""
+    """Return a part of a trace with copies of the NumPy arrays in it; what is shared inside stays shared.
+
+    Args:
+        value: A trace, a parameter of an operation, a constant, or a literal.
+        known: The parts made so far, by the identity of the value that each was made from.
+    """
     if type(value) in (tuple, list):
         parts = [_owned(part, known) for part in value]
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else type(value)(parts)

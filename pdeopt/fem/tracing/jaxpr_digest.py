@@ -16,6 +16,10 @@ def fingerprint(jaxpr: Jaxpr, constants: Iterable[Any]) -> bytes:
     """Return a digest of a trace and of the arrays in it, by content.
 
     Python functions inside of operations (host callbacks, rules of ``jax.custom_jvp``) count by their kind alone.
+
+    Args:
+        jaxpr: The trace.
+        constants: The arrays that the traced function took from outside.
     """
     content = hashlib.blake2b(digest_size=16)
     for part in _program(jaxpr, constants):
@@ -50,7 +54,7 @@ def _program(jaxpr: Jaxpr, constants: Iterable[Any]) -> Iterable[bytes]:
 
 
 def _value(value: Any) -> Iterable[bytes]:
-    """A parameter of an operation, a constant, or a literal."""
+    """Yield the content of a parameter of an operation, of a constant, or of a literal, for the digest."""
     if isinstance(value, ClosedJaxpr):
         yield from _program(value.jaxpr, value.consts)
     elif isinstance(value, Jaxpr):

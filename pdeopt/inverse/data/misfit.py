@@ -27,46 +27,49 @@ class Misfit(Protocol):
 
     @property
     def observation(self) -> Observation:
-        """Return what predicts the data from the state and the physical coefficient."""
+        """The observation, which predicts the data from the state and the physical coefficient."""
 
     @property
     def data(self) -> np.ndarray:
-        """Return what is aimed at, of the shape that the observation returns."""
+        """The data that are aimed at, of the shape that the observation returns."""
 
     @property
     def noise(self) -> np.ndarray | None:
-        """Return the standard deviation of the data, a number or of their shape; None where nothing was measured."""
+        """The standard deviation of the data, a number or of their shape, in their unit.
+
+        It is None where nothing was measured.
+        """
 
     @property
     def expected(self) -> float | None:
-        """Return the misfit that noise alone gives, on average; None where there is none."""
+        """The misfit that noise alone gives, on average; None where there is no noise."""
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return φ, convex, 0 where ``predicted`` equals the data."""
+        """Return the distance φ of predicted data to the data, convex, and 0 where they are equal."""
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
 
 
-#: What a reduced functional takes.
+#: A misfit as a reduced functional takes it: a `Misfit`, or a function of the state and the coefficient.
 AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
 
 
 def observation_of(misfit: AnyMisfit) -> Observation:
-    """Return what the misfit observes: the whole state where it is a plain function."""
+    """Return the observation of a misfit: that of the whole state where the misfit is a plain function."""
     return getattr(misfit, "observation", FullField())
 
 
 @dataclass(frozen=True, eq=False)
 class L2Misfit:
-    """A misfit ½ Σ_k ((d_k(u) − data_k) / σ_k)², the negative log-likelihood of independent Gaussian noise.
+    """A misfit ½ Σ_k ((d_k(u) − data_k) / σ_k)² of data with independent Gaussian noise.
 
-    At the true parameter its expectation is half the number of data (Morozov's discrepancy principle asks a
-    reconstruction to reach that, not less).
+    It is the negative log-likelihood. At the true parameter its expectation is half the number of data (Morozov's
+    discrepancy principle asks a reconstruction to reach that, not less).
 
     Attributes:
-        observation: what predicts the data from the state.
-        data: measured values, of the shape that the observation returns.
-        noise: standard deviation σ in the data's unit, a number or of the data's shape.
+        observation: The observation, which predicts the data from the state.
+        data: The measured values, of the shape that the observation returns.
+        noise: The standard deviation σ in the data's unit, a number or of the data's shape.
     """
 
     observation: Observation
@@ -75,7 +78,17 @@ class L2Misfit:
 
     @classmethod
     def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
-        """Checked: raises InputError for no data, for data that are not finite, and for noise that is not positive."""
+        """Return the misfit of an observation to data, after a check of them.
+
+        Args:
+            observation: The observation, which predicts the data from the state.
+            data: The measured values, of the shape that the observation returns, real.
+            noise: The standard deviation σ in the data's unit, a number or of the data's shape.
+
+        Raises:
+            InputError: There are no data, they are complex or not finite, the noise is not positive or of another
+                shape, or JAX traces one of them.
+        """
         if np.iscomplexobj(data):
             raise InputError("the data are complex; give their real and imaginary parts as separate observations")
         values, sigma = _fixed(data), _fixed(noise)
@@ -101,7 +114,11 @@ class L2Misfit:
         return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return ½ Σ_k ((predicted_k − data_k) / σ_k)². Raises InputError for another shape than that of the data."""
+        """Return the misfit ½ Σ_k ((predicted_k − data_k) / σ_k)² of predicted data.
+
+        Raises:
+            InputError: The predicted data are complex, or of another shape than the data.
+        """
         if predicted.shape != self.data.shape:
             raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
         _check_real("the observation predicts complex numbers, the data are real", predicted)
@@ -110,20 +127,21 @@ class L2Misfit:
 
     @property
     def expected(self) -> float:
-        """Return the misfit that noise alone gives, half the number of data."""
+        """The misfit that noise alone gives, on average: half the number of data."""
         return 0.5 * self.data.size
 
 
 @dataclass(frozen=True, eq=False)
 class FieldMisfit:
-    """A misfit ½ ∫ (u − d)² of a state u that is wanted, or known everywhere, as the function d; made by `of`.
+    """A misfit ½ ∫ (u − d)² of a state u that is wanted, or known everywhere, as the function d.
 
-    Experiments (columns) and components of vector-valued states are summed up.
+    It is made by `of`. Experiments (columns) and components of vector-valued states are summed up.
 
     Attributes:
-        data: d, the degrees of freedom (n,) or (n, r) of the state's space.
-        noise: standard deviation of independent errors of these, a number or of their shape; None for a wanted state.
-        mass: the L² product of the space.
+        data: The degrees of freedom of d, (n,) or (n, r), in the state's space.
+        noise: The standard deviation of independent errors of these, a number or of their shape; None for a wanted
+            state.
+        mass: The mass matrix (n, n) of the space, which gives its L² product.
     """
 
     data: np.ndarray
@@ -132,12 +150,18 @@ class FieldMisfit:
 
     @classmethod
     def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:
-        """Checked: raises InputError for a target that is not finite or not of the space, and for a negative noise.
+        """Return the misfit of the state to a target, after a check of it.
 
         Args:
-            space: the state's, on cells, on a part of them, or on boundary facets: there the difference is integrated.
-            target: (n,) or (n, r), real. noise: where ``target`` was measured, the standard deviation of its values;
-                zero where they are exact, as on a Dirichlet boundary.
+            space: The state's space, on cells, on a part of them, or on boundary facets: there the difference is
+                integrated.
+            target: The degrees of freedom of d, (n,) or (n, r), real.
+            noise: The standard deviation of the target's values where these were measured, a number or of their shape;
+                zero where they are exact, as on a Dirichlet boundary. None for a wanted state.
+
+        Raises:
+            InputError: The target is complex, not finite or not of the space, the noise is negative, zero everywhere
+                or of another shape, or JAX traces one of them.
         """
         if np.iscomplexobj(target):
             raise InputError("the target is complex; give its real and imaginary part as separate misfits")
@@ -150,7 +174,7 @@ class FieldMisfit:
 
     @property
     def observation(self) -> Observation:
-        """Return the whole state."""
+        """The observation of the whole state."""
         return FullField()
 
     def __repr__(self) -> str:
@@ -160,7 +184,11 @@ class FieldMisfit:
         return self.distance(u)
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return ½ ∫ (predicted − d)². Raises InputError for another shape than that of the target."""
+        """Return the misfit ½ ∫ (predicted − d)² of a state.
+
+        Raises:
+            InputError: The state is complex, or of another shape than the target.
+        """
         if predicted.shape != self.data.shape:
             raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
         _check_real("the state is complex, the target is real", predicted)
@@ -169,7 +197,10 @@ class FieldMisfit:
 
     @property
     def expected(self) -> float | None:
-        """Return ½ Σ_i σ_i² ∫ φ_i², which is ½ σ² trace(M) for one σ; None for a wanted state."""
+        """The misfit that noise alone gives, on average; None for a wanted state.
+
+        It is ½ Σ_i σ_i² ∫ φ_i², which for one σ is ½ σ² trace(M).
+        """
         if self.noise is None:
             return None
         variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
@@ -184,7 +215,10 @@ def _check_real(what: str, predicted: jax.Array) -> None:
 
 
 def _fixed(values: ArrayLike) -> np.ndarray:
-    """Return 64-bit floating point that nobody changes: compiled functionals keep it."""
+    """Return a copy of values in 64-bit floating point that nobody can change.
+
+    Compiled functionals keep it.
+    """
     if isinstance(values, jax.core.Tracer):
         raise InputError(
             "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "

@@ -22,9 +22,9 @@ from pdeopt.sparse import CSRMatrix
 
 
 class Observation(Protocol):
-    """A map from the state u, (n,) or (n, r) for r experiments, and the physical coefficient to the predicted data.
+    """A map from the state u and the physical coefficient to the predicted data.
 
-    It is differentiated by JAX; any function of these two will do.
+    The state is (n,), or (n, r) for r experiments. JAX differentiates the map; any function of these two will do.
     """
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
@@ -43,19 +43,19 @@ class AtDofs:
     """An observation of some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
 
     Attributes:
-        dofs: (k,), their numbers; InputError where the state has fewer.
+        dofs: The numbers (k,) of the degrees of freedom. A call raises InputError where the state has fewer.
     """
 
     dofs: np.ndarray
 
     @classmethod
     def on_boundary(cls, space: FunctionSpace, facets: Facets = None) -> AtDofs:
-        """Return those on boundary facets, given as for `FunctionSpace.boundary`."""
+        """Return the observation of those on boundary facets, given as for `FunctionSpace.boundary`."""
         return cls(space.dofs(facets))
 
     @classmethod
     def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
-        """Return those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
+        """Return the observation of those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
         return cls(space.subdomain_dofs(elements))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
@@ -66,22 +66,28 @@ class AtDofs:
 
 @dataclass(frozen=True, eq=False)
 class AtPoints:
-    """An observation of point values u(x_k) by the finite-element functions. Data (k,) or (k, r); made by `of`.
+    """An observation of point values u(x_k) by the finite-element functions. Data (k,) or (k, r).
 
-    Of a vector-valued state the data are (components · k,): all points of the first component, then all of the second,
-    so that ``data.reshape(components, k)`` has a column a point.
+    It is made by `of`. Of a vector-valued state the data are (components · k,): all points of the first
+    component, then all of the second, so that ``data.reshape(components, k)`` has a column a point.
 
     Attributes:
-        matrix: (k, n), or (components · k, n), as of `FunctionSpace.point_evaluation`.
+        matrix: The matrix (k, n), or (components · k, n), of `FunctionSpace.point_evaluation`.
     """
 
     matrix: CSRMatrix
 
     @classmethod
     def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = TOLERANCE) -> AtPoints:
-        """Return the observation at points (d, k), one column each; `FunctionSpace.point_evaluation` has the tolerance.
+        """Return the observation at given points.
 
-        Raises FEMError that lists those outside the mesh.
+        Args:
+            space: The state's space.
+            points: The points (d, k), one column each.
+            tolerance: The largest distance outside at which points are moved, as for `FunctionSpace.point_evaluation`.
+
+        Raises:
+            FEMError: Points lie further outside the mesh; it lists them.
         """
         return cls(space.point_evaluation(points, tolerance=tolerance))
 
@@ -96,14 +102,14 @@ def _outward_flux(w):
 
 @dataclass(frozen=True, eq=False)
 class BoundaryFlux:
-    """An observation of total fluxes −∫ k ∂u/∂n through parts of the boundary. Data (parts,) or (parts, r).
+    """An observation of total fluxes −∫ k ∂u/∂n through parts of the boundary.
 
-    The normal derivative of the finite-element solution is integrated directly, which is one order less accurate than
-    the state.
+    The data are (parts,) or (parts, r). The normal derivative of the finite-element solution is integrated directly,
+    which is one order less accurate than the state.
 
     Attributes:
-        spaces: the traces of the state's space on each part.
-        conductivity: maps (coefficient, trace space) to the field k there.
+        spaces: The spaces of the state's traces on each part.
+        conductivity: A function of the coefficient and a trace space that returns the field k there.
     """
 
     spaces: tuple[FunctionSpace, ...]
@@ -113,7 +119,13 @@ class BoundaryFlux:
     def through(
         cls, space: FunctionSpace, parts: Sequence[Facets], conductivity: Callable[[Any, FunctionSpace], Any]
     ) -> BoundaryFlux:
-        """Return the fluxes through each of ``parts``, given as for `FunctionSpace.boundary`."""
+        """Return the observation of the fluxes through parts of the boundary.
+
+        Args:
+            space: The state's space.
+            parts: The parts, each given as for `FunctionSpace.boundary`.
+            conductivity: A function of the coefficient and a trace space that returns the field k there.
+        """
         return cls(tuple(space.boundary(part) for part in parts), conductivity)
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:

@@ -1,4 +1,7 @@
-"""Synthetic data without the inverse crime: simulate on a finer mesh, add noise of a stated level and seed."""
+"""Synthetic data without the inverse crime.
+
+They are simulated on a finer mesh, and get noise of a stated level and seed.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,20 @@ from pdeopt.inverse.errors import InputError
 
 
 def add_noise(clean: np.ndarray, level: float, seed: int) -> tuple[np.ndarray, float]:
-    """Add Gaussian noise with standard deviation σ = level · (root mean square of the data), one σ for all.
+    """Return data with Gaussian noise, and the standard deviation σ of the noise, one for all data.
+
+    It is σ = level · (root mean square of the data).
 
     Args:
-        clean: simulated data. level: e.g. 0.01 for 1 %. seed: of NumPy's default generator.
+        clean: The simulated data.
+        level: The level of the noise as a part of the data, 0.01 for 1 %.
+        seed: The seed of NumPy's default generator.
 
     Returns:
-        (noisy data, of the shape of the clean ones, σ), in their unit.
+        The noisy data, of the shape of the clean ones, and σ, in their unit.
 
     Raises:
-        InputError: for a level that is not positive.
+        InputError: The level is not positive.
     """
     if not level > 0:
         raise InputError(f"the noise level is {level}; expected a number > 0, e.g. 0.01 for 1 %")

@@ -1,4 +1,7 @@
-"""The compiled programs of a reduced functional: values, derivatives, and linear maps that are made once at a point."""
+"""The compiled programs of a reduced functional.
+
+They compute values, derivatives, and linear maps that are made once at a point.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,23 @@ from pdeopt.inverse.functional.tracing import Parts, Trace
 from pdeopt.inverse.regularization import Regularization
 from pdeopt.sparse import check_process, solve_errors
 
-#: A linear map as JAX returns it: residuals of its linearization, and what to do with them. A pytree.
+#: A linear map as JAX returns it, a pytree: residuals of a linearization with the program that applies them.
 Linear = Any
-#: (linear map, direction) ↦ its image.
+#: A function of a linear map and a direction that returns the image of the direction.
 Product = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True, eq=False)
 class Programs:
-    """A set of the compiled programs of J(β, m) = misfit(u(m)) + β Σ regularization(m). See `ReducedFunctional`.
+    """A set of the compiled programs of J(β, m) = misfit(u(m)) + β Σ regularization(m).
 
-    A linearization stores everything that does not depend on the direction, the state and the adjoint state among it,
-    so that each product costs one solve with A (for the tangent) and one with Aᵀ (for the second adjoint).
+    They are those of a `ReducedFunctional`. A linearization stores everything that does not depend on the direction,
+    the state and the adjoint state among it, so that each product costs one solve with A (for the tangent) and one with
+    Aᵀ (for the second adjoint).
+
+    Attributes:
+        trace: The traces of the functional's functions.
+        terms: The single terms of the regularization.
     """
 
     trace: Trace
@@ -36,17 +44,21 @@ class Programs:
 
     @property
     def plain_terms(self) -> tuple[Regularization, ...]:
-        """Return the terms that state no operator."""
+        """The terms of the regularization that state no operator."""
         return tuple(term for term in self.terms if not hasattr(term, "operator"))
 
     @property
     def curved_terms(self) -> tuple[Regularization, ...]:
-        """Return the terms that are not quadratic, as far as they say."""
+        """The terms of the regularization that state no operator, or do not say that they are quadratic."""
         plain = self.plain_terms
         return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
 
     def parts(self, m: jax.Array) -> Parts:
-        """Return what all programs are made of, for m (p,); InputError for another shape."""
+        """Return the traced functions of which all programs are made, for m (p,).
+
+        Raises:
+            InputError: The parameter m has another shape.
+        """
         if m.ndim != 1:
             raise InputError(f"m has shape {m.shape}; expected one row of numbers, (p,)")
         return self.trace.parts(m.size, self.terms)
@@ -77,7 +89,10 @@ class Programs:
 
     @cached_property
     def solved(self) -> Compiled:
-        """Return m ↦ the state, the prediction and, where the state equation has one, the adjoint state."""
+        """The program m ↦ state, prediction, adjoint state.
+
+        The adjoint state is None where the state equation has none.
+        """
 
         def states(m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
             parts = self.parts(m)
@@ -104,7 +119,7 @@ class Programs:
 
     @cached_property
     def tangent_and_adjoint(self) -> Compiled:
-        """Return (m, v, w) ↦ the prediction's derivative along v, and its adjoint applied to w, in one program."""
+        """The program (m, v, w) ↦ the prediction's derivative along v, and its adjoint applied to w."""
 
         def pair(m: jax.Array, v: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.jvp(self.predict, (m,), (v,))[1], jax.vjp(self.predict, m)[1](w)[0]
@@ -113,14 +128,14 @@ class Programs:
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
-        """Return m ↦ the second derivative of the misfit: forward over reverse mode."""
+        """The program m ↦ the second derivative of the misfit, a linear map: forward over reverse mode."""
         return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
 
     @cached_property
     def jacobian_and_curvature(self) -> Compiled:
-        """Return m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there.
+        """The program m ↦ the Jacobian of what the misfit compares, and the misfit's second derivative there.
 
-        A misfit compares its observation, a plain function the state and the coefficient.
+        A misfit compares its observation with the data; a plain function compares the state and the coefficient.
         """
 
         def compared(m: jax.Array) -> Any:
@@ -139,20 +154,25 @@ class Programs:
 
     @cached_property
     def curved_hessian(self) -> Compiled:
-        """Return m ↦ the second derivative of those terms that are not quadratic."""
+        """The program m ↦ the second derivative of `curved_terms`, a linear map."""
         return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.curved_terms)), m)[1])
 
     @cached_property
     def plain_hessian(self) -> Compiled:
-        """Return m ↦ the same of those terms that state no operator."""
+        """The program m ↦ the second derivative of `plain_terms`, a linear map."""
         return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.plain_terms)), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
-        """Apply it to one direction (p,), or to a block (p, k) with block solves."""
+        """Return a linear map applied to one direction (p,), or with block solves to a block (p, k)."""
         return _on_host(self._apply[np.ndim(direction)], linear, direction)
 
     def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
-        """Return Jᵀ φ″ J v, of one direction (p,) or of a block (p, k)."""
+        """Return the Gauss–Newton product Jᵀ φ″ J v of one direction v (p,), or of a block (p, k).
+
+        Args:
+            linear: The linear maps J and φ″, as `jacobian_and_curvature` returns them.
+            direction: The direction v, or a block of directions.
+        """
         return _on_host(self._apply_gauss_newton[np.ndim(direction)], linear, direction)
 
     @cached_property

@@ -22,12 +22,18 @@ from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.regularization import Regularization, terms_of
 from pdeopt.optimize.objective import Differentiable
 
-#: v (p,) ↦ (p,), or a block (p, k) ↦ (p, k), linear and symmetric.
+#: A linear and symmetric map of a vector (p,) to (p,), or of a block (p, k) to (p, k).
 Action = Callable[[np.ndarray], np.ndarray]
 
 
 class Terms(NamedTuple):
-    """The objective and its parts; the regularization with its strength."""
+    """The objective and its parts.
+
+    Attributes:
+        objective: The objective J, the sum of the two others.
+        misfit: The misfit.
+        regularization: The regularization, with its strength.
+    """
 
     objective: float
     misfit: float
@@ -35,13 +41,14 @@ class Terms(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """The state equation and its adjoint, solved.
+    """The solutions of the state equation and of its adjoint.
 
     Attributes:
-        state: u, (n,) or (n, r). prediction: of the data; the state where the misfit is a plain function.
-        adjoint: λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative of J with respect
-            to a load s that is added to the state equation, A u = b + s. None where the state has no method
-            ``adjoint(coefficient, ∂J/∂u)``, as a `LinearStateEquation` has.
+        state: The state u, (n,) or (n, r).
+        prediction: The predicted data; the state where the misfit is a plain function.
+        adjoint: The adjoint state λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative
+            of J with respect to a load s that is added to the state equation, A u = b + s. None where the state has no
+            method ``adjoint(coefficient, ∂J/∂u)``, as a `LinearStateEquation` has.
     """
 
     state: np.ndarray
@@ -51,17 +58,21 @@ class Solved(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ReducedFunctional(Differentiable):
-    """A functional J(m) = misfit(u(m)) + β Σ regularization(m) with exact derivatives of first and second order.
+    """A functional J(m) = misfit(u(m)) + β Σ regularization(m) with exact derivatives.
 
-    Immutable: to change a part, make another with `dataclasses.replace`, or `with_strength`. All methods take a real m
-    of shape (p,) and compile on first use; they raise SolveError where the state equation cannot be solved.
+    They are of first and second order. It is immutable: to change a part, make another with `dataclasses.replace`, or
+    `with_strength`. All methods take a real m of shape (p,) and compile on first use; they raise SolveError where the
+    state equation cannot be solved.
 
     Attributes:
-        state: maps the physical coefficient to the state u, e.g. a `LinearStateEquation`.
-        misfit: compares u with the data: a `Misfit`, or any function of (u, coefficient).
-        regularization: one term or several.
-        parametrization: from m to the physical coefficient.
-        strength: β, a factor of the whole regularization.
+        state: The map from the physical coefficient to the state u, such as a `LinearStateEquation`.
+        misfit: The misfit of u and the data: a `Misfit`, or any function of (u, coefficient).
+        regularization: One term or several.
+        parametrization: The map from m to the physical coefficient.
+        strength: The factor β of the whole regularization.
+
+    Raises:
+        InputError: A part is not of its kind, or the strength is negative or not finite.
     """
 
     state: Callable[[Any], jax.Array]
@@ -90,7 +101,7 @@ class ReducedFunctional(Differentiable):
         return self._sharing(self._programs, strength=strength)
 
     def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
-        """Return the same with another regularization; state and misfit are not traced again."""
+        """Return the same functional with another regularization; state and misfit are not traced again."""
         return self._sharing(Programs(self._programs.trace, terms_of(regularization)), regularization=regularization)
 
     def __repr__(self) -> str:
@@ -99,9 +110,12 @@ class ReducedFunctional(Differentiable):
         return f"ReducedFunctional({_name(self.misfit)} of {_name(self.state)}, {self.strength:g} × ({terms}){map_})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return all but the compiled programs: the copy reads from outside and compiles anew, at its first use.
+        """Return all but the compiled programs, for a copy, which compiles anew at its first use.
 
-        Raises InputError where it would read other values than this one has read: the two would differ.
+        The copy then reads values from outside.
+
+        Raises:
+            InputError: The copy would read other values than this one has read: the two would differ.
         """
         if "_programs" in self.__dict__ and not self._programs.trace.follows():
             raise InputError(
@@ -112,20 +126,21 @@ class ReducedFunctional(Differentiable):
 
     @property
     def regularization_terms(self) -> tuple[Regularization, ...]:
-        """Return the single terms, those of sums among them."""
+        """The single terms of the regularization, those of sums among them."""
         return terms_of(self.regularization)
 
     def objective(self, m: ArrayLike) -> jax.Array:
         """Return J(m) as a JAX number, on which `jax.grad`, `jax.jit`, `jax.vmap` and `jax.hessian` work.
 
-        For programs of JAX that J is a part of. The other methods take numbers, are compiled, and raise SolveError;
-        what JAX calls raises its own errors, which ``with pdeopt.sparse.solve_errors():`` makes SolveErrors of.
+        It is for programs of JAX that J is a part of. The other methods take numbers, are compiled, and raise
+        SolveError; what JAX calls raises its own errors, which ``with pdeopt.sparse.solve_errors():`` makes SolveErrors
+        of.
 
         Args:
             m: The parameter, real, (p,).
 
         Raises:
-            InputError: For complex numbers, and another shape.
+            InputError: The parameter m is complex, or of another shape.
         """
         given = jnp.asarray(m)
         if jnp.iscomplexobj(given):
@@ -133,7 +148,7 @@ class ReducedFunctional(Differentiable):
         return self._programs.objective(jnp.asarray(self.strength), given.astype(float))[0]
 
     def terms(self, m: ArrayLike) -> Terms:
-        """Return the objective, the misfit and the regularization."""
+        """Return the objective, the misfit and the regularization at m."""
         objective, parts = self._programs.value(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts))
 
@@ -141,12 +156,18 @@ class ReducedFunctional(Differentiable):
         return self.terms(m).objective
 
     def value_and_derivative(self, m: ArrayLike) -> tuple[float, np.ndarray]:
-        """Return J and ∂J/∂m (p,), Euclidean, with one factorization and two solves: what minimizers take."""
+        """Return J and its Euclidean derivative ∂J/∂m, (p,), as minimizers take them.
+
+        They cost one factorization and two solves.
+        """
         terms, derivative = self.terms_and_derivative(m)
         return terms.objective, derivative
 
     def terms_and_derivative(self, m: ArrayLike) -> tuple[Terms, np.ndarray]:
-        """Return the terms of J and the Euclidean derivative ∂J/∂m, (p,), at the same price."""
+        """Return the terms of J and its Euclidean derivative ∂J/∂m, (p,).
+
+        They cost one factorization and two solves.
+        """
         (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 
@@ -155,54 +176,57 @@ class ReducedFunctional(Differentiable):
         return self.value_and_derivative(m)[1]
 
     def hessian(self, m: ArrayLike) -> Action:
-        """Return v ↦ H v (p,), the exact second derivative at m: forward mode over reverse mode.
+        """Return the map v ↦ H v (p,) with the exact second derivative H at m, forward over reverse mode.
 
-        Linearized here, once; each product then costs two solves with the factorization at m, which is kept.
+        J is linearized here, once; each product then costs two solves with the factorization at m, which is kept.
         """
         misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: getattr(term, "quadratic", False))
         curved = self._regularization_hessian(self._programs.curved_terms, self._programs.curved_hessian, m)
         return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
 
     def gauss_newton(self, m: ArrayLike) -> Action:
-        """Return v ↦ Jᵀ φ″ J v + β Σ R v (p,), the Gauss–Newton approximation of the second derivative at m.
+        """Return the map v ↦ Jᵀ φ″ J v + β Σ R v, (p,), the Gauss–Newton model of the Hessian at m.
 
-        J is the Jacobian of the prediction, φ″ the misfit's second derivative, R each term's operator; it is positive
-        semidefinite where misfit and regularization are convex.
-        Of a quadratic misfit and an m-linear state that is the Hessian. (Schraudolph 2002, section 3, for general φ.)
-        Costs as `hessian` does. Of total variation R is the lagged diffusivity.
+        J is the Jacobian of the prediction, φ″ the misfit's second derivative, R each term's operator, which for total
+        variation is the lagged diffusivity. The model is positive semidefinite where misfit and regularization are
+        convex, and is the Hessian for a quadratic misfit and a state that is linear in m. (Schraudolph 2002, section 3,
+        for general φ.) It costs as much as `hessian`.
         """
         misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
         operator = self.regularization_operator(m)
         return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
 
     def hessian_action(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
-        """Return H(m) v, (p,): one product; for several at the same m, `hessian` is cheaper."""
+        """Return one product H(m) v, (p,), with the Hessian; for several at the same m, `hessian` is cheaper."""
         return self.hessian(m)(np.asarray(direction))
 
     def misfit_hessian(self, m: ArrayLike) -> Action:
-        """Return v ↦ the second derivative of the misfit at m times v, (p,)."""
+        """Return the map of v to the second derivative of the misfit at m times v, (p,)."""
         linear = self._programs.misfit_hessian(m)
         return lambda v: self._programs.apply(linear, v)
 
     def misfit_gauss_newton(self, m: ArrayLike) -> Action:
-        """Return v ↦ Jᵀ φ″ J v, (p,)."""
+        """Return the map v ↦ Jᵀ φ″ J v, (p,), the Gauss–Newton model of the misfit at m."""
         linear = self._programs.jacobian_and_curvature(m)
         return lambda v: self._programs.apply_gauss_newton(linear, v)
 
     def plain_regularization_hessian(self, m: ArrayLike) -> Action:
-        """Return v ↦ β times the second derivative of those terms that state no operator, times v, (p,)."""
+        """Return the map of v to β times the second derivative at m of some terms, times v, (p,).
+
+        They are the terms of the regularization that state no operator.
+        """
         return self._regularization_hessian(self._programs.plain_terms, self._programs.plain_hessian, m)
 
     def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:
-        """Return β Σ R(m) (p, p) of the terms that state an operator; None where none does."""
+        """Return the matrix β Σ R(m), (p, p), of the terms that state an operator; None where none does."""
         return self._operator(m, lambda term: True)
 
     def solution(self, m: ArrayLike) -> np.ndarray:
-        """Return the state u(m)."""
+        """Return the state u(m), (n,) or (n, r)."""
         return np.asarray(self._programs.solution(m))
 
     def solved(self, m: ArrayLike) -> Solved:
-        """Return state, prediction and adjoint state at m, in one program."""
+        """Return the state, the prediction and the adjoint state at m, in one program."""
         state, prediction, adjoint = self._programs.solved(m)
         return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
 
@@ -216,21 +240,29 @@ class ReducedFunctional(Differentiable):
         return np.asarray(self._programs.prediction(m))
 
     def prediction_tangent(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
-        """Return the derivative of the prediction along a direction (forward mode)."""
+        """Return the derivative of the prediction at m along a direction (p,), by forward mode."""
         return np.asarray(self._programs.prediction_tangent(m, direction))
 
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
-        """Return the adjoint of that derivative applied to a vector of the data's shape (reverse mode), (p,)."""
+        """Return the adjoint of the prediction's derivative, applied to a cotangent, (p,), by reverse mode.
+
+        Args:
+            m: The parameter, (p,).
+            cotangent: The cotangent, of the data's shape.
+        """
         return np.asarray(self._programs.prediction_adjoint(m, cotangent))
 
     def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
-        """Return the shape of the data, without computing them."""
+        """Return the shape of the predicted data, without computing them."""
         return jax.eval_shape(self._programs.predict, real(m)).shape
 
     def tangent_and_adjoint(
         self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return both of the above, compiled as one program: cheaper where each is needed once."""
+        """Return `prediction_tangent` and `prediction_adjoint` by one program.
+
+        It is cheaper where each is needed once.
+        """
         tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
         return np.asarray(tangent), np.asarray(adjoint)
 
@@ -256,7 +288,7 @@ class ReducedFunctional(Differentiable):
 
 
 def _check_callable(name: str, given: Any, expected: str) -> None:
-    """Raise InputError for what cannot be called, and for a class in place of an object."""
+    """Refuse a part that cannot be called, or that is a class in place of an object."""
     if isinstance(given, type):
         raise InputError(f"the {name} is the class {given.__name__}; expected an object: {expected}")
     if not callable(given):
@@ -264,5 +296,5 @@ def _check_callable(name: str, given: Any, expected: str) -> None:
 
 
 def _name(part: Any) -> str:
-    """Return a few words for a part, for `repr`."""
+    """Return the name of a part, for `repr`."""
     return str(getattr(part, "__name__", type(part).__name__))

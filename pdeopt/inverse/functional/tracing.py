@@ -28,11 +28,12 @@ from pdeopt.inverse.regularization import Regularization
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A function of pytrees that reads nothing from outside any more. Made by `traced`.
+    """A function of pytrees that reads nothing from outside any more. It is made by `traced`.
 
     Attributes:
-        jaxpr, constants: the trace, and the arrays that the function took from outside, copied.
-        result: puts the arrays that the trace returns among what else the function returned.
+        jaxpr: The trace.
+        constants: The arrays that the function took from outside, copied.
+        result: A function that puts the arrays that the trace returns among what else the function returned.
     """
 
     jaxpr: Any
@@ -45,19 +46,20 @@ class Traced:
 
 
 def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Traced, Any]:
-    """Call a function once, with arrays of which only shapes and types are known.
+    """Return the trace of a function, from one call with arrays of which only shapes and types are known.
 
     Args:
-        what: the function, for messages: "the state equation".
-        examples: its arguments, pytrees with `jax.ShapeDtypeStruct` in place of arrays. Leaves that are no arrays
+        what: The function in words, for messages: "the state equation".
+        function: The function.
+        *examples: Its arguments, pytrees with `jax.ShapeDtypeStruct` in place of arrays. Leaves that are no arrays
             (strings, numbers of Python) stay what they are.
 
     Returns:
-        What was traced, and what it returns for these arguments, again with shapes in place of arrays.
+        The traced function, and its result for these arguments, again with shapes in place of arrays.
 
     Raises:
-        InputError: where the function hides traced arrays in an object that JAX does not see into.
-        FormError: where JAX cannot trace it, with the user's line.
+        InputError: The function hides traced arrays in an object that JAX does not see into.
+        FormError: JAX cannot trace the function; the message has the user's line.
     """
     leaves, structure = jax.tree.flatten(examples)
     places = [k for k, leaf in enumerate(leaves) if _is_array(leaf)]
@@ -93,11 +95,15 @@ class Parts:
     """The traced functions that make a reduced functional. κ is the physical coefficient, u the state.
 
     Attributes:
-        size: p.
-        parametrization: m ↦ κ. state: κ ↦ u. observation: (u, κ) ↦ prediction. misfit: (u, κ) ↦ a number.
-        distance: prediction ↦ a number; None where the misfit is a plain function of (u, κ).
-        adjoint: (κ, ∂J/∂u) ↦ λ; None where the state equation has none.
-        terms: by the identity of each term of the regularization met so far, the term, and m ↦ a number.
+        size: The number p of parameters.
+        parametrization: The map m ↦ κ.
+        state: The map κ ↦ u.
+        observation: The map (u, κ) ↦ prediction.
+        misfit: The map of (u, κ) to a number.
+        distance: The map of the prediction to a number; None where the misfit is a plain function of (u, κ).
+        adjoint: The map (κ, ∂J/∂u) ↦ λ; None where the state equation has none.
+        terms: The terms of the regularization that were met so far, each with its map of m to a number, by the identity
+            of the term.
     """
 
     size: int
@@ -110,16 +116,16 @@ class Parts:
     terms: dict[int, tuple[Regularization, Traced]]
 
     def digests(self) -> list[bytes]:
-        """Return what tells these parts from others, constants by their content."""
+        """Return a digest of each part, in which constants count by their content."""
         common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.adjoint
         found = [*common, *(term for _, term in self.terms.values())]
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 
 
 class Trace:
-    """A reduced functional's functions, which are traced together when the first of them is needed.
+    """The functions of a reduced functional, which are traced together when the first of them is needed.
 
-    Functionals that differ in their regularization only share one.
+    Functionals that differ only in their regularization share one trace.
     """
 
     def __init__(self, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> None:
@@ -128,7 +134,7 @@ class Trace:
         self._lock = threading.RLock()
 
     def follows(self) -> bool:
-        """Return whether the functions, called now, would be traced to the same as before."""
+        """Return whether the functions, if they were called now, would give the same traces as before."""
         parts = self._parts
         if parts is None:
             return True
@@ -137,11 +143,15 @@ class Trace:
         return again.digests() == parts.digests()
 
     def parts(self, size: int, terms: Sequence[Regularization]) -> Parts:
-        """Return all parts, for m (p,) of this size and at least these terms.
+        """Return all parts, for m (p,) of one size and at least the given terms.
+
+        Args:
+            size: The number p of parameters.
+            terms: The terms of the regularization that are needed.
 
         Raises:
-            InputError: for another p than at first, where the state is no array, and where the misfit or a term is no
-                real number.
+            InputError: The size is another one than at first, the state is no array, or the misfit or a term is no real
+                number.
         """
         with self._lock:
             parts = self._parts or _parts(size, *self._given)
@@ -158,7 +168,13 @@ class Trace:
 
 
 def _parts(size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> Parts:
-    """Trace all but the regularization. (Fresh functions, because JAX finds traces of known ones again.)"""
+    """Return the traces of all parts but the regularization.
+
+    They are made of fresh functions, because JAX finds traces of known ones again.
+
+    Raises:
+        InputError: The state is no array, or the misfit is no real number.
+    """
     m = jax.ShapeDtypeStruct((size,), np.float64)
     to_coefficient, coefficient = traced("the parametrization", lambda m: parametrization(m), m)
     to_state, u = traced("the state equation", lambda coefficient: state(coefficient), coefficient)
@@ -194,7 +210,17 @@ def _filled(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any])
 
 
 def _constant(what: str, value: Any) -> jax.Array:
-    """Return an array from outside, which is a copy already where somebody could change it, for JAX."""
+    """Return an array that a function took from outside as one of JAX.
+
+    Where somebody could change it, it is a copy already.
+
+    Args:
+        what: The function in words, for messages.
+        value: The array.
+
+    Raises:
+        InputError: JAX traces the array.
+    """
     if isinstance(value, jax.core.Tracer):
         raise InputError(
             f"{what} takes an array from outside that JAX traces; what is to be differentiated is part of m"
@@ -206,7 +232,12 @@ def _constant(what: str, value: Any) -> jax.Array:
 
 
 def _check_number(what: str, value: Any) -> None:
-    """Raise InputError unless ``value``, a shape or a number of Python, stands for one real number."""
+    """Refuse the result of a function unless it stands for one real number.
+
+    Args:
+        what: The function in words, for messages.
+        value: The result, a shape or a number of Python.
+    """
     if not (_is_array(value) or isinstance(value, (int, float, complex))):
         raise InputError(f"{what} returns a {type(value).__name__}; expected one real number")
     kind, shape = jnp.result_type(value), np.shape(value)

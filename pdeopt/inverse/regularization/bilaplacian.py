@@ -1,4 +1,7 @@
-"""Matérn regularization: the precision of a Gaussian random field, from the square of an elliptic operator."""
+"""Matérn regularization.
+
+It is the precision of a Gaussian random field, made of the square of an elliptic operator.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,19 @@ from pdeopt.sparse import CSRMatrix, resolve_solver
 
 #: The length of the Robin condition over √(γ/δ) with which the variance at the boundary is near that of the interior.
 ROBIN = 1.42
-#: A field is refused whose length is less than the edges of most cells, and logged where it is less than twice those of
-#: some. Measured at the center of the unit square or cube, where 1 was asked for, with the length as so many times the
-#: longest edge of linear cells: triangles 0.69 at 0.18, 1.29 at 0.7, 1.22 at 1.4, 1.15 at 2.1, 1.06 at 4; squares 1.72
-#: at 0.7, 1.48 at 1.4, 1.31 at 2.1, 1.12 at 4; tetrahedra 0.49 at 0.14, 1.04 at 0.6, 1.07 at 1.7; lines 1.33 at 1.
+#: The least correlation length, in longest edges of a cell; where it is less in more than `REFUSED_PART` of the domain,
+#: the field is refused. Measured standard deviations at the center of the unit square or cube, where 1 was asked for,
+#: with the length as so many times the longest edge of linear cells: triangles 0.69 at 0.18, 1.29 at 0.7, 1.22 at 1.4,
+#: 1.15 at 2.1, 1.06 at 4; squares 1.72 at 0.7, 1.48 at 1.4, 1.31 at 2.1, 1.12 at 4; tetrahedra 0.49 at 0.14, 1.04 at
+#: 0.6, 1.07 at 1.7; lines 1.33 at 1.
 LEAST_LENGTH = 1.0
+#: The least correlation length, in longest edges of a cell, of a field that the mesh resolves; where it is less in more
+#: than `LOGGED_PART` of the domain, a warning is logged.
 RESOLVED_LENGTH = 2.0
-#: Parts of the domain, by measure, whose cells may be larger: a graded mesh has coarse ones away from what matters.
+#: The part of the domain, by measure, whose cells may be larger before a field is refused: a graded mesh has coarse
+#: cells away from what matters.
 REFUSED_PART = 0.5
+#: The part of the domain, by measure, whose cells may be larger before a warning is logged.
 LOGGED_PART = 0.1
 
 _log = logging.getLogger(__name__)
@@ -48,23 +56,28 @@ def _robin(u, v, w):
 
 
 def _flux(tensor, gradient):
-    """Return Θ g of gradients (…, d, c, q)."""
+    """Return the product Θ g (…, d, c, q) with gradients g (…, d, c, q)."""
     return (tensor * gradient[..., None, :, :, :]).sum(-3)
 
 
 @dataclass(frozen=True, eq=False)
 class Matern(Term):
-    """A term ½ α (m − m₀)ᵀ Q (m − m₀), Q = A M⁻¹ A, A = γ K(Θ) + δ M + β M_boundary. Made by `matern`.
+    """A term ½ α (m − m₀)ᵀ Q (m − m₀), Q = A M⁻¹ A, A = γ K(Θ) + δ M + β M_boundary.
 
-    With α = 1 it is the negative log-density of a Gaussian random field with mean m₀ and covariance Q⁻¹, the solution
-    of A (m − m₀) = white noise. The mass M is lumped, so that Q is sparse (Lindgren, Rue, Lindström, "An explicit link
-    between Gaussian fields and Gaussian Markov random fields", J. R. Stat. Soc. B 73, 2011).
+    It is made by `matern`. With α = 1 it is the negative log-density of a Gaussian random field with mean m₀ and
+    covariance Q⁻¹, the solution of A (m − m₀) = white noise. The mass M is lumped, so that Q is sparse (Lindgren, Rue,
+    Lindström, "An explicit link between Gaussian fields and Gaussian Markov random fields", J. R. Stat. Soc. B 73,
+    2011).
 
     Attributes:
-        weight: α. gamma, delta: γ and δ.
-        matrix: A, symmetric positive definite (p, p). lumped: diagonal of the lumped mass (p,).
-        reference: m₀, a number or (p,).
-        dim: dimension of what m lives on. stretch: determinant of Θ.
+        weight: The factor α.
+        gamma: The factor γ of the stiffness matrix.
+        delta: The factor δ of the mass matrix.
+        matrix: The matrix A, symmetric positive definite, (p, p).
+        lumped: The diagonal of the lumped mass matrix M, (p,).
+        reference: The mean m₀, a number or (p,).
+        dim: The dimension of the domain on which m lives, cells or facets.
+        stretch: The determinant of Θ.
     """
 
     weight: float
@@ -84,38 +97,44 @@ class Matern(Term):
         return self.weight * half_square(_Precision(self.matrix, self.lumped), m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return α Q, whatever m is; sparse, with the neighbors of neighbors."""
+        """Return the matrix α Q, (p, p), whatever m is; it is sparse, with the neighbors of neighbors."""
         return self._operator
 
     @property
     def deviation(self) -> float:
-        """Return the standard deviation of the field far from the boundary, by `matern_from_length`'s formula."""
+        """The standard deviation of the field far from the boundary, by `matern_from_length`'s formula."""
         variance = _unit_variance(self.dim) * (self.gamma / self.delta) ** (2 - self.dim / 2) / self.gamma**2
         return math.sqrt(variance / (self.weight * math.sqrt(self.stretch)))
 
     @property
     def length(self) -> float:
-        """Return the distance at which the correlation has fallen to 0.14 (for Θ = I)."""
+        """The distance at which the correlation has fallen to 0.14 (for Θ = I), in the unit of the mesh."""
         return math.sqrt(8 * _smoothness(self.dim) * self.gamma / self.delta)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a random field m₀ + A⁻¹ M^½ ξ / √α with ξ standard normal, (p,)."""
+        """Return a random field m₀ + A⁻¹ M^½ ξ / √α, (p,), with ξ standard normal."""
         return np.asarray(self.reference) + self.color(rng.standard_normal(len(self.lumped)))
 
     def color(self, z: np.ndarray) -> np.ndarray:
-        """Return S z = A⁻¹ M^½ z / √α: from coordinates that are standard normal; S Sᵀ = (α Q)⁻¹."""
+        """Return the field S z = A⁻¹ M^½ z / √α, (p,), of coordinates z that are standard normal.
+
+        It has the covariance S Sᵀ = (α Q)⁻¹.
+        """
         return self.solve(np.sqrt(self.lumped) * z) / self._root_of_weight
 
     def color_transposed(self, derivative: np.ndarray) -> np.ndarray:
-        """Return Sᵀ d = M^½ A⁻¹ d / √α."""
+        """Return the transposed product Sᵀ d = M^½ A⁻¹ d / √α, (p,)."""
         return np.sqrt(self.lumped) * self.solve(derivative) / self._root_of_weight
 
     def whiten(self, m: np.ndarray) -> np.ndarray:
-        """Return S⁻¹ m = √α M^-½ A m, whose Euclidean norm squared is twice the term (for m₀ = 0)."""
+        """Return the coordinates S⁻¹ m = √α M^-½ A m, (p,), of a field m.
+
+        The square of their Euclidean norm is twice the term (for m₀ = 0).
+        """
         return self._root_of_weight * (self._matrix @ m) / np.sqrt(self.lumped)
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """Return A⁻¹ b of one right-hand side (p,), or of several (p, k)."""
+        """Return the solution A⁻¹ b of one right-hand side b (p,), or of several (p, k)."""
         columns = np.asarray(rhs, float).reshape(len(self.lumped), -1)
         data = np.asarray(self.matrix.data)
         return resolve_solver("auto").solve(self.matrix.pattern, data, columns, False).reshape(np.shape(rhs))
@@ -138,7 +157,10 @@ class Matern(Term):
 
 @dataclass(frozen=True, eq=False)
 class _Precision:
-    """A precision Q = A M⁻¹ A, applied factor by factor, which takes fewer operations than the product."""
+    """A precision Q = A M⁻¹ A that is applied factor by factor.
+
+    That takes fewer operations than the product.
+    """
 
     matrix: CSRMatrix
     lumped: np.ndarray
@@ -158,26 +180,29 @@ def matern(
     weight: float = 1.0,
     dofs: np.ndarray | None = None,
 ) -> Matern:
-    """Return the Matérn term ½ α (m − m₀)ᵀ A M⁻¹ A (m − m₀), A = γ K(Θ) + δ M + β M_boundary; ν = 2 − d/2.
+    """Return the Matérn term ½ α (m − m₀)ᵀ A M⁻¹ A (m − m₀), A = γ K(Θ) + δ M + β M_boundary.
 
-    Its null space is {0}. (Villa, Petra, Ghattas, "hIPPYlib", ACM Trans. Math. Softw. 47, 2021, BiLaplacianPrior.)
+    Its smoothness is ν = 2 − d/2, its null space {0}. (Villa, Petra, Ghattas, "hIPPYlib", ACM Trans. Math.
+    Softw. 47, 2021, BiLaplacianPrior.)
 
     Args:
-        space: the parameter's, of continuous functions, on cells or on boundary facets.
-        gamma, delta: γ > 0, δ > 0; √(γ/δ) is a length. `matern_from_length` has the words for them.
-        anisotropy: Θ, symmetric positive definite (d, d), in K(Θ) = ∫ ∇u·Θ∇v: along an eigenvector with eigenvalue θ
-            the correlation length is √θ times longer. None stands for I.
-        robin: with β = γ √(δ/γ) √(n·Θn) / 1.42, against the excess of variance at the boundary, which without it is
-            twofold along a side and fourfold in a corner (Roininen, Huttunen, Lasanen, "Whittle–Matérn priors for
-            Bayesian statistical inversion", Inverse Probl. Imaging 8, 2014; Daon, Stadler, "Mitigating the influence
-            of the boundary on PDE-based covariance operators", Inverse Probl. Imaging 12, 2018). Spaces on facets have
-            no such term.
-        reference: m₀, a number or (p,), the mean.
-        weight: α; the variance is divided by it.
-        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all; m is zero at others.
+        space: The parameter's space, of continuous functions, on cells or on boundary facets.
+        gamma: The factor γ > 0 of the stiffness matrix K; √(γ/δ) is a length. `matern_from_length` takes a standard
+            deviation and a length in place of γ and δ.
+        delta: The factor δ > 0 of the mass matrix M.
+        anisotropy: The matrix Θ, symmetric positive definite, (d, d), in K(Θ) = ∫ ∇u·Θ∇v: along an eigenvector with
+            eigenvalue θ the correlation length is √θ times longer. None stands for I.
+        robin: Whether there is a term on the boundary, with β = γ √(δ/γ) √(n·Θn) / 1.42. It is against the excess of
+            variance there, which without it is twofold along a side and fourfold in a corner (Roininen, Huttunen,
+            Lasanen, "Whittle–Matérn priors for Bayesian statistical inversion", Inverse Probl. Imaging 8, 2014; Daon,
+            Stadler, "Mitigating the influence of the boundary on PDE-based covariance operators", Inverse Probl.
+            Imaging 12, 2018). Spaces on facets have no such term.
+        reference: The mean m₀, a number or (p,).
+        weight: The factor α; the variance is divided by it.
+        dofs: The degrees of freedom of ``space`` that are parameters; None for all. At others m is zero.
 
     Raises:
-        InputError: for parameters out of their range, and for a space whose functions have no gradient.
+        InputError: Parameters are out of their range, or the functions of the space have no gradient.
     """
     check_gradient(space)
     for name, value in (("gamma", gamma), ("delta", delta)):
@@ -213,9 +238,10 @@ def matern_from_length(
     weight: float = 1.0,
     dofs: np.ndarray | None = None,
 ) -> Matern:
-    """Return a Matérn term of standard deviation σ and correlation length ρ, far from the boundary, for weight 1.
+    """Return a Matérn term of standard deviation σ and correlation length ρ.
 
-    With κ² = δ/γ and ν = 2 − d/2 (Lindgren, Rue, Lindström 2011, section 2.1)
+    The field has these far from the boundary, for weight 1. With κ² = δ/γ and ν = 2 − d/2 (Lindgren, Rue,
+    Lindström 2011, section 2.1)
 
         ρ = √(8ν) / κ,        σ² = Γ(ν) / ((4π)^(d/2) κ^(2ν) γ² √det Θ),
 
@@ -223,13 +249,18 @@ def matern_from_length(
     correlation is 0.14.
 
     Args:
-        space: the parameter's, as for `matern`.
-        deviation: σ, in the unit of m. length: ρ, in that of the mesh; several cells. With one of two cells σ is up to
-            a third too large, and a logged warning says so.
-        anisotropy, robin, reference, weight, dofs: as for `matern`; the length along an eigenvector of Θ is ρ √θ.
+        space: The parameter's space, as for `matern`.
+        deviation: The standard deviation σ, in the unit of m.
+        length: The correlation length ρ, in the unit of the mesh; several cells. With one of two cells σ is up to a
+            third too large, and a logged warning says so.
+        anisotropy: The matrix Θ, as for `matern`; the length along an eigenvector of Θ is ρ √θ.
+        robin: Whether there is a term on the boundary, as for `matern`.
+        reference: The mean m₀, as for `matern`.
+        weight: The factor α, as for `matern`.
+        dofs: The degrees of freedom that are parameters, as for `matern`.
 
     Raises:
-        InputError: also for a length below the size of most cells.
+        InputError: The length is below the size of most cells, or `matern` refuses its arguments.
     """
     for name, value in (("standard deviation", deviation), ("correlation length", length)):
         if not (value > 0 and math.isfinite(value)):
@@ -260,9 +291,14 @@ def matern_from_length(
 
 
 def _sizes_of_cells(space: FunctionSpace, tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each cell or facet its longest edge, divided by the degree, and its part of the whole measure.
+    """Return for each cell or facet its size, (c,), and its part of the whole measure, (c,).
 
-    Where the field is anisotropic, edges are measured in the metric in which it is not.
+    The size is the longest edge divided by the degree of the element. Where the field is anisotropic, edges are
+    measured in the metric in which it is not.
+
+    Args:
+        space: The parameter's space.
+        tensor: The anisotropy Θ, (d, d).
     """
     basis = space.basis
     if _on_facets(space):
@@ -294,12 +330,12 @@ def _log_unresolved(space: FunctionSpace, length: float, tensor: np.ndarray) -> 
 
 
 def _smoothness(dim: int) -> float:
-    """Return ν of the square of a second-order operator."""
+    """Return the smoothness ν of the field that the square of a second-order operator gives."""
     return 2 - dim / 2
 
 
 def _unit_variance(dim: int) -> float:
-    """Return the variance for γ = κ = 1: Γ(ν) / (4π)^(d/2)."""
+    """Return the variance Γ(ν) / (4π)^(d/2) of the field for γ = κ = 1 and Θ = I."""
     return math.gamma(_smoothness(dim)) / (4 * math.pi) ** (dim / 2)
 
 

@@ -9,19 +9,22 @@ from pdeopt.fem import FunctionSpace, bilinear_form, grad, inner
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization.terms import DEFINITE
 
-#: Entries of a matrix below this, relative to its largest, are rounding of the assembly.
+#: The size below which entries of a matrix, relative to its largest, are rounding of the assembly.
 ROUNDING = 1e-12
 
 
 @bilinear_form
 def mass(u, v, _):
-    """A bilinear form ∫ u v."""
+    """Return the integrand of the bilinear form ∫ u v."""
     return inner(u, v)
 
 
 @bilinear_form
 def stiffness(u, v, w):
-    """A bilinear form ∫ ∇u·∇v; on facets of the tangential gradients, which the traces of u and v determine."""
+    """Return the integrand of the bilinear form ∫ ∇u·∇v.
+
+    On facets it is that of the tangential gradients, which the traces of u and v determine.
+    """
     return total(slope(u, w) * slope(v, w))
 
 
@@ -32,7 +35,7 @@ def slope(field, w):
 
 
 def total(product):
-    """Return the sum over all tensor axes, (c, q)."""
+    """Return the sum (c, q) of a product over all tensor axes."""
     return product.sum(tuple(range(product.ndim - 2)))
 
 
@@ -42,14 +45,22 @@ def _tangential(gradient, normal):
 
 
 def restricted(matrix: sp.csr_matrix, dofs: np.ndarray | None) -> sp.csr_matrix:
-    """Return the block of some degrees of freedom: of functions that are zero at the others."""
+    """Return the block of a matrix for some degrees of freedom.
+
+    It is the matrix of functions that are zero at the others.
+    """
     return matrix if dofs is None else matrix[dofs][:, dofs]
 
 
 def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) -> str:
-    """Return, in words, the null space of the block of a mass or (``constants``) stiffness matrix.
+    """Return in words the null space of a block of a mass matrix or of a stiffness matrix.
 
     Where degrees of freedom that are no parameters (zero there) couple with those that are, constants are not in it.
+
+    Args:
+        matrix: The matrix (n, n).
+        dofs: The degrees of freedom of the block; None for all.
+        constants: Whether constants are in the null space of the whole matrix, as in that of a stiffness matrix.
     """
     kept = np.arange(matrix.shape[0]) if dofs is None else dofs
     rest = np.setdiff1d(np.arange(matrix.shape[0]), kept)
@@ -63,7 +74,11 @@ def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) 
 
 
 def check_gradient(space: FunctionSpace) -> None:
-    """Refuse piecewise constants: of them a term in ∇m would be zero, silently."""
+    """Refuse a space of piecewise constants, for which a term in ∇m would be zero, silently.
+
+    Raises:
+        InputError: The functions of the space have no gradient.
+    """
     if not any("grad" in parts and bool((parts["grad"] != 0).any()) for parts in space.tables.components):
         raise InputError(
             f"functions of {type(space.element).__name__} have no gradient to regularize; use tikhonov, or a "

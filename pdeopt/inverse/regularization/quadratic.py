@@ -21,11 +21,17 @@ from pdeopt.sparse import CSRMatrix
 
 @dataclass(frozen=True, eq=False)
 class Quadratic(Term):
-    """A term ½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric R; InputError for another R.
+    """A term ½ α (m − m₀)ᵀ R (m − m₀) with a sparse symmetric matrix R.
 
     Attributes:
-        weight: α. matrix: R (p, p). reference: m₀, a number or (p,).
-        inner_product, null_space: of R, in words.
+        weight: The factor α.
+        matrix: The matrix R, (p, p).
+        reference: The reference m₀, a number or (p,).
+        inner_product: The inner product of R, in words.
+        null_space: The null space of R, in words.
+
+    Raises:
+        InputError: The matrix is not symmetric.
     """
 
     weight: float
@@ -45,7 +51,7 @@ class Quadratic(Term):
         return self.weight * half_square(self.matrix, m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return α R, whatever m is."""
+        """Return the matrix α R, (p, p), whatever m is."""
         return self._operator
 
     @cached_property
@@ -54,14 +60,17 @@ class Quadratic(Term):
 
 
 class Symmetric(Protocol):
-    """A symmetric matrix, or what multiplies like one."""
+    """A symmetric matrix, or an object that multiplies like one."""
 
     def __matmul__(self, x: jax.Array) -> jax.Array: ...
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def half_square(R: Symmetric, x: jax.Array) -> jax.Array:
-    """Return ½ xᵀ R x of a symmetric R; its derivative R x costs one product, where JAX's rule would take two."""
+    """Return the number ½ xᵀ R x of a symmetric R.
+
+    Its derivative R x costs one product, where JAX's rule would take two.
+    """
     return 0.5 * jnp.dot(x, R @ x)
 
 
@@ -75,11 +84,16 @@ def _half_square_jvp(R, primals, tangents):
 def tikhonov(
     space: FunctionSpace, weight: float, reference: ArrayLike = 0.0, dofs: np.ndarray | None = None
 ) -> Quadratic:
-    """Return ½ α ∫ (m − m₀)²: it pulls towards the reference m₀, and its null space is {0}.
+    """Return the term ½ α ∫ (m − m₀)²: it pulls towards the reference m₀, and its null space is {0}.
 
     Args:
-        space: the parameter's, on cells or on boundary facets. weight: α.
-        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all.
+        space: The parameter's space, on cells or on boundary facets.
+        weight: The factor α.
+        reference: The reference m₀, a number or (p,).
+        dofs: The degrees of freedom of ``space`` that are parameters; None for all.
+
+    Raises:
+        InputError: The weight is negative or not a number.
     """
     M = mass.assemble(space).to_scipy()
     words = "L2", null_space(M, dofs, constants=False)
@@ -87,9 +101,17 @@ def tikhonov(
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:
-    """Return ½ α ∫ |∇m|² (along the boundary for a space on facets): smooth; constants are its null space.
+    """Return the term ½ α ∫ |∇m|², which makes m smooth; constants are its null space.
 
-    Arguments as for `tikhonov`.
+    For a space on facets the gradient is that along the boundary.
+
+    Args:
+        space: The parameter's space, on cells or on boundary facets.
+        weight: The factor α.
+        dofs: The degrees of freedom of ``space`` that are parameters; None for all.
+
+    Raises:
+        InputError: The weight is negative or not a number, or the functions of the space have no gradient.
     """
     check_gradient(space)
     K = stiffness.assemble(space).to_scipy()

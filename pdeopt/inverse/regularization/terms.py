@@ -1,4 +1,4 @@
-"""What every regularization term offers, and sums of terms."""
+"""The interface of regularization terms, and sums of terms."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Term:
     ``2.0 * h1(V, 1.0)``; each is immutable.
 
     Attributes:
-        weight: the factor before the term.
-        inner_product: in words, the product whose square the term is, "H1 seminorm".
-        null_space: in words, what the term does not see, "constants"; `DEFINITE` where that is nothing.
-        quadratic: whether `operator` is the Hessian, whatever m is.
+        weight: The factor before the term.
+        inner_product: The product whose square the term is, in words: "H1 seminorm".
+        null_space: The functions that the term does not see, in words: "constants"; `DEFINITE` where there are none.
+        quadratic: Whether `operator` is the Hessian, whatever m is.
     """
 
     __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
@@ -47,7 +47,10 @@ class Term:
         raise NotImplementedError
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return the Hessian at m, or what stands for it: (p, p) symmetric positive semidefinite, with the weight."""
+        """Return the Hessian at m, (p, p), with the weight, or a matrix that stands for it.
+
+        The matrix is symmetric positive semidefinite.
+        """
         raise NotImplementedError
 
     def __add__(self, other: Term) -> Sum:
@@ -63,9 +66,13 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Sum(Term):
-    """A term weight · Σ terms: inner products add up, and its null space is what theirs have in common.
+    """A term weight · Σ terms, made by adding terms up.
 
-    Made by adding terms up.
+    Their inner products add up, and its null space is what theirs have in common.
+
+    Attributes:
+        terms: The terms that are added up.
+        weight: The factor before their sum.
     """
 
     terms: tuple[Term, ...]
@@ -75,24 +82,27 @@ class Sum(Term):
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return weight · Σ of the operators of the terms at m, (p, p)."""
+        """Return the sum (p, p) of the operators of the terms at m, times the weight."""
         first, *others = (term.operator(m) for term in self.terms)
         return (self.weight * sum(others, first)).tocsr()
 
     @property
     def inner_product(self) -> str:  # type: ignore[override]
-        """Return the inner products of the terms, in words."""
+        """The inner products of the terms, in words."""
         return " + ".join(dict.fromkeys(term.inner_product for term in self.terms))
 
     @property
     def null_space(self) -> str:  # type: ignore[override]
-        """Return what no term sees, in words."""
+        """The functions that no term sees, in words."""
         spaces = dict.fromkeys(term.null_space for term in self.terms)
         return DEFINITE if DEFINITE in spaces else " ∩ ".join(spaces)
 
 
 def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Regularization, ...]:
-    """Return the single terms of a term, of a sum with its weight multiplied in, or of a sequence of such."""
+    """Return the single terms of a term, of a sum, or of a sequence of these.
+
+    The weight of a sum is multiplied into its terms.
+    """
     if isinstance(regularization, Term):
         return _parts(regularization)
     if callable(regularization):
@@ -108,7 +118,11 @@ def _parts(term: Term) -> tuple[Term, ...]:
 
 
 def nonnegative(weight: float) -> float:
-    """Return the weight of a term; raises InputError where it is negative or not a number."""
+    """Return the weight of a term.
+
+    Raises:
+        InputError: The weight is negative or not a number.
+    """
     if not weight >= 0:
         raise InputError(f"the regularization weight is {weight}; expected a number ≥ 0")
     return float(weight)

@@ -1,4 +1,7 @@
-"""Total variation: smoothed, with continuation in the smoothing, lagged diffusivity and a primal-dual Newton model."""
+"""Total variation, smoothed.
+
+It has continuation in the smoothing, lagged diffusivity and a primal-dual Newton model.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +41,26 @@ def _primal_dual_diffusion(u, v, w):
 
 
 def _smoothed_length(w):
-    """Return √(|∇m|² + ε²)."""
+    """Return the smoothed length √(|∇m|² + ε²) of the gradient, (c, q)."""
     return jnp.sqrt(total(slope(w["m"], w) ** 2) + w["smoothing"] ** 2)
 
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation(Term):
-    """A term α ∫ (√(|∇m|² + ε²) − ε): piecewise constant parameters, edges kept. Made by `total_variation`.
+    """A term α ∫ (√(|∇m|² + ε²) − ε), for piecewise constant parameters, whose edges it keeps.
+
+    It is made by `total_variation`.
 
     Attributes:
-        weight: α. smoothing: ε.
-        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all.
-        continuation: factors of ε to minimize with first, in this order, each from the minimum of the one before:
+        space: The parameter's space, on cells or on boundary facets.
+        weight: The factor α.
+        smoothing: The smoothing ε, in the unit of |∇m|.
+        dofs: The degrees of freedom of ``space`` that are parameters; None for all.
+        continuation: The factors of ε to minimize with first, in this order, each from the minimum of the one before:
             (100, 10) stands for 100 ε, 10 ε, then ε. Newton's method converges from afar for a large ε only.
+
+    Raises:
+        InputError: The smoothing or a factor of the continuation is not positive.
     """
 
     space: FunctionSpace
@@ -71,12 +81,17 @@ class TotalVariation(Term):
         return self.weight * _smoothed_variation.assemble(self.space, **self._coefficients(m))
 
     def operator(self, m: np.ndarray, dual: np.ndarray | None = None) -> sp.csr_matrix:
-        """Return α ∫ ∇u·∇v / √(|∇m|² + ε²), lagged diffusivity: times m it is the derivative of the term, exactly.
+        """Return the lagged diffusivity α ∫ ∇u·∇v / √(|∇m|² + ε²), (p, p), or the model with a dual.
 
-        The Hessian is this minus a positive semidefinite part. In its place it makes Newton's method converge from
-        everywhere, linearly (Vogel, Oman, "Iterative methods for total variation denoising", SIAM J. Sci. Comput. 17,
-        1996). With a ``dual`` w it is the symmetrized Hessian of the primal-dual system (`next_dual`), semidefinite
-        where |w| ≤ 1, and the Hessian itself where w = ∇m/√(|∇m|² + ε²).
+        Times m it is the derivative of the term, exactly. The Hessian is this minus a positive semidefinite part. In
+        its place it makes Newton's method converge from everywhere, linearly (Vogel, Oman, "Iterative methods for total
+        variation denoising", SIAM J. Sci. Comput. 17, 1996).
+
+        Args:
+            m: The parameter, (p,).
+            dual: The dual w, (…, d, c, q) as the gradient. With it the result is the symmetrized Hessian of the
+                primal-dual system (`next_dual`), semidefinite where |w| ≤ 1, and the Hessian itself where
+                w = ∇m/√(|∇m|² + ε²).
         """
         coefficients = self._coefficients(jnp.asarray(m, float))
         if dual is None:
@@ -86,16 +101,24 @@ class TotalVariation(Term):
         return self.weight * restricted(matrix.to_scipy(), self.dofs)
 
     def first_dual(self, m: np.ndarray) -> np.ndarray:
-        """Return the dual 0 to start with: with it `operator` is lagged diffusivity; (…, d, c, q) as the gradient."""
+        """Return the dual to start with, 0, of the gradient's shape (…, d, c, q).
+
+        With it `operator` is the lagged diffusivity.
+        """
         return np.zeros_like(self._slope(m))
 
     def next_dual(self, dual: np.ndarray, before: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Return the dual at m after a step from ``before`` with ``dual``, both (p,).
+        """Return the dual at m, after a step from another iterate with its dual.
 
         The dual w solves √(|∇m|² + ε²) w = ∇m, kept as an equation of its own and linearized at ``before``: that system
         is far less nonlinear than the one without w, so that Newton's method converges from afar, quadratically. Where
         |w| > 1 it is cut back. (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
         restoration", SIAM J. Sci. Comput. 20, 1999.)
+
+        Args:
+            dual: The dual at ``before``, (…, d, c, q) as the gradient.
+            before: The iterate before the step, (p,).
+            m: The iterate after the step, (p,).
         """
         gradient = self._slope(before)
         axes = tuple(range(gradient.ndim - 2))
@@ -110,7 +133,7 @@ class TotalVariation(Term):
 
     @cached_property
     def null_space(self) -> str:  # type: ignore[override]
-        """Return what the term does not see, in words."""
+        """The functions that the term does not see, in words."""
         return null_space(stiffness.assemble(self.space).to_scipy(), self.dofs, constants=True)
 
     def _slope(self, m: np.ndarray) -> np.ndarray:
@@ -136,15 +159,22 @@ def total_variation(
     dofs: np.ndarray | None = None,
     continuation: Sequence[float] = (),
 ) -> TotalVariation:
-    """Return α ∫ (√(|∇m|² + ε²) − ε), total variation for slopes far above ε; constants are its null space.
+    """Return the term α ∫ (√(|∇m|² + ε²) − ε), which is total variation for slopes far above ε.
 
-    (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse Problems", 2002, eq. 8.2.)
+    Constants are its null space. (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse
+    Problems", 2002, eq. 8.2.)
 
     Args:
-        space: the parameter's, on cells or on boundary facets. weight: α.
-        smoothing: ε, in the unit of |∇m|; a jump over a cell of size h counts as an edge when it exceeds ε h.
-        dofs: the degrees of freedom of ``space`` that are parameters, where they are not all.
-        continuation: factors of ε to minimize with first, such as (100, 10).
+        space: The parameter's space, on cells or on boundary facets.
+        weight: The factor α.
+        smoothing: The smoothing ε, in the unit of |∇m|; a jump over a cell of size h counts as an edge when it exceeds
+            ε h.
+        dofs: The degrees of freedom of ``space`` that are parameters; None for all.
+        continuation: The factors of ε to minimize with first, such as (100, 10).
+
+    Raises:
+        InputError: The weight is negative or not a number, the smoothing or a factor of the continuation is not
+            positive, or the functions of the space have no gradient.
     """
     check_gradient(space)
     return TotalVariation(space, nonnegative(weight), float(smoothing), dofs, tuple(continuation))
