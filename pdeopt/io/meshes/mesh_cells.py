@@ -282,7 +282,7 @@ def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) 
 def _oriented(mesh: skfem.Mesh, facets: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """Return facets with the side from which the normal points out: that on the left of a curve.
 
-    Only facets inside have two sides; where there are none, the facets are returned as they are.
+    Only facets inside have two sides; where there are none, and in 1-D, the facets are returned as they are.
 
     Args:
         mesh: The mesh.
