@@ -22,11 +22,13 @@ class Experiment:
     """A record of what was measured, and what of the tank is known.
 
     Attributes:
-        space: of the potential. electrodes: names of boundaries of its mesh.
-        data: currents, differences, which voltages there are.
-        measured: (q, K) V, what a model is to predict. noise: (q, K) V, its standard deviation, model error included.
-        impedances: (L,) contact impedances (kΩ·m).
-        solver: as in `pdeopt.sparse.linear_solve`.
+        space: The space of the potential.
+        electrodes: The names of the boundaries of its mesh that are electrodes.
+        data: The currents, the differences, and which voltages there are.
+        measured: The voltages (q, K) that a model is to predict, V.
+        noise: The standard deviation (q, K) of these, model error included, V.
+        impedances: The contact impedances (L,), kΩ·m.
+        solver: The linear solver, as in `pdeopt.sparse.linear_solve`.
     """
 
     space: FunctionSpace
@@ -46,19 +48,25 @@ class Experiment:
         """Return ½ Σ ((predicted − measured) / noise)² over the valid voltages, plus a regularization.
 
         Args:
-            conductivity: coefficient ↦ σ (mS) as a form takes it. parametrization: parameter ↦ coefficient.
+            conductivity: The map from the coefficient to σ (mS) as a form takes it.
+            regularization: The regularization term, or several.
+            parametrization: The map from the parameter to the coefficient; the identity if None.
         """
         model = self.model(conductivity)
         return ReducedFunctional(model, self.misfit(model), regularization, parametrization or Identity())
 
     def model(self, conductivity: Callable[[Any], Any]) -> CompleteElectrodeModel:
-        """Return the model of coefficients that ``conductivity`` makes σ of."""
+        """Return the complete electrode model of the tank.
+
+        Args:
+            conductivity: The map from the coefficient to σ (mS) as a form takes it.
+        """
         return complete_electrode_model(
             self.space, self.electrodes, self.data.currents, conductivity, self.impedances, self.solver
         )
 
     def observation(self, model: CompleteElectrodeModel) -> ElectrodeVoltages:
-        """Return the valid voltages."""
+        """Return the valid voltages of the states of a model."""
         return ElectrodeVoltages.of(model, self.data.differences, self.data.valid)
 
     def misfit(self, model: CompleteElectrodeModel) -> L2Misfit:
@@ -68,7 +76,7 @@ class Experiment:
 
     @property
     def information(self) -> int:
-        """Return how many of the voltages are independent.
+        """The number of voltages that are independent.
 
         They are those of all pairs of independent currents and differences, less those that reciprocity gives, for what
         is both a current and a difference.

@@ -1,8 +1,8 @@
-"""Which objects there are in a tank, and the outlines that fit the voltages best.
+"""The objects in a tank, as many as the voltages tell of, with the outlines that fit these best.
 
-Stepwise: from water alone, the object that lowers the objective most is added and all outlines are refined, until
-another one explains too little. Then objects are given up for ones of the other kind, where that explains more, and
-those are taken away that explain too little beside the others.
+The fit is stepwise: from water alone, the object that lowers the objective most is added and all outlines are refined,
+until another one explains too little. Then objects are given up for ones of the other kind, where that explains more,
+and those are taken away that explain too little beside the others.
 """
 
 from __future__ import annotations
@@ -33,15 +33,27 @@ from pdeopt.inverse.compiled import Compiled
 from pdeopt.inverse.functional.reduced_functional import Action
 from pdeopt.optimize import Objective, minimize
 
-#: An object starts as a disk of this radius, at one of the places this far apart, that much off the others.
-NEW_RADIUS, APART, OFF = 0.15, 0.2, 0.1
-#: Of each refinement.
-ITERATIONS, TOLERANCE = 25, 1e-3
+#: The radius of the disk as which an object starts, relative to the tank's.
+NEW_RADIUS = 0.15
+#: The distance of the places at which an object may start from each other, relative to the tank's radius.
+APART = 0.2
+#: The least distance of such a place from the outlines of the other objects, relative to the tank's radius.
+OFF = 0.1
+#: The largest number of iterations of each refinement.
+ITERATIONS = 25
+#: The factor by which the gradient falls, or the relative change of the objective, at which a refinement ends.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeFit:
-    """A fit: objects, β of the water (log σ / σ₀), and the objective (misfit and prior) that they reach."""
+    """A fit of objects to the voltages.
+
+    Attributes:
+        inclusions: The objects.
+        background: β of the water, log(σ / σ₀).
+        objective: The objective (misfit and prior) that they reach.
+    """
 
     inclusions: list[Inclusion]
     background: float
@@ -50,12 +62,15 @@ class ShapeFit:
 
 @dataclass(frozen=True, eq=False)
 class ShapeFitter:
-    """A fitter of objects to voltages: Levenberg–Marquardt on centers, sizes and outlines. Made by `of`.
+    """A fitter of objects to voltages: Levenberg–Marquardt on centers, sizes and outlines.
+
+    It is made by `of`.
 
     Attributes:
-        functional: of the parameter, made anew for each number of objects.
-        jacobian: of the voltages with respect to it. noise: (k,) V, their standard deviation.
-        information: n, the number of independent data.
+        functional: The objective, a function of the parameter; it is made anew for each number of objects.
+        jacobian: The Jacobian of the voltages with respect to the parameter.
+        noise: The standard deviation (k,) of the voltages, V.
+        information: The number n of independent data.
     """
 
     functional: ReducedFunctional
@@ -66,7 +81,13 @@ class ShapeFitter:
 
     @classmethod
     def of(cls, experiment: Experiment, background: float, radius: float) -> ShapeFitter:
-        """Return the fitter of an experiment. ``background``: σ₀ of the water (mS). ``radius``: of the tank."""
+        """Return the fitter of an experiment.
+
+        Args:
+            experiment: The experiment.
+            background: The conductivity σ₀ of the water, mS.
+            radius: The radius of the tank, in the unit of the mesh.
+        """
         model = experiment.model(lambda m: lambda x: background * jnp.exp(log_conductivity(m, x / radius)))
         misfit = experiment.misfit(model)
         jacobian = VoltageJacobian(model, experiment.observation(model), Identity())
@@ -74,7 +95,7 @@ class ShapeFitter:
         return cls(functional, jacobian, misfit.noise, experiment.information)
 
     def best(self) -> ShapeFit:
-        """Return the objects that the criterion favors."""
+        """Return the fit with the objects that the criterion favors."""
         return self.pruned(self.exchanged(self.grown(self.refined([]))))
 
     def grown(self, fit: ShapeFit) -> ShapeFit:
@@ -90,7 +111,12 @@ class ShapeFitter:
         return self.improved(fit, lambda fit: [rest for _, rest in _taken_out(fit.inclusions)])
 
     def improved(self, fit: ShapeFit, changes: Callable[[ShapeFit], Iterable[list[Inclusion]]]) -> ShapeFit:
-        """Return the fit, changed in the best way, again and again, as long as the criterion falls."""
+        """Return the fit, changed in the best way again and again, as long as the criterion falls.
+
+        Args:
+            fit: The fit to begin with.
+            changes: The map from a fit to the sets of objects that are tried instead of its own.
+        """
         while True:
             refined = [self.refined(objects, fit.background) for objects in changes(fit)]
             better = min(refined, key=self.criterion, default=fit)
@@ -106,7 +132,13 @@ class ShapeFitter:
             yield self._with_another(fit, rest, RESISTIVE if taken.label == CONDUCTIVE else CONDUCTIVE)
 
     def _with_another(self, fit: ShapeFit, inclusions: list[Inclusion], label: int) -> list[Inclusion]:
-        """Return ``inclusions`` and a disk where the objective is least."""
+        """Return the objects and one more, a disk of a label where the objective is least.
+
+        Args:
+            fit: The fit whose β of the water is taken.
+            inclusions: The objects.
+            label: The label of the new object.
+        """
 
         def objective(inclusions: list[Inclusion]) -> float:
             return self._value_and_derivative(parameter_of(inclusions, fit.background))[0]
@@ -116,7 +148,12 @@ class ShapeFitter:
         return min(candidates, key=objective, default=inclusions)
 
     def refined(self, inclusions: list[Inclusion], background: float = 0.0) -> ShapeFit:
-        """Return the fit that moves the objects to where the objective is least."""
+        """Return the fit that moves the objects to where the objective is least.
+
+        Args:
+            inclusions: The objects to begin with.
+            background: β of the water to begin with, log(σ / σ₀).
+        """
         start = parameter_of(inclusions, background)
         result = minimize(
             self._objective,
@@ -130,9 +167,13 @@ class ShapeFitter:
         return ShapeFit(inclusions_of(result.m), float(result.m[0]), float(result.objective))
 
     def criterion(self, fit: ShapeFit) -> float:
-        """Return n log(objective) + k log n for k numbers: Schwarz's criterion for a noise level not known exactly.
+        """Return n log(objective) + k log n for k numbers, by which fits are compared.
 
-        (Schwarz, "Estimating the dimension of a model", Ann. Statist. 6, 1978.)
+        It is Schwarz's criterion for a noise level not known exactly. (Schwarz, "Estimating the dimension of a model",
+        Ann. Statist. 6, 1978.)
+
+        Args:
+            fit: The fit.
         """
         numbers = 1 + sum(3 + len(inclusion.modes) for inclusion in fit.inclusions)
         return self.information * np.log(fit.objective) + numbers * np.log(self.information)
@@ -142,7 +183,13 @@ class ShapeFitter:
         return Objective(self._value_and_derivative, gauss_newton=self._gauss_newton)
 
     def _gauss_newton(self, m: np.ndarray) -> Action:
-        """Return the model of misfit and prior, with their Jacobians formed once: cheaper for few parameters."""
+        """Return the action of the Gauss–Newton Hessian of misfit and prior at m.
+
+        Their Jacobians are formed once, which is cheaper for few parameters.
+
+        Args:
+            m: The parameter (p,).
+        """
         jacobian = np.vstack([self.jacobian(m) / self.noise[:, None], self._prior_jacobian(m)])
         return lambda v: jacobian.T @ (jacobian @ v)
 
@@ -152,7 +199,7 @@ class ShapeFitter:
 
 
 def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
-    """Return a grid (k, 2) in the tank outside of its objects."""
+    """Return the points (k, 2) of a grid in the tank that lie outside of its objects."""
     steps = np.arange(-1, 1, APART) + APART / 2
     grid = np.stack(np.meshgrid(steps, steps)).reshape(2, -1)
     free = np.hypot(*grid) < 1 - NEW_RADIUS
@@ -162,5 +209,5 @@ def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
 
 
 def _taken_out(inclusions: list[Inclusion]) -> Iterator[tuple[Inclusion, list[Inclusion]]]:
-    """Return each object, and the others."""
+    """Return each object in turn, with the list of the others."""
     return ((taken, inclusions[:k] + inclusions[k + 1 :]) for k, taken in enumerate(inclusions))

@@ -1,4 +1,4 @@
-"""Files that cannot be used, and how a file that is not there is spoken of."""
+"""The error of a file that cannot be used, the check that a file is there, and parts of messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from pdeopt.errors import PdeoptError
 
 
 class FileError(PdeoptError, ValueError):
-    """A file of the user's that cannot be used: its name, the place in it, what was expected."""
+    """An error that says which file of the user's cannot be used, where in it, and what was expected."""
 
 
 def existing_file(path: str | Path, expected: str) -> Path:
-    """Return the path of a file. Raises FileError where there is none; ``expected``: what it should be."""
+    """Return the path of a file that is there and not empty.
+
+    Args:
+        path: The path of the file.
+        expected: What the file should be, in words, for the message.
+
+    Raises:
+        FileError: There is no such file, it is empty, or it is a folder.
+    """
     path = Path(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; expected {expected}")
@@ -26,12 +34,22 @@ def existing_file(path: str | Path, expected: str) -> Path:
 
 
 def did_you_mean(given: str, known: list[str]) -> str:
-    """A suggestion as the end of a message, empty where nothing is close."""
+    """Return a suggestion as the end of a message, or "" where no known name is close.
+
+    Args:
+        given: The name that was given.
+        known: The names that there are.
+    """
     close = get_close_matches(given, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def listed(items: list[str], most: int = 10) -> str:
-    """Return the first items, and how many more there are."""
+    """Return the first items as one text, and how many more there are.
+
+    Args:
+        items: The items, in words.
+        most: The largest number of items that are named.
+    """
     rest = len(items) - most
     return "; ".join(items[:most]) + (f"; and {rest} more" if rest > 0 else "")

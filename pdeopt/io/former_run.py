@@ -1,4 +1,4 @@
-"""What a former run found, at any points: to start from, or to compare with."""
+"""The result of a former run, evaluated at any points: to start from, or to compare with."""
 
 from __future__ import annotations
 
@@ -15,25 +15,34 @@ from pdeopt.io.errors import FileError
 from pdeopt.io.meshes.mesh_cells import MESHES
 from pdeopt.io.npz import read_arrays, text_in
 
+#: The arrays of result.npz that hold numbers.
 NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
+#: The arrays that result.npz must hold.
 NEEDED = (*NUMBERS, "cell", "label", "at_kind")
-#: Kinds of values that cannot be evaluated at points, and why.
+#: The kinds of values that cannot be evaluated at points, with the reason.
 NOT_ON_MESH = {"boundary": "lives on a boundary", "numbers": "is a few numbers"}
-#: A point outside takes the value beside it where that is nearer than this part of the diagonal of a cell there.
+#: The largest distance to a vertex at which a point outside the mesh takes the value beside it, as a part of the
+#: longest diagonal of the cells there.
 BESIDE = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class FormerRun:
-    """The parameter of a run, with its place in the mesh.
+    """The parameter of a former run, with its place in the mesh.
 
     Attributes:
-        directory: of the run. label: the coefficient in words, with its unit.
-        parameter: m (p,). coefficient: physical, (p,).
-        p: (d, vertices). t: (vertices of a cell, cells). cell: their kind, "triangle"; "" for kinds without a picture.
-        kind: where the values sit: "vertices", "cells" or "boundary"; "numbers" sit nowhere.
-        gather: (j, k), indices into the values, −1 where there is none; the mean over j belongs to the place x (d, k).
-        names: of a few numbers, with their units; empty for a function.
+        directory: The directory of the run.
+        label: The coefficient in words, with its unit.
+        parameter: The parameter m (p,).
+        coefficient: The physical coefficient (p,).
+        p: The vertices (d, vertices) of the mesh.
+        t: The indices (vertices of a cell, cells) of the vertices of each cell.
+        cell: The kind of the cells, such as "triangle"; "" for kinds without a picture.
+        kind: Where the values sit: "vertices", "cells" or "boundary"; "numbers" sit nowhere.
+        gather: The indices (j, k) into the values, −1 where there is none; the mean over j belongs to the k-th place in
+            ``x``.
+        x: The places (d, k) of the values.
+        names: The names of a few numbers, with their units; empty for a function.
     """
 
     directory: Path
@@ -51,8 +60,14 @@ class FormerRun:
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
         """Return the coefficient (k,) at points (d, k), linear between vertices (of higher elements, too).
 
-        A point a little outside the mesh takes the value of the nearest vertex or cell. Raises FileError for points
-        further away, and where the coefficient lives on a boundary only.
+        A point a little outside the mesh takes the value of the nearest vertex or cell.
+
+        Args:
+            points: The points (d, k).
+
+        Raises:
+            FileError: A point lies further outside, the points have another dimension than the mesh, or the coefficient
+                cannot be evaluated elsewhere: it lives on a boundary only, is a few numbers, or has several components.
         """
         self._check(points)
         values = np.where(self.gather >= 0, self.coefficient[self.gather], np.nan).mean(0)
@@ -82,7 +97,11 @@ class FormerRun:
             raise FileError(f"{self.directory}: its mesh has {len(self.p)} dimensions; the points have {len(points)}")
 
     def _beside(self, mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
-        """Return the indices (k,) of the vertices or cells nearest to points outside."""
+        """Return the indices (k,) of the vertices or cells nearest to points (d, k) outside the mesh.
+
+        Raises:
+            FileError: A point lies too far outside.
+        """
         corners = mesh.p[:, mesh.t]
         diagonal = np.linalg.norm(np.ptp(corners, axis=1), axis=0)
         size = np.zeros(mesh.p.shape[1])
@@ -99,7 +118,14 @@ class FormerRun:
 
 
 def read_run(directory: str | Path) -> FormerRun:
-    """Return the result of a former run. Raises FileError for a folder that holds none, and for a damaged one."""
+    """Return the result of a former run.
+
+    Args:
+        directory: The directory of the run.
+
+    Raises:
+        FileError: The directory holds no result, or a damaged one.
+    """
     directory = Path(directory)
     path = directory / "result.npz"
     if not path.is_file():
@@ -122,7 +148,13 @@ def read_run(directory: str | Path) -> FormerRun:
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Return whether values are real numbers, and indices within what they count."""
+    """Return whether the arrays of a result fit each other.
+
+    Values are real numbers, shapes agree, and indices lie within what they count.
+
+    Args:
+        arrays: The arrays of the result, by name.
+    """
     m, values, p, t, gather, x = (arrays[name] for name in NUMBERS)
     if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS):
         return False
@@ -143,7 +175,11 @@ def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _interpolated(mesh: skfem.Mesh, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Interpolate vertex values linearly at points (d, k); NaN where a value is needed that is missing."""
+    """Interpolate the values at the vertices linearly at points (d, k).
+
+    Returns:
+        The values (k,); NaN where a value is needed that is missing.
+    """
     weights = FunctionSpace(mesh, mesh.elem()).point_evaluation(points).to_scipy()
     missing = abs(weights) @ np.isnan(values).astype(float) > 1e-9
     return np.where(missing, np.nan, weights @ np.nan_to_num(values))

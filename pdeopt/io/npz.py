@@ -1,4 +1,4 @@
-"""Arrays from NPZ files, damaged ones among them."""
+"""Reading of arrays from NPZ files, damaged ones among them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-#: What numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
+#: The errors that numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
 DAMAGED = (
     *(OSError, ValueError, EOFError, AttributeError, TypeError, LookupError, RuntimeError, SyntaxError),
     *(struct.error, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError, AssertionError),
 )
-#: A file may unpack to so many bytes, or to so many times its own size.
-LARGEST, PACKED = 4 << 30, 20
+#: The size, in bytes, up to which any file may unpack.
+LARGEST = 4 << 30
+#: The size up to which a file may unpack where that is larger, as a multiple of its own size.
+PACKED = 20
 
 
 def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
-    """Return all arrays of an NPZ file.
+    """Return all arrays of an NPZ file, by name.
 
-    Raises FileError for a damaged one, for one that unpacks to more than there may be, and for a member that is no
-    array of numbers or text; ``expected``: what the file should be.
+    Args:
+        path: The path of the file.
+        expected: What the file should be, in words, for the message.
+
+    Raises:
+        FileError: The file is damaged, unpacks to more than there may be, or has a member that is no array of numbers
+            or text.
     """
     name = ""
     try:
@@ -50,7 +57,16 @@ def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
 
 
 def text_in(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> str:
-    """Return the text in an array. Raises FileError for numbers, and for more than one text."""
+    """Return the text in an array.
+
+    Args:
+        path: The path of the file, for the message.
+        arrays: The arrays of the file, by name.
+        name: The name of the array.
+
+    Raises:
+        FileError: The array holds numbers, or more than one text.
+    """
     array = arrays[name]
     if array.dtype.kind not in "US" or array.size != 1:
         what = f"{array.dtype} of shape {array.shape}"

@@ -1,4 +1,4 @@
-"""Electrodes on a boundary: the integrals over them that the complete electrode model is made of."""
+"""Electrodes on a boundary, and the integrals over them in the complete electrode model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ def _contact(u, v, w):
 
 @dataclass(frozen=True, eq=False)
 class Contacts:
-    """The L electrodes of a mesh, and the part of the model's matrix that belongs to them. Made by `of`.
+    """The L electrodes of a mesh, and the part of the model's matrix that belongs to them.
+
+    It is made by `of`.
 
     Attributes:
-        trace: the potential's space on the facets of all electrodes together.
-        electrode: (facets,) the number of each facet's electrode, from 0.
-        coupling: (n, L), ∫_{e_l} φ_i.
-        measures: (L,) length or area |e_l|.
+        trace: The potential's space on the facets of all electrodes together.
+        electrode: The number (facets,) of each facet's electrode, from 0.
+        coupling: The integrals ∫_{e_l} φ_i, (n, L).
+        measures: The length or area |e_l| of each electrode, (L,).
     """
 
     trace: FunctionSpace
@@ -36,10 +38,16 @@ class Contacts:
 
     @classmethod
     def of(cls, space: FunctionSpace, names: Sequence[str]) -> Contacts:
-        """Return the contacts of the boundaries ``names`` of the mesh, in the order 1 … L.
+        """Return the contacts of boundaries of the mesh, which are the electrodes 1 … L in this order.
 
-        Raises MeshError for names that the mesh does not have, for empty or overlapping electrodes, and for facets
-        inside; FEMError for an element whose degrees of freedom are not values of a scalar function.
+        Args:
+            space: The space of the potential, of n degrees of freedom.
+            names: The names of the L boundaries.
+
+        Raises:
+            MeshError: The mesh has no boundary of a name, or electrodes are empty, overlap, or have facets inside the
+                mesh.
+            FEMError: The element has degrees of freedom that are not values of a scalar function.
         """
         facets = [_facets(space, name) for name in names]
         owner = np.repeat(np.arange(len(names)), [len(part) for part in facets])
@@ -51,7 +59,14 @@ class Contacts:
         return cls(trace, owner, _coupling(trace, owner, len(names)), measures)
 
     def matrix(self, interior: CSRMatrix, impedances: jax.Array) -> CSRMatrix:
-        """Return ``interior`` (n, n) plus Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l), (n + L, n + L); impedances z (L,)."""
+        """Return the model's matrix (n + L, n + L): that of the interior plus that of the contacts.
+
+        The latter belongs to Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l).
+
+        Args:
+            interior: The matrix (n, n) of the conduction in the interior.
+            impedances: The contact impedances z (L,).
+        """
         conductance = 1.0 / impedances
         inside = interior + _contact.assemble(self.trace, conductance=conductance[self.electrode][:, None])
         columns = self.coupling.pattern
@@ -60,7 +75,11 @@ class Contacts:
 
 
 def _facets(space: FunctionSpace, name: str) -> np.ndarray:
-    """Return the facets of one electrode, checked."""
+    """Return the facets of one electrode, which are checked to lie on the boundary.
+
+    Raises:
+        MeshError: The electrode has no facets, or facets inside the mesh.
+    """
     if len((space.mesh.boundaries or {}).get(name, [name])) == 0:
         raise MeshError(f"electrode {name!r} has no facets: the mesh is coarser than the electrode")
     part = space.boundary(name)
@@ -78,7 +97,13 @@ def _check_disjoint(names: Sequence[str], facets: np.ndarray, owner: np.ndarray)
 
 
 def _coupling(trace: FunctionSpace, electrode: np.ndarray, count: int) -> CSRMatrix:
-    """Return ∫_{e_l} φ_i, without the functions that vanish on the electrode."""
+    """Return ∫_{e_l} φ_i, (n, L), without the functions that vanish on the electrode.
+
+    Args:
+        trace: The potential's space on the facets of all electrodes together.
+        electrode: The number (facets,) of each facet's electrode, from 0.
+        count: The number L of electrodes.
+    """
     tables = trace.tables
     parts = np.asarray((tables.components[0]["value"] * tables.dx).sum(-1))  # (i, facets)
     rows, cols = trace.basis.element_dofs, np.broadcast_to(electrode, parts.shape)

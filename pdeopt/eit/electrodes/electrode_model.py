@@ -27,7 +27,7 @@ from pdeopt.inverse import InputError
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import CSRMatrix, Solver, solver_accuracy
 
-#: Contact impedances: a number for all electrodes, (L,), or a map from the coefficient to (L,).
+#: The contact impedances: a number for all electrodes, (L,), or a map from the coefficient to (L,).
 Impedances = ArrayLike | Callable[[Any], jax.Array]
 
 
@@ -38,7 +38,9 @@ def _conduction(u, v, w):
 
 @dataclass(frozen=True, eq=False)
 class CompleteElectrodeModel:
-    """The map from the coefficient to the state, differentiable. Made by `complete_electrode_model`.
+    """A differentiable map from the coefficient to the states of the complete electrode model.
+
+    It is made by `complete_electrode_model`.
 
     The weak form ∫σ∇u·∇v + Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l) = Σ_l I_l V_l, with U_L = 0 eliminated, is symmetric
     and positive definite. The mean of U is then subtracted from all of (u, U), which is Σ_l U_l = 0.
@@ -46,16 +48,16 @@ class CompleteElectrodeModel:
     The K patterns of currents span only r ≤ L − 1 dimensions: r are solved for, with one factorization, and
     ``state @ combination`` are the states of the K patterns.
 
-    Accurate for small z, too, but not its derivative along z there, a difference of large numbers: relative to a
-    resistance of 1 / σ, measured on a disk, to 1e-9 at z = 1e-4 and to 4e-3 at 1e-7, where z hardly matters: z ∂U/∂z
-    is 1e-7 of U. Derivatives along σ lose no more than U itself.
+    It is accurate for small z, too. Its derivative along z, there a difference of large numbers, is less so: relative
+    to a resistance of 1 / σ, measured on a disk, it is accurate to 1e-9 at z = 1e-4 and to 4e-3 at 1e-7, where z hardly
+    matters: z ∂U/∂z is 1e-7 of U. Derivatives along σ lose no more than U itself.
 
     Attributes:
-        space: of the potential.
-        electrodes: names of boundaries of the mesh, 1 … L.
-        currents: (L, K), into the body, a column for each pattern.
-        matrix: coefficient ↦ the matrix (n + L, n + L) of the weak form; constants are in its kernel.
-        solver: as in `pdeopt.sparse.linear_solve`.
+        space: The space of the potential, of n degrees of freedom.
+        electrodes: The names of the boundaries of the mesh that are the electrodes 1, …, L.
+        currents: The currents (L, K) into the body, a column for each pattern.
+        matrix: The map from the coefficient to the matrix (n + L, n + L) of the weak form; constants are in its kernel.
+        solver: The linear solver, as in `pdeopt.sparse.linear_solve`.
     """
 
     space: FunctionSpace
@@ -65,34 +67,46 @@ class CompleteElectrodeModel:
     solver: str | Solver = "auto"
 
     def __call__(self, coefficient: Any) -> jax.Array:
-        """Return the states (n + L, r) of the basis of the currents. Raises SolveError where the system is singular."""
+        """Return the states (n + L, r) of the basis of the currents.
+
+        Args:
+            coefficient: The coefficient, as ``matrix`` takes it.
+
+        Raises:
+            SolveError: The system is singular.
+        """
         return self.states(coefficient, self.basis)
 
     def states(self, coefficient: Any, currents: ArrayLike) -> jax.Array:
-        """Return the states (n + L, k) of other currents (L, k), whose columns sum to zero."""
+        """Return the states (n + L, k) of other currents.
+
+        Args:
+            coefficient: The coefficient, as ``matrix`` takes it.
+            currents: The currents (L, k), whose columns sum to zero.
+        """
         state = self._equation(currents)(coefficient)
         return state - state[self.space.n :].mean(0)
 
     def chosen_solver(self, coefficient: Any) -> Solver:
-        """Return the solver that solves for the states of the basis, as of a `LinearStateEquation`."""
+        """Return the solver that solves for the states of the basis, as a `LinearStateEquation` does."""
         return self._equation(self.basis).chosen_solver(coefficient)
 
     def accuracy(self, coefficient: Any) -> float:
-        """Return the relative accuracy of these states, for stopping rules."""
+        """Return the relative accuracy of the states of the basis, for stopping rules."""
         return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """Return how exactly the states are solved for, as a `LinearStateEquation` does."""
+        """Return the backward error of the states of the basis, as a `LinearStateEquation` does."""
         return self._equation(self.basis).backward_error(coefficient)
 
     @property
     def basis(self) -> np.ndarray:
-        """Return the currents (L, r) that are solved for: orthonormal, with ``currents = basis @ combination``."""
+        """The currents (L, r) that are solved for: orthonormal, with ``currents = basis @ combination``."""
         return self._factors[0]
 
     @property
     def combination(self) -> np.ndarray:
-        """Return how the patterns are made of the basis, (r, K)."""
+        """The combinations (r, K) of the currents of the basis that are the K patterns."""
         return self._factors[1]
 
     @cached_property
@@ -117,19 +131,21 @@ def complete_electrode_model(
     """Return the model of one mesh and one set of current patterns.
 
     Args:
-        space: of the potential, on the whole mesh: any scalar element whose degrees of freedom are point values.
-        electrodes: names of boundaries of the mesh, in the order of the rows of ``currents``.
-        currents: (L, K), a column for each pattern, into the body; each column sums to zero.
-        conductivity: coefficient ↦ σ as a form takes it: ``V.interpolate``, ``V.per_element``, or a function that
-            takes a part of the coefficient. It must be positive, which is not checked.
-        impedances: contact impedances z > 0 (Ω·m²), fixed: a number or (L,); or a function coefficient ↦ (L,).
-        solver: as in `pdeopt.sparse.linear_solve`.
+        space: The space of the potential, on the whole mesh: any scalar element whose degrees of freedom are point
+            values.
+        electrodes: The names of boundaries of the mesh, in the order of the rows of ``currents``.
+        currents: The currents (L, K) into the body, a column for each pattern; each column sums to zero.
+        conductivity: The map from the coefficient to σ as a form takes it: ``V.interpolate``, ``V.per_element``, or a
+            function that takes a part of the coefficient. It must be positive, which is not checked.
+        impedances: The contact impedances z > 0 (Ω·m²): fixed, a number or (L,); or a function from the coefficient to
+            (L,).
+        solver: The linear solver, as in `pdeopt.sparse.linear_solve`.
 
     Raises:
-        MeshError: for electrodes that the mesh does not have, that overlap, or that do not lie on the boundary.
-        FEMError: for a vector-valued or mixed element, or one with degrees of freedom that are not point values.
-        InputError: for currents of another shape, not finite, or with a pattern that does not sum to zero, and for
-            impedances that are not positive.
+        MeshError: The mesh does not have the electrodes, or they overlap or do not lie on the boundary.
+        FEMError: The element is vector-valued or mixed, or has degrees of freedom that are not point values.
+        InputError: Currents are of another shape, not finite, or have a pattern that does not sum to zero, or
+            impedances are not positive.
 
     Example:
         σ at the vertices alone, or σ and z together as one coefficient of size n + L:
@@ -167,9 +183,14 @@ def _check_scalar(space: FunctionSpace) -> None:
 
 
 def _checked_impedances(impedances: ArrayLike, count: int) -> jax.Array:
-    """Return z (L,).
+    """Return the contact impedances z (L,).
 
-    Raises InputError for another shape, for complex values, and for values that are not positive where they are known.
+    Args:
+        impedances: The contact impedances, a number or (L,).
+        count: The number L of electrodes.
+
+    Raises:
+        InputError: The impedances are of another shape or complex, or, where their values are known, not positive.
     """
     if jnp.shape(impedances) not in ((), (count,)):
         raise InputError(

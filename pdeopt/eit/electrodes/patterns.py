@@ -1,4 +1,4 @@
-"""Current patterns and voltage differences: columns over the electrodes, and how few of them are independent."""
+"""Current patterns and voltage differences as columns over the electrodes, and a basis of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from jax.typing import ArrayLike
 
 from pdeopt.inverse import InputError
 
-#: Largest sum of the currents of a pattern, relative to the sum of their magnitudes: charge is conserved.
+#: The largest sum of the currents of a pattern, relative to the sum of their magnitudes: charge is conserved.
 BALANCED = 1e-6
-#: Singular values below this, relative to the largest, belong to rounding.
+#: The singular value, relative to the largest, below which others belong to rounding.
 RANK = 1e-10
 
 
 def checked_patterns(values: ArrayLike, electrodes: int, what: str) -> np.ndarray:
-    """Return (L, K) float64, read-only. Raises InputError for another shape, complex values, and values not finite."""
+    """Return patterns (L, K) as a read-only array of 64-bit numbers.
+
+    Args:
+        values: The patterns, a row for each electrode.
+        electrodes: The number L of electrodes.
+        what: What the patterns are, in words, for messages.
+
+    Raises:
+        InputError: They are of another shape, complex, or not finite.
+    """
     if np.iscomplexobj(values):
         raise InputError(f"the {what} are complex; expected real numbers")
     array = np.array(values, float)
@@ -31,7 +40,14 @@ def checked_patterns(values: ArrayLike, electrodes: int, what: str) -> np.ndarra
 
 
 def check_balanced(currents: np.ndarray) -> None:
-    """Raise InputError, naming the pattern, where currents (L, K) do not sum to zero or all are zero."""
+    """Check that the currents of each pattern sum to zero, and are not all zero.
+
+    Args:
+        currents: The currents (L, K), a column for each pattern.
+
+    Raises:
+        InputError: A pattern, which the message names, does not sum to zero, or all currents are zero.
+    """
     total, size = np.abs(currents.sum(0)), np.abs(currents).sum(0)
     bad = np.flatnonzero(total > BALANCED * size)
     if len(bad):
@@ -45,9 +61,15 @@ def check_balanced(currents: np.ndarray) -> None:
 
 
 def independent_patterns(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``basis`` (L, r) and ``combination`` (r, K), whose product is the patterns less their column means.
+    """Return a basis of patterns, and how they are combined of it.
 
     The basis is orthonormal with columns that sum to zero, and r is the rank (singular value decomposition).
+
+    Args:
+        patterns: The patterns (L, K), a column for each.
+
+    Returns:
+        ``basis`` (L, r) and ``combination`` (r, K), whose product is the patterns less their column means.
     """
     balanced = patterns - patterns.mean(0)
     left, values, right = np.linalg.svd(balanced, full_matrices=False)

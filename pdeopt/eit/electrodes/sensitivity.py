@@ -26,16 +26,21 @@ from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.inverse import Parametrization
 from pdeopt.inverse.compiled import Compiled
 
-#: Pairs of states that are pulled back at a time.
+#: The number of pairs of states that are pulled back at a time.
 BLOCK = 4
 
 
 @dataclass(frozen=True, eq=False)
 class VoltageJacobian:
-    """A map m ↦ the Jacobian of the voltages that a model predicts; compiled on first use.
+    """A map from m to the Jacobian of the voltages that a model predicts; it is compiled on first use.
 
-    One factorization, and one solve for r currents and at most L − 1 differences together; then one derivative of
-    assembly for each parameter, or its adjoint for each pair of them: whichever are fewer.
+    It takes one factorization, and one solve for r currents and at most L − 1 differences together; then one derivative
+    of assembly for each parameter, or its adjoint for each pair of them: whichever are fewer.
+
+    Attributes:
+        model: The model, of r independent currents.
+        observation: The voltages that are observed.
+        parametrization: The map from the parameter m (p,) to the model's coefficient.
     """
 
     model: CompleteElectrodeModel
@@ -43,13 +48,21 @@ class VoltageJacobian:
     parametrization: Parametrization
 
     def __call__(self, m: ArrayLike) -> np.ndarray:
-        """Return (q, K, p), or (k, p) for k valid voltages in the order of the observation; m is (p,)."""
+        """Return the Jacobian (q, K, p), or (k, p) for k valid voltages in the observation's order.
+
+        Args:
+            m: The parameter (p,).
+        """
         pairs = np.asarray(self._program(m))  # (differences, currents, p)
         by_voltage = np.tensordot(self._differences[1].T, pairs, 1)
         return self._combined(by_voltage)
 
     def _combined(self, by_current: np.ndarray) -> np.ndarray:
-        """Combine (q, r, p) to the patterns."""
+        """Return the Jacobian of all patterns, combined of that of the basis of the currents.
+
+        Args:
+            by_current: The Jacobian (q, r, p) of the voltages under the currents of the basis.
+        """
         combination = self.observation.combination
         if self.observation.valid is None:
             return combination.T @ by_current
@@ -80,13 +93,25 @@ class VoltageJacobian:
         return contracted(m, adjoint[:, pattern.rows], forward[:, pattern.indices])
 
     def _by_parameter(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
-        """Contract ∂A/∂m_i on the pattern with all pairs of states there: for few parameters."""
+        """Contract ∂A/∂m_i on the pattern with all pairs of states there: for few parameters.
+
+        Args:
+            m: The parameter (p,).
+            adjoint: The states of the differences at the rows of the entries of A, (differences, entries).
+            forward: The states of the currents at the columns of the entries of A, (currents, entries).
+        """
         push = jax.linearize(self._entries, m)[1]
         found = jax.lax.map(lambda direction: -adjoint @ (forward * push(direction)).T, jnp.eye(m.size))
         return jnp.moveaxis(found, 0, -1)
 
     def _by_pair(self, m: jax.Array, adjoint: jax.Array, forward: jax.Array) -> jax.Array:
-        """Apply the adjoint of assembly to the product of each pair of states on the pattern: for many parameters."""
+        """Apply the adjoint of assembly to the product of each pair of states: for many parameters.
+
+        Args:
+            m: The parameter (p,).
+            adjoint: The states of the differences at the rows of the entries of A, (differences, entries).
+            forward: The states of the currents at the columns of the entries of A, (currents, entries).
+        """
         pull = jax.vjp(self._entries, m)[1]
 
         def pair(index: jax.Array) -> jax.Array:
@@ -102,8 +127,14 @@ class VoltageJacobian:
 def voltage_jacobian(
     model: CompleteElectrodeModel, observation: ElectrodeVoltages, parametrization: Parametrization, m: ArrayLike
 ) -> np.ndarray:
-    """Return the Jacobian at one m (p,), with p as its last axis, before it those of the observed voltages.
+    """Return the Jacobian at one m, with p as its last axis, before it those of the observed voltages.
 
     `VoltageJacobian` is quicker for several m: it compiles once.
+
+    Args:
+        model: The model.
+        observation: The voltages that are observed.
+        parametrization: The map from the parameter to the model's coefficient.
+        m: The parameter (p,).
     """
     return VoltageJacobian(model, observation, parametrization)(m)

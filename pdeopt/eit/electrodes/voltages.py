@@ -1,4 +1,4 @@
-"""What is measured: voltages between electrodes under every current pattern."""
+"""The voltages between electrodes that are measured under every current pattern."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pdeopt.inverse import InputError
 
 @dataclass(frozen=True, eq=False)
 class ElectrodeVoltages:
-    """A set of linear combinations of the electrode voltages U of each pattern; made by `of`.
+    """A set of linear combinations of the electrode voltages U of each pattern; it is made by `of`.
 
     Attributes:
-        differences: (L, q), a column for each voltage that is measured: the weights of U_l, mostly 1 and −1.
-        combination: (r, K), how the patterns are made of the columns of the state.
-        valid: (q, K), which voltages there are; None for all.
+        differences: The weights (L, q) of U_l, mostly 1 and −1, a column for each voltage that is measured.
+        combination: The combinations (r, K) of the columns of the state that are the patterns.
+        valid: Which voltages there are, (q, K) bool; None for all.
     """
 
     differences: np.ndarray
@@ -35,8 +35,13 @@ class ElectrodeVoltages:
         """Return the voltages of the states of a model.
 
         Args:
-            differences: (L, q), a column for each voltage; default the voltages U_l themselves, whose sum is zero.
-            valid: (q, K) of bool, False where a voltage was not measured. Raises InputError for another shape.
+            model: The model of L electrodes and K patterns.
+            differences: The weights (L, q), a column for each voltage; by default the voltages U_l themselves, whose
+                sum is zero.
+            valid: Which voltages were measured, (q, K) bool; None for all.
+
+        Raises:
+            InputError: The differences or ``valid`` are of another shape or type, or nothing is valid.
         """
         count = len(model.electrodes)
         given = np.eye(count) if differences is None else differences
@@ -45,10 +50,11 @@ class ElectrodeVoltages:
         return cls(columns, model.combination, None if valid is None else _checked_mask(valid, shape))
 
     def __call__(self, u: jax.Array, coefficient: Any = None) -> jax.Array:
-        """Return the voltages (q, K); with a mask those that are valid, (k,), all of the first pattern first.
+        """Return the voltages (q, K); with a mask those that are valid, (k,), pattern by pattern.
 
         Args:
-            u: the states (n + L, r), of which the last L rows are the electrodes' voltages.
+            u: The states (n + L, r), of which the last L rows are the electrodes' voltages.
+            coefficient: The coefficient of the states, which is not used.
         """
         voltages = u[-len(self.differences) :]
         table = self.differences.T @ voltages @ self.combination
@@ -56,7 +62,7 @@ class ElectrodeVoltages:
 
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows and columns (k,) of the valid voltages in the table (q, K), pattern by pattern."""
+        """The rows and columns, each (k,), of the valid voltages in the table (q, K), pattern by pattern."""
         shape = (self.differences.shape[1], self.combination.shape[1])
         columns, rows = np.nonzero(np.ones(shape[::-1], bool) if self.valid is None else self.valid.T)
         return rows, columns

@@ -28,28 +28,38 @@ from jax.typing import ArrayLike
 
 from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, WATER
 
-#: Log-contrast of each label: plastic insulates, metal conducts at least 50 times as well as water.
+#: The log-contrast of each label: plastic insulates, metal conducts at least 50 times as well as water.
 CONTRAST = {RESISTIVE: float(np.log(1e-2)), CONDUCTIVE: float(np.log(1e2))}
-#: Fourier modes of the outline. An object's numbers: contrast, center (2), log-radius, a and b of each mode.
+#: The numbers n of the Fourier modes of the outline.
 MODES = (2, 3, 4)
+#: The number of numbers of an object: contrast, center (2), log-radius, a and b of each mode.
 NUMBERS = 4 + 2 * len(MODES)
-#: Standard deviations of center, log-radius and modes: objects are round rather than not, and of any size.
+#: The standard deviations of center, log-radius and modes: objects are round rather than not, and of any size.
 DEVIATIONS = np.array([0.6, 0.6, 0.6, *np.repeat([0.25, 0.12, 0.08], 2)])
-#: Standard deviation of how deep objects may be in each other, or in the wall, as disks of their radii.
+#: The standard deviation of how deep objects may be in each other, or in the wall, as disks of their radii, relative
+#: to the tank's radius.
 OVERLAP = 0.05
-#: Radius of an object of which nothing else is known.
+#: The radius of an object of which nothing else is known, relative to the tank's.
 TYPICAL_RADIUS = 0.25
-#: Width of the rim. Half a cell of the meshes that it is used on: narrower, derivatives would miss it.
+#: The width w of the rim, relative to the tank's radius. It is half a cell of the meshes that it is used on: narrower,
+#: derivatives would miss it.
 RIM = 0.03
-#: t₀ for the contrasts above, the root of that integral.
+#: The shift t₀ of the rim for the contrasts above, the root of that integral.
 SHIFT = 0.9222
-#: Largest distance of a center from the tank's axis, along each coordinate.
+#: The largest distance of a center from the tank's axis along each coordinate, relative to the tank's radius.
 FARTHEST = 0.95
 
 
 @dataclass(frozen=True)
 class Inclusion:
-    """An object: label, center (2,), log-radius and modes (6,), lengths relative to the tank's radius."""
+    """An object, with lengths relative to the tank's radius.
+
+    Attributes:
+        label: The label, 1 resistive or 2 conductive.
+        center: The center (2,).
+        log_radius: The logarithm s of the radius.
+        modes: The Fourier modes a_n, b_n of the outline, (6,).
+    """
 
     label: int
     center: np.ndarray
@@ -58,27 +68,50 @@ class Inclusion:
 
     @classmethod
     def disk(cls, label: int, center: np.ndarray, radius: float) -> Inclusion:
+        """Return a disk; its center is moved to within `FARTHEST` of the axis along each coordinate.
+
+        Args:
+            label: The label, 1 resistive or 2 conductive.
+            center: The center (2,), relative to the tank's radius.
+            radius: The radius, relative to the tank's.
+        """
         return cls(label, np.clip(center, -FARTHEST, FARTHEST), float(np.log(radius)), np.zeros(2 * len(MODES)))
 
     @property
     def numbers(self) -> np.ndarray:
-        """Return the object as a part of the parameter, (NUMBERS,)."""
+        """The object as a part of the parameter, (NUMBERS,)."""
         return np.concatenate([[CONTRAST[self.label]], self.center, [self.log_radius], self.modes])
 
 
 def parameter_of(inclusions: list[Inclusion], background: float = 0.0) -> np.ndarray:
-    """Return (1 + K · NUMBERS,): β, then the K objects."""
+    """Return the parameter (1 + K · NUMBERS,) of K objects: β, then the objects.
+
+    Args:
+        inclusions: The objects.
+        background: β of the water, log(σ / σ₀).
+    """
     return np.concatenate([[background], *(inclusion.numbers for inclusion in inclusions)])
 
 
 def inclusions_of(parameter: np.ndarray) -> list[Inclusion]:
-    """Return the objects of a parameter."""
+    """Return the objects of a parameter.
+
+    Args:
+        parameter: The parameter (1 + K · NUMBERS,).
+    """
     rows = np.reshape(parameter[1:], (-1, NUMBERS))
     return [Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows]
 
 
 def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return bounds that keep contrasts, and centers in the tank."""
+    """Return bounds that keep the contrasts as they are, and the centers in the tank.
+
+    Args:
+        parameter: The parameter (1 + K · NUMBERS,).
+
+    Returns:
+        The lower and the upper bounds, both (1 + K · NUMBERS,).
+    """
     lower, upper = np.full_like(parameter, -np.inf), np.full_like(parameter, np.inf)
     rows, low, high = (np.reshape(array[1:], (-1, NUMBERS)) for array in (parameter, lower, upper))
     low[:, 1:3], high[:, 1:3] = -FARTHEST, FARTHEST
@@ -87,14 +120,24 @@ def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
-    """Return log(σ / σ₀) at points x (2, …), in units of the tank's radius."""
+    """Return log(σ / σ₀) at points.
+
+    Args:
+        parameter: The parameter (1 + K · NUMBERS,).
+        x: The points (2, …), in units of the tank's radius.
+    """
     rows = jnp.reshape(parameter[1:], (-1, NUMBERS))
     inside = jax.vmap(lambda row: row[0] * 0.5 * (1 + jnp.tanh(depth(row, x) / RIM - SHIFT)))(rows)
     return parameter[0] + inside.sum(0)
 
 
 def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
-    """Return ρ(θ) − |x − center| of one object with ``NUMBERS`` numbers, at points x (2, …): positive inside."""
+    """Return ρ(θ) − |x − center| of one object at points: positive inside.
+
+    Args:
+        row: The numbers of the object, (NUMBERS,).
+        x: The points (2, …), in units of the tank's radius.
+    """
     row, x = jnp.asarray(row), jnp.asarray(x)
     dx, dy = x[0] - row[1], x[1] - row[2]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
@@ -107,7 +150,12 @@ def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
 
 
 def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
-    """Return uint8 labels at points x (2, …) in units of the tank's radius; 0 outside of it."""
+    """Return the labels of points, uint8; 0 outside of the tank.
+
+    Args:
+        inclusions: The objects; where they overlap, the last one counts.
+        x: The points (2, …), in units of the tank's radius.
+    """
     labels = np.full(x.shape[1:], WATER, np.uint8)
     for inclusion in inclusions:
         labels[np.asarray(depth(inclusion.numbers, x)) > 0] = inclusion.label
@@ -116,17 +164,24 @@ def labels_at(inclusions: list[Inclusion], x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ShapePrior:
-    """A regularization term of the parameter: ½ Σ ((number − mean) / deviation)² and ½ Σ (overlap / deviation)².
+    """A regularization term that prefers round objects that are off each other and off the wall.
 
-    The first sum is the same for every object. The second sum keeps objects off each other, where their contrasts would
-    add up, and off the wall.
+    It is ½ Σ ((number − mean) / deviation)² and ½ Σ (overlap / deviation)². The first sum is the same for every object.
+    The second sum keeps objects off each other, where their contrasts would add up, and off the wall.
     """
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the value of the term at the parameter m (1 + K · NUMBERS,)."""
         return 0.5 * (self.residuals(m) ** 2).sum()
 
     def residuals(self, m: jax.Array) -> jax.Array:
-        """Return what is squared, (k,): for the Gauss–Newton matrix, as overlaps are not convex."""
+        """Return the residuals (k,) whose squares are summed up.
+
+        They are for the Gauss–Newton matrix, as overlaps are not convex.
+
+        Args:
+            m: The parameter (1 + K · NUMBERS,).
+        """
         rows = jnp.reshape(m[1:], (-1, NUMBERS))
         mean = np.zeros(NUMBERS - 1)
         mean[2] = np.log(TYPICAL_RADIUS)
@@ -134,7 +189,11 @@ class ShapePrior:
 
 
 def _overlaps(rows: jax.Array) -> jax.Array:
-    """Return how deep disks of the objects' radii are in each other (of each pair), and in the wall."""
+    """Return how deep disks of the objects' radii are in each other, for each pair, and in the wall.
+
+    Args:
+        rows: The numbers of the objects, (K, NUMBERS).
+    """
     centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
     i, j = np.triu_indices(len(rows), 1)
     depths = radii[i] + radii[j] - _length(centers[i] - centers[j])

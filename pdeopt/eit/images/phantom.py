@@ -11,14 +11,16 @@ from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, SIDE, WATER, pixel_c
 from pdeopt.eit.tanks.tank import Tank, check_positive
 from pdeopt.inverse import InputError
 
-#: Corners of the objects that are drawn at random; 0 is an ellipse, drawn as often as all polygons together.
+#: The numbers of corners of objects that are drawn at random; 0 is an ellipse, drawn as often as all polygons together.
 CORNERS = (0, 0, 0, 3, 4, 5)
-#: Radii of objects that are drawn at random, least and largest, relative to the tank's.
+#: The least and the largest radius of objects that are drawn at random, relative to the tank's.
 RADII = (0.12, 0.3)
-#: Least distance between them, and to the wall, relative to the tank's radius.
+#: The least distance of such objects from each other and from the wall, relative to the tank's radius.
 APART = 0.05
-#: Places that are tried for all of them together before starting anew, and how often that is done.
-PLACES, ATTEMPTS = 200, 50
+#: The number of places that are tried for all objects together before starting anew.
+PLACES = 200
+#: The largest number of times that drawing is started.
+ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,16 @@ class PhantomObject:
     """An ellipse or a squeezed regular polygon.
 
     Attributes:
-        label: 1 resistive, 2 conductive.
-        center: (x, y), in meters, or whatever unit `Tank.radius` has.
-        radius: long half-axis, or distance of the corners from the center before squeezing; it contains the object.
-        corners: 0 for an ellipse, 3 or more for a polygon.
-        angle: of the long half-axis, or of the first corner, radians from the x axis.
-        aspect: by how much it is squeezed across that, in (0, 1]; 1 is a circle or a regular polygon.
+        label: The label, 1 resistive or 2 conductive.
+        center: The center (x, y), in meters, or whatever unit `Tank.radius` has.
+        radius: The long half-axis, or the distance of the corners from the center before squeezing; it contains the
+            object.
+        corners: The number of corners, 0 for an ellipse, 3 or more for a polygon.
+        angle: The angle of the long half-axis, or of the first corner, radians from the x axis.
+        aspect: The factor by which it is squeezed across that, in (0, 1]; 1 is a circle or a regular polygon.
 
-    Raises InputError for values that make no such object.
+    Raises:
+        InputError: The values make no such object.
     """
 
     label: int
@@ -56,7 +60,11 @@ class PhantomObject:
             )
 
     def contains(self, points: np.ndarray) -> np.ndarray:
-        """Return which of the points (2, …) are inside or on the rim, (…) bool."""
+        """Return which points are inside the object or on its rim, (…) bool.
+
+        Args:
+            points: The points (2, …), in the unit of the center.
+        """
         along = np.array([np.cos(self.angle), np.sin(self.angle)])
         offset = np.moveaxis(np.asarray(points, float), 0, -1) - np.asarray(self.center)
         x = offset @ along / self.radius
@@ -70,7 +78,12 @@ class PhantomObject:
 
 
 def labels(inclusions: Sequence[PhantomObject], points: np.ndarray) -> np.ndarray:
-    """Label points (2, …): uint8, 0 water, 1 resistive, 2 conductive; where objects overlap, the last one counts."""
+    """Return the labels of points, uint8: 0 water, 1 resistive, 2 conductive.
+
+    Args:
+        inclusions: The objects; where they overlap, the last one counts.
+        points: The points (2, …), in the unit of the centers.
+    """
     found = np.full(np.shape(points)[1:], WATER, np.uint8)
     for inclusion in inclusions:
         found[inclusion.contains(points)] = inclusion.label
@@ -78,7 +91,12 @@ def labels(inclusions: Sequence[PhantomObject], points: np.ndarray) -> np.ndarra
 
 
 def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
-    """Return the segmentation in the challenge's pixels, (256, 256) uint8; water outside the tank."""
+    """Return the segmentation in the challenge's pixels, (256, 256) uint8; water outside the tank.
+
+    Args:
+        inclusions: The objects; where they overlap, the last one counts.
+        tank: The tank.
+    """
     pixels = pixel_centers(tank.radius, SIDE)
     return np.where(np.hypot(*pixels) < tank.radius, labels(inclusions, pixels), np.uint8(WATER))
 
@@ -86,14 +104,18 @@ def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
 def random_objects(
     rng: np.random.Generator, count: int, tank: Tank | None = None, radii: tuple[float, float] = RADII
 ) -> list[PhantomObject]:
-    """Draw objects of random label, form, size and place; none touches another one or the wall.
+    """Return objects of random label, form, size and place; none touches another one or the wall.
 
     The circles around them are 0.05 tank radii apart, and as far from the wall.
 
     Args:
-        count: how many. radii: least and largest, relative to the tank's radius.
+        rng: The generator of random numbers.
+        count: The number of objects.
+        tank: The tank; the default tank if None.
+        radii: The least and the largest radius, relative to the tank's.
 
-    Raises InputError for radii that are not in (0, 0.95) and ascending, and where so many do not fit in.
+    Raises:
+        InputError: The radii are not in (0, 0.95) and ascending, the count is negative, or so many do not fit in.
     """
     tank = Tank() if tank is None else tank
     if count < 0:
@@ -111,7 +133,12 @@ def random_objects(
 
 
 def _placed(rng: np.random.Generator, radii: np.ndarray) -> list[np.ndarray]:
-    """Return circles (x, y, radius) in the unit disk, largest first; perhaps not all of them."""
+    """Return circles (x, y, radius) in the unit disk, largest first; perhaps not all of them.
+
+    Args:
+        rng: The generator of random numbers.
+        radii: The radii of the circles, relative to the tank's.
+    """
     circles: list[np.ndarray] = []
     sizes = sorted(radii, reverse=True)
     for _ in range(PLACES):
@@ -136,13 +163,21 @@ def _random_form(rng: np.random.Generator, circle: np.ndarray) -> PhantomObject:
 
 
 def ktc_patterns(electrodes: int = 32, current: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
-    """Return currents (L, K), within 6 % of 1.5 mA, and differences (L, L − 1) as in the challenge.
+    """Return the current patterns and the voltage differences of the challenge, for L electrodes.
 
     Only odd-numbered electrodes carry current: first from each to the next of them, around the tank; then from all
     others to the first one, and to those a quarter, a half and three quarters of the way around: electrodes 1, 9, 17
-    and 25 of 32, which makes 76 patterns. Difference j is U_j − U_{j+1}.
+    and 25 of 32, which makes 76 patterns.
 
-    Raises InputError for a number of electrodes that is odd or less than 4, and a current that is not positive.
+    Args:
+        electrodes: The number L of electrodes, even.
+        current: The current, mA; the challenge's are within 6 % of 1.5 mA.
+
+    Returns:
+        The currents (L, K), mA, and the differences (L, L − 1), of which difference j is U_j − U_{j+1}.
+
+    Raises:
+        InputError: The number of electrodes is odd or less than 4, or the current is not positive.
     """
     if not isinstance(electrodes, (int, np.integer)) or electrodes < 4 or electrodes % 2:
         raise InputError(f"electrodes = {electrodes}; every other one carries current: expected an even number, 4 up")

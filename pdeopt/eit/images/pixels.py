@@ -7,17 +7,27 @@ from numpy.typing import ArrayLike
 
 from pdeopt.inverse import InputError
 
-#: Pixels along each side of the Kuopio Tomography Challenge's pictures.
+#: The number of pixels along each side of the Kuopio Tomography Challenge's pictures.
 SIDE = 256
-#: What a pixel holds: water, something resistive, something conductive.
-WATER, RESISTIVE, CONDUCTIVE = 0, 1, 2
+#: The label of a pixel that holds water.
+WATER = 0
+#: The label of a pixel that holds something resistive.
+RESISTIVE = 1
+#: The label of a pixel that holds something conductive.
+CONDUCTIVE = 2
 
 
 def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
-    """Return the centers (2, n, n) of the pixels, in the unit of ``radius``, the tank's: [:, row, column] is (x, y).
+    """Return the centers (2, n, n) of the pixels, in the unit of the radius: [:, row, column] is (x, y).
 
     The picture is the square around the tank; row 0 is its top, y = +radius, and column 0 its left, x = −radius.
-    Raises InputError for a radius or a number of pixels that is not positive.
+
+    Args:
+        radius: The radius of the tank.
+        n: The number of pixels along each side.
+
+    Raises:
+        InputError: The radius or the number of pixels is not positive.
     """
     if not (np.isfinite(radius) and radius > 0) or n < 1:
         raise InputError(f"radius and n must be positive; got radius = {radius} and n = {n}")
@@ -26,7 +36,15 @@ def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
 
 
 def checked_labels(picture: ArrayLike, name: str) -> np.ndarray:
-    """Return the picture as (256, 256) uint8; raises InputError, with its name, for another shape or other labels."""
+    """Return a picture of labels as (256, 256) uint8.
+
+    Args:
+        picture: The labels.
+        name: What the picture is, in words, for the message.
+
+    Raises:
+        InputError: The picture is of another shape, or has other labels.
+    """
     labels = np.asarray(picture)
     if labels.shape != (SIDE, SIDE):
         raise InputError(

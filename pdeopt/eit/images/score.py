@@ -14,25 +14,29 @@ from numpy.typing import ArrayLike
 
 from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, SIDE, checked_labels
 
-#: Standard deviation of the Gaussian window in pixels; the window ends at twice of it, 321 pixels wide.
+#: The standard deviation of the Gaussian window in pixels; the window ends at twice of it, 321 pixels wide.
 DEVIATION = 80
-#: Constants that keep the quotient of two small numbers near 1.
-C_MEAN, C_VARIANCE = 1e-4, 9e-4
+#: The constant c₁ that keeps the quotient of two small means near 1.
+C_MEAN = 1e-4
+#: The constant c₂ that keeps the quotient of two small variances near 1.
+C_VARIANCE = 9e-4
 
 
 def segmentation_score(truth: ArrayLike, segmentation: ArrayLike) -> float:
     """Return the mean of the similarities of the two classes: 1 for the truth itself, less otherwise.
 
     Args:
-        truth, segmentation: (256, 256) labels, 0 water, 1 resistive, 2 conductive.
+        truth: The true labels (256, 256): 0 water, 1 resistive, 2 conductive.
+        segmentation: The labels (256, 256) that were found.
 
-    Raises InputError for other shapes and labels.
+    Raises:
+        InputError: A picture is of another shape, or has other labels.
     """
     return sum(class_scores(truth, segmentation)) / 2
 
 
 def class_scores(truth: ArrayLike, segmentation: ArrayLike) -> tuple[float, float]:
-    """Return the structural similarity of the resistive class's two masks, and that of the conductive class's.
+    """Return the structural similarities of the masks of the resistive and of the conductive class.
 
     Arguments and errors are those of `segmentation_score`.
     """
@@ -42,10 +46,14 @@ def class_scores(truth: ArrayLike, segmentation: ArrayLike) -> tuple[float, floa
 
 
 def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the structural similarity of two masks (256, 256) bool, in each pixel.
+    """Return the structural similarity (256, 256) of two masks, in each pixel.
 
-    It is (2 μx μy + c₁)(2 σxy + c₂) / ((μx² + μy² + c₁)(σxx + σyy + c₂)), where μ are local means, σ local
-    variances and the covariance, in the window around the pixel.
+    It is (2 μx μy + c₁)(2 σxy + c₂) / ((μx² + μy² + c₁)(σxx + σyy + c₂)), where μ are local means, σ local variances
+    and the covariance, in the window around the pixel.
+
+    Args:
+        x: A mask (256, 256), bool.
+        y: Another mask (256, 256), bool.
     """
     mean_x, mean_y = _local_mean(x), _local_mean(y)
     # a mask is its own square
@@ -61,7 +69,10 @@ def _local_mean(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _window() -> np.ndarray:
-    """Return the means along one side, (256, 256): row i weighs by the Gaussian around i, cut at the edge, sum 1."""
+    """Return the matrix (256, 256) that takes the means along one side.
+
+    Row i weighs by the Gaussian around i, which is cut at the edge, and sums up to 1.
+    """
     distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
     weights = np.exp(-0.5 * (distance / DEVIATION) ** 2) * (abs(distance) <= 2 * DEVIATION)
     return weights / weights.sum(1, keepdims=True)

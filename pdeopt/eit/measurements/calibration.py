@@ -24,36 +24,47 @@ from pdeopt.inverse.compiled import Compiled
 from pdeopt.optimize import minimize
 from pdeopt.sparse import diagonal_matrix
 
-#: Bounds of σ₀ z, relative to half the extent of the mesh: below, voltages hardly depend on it any more, and its
-#: derivative loses digits; above, it exceeds the resistance of the tank.
-LEAST, MOST = 1e-4, 10.0
-#: The fit of single electrodes begins no lower than this: near the lower bound the first steps gain nothing.
+#: The lower bound of σ₀ z, relative to half the extent of the mesh: below, voltages hardly depend on it any more, and
+#: its derivative loses digits.
+LEAST = 1e-4
+#: The upper bound of σ₀ z, relative to half the extent of the mesh: above, it exceeds the resistance of the tank.
+MOST = 10.0
+#: The least σ₀ z, relative to half the extent of the mesh, at which the fit of single electrodes begins: near the lower
+#: bound the first steps gain nothing.
 FELT = 3e-3
-#: Values of a common impedance that are tried at a time, and how often between the neighbors of the best one.
-TRIALS, ROUNDS = 13, 4
-#: Standard deviation of log z around the common value.
+#: The number of values of a common impedance that are tried at a time.
+TRIALS = 13
+#: The number of times that such values are tried, each time between the neighbors of the best one.
+ROUNDS = 4
+#: The standard deviation of log z around the common value.
 SPREAD = 2.0
-#: σ₀ in mS that no tank has: the largest, or one divided by the least.
+#: The σ₀, in mS, that no tank exceeds; none falls below one over it.
 ABSURD = 1e3
-#: Relative misfit of a reference that is not that of this tank: permuted electrodes give 0.25 and more.
+#: The relative misfit above which a reference is not that of this tank: permuted electrodes give 0.25 and more.
 HOPELESS = 0.2
-#: Impedances of single electrodes are fitted at most so often, each time with the misfit of the last one as noise
-#: level, as long as that falls by this factor; iterations, and the relative change of the objective that ends them.
-PASSES, FALL, ITERATIONS, TOLERANCE = 4, 0.8, 40, 1e-4
+#: The largest number of times that impedances of single electrodes are fitted, each time with the misfit of the last
+#: fit as noise level.
+PASSES = 4
+#: The factor by which the misfit must fall for another fit.
+FALL = 0.8
+#: The largest number of iterations of a fit.
+ITERATIONS = 40
+#: The relative change of the objective at which a fit ends.
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The homogeneous tank that predicts the reference best; made by `calibrate`.
+    """The homogeneous tank that predicts the reference best; it is made by `calibrate`.
 
     Attributes:
-        conductivity: σ₀, mS.
-        impedances: (L,) z, kΩ·m.
-        predicted: (q, K), V, the reference that this model predicts, also where nothing valid was measured.
-        misfit: ‖predicted − reference‖ / ‖reference‖ over the valid entries.
-        common_misfit: the same where all electrodes have one impedance.
-        superposition: `superposition_violation` of the reference, relative to its rms: what no linear model can fit;
-            None where nothing is redundant.
+        conductivity: The conductivity σ₀, mS.
+        impedances: The contact impedances z (L,), kΩ·m.
+        predicted: The reference (q, K) that this model predicts, V, also where nothing valid was measured.
+        misfit: The relative misfit ‖predicted − reference‖ / ‖reference‖ over the valid entries.
+        common_misfit: The same where all electrodes have one impedance.
+        superposition: The `superposition_violation` of the reference, relative to its rms: what no linear model can
+            fit; None where nothing is redundant.
     """
 
     conductivity: float
@@ -67,8 +78,8 @@ class Calibration:
 def calibrate(space: FunctionSpace, electrodes: Sequence[str], data: TankData) -> Calibration:
     """Fit σ₀ and z to ``data.reference``: one z for all electrodes first, then one for each.
 
-    Levenberg–Marquardt for log z, with a weak Gaussian prior around the common value (standard deviation 2): electrodes
-    that carry no current hardly feel their impedance. σ₀ z is kept above 1e-4 of the tank's half extent.
+    It is done by Levenberg–Marquardt for log z, with a weak Gaussian prior around the common value (standard deviation
+    2): electrodes that carry no current hardly feel their impedance. σ₀ z is kept above 1e-4 of the tank's half extent.
 
     Measured with 3000 vertices, 4 to 8 s: on the training data's reference σ₀ = 0.806 mS, misfits of 0.0825 (a common
     z, at its lower bound) and 0.0804 (single ones, which thus explain nothing), superposition violated by 0.048. Most
@@ -78,13 +89,15 @@ def calibrate(space: FunctionSpace, electrodes: Sequence[str], data: TankData) -
     mesh is coarse for the current's peaks at the electrodes' ends), and of the others to 30 to 90 %.
 
     Args:
-        space: of the potential, on a mesh of the tank without objects; 3000 vertices are enough.
-        electrodes: names of its boundaries, in the order of the data's electrodes.
+        space: The space of the potential, on a mesh of the tank without objects; 3000 vertices are enough.
+        electrodes: The names of its boundaries, in the order of the data's electrodes.
+        data: The measurement, of which the reference is used.
 
     Raises:
-        InputError: for data of another number of electrodes, for a best σ₀ that is negative or not within a factor of
-            1000 around 1 mS, and for a relative misfit above 0.2.
-        MeshError, FEMError: as of `complete_electrode_model`.
+        InputError: The data have another number of electrodes, the best σ₀ is negative or not within a factor of 1000
+            around 1 mS, or the relative misfit is above 0.2.
+        MeshError: The mesh does not have the electrodes, as of `complete_electrode_model`.
+        FEMError: The element is unfit, as of `complete_electrode_model`.
     """
     if len(electrodes) != len(data.currents):
         raise InputError(
@@ -109,12 +122,19 @@ def calibrate(space: FunctionSpace, electrodes: Sequence[str], data: TankData) -
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """The reference and the tank of unit conductivity, whose impedances are ζ = σ₀ z."""
+    """The reference and the tank of unit conductivity, whose contact impedances are ζ = σ₀ z.
+
+    Attributes:
+        data: The measurement.
+        model: The map from ζ (L,) to the states.
+        scale: Half the extent of the mesh.
+        table: The map from ζ (L,) to the voltages (q, K).
+    """
 
     data: TankData
-    model: CompleteElectrodeModel  # ζ (L,) ↦ states
-    scale: float  # half the extent of the mesh
-    table: Callable[[np.ndarray], np.ndarray]  # ζ ↦ voltages (q, K)
+    model: CompleteElectrodeModel
+    scale: float
+    table: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
     def of(cls, space: FunctionSpace, electrodes: Sequence[str], data: TankData) -> _Fit:
@@ -126,28 +146,36 @@ class _Fit:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return the bounds of log ζ."""
+        """The bounds of log ζ."""
         return float(np.log(LEAST * self.scale)), float(np.log(MOST * self.scale))
 
     @property
     def size(self) -> float:
-        """Return the rms of the reference."""
+        """The rms of the reference, V."""
         return float(np.sqrt(np.mean(self.data.reference[self.data.valid] ** 2)))
 
     def misfit(self, predicted: np.ndarray) -> float:
-        """Return the relative misfit of voltages (q, K)."""
+        """Return the relative misfit of the voltages that are predicted.
+
+        Args:
+            predicted: The voltages (q, K), V.
+        """
         missed = (predicted - self.data.reference)[self.data.valid]
         return float(np.sqrt(np.mean(missed**2)) / self.size)
 
     def scaled(self, log_zeta: float) -> tuple[float, np.ndarray]:
-        """Return 1 / σ₀ by least squares, and the voltages (q, K), where all electrodes have the same ζ."""
+        """Return 1 / σ₀ by least squares, and the voltages (q, K), where all electrodes have the same ζ.
+
+        Args:
+            log_zeta: The logarithm of this ζ.
+        """
         table = self.table(np.full(len(self.data.currents), np.exp(log_zeta)))
         unit, measured = table[self.data.valid], self.data.reference[self.data.valid]
         factor = float(unit @ measured / (unit @ unit))
         return factor, factor * table
 
     def common(self) -> float:
-        """Return the best log ζ of all electrodes together, by trials."""
+        """Return the best log ζ that all electrodes have in common, which is found by trials."""
         lowest, highest = self.bounds
         low, high = lowest, highest
         for _ in range(ROUNDS):
@@ -158,7 +186,11 @@ class _Fit:
         return float(best)
 
     def single(self, common: float) -> np.ndarray:
-        """Return log σ₀ and the log ζ of each electrode, (1 + L,)."""
+        """Return log σ₀ and the log ζ of each electrode, (1 + L,).
+
+        Args:
+            common: The best log ζ that all electrodes have in common.
+        """
         factor, predicted = self.scaled(common)
         center = np.array([-np.log(factor), *np.full(len(self.data.currents), common)])
         functional, missed = self._functional(center), self.misfit(predicted)
@@ -186,7 +218,11 @@ class _Fit:
         ).m
 
     def _functional(self, center: np.ndarray) -> ReducedFunctional:
-        """Return ½ ‖predicted − reference‖² / size² plus, by its strength, the prior around ``center`` (1 + L,)."""
+        """Return ½ ‖predicted − reference‖² / size² plus, by its strength, the prior around a center.
+
+        Args:
+            center: The mean (1 + L,) of log σ₀ and log ζ; the prior leaves σ₀ free.
+        """
         observation = ElectrodeVoltages.of(self.model, self.data.differences, self.data.valid)
         misfit = L2Misfit.of(observation, self.data.reference[observation.places], self.size)
         weights = np.full(len(center), SPREAD**-2.0)
@@ -199,7 +235,15 @@ class _Fit:
 
 
 def _check(fit: _Fit, common: float) -> None:
-    """Raises InputError for a best conductivity that cannot be."""
+    """Check that the best conductivity can be that of a tank.
+
+    Args:
+        fit: The reference and the tank of unit conductivity.
+        common: The best log ζ that all electrodes have in common.
+
+    Raises:
+        InputError: It cannot be, or the misfit is too large.
+    """
     factor, predicted = fit.scaled(common)
     conductivity = 1 / factor if factor else np.inf
     got = f"the reference fits a conductivity of {conductivity:.3g} mS best, with a relative misfit of "

@@ -1,4 +1,6 @@
-"""Measured data in the format of the Kuopio Tomography Challenge 2023: one MATLAB file for water alone, one a target.
+"""Measured data in the format of the Kuopio Tomography Challenge 2023.
+
+There is one MATLAB file for water alone, and one for each target.
 
 A folder holds ref.mat with Injref (L, K), the currents in mA into L electrodes of K patterns, Mpat (L, q), whose column
 j takes the difference U_j − U_{j+1}, and Uelref (q K), the voltages in V, entry q k + j being difference j under
@@ -22,30 +24,33 @@ from pdeopt.inverse import InputError
 
 #: The challenge's levels of difficulty.
 LEVELS = range(1, 8)
-#: Currents that agree to this part of the largest one are equal.
+#: The largest difference of currents that are equal, as a part of the largest current.
 CURRENT_TOLERANCE = 1e-6
-#: Objects do not change the rms of the voltages by this factor; another unit does.
+#: The factor by which objects do not change the rms of the voltages; another unit does.
 UNIT_FACTOR = 20
-#: A voltage of so many times what 99 % are below is a fault.
+#: The size above which a voltage is a fault, as a multiple of what 99 % of the voltages are below.
 OUTLIER = 10
-#: So large a part of the patterns with negative power is no accident of single electrodes.
+#: The part of patterns with negative power above which it is no accident of single electrodes.
 WRONG_POWERS = 1 / 6
 
 
 @dataclass(frozen=True, eq=False)
 class TankData:
-    """A measurement of a tank with and without objects, under the same K current patterns, at L electrodes.
+    """A measurement of a tank with and without objects, under K current patterns at L electrodes.
+
+    The patterns are the same with and without objects.
 
     Attributes:
-        currents: (L, K), mA into each electrode; each pattern's sum is 0.
-        differences: (L, q), column j takes U_j − U_{j+1}; all that the file has.
-        reference: (q, K), V, of water alone; 0 where not valid.
-        voltages: (q, K), V, with objects; 0 where not valid.
-        valid: (q, K), which of them are in both files and not left out by the level.
-        patterns: (K,), which columns of the file's currents were kept, from 0.
-        truth: (256, 256) labels 0 water, 1 resistive, 2 conductive, row 0 at the top; None where unknown.
-        counts: numbers of "measurements" in the file and of those "kept", "missing_in_file" and "left_out_by_level",
-            which sum up to it; of "patterns_left_out" and "electrodes_left_out".
+        currents: The currents (L, K) into each electrode, mA; each pattern's sum is 0.
+        differences: The weights (L, q) of the electrodes' voltages, whose column j takes U_j − U_{j+1}; all that the
+            file has.
+        reference: The voltages (q, K) of water alone, V; 0 where not valid.
+        voltages: The voltages (q, K) with objects, V; 0 where not valid.
+        valid: Which of them are in both files and not left out by the level, (q, K) bool.
+        patterns: The columns (K,) of the file's currents that were kept, from 0.
+        truth: The labels (256, 256), 0 water, 1 resistive, 2 conductive, row 0 at the top; None where unknown.
+        counts: The numbers of "measurements" in the file and of those "kept", "missing_in_file" and
+            "left_out_by_level", which sum up to it; and the numbers of "patterns_left_out" and "electrodes_left_out".
     """
 
     currents: np.ndarray
@@ -74,10 +79,23 @@ class TankData:
         truth: np.ndarray | None = None,
         what: str = "nothing is left",
     ) -> TankData:
-        """Return what is left of a measurement (shapes as above) without some electrodes, as numbers from 0.
+        """Return what is left of a measurement without some electrodes; shapes are those of the attributes.
 
         Left out are patterns that drive one of them, and differences that touch one; and patterns of which nothing was
-        ``measured`` (q, K). Raises InputError, which begins with ``what``, where nothing is left.
+        measured.
+
+        Args:
+            currents: The currents (L, K) into each electrode, mA.
+            differences: The weights (L, q) of the electrodes' voltages.
+            reference: The voltages (q, K) of water alone, V.
+            voltages: The voltages (q, K) with objects, V.
+            measured: Which voltages were measured, (q, K) bool.
+            left_out: The electrodes that are left out, as numbers from 0.
+            truth: The labels (256, 256); None where unknown.
+            what: What it means if nothing is left, in words, as the beginning of the message.
+
+        Raises:
+            InputError: Nothing is left.
         """
         valid = measured & _without(left_out, currents, differences)
         counts = _counts(measured, valid, left_out)
@@ -100,15 +118,28 @@ class TankData:
 
 
 def targets(folder: Path | str) -> list[int]:
-    """Return the numbers N of the folder's files dataN.mat, ascending. Raises InputError where there is no folder."""
+    """Return the numbers N of the folder's files dataN.mat, ascending.
+
+    Args:
+        folder: The folder of the files.
+
+    Raises:
+        InputError: There is no folder.
+    """
     matches = (re.fullmatch(r"data([1-9]\d*)\.mat", name) for name in _files(folder))
     return sorted(int(match[1]) for match in matches if match)
 
 
 def left_out_electrodes(level: int) -> np.ndarray:
-    """Return the electrodes, from 0, that a level does without: none at level 1, two more at each, 12 at level 7.
+    """Return the electrodes, from 0, that a level does without.
 
-    Raises InputError for a level that is none of 1 to 7.
+    These are none at level 1, two more at each, 12 at level 7.
+
+    Args:
+        level: The level of difficulty, 1 to 7.
+
+    Raises:
+        InputError: The level is none of 1 to 7.
     """
     if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or level not in LEVELS:
         raise InputError(f"level = {level!r}; expected one of the challenge's {LEVELS[0]} (all data) to {LEVELS[-1]}")
@@ -116,19 +147,24 @@ def left_out_electrodes(level: int) -> np.ndarray:
 
 
 def read_ktc(folder: Path | str, target: int, level: int = 1) -> TankData:
-    """Read the voltages of one target and of water alone, where both have them and the level leaves them in.
+    """Read the voltages of one target and of water alone that both files have and the level leaves in.
 
     A level leaves out the patterns that drive one of its electrodes, and the differences that touch one. NaN says that
     a voltage was not measured; a pattern with NaN among its currents, or without any current, is left out.
 
     Args:
-        folder: where ref.mat, dataN.mat and perhaps trueN.mat are, in letters of either case.
-        target: N. level: of difficulty, 1 to 7; electrodes are left out besides what the files lack.
+        folder: The folder of ref.mat, dataN.mat and perhaps trueN.mat, in letters of either case.
+        target: The number N of the target.
+        level: The level of difficulty, 1 to 7; electrodes are left out besides what the files lack.
 
-    Raises InputError, with the file, the variable, what was got, what was expected and a remedy, for files that are
-    missing or no MATLAB files, for variables that are missing, no real numbers or of shapes that do not fit, for
-    currents that differ between the files or do not sum up to 0, for signs and units that cannot be, for a truth that
-    is no segmentation, and where nothing is left.
+    Returns:
+        The data of the target.
+
+    Raises:
+        InputError: Files are missing or no MATLAB files; variables are missing, no real numbers or of shapes that do
+            not fit; currents differ between the files or do not sum up to 0; signs and units cannot be; the truth is no
+            segmentation; or nothing is left. The message has the file, the variable, what was got, what was expected
+            and a remedy.
     """
     left_out = left_out_electrodes(level)
     water, tank = _read_recordings(folder, target)
@@ -149,7 +185,14 @@ def read_ktc(folder: Path | str, target: int, level: int = 1) -> TankData:
 
 @dataclass(frozen=True, eq=False)
 class _Recording:
-    """A file: ``currents`` (L, K), ``differences`` (L, q) and ``voltages`` (q, K), NaN where there are none."""
+    """The measurement in one file.
+
+    Attributes:
+        file: The path of the file.
+        currents: The currents (L, K) into each electrode, mA; NaN where there are none.
+        differences: The weights (L, q) of the electrodes' voltages.
+        voltages: The voltages (q, K), V; NaN where there are none.
+    """
 
     file: Path
     currents: np.ndarray
@@ -158,16 +201,22 @@ class _Recording:
 
     @property
     def driven(self) -> np.ndarray:
-        """Return which patterns have known currents that are not all 0, (K,)."""
+        """The patterns that have known currents which are not all 0, as (K,) bool."""
         return np.isfinite(self.currents).all(0) & self.currents.any(0)
 
     @property
     def measured(self) -> np.ndarray:
-        """Return which voltages are there, under a known current, (q, K)."""
+        """The voltages that are there, under a known current, as (q, K) bool."""
         return np.isfinite(self.voltages) & self.driven
 
     def power(self, k: int) -> float:
-        """Return Σ_l I_l U_l of pattern k, in mW; NaN where the known differences do not connect its electrodes."""
+        """Return the power Σ_l I_l U_l of one pattern, mW.
+
+        It is NaN where the known differences do not connect the pattern's electrodes.
+
+        Args:
+            k: The number of the pattern, from 0.
+        """
         known = np.isfinite(self.voltages[:, k])
         differences, current = self.differences[:, known], self.currents[:, k]
         weights = np.linalg.lstsq(differences, current, rcond=None)[0]
@@ -179,7 +228,11 @@ class _Recording:
 
 
 def _files(folder: Path | str) -> dict[str, Path]:
-    """Return the folder's files by their names in small letters."""
+    """Return the folder's files by their names in small letters.
+
+    Raises:
+        InputError: There is no folder.
+    """
     if not Path(folder).is_dir():
         raise InputError(f"{folder} is no folder; give the one that holds ref.mat and data1.mat")
     return {path.name.lower(): path for path in sorted(Path(folder).iterdir())}
@@ -199,7 +252,12 @@ def _find(folder: Path | str, name: str) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class _Variables:
-    """A mapping by name of what one MATLAB file holds."""
+    """The variables of one MATLAB file, by name.
+
+    Attributes:
+        file: The path of the file.
+        values: The value of each variable, by its name.
+    """
 
     file: Path
     values: dict[str, Any]
@@ -219,7 +277,14 @@ class _Variables:
         return name in self.values
 
     def real(self, name: str) -> np.ndarray:
-        """Return the variable as 64-bit floating point, at least 2-D; NaN may be among it, infinities may not."""
+        """Return a variable as 64-bit floating-point numbers, at least 2-D; NaN may be among them.
+
+        Args:
+            name: The name of the variable.
+
+        Raises:
+            InputError: The variable is missing, empty, no real numbers, or has infinities.
+        """
         if name not in self:
             there = ", ".join(sorted(self.values)) or "nothing"
             raise InputError(f"{self.file} holds no variable {name}, only {there}; save it under that name")
@@ -235,14 +300,31 @@ class _Variables:
 
 
 def _read_recordings(folder: Path | str, target: int) -> tuple[_Recording, _Recording]:
-    """Read water alone and the target."""
+    """Return the recordings of water alone and of the target.
+
+    Args:
+        folder: The folder of the files.
+        target: The number of the target.
+    """
     files = [_find(folder, "ref.mat"), _find(folder, f"data{target}.mat")]
     water = _recording(_Variables.of(files[0]), "Injref", "Uelref")
     return water, _recording(_Variables.of(files[1]), "Inj", "Uel", water)
 
 
 def _recording(variables: _Variables, currents: str, voltages: str, water: _Recording | None = None) -> _Recording:
-    """Return the recording in variables of these names; patterns that are not among them are those of water alone."""
+    """Return the recording in the variables of one file; what they lack is that of water alone.
+
+    Currents and differences may be missing, voltages may not.
+
+    Args:
+        variables: The variables of the file.
+        currents: The name of the variable of currents.
+        voltages: The name of the variable of voltages.
+        water: The recording of water alone; None where this is it.
+
+    Raises:
+        InputError: Variables are missing or their shapes do not fit each other.
+    """
     injected = water.currents if water and currents not in variables else _currents(variables, currents)
     taken = water.differences if water and "Mpat" not in variables else _differences(variables)
     if len(taken) != len(injected):
@@ -297,7 +379,15 @@ def _read_truth(folder: Path | str, target: int) -> np.ndarray | None:
 
 
 def _without(left_out: np.ndarray, currents: np.ndarray, differences: np.ndarray) -> np.ndarray:
-    """Return which measurements (q, K) neither touch an electrode that is left out, nor are made under its current."""
+    """Return which measurements, (q, K) bool, have nothing to do with the electrodes that are left out.
+
+    They neither touch such an electrode, nor are made under its current.
+
+    Args:
+        left_out: The electrodes that are left out, from 0.
+        currents: The currents (L, K).
+        differences: The weights (L, q) of the electrodes' voltages.
+    """
     rows = left_out[left_out < len(currents)]
     return ~differences[rows].any(0)[:, None] & ~currents[rows].any(0)
 
@@ -314,7 +404,11 @@ def _counts(measured: np.ndarray, valid: np.ndarray, left_out: np.ndarray) -> di
 
 
 def _check_same_patterns(water: _Recording, tank: _Recording) -> None:
-    """Refuse other patterns: differences mean something between equal ones only. Raises InputError."""
+    """Check that both recordings have the same patterns: else their difference means nothing.
+
+    Raises:
+        InputError: The patterns differ.
+    """
     pairs = {"Inj": (water.currents, tank.currents), "Mpat": (water.differences, tank.differences)}
     for name, (expected, got) in pairs.items():
         what = f"{name} of {tank.file} has shape {got.shape}, that of {water.file} {expected.shape}"
@@ -332,7 +426,16 @@ def _check_same_patterns(water: _Recording, tank: _Recording) -> None:
 
 
 def _check_voltages(water: _Recording, tank: _Recording, measured: np.ndarray) -> None:
-    """Raises InputError where voltages cannot be those of water, and of objects in it, under the currents."""
+    """Check that voltages can be those of water, and of objects in it, under the currents.
+
+    Args:
+        water: The recording of water alone.
+        tank: The recording with objects.
+        measured: Which voltages are in both, (q, K) bool.
+
+    Raises:
+        InputError: They cannot be.
+    """
     if not measured.any():
         found = " and ".join(f"{x.measured.mean():.0%} of {x.file}" for x in (water, tank))
         raise InputError(
@@ -346,7 +449,11 @@ def _check_voltages(water: _Recording, tank: _Recording, measured: np.ndarray) -
 
 
 def _check_outliers(recording: _Recording) -> None:
-    """Refuse a wild value, by name: it would be taken for noise of all of them. Raises InputError."""
+    """Refuse a wild value, by name: it would be taken for noise of all of them.
+
+    Raises:
+        InputError: There is one.
+    """
     sizes = np.where(recording.measured, abs(recording.voltages), 0)
     usual = np.percentile(sizes[recording.measured], 99) if recording.measured.any() else 0.0
     if sizes.max() > OUTLIER * usual > 0:
@@ -358,7 +465,15 @@ def _check_outliers(recording: _Recording) -> None:
 
 
 def _check_power(recording: _Recording, patterns: np.ndarray) -> None:
-    """Refuse currents that often flow from the lower potential to the higher one. Raises InputError."""
+    """Refuse currents that often flow from the lower potential to the higher one.
+
+    Args:
+        recording: The recording.
+        patterns: The numbers of the patterns to look at, from 0.
+
+    Raises:
+        InputError: They do so in more than one sixth of the patterns.
+    """
     powers = np.array([recording.power(k) for k in patterns])
     known, negative = int(np.isfinite(powers).sum()), int((powers < 0).sum())
     if negative <= known * WRONG_POWERS:
@@ -380,7 +495,16 @@ def _check_power(recording: _Recording, patterns: np.ndarray) -> None:
 
 
 def _check_sizes(water: _Recording, tank: _Recording, measured: np.ndarray) -> None:
-    """Refuse voltages of other sign or unit: objects change voltages a little. Raises InputError."""
+    """Refuse voltages of other sign or unit: objects change voltages a little.
+
+    Args:
+        water: The recording of water alone.
+        tank: The recording with objects.
+        measured: Which voltages are in both, (q, K) bool.
+
+    Raises:
+        InputError: The voltages of one are all 0, or of another sign or unit than those of the other.
+    """
     u, v = water.voltages[measured], tank.voltages[measured]
     before, after = np.sqrt(np.mean(u**2)), np.sqrt(np.mean(v**2))
     if not before or not after:

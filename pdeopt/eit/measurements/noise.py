@@ -1,4 +1,4 @@
-"""How far measured voltages are to be trusted, read off the measurement itself.
+"""The standard deviation of measured voltages, estimated from the measurement itself.
 
 A body that does not change is linear: voltages depend linearly on currents, whatever the conductivity and the contact
 impedances are. Where there are more patterns than independent ones, what is left of the best linear fit is error. It is
@@ -14,13 +14,15 @@ from pdeopt.eit.electrodes.patterns import RANK
 from pdeopt.eit.measurements.ktc import CURRENT_TOLERANCE, TankData
 from pdeopt.inverse import InputError
 
-#: Noise of differences over their superposition violation: the part of the error that is not linear is the smaller one.
+#: The noise of differences over their superposition violation: the part of the error that is not linear is the smaller
+#: one.
 FACTOR = 2.5
-#: Noise of differences, relative to their rms, where nothing is redundant.
+#: The noise of differences, relative to their rms, where nothing is redundant.
 WITHOUT_REDUNDANCY = 0.15
-#: Least noise relative to the rms of the differences: what repeated patterns of the challenge's training data show.
+#: The least noise, relative to the rms of the differences: what repeated patterns of the challenge's training data
+#: show.
 LEAST = 1e-3
-#: Variance where the reference vanishes, over that where it has its rms.
+#: The variance where the reference vanishes, over what is added to it where the reference has its rms.
 OFFSET = 0.02
 
 
@@ -28,34 +30,40 @@ def superposition_violation(currents: ArrayLike, voltages: ArrayLike, valid: Arr
     """Return the standard deviation of what no linear body can produce; None where nothing is redundant.
 
     Each row's voltages are fitted over its valid patterns by a linear function of the currents; the sum of the squared
-    residuals of all rows is divided by the number of redundant measurements, Σ (patterns − rank). Without bias: white
-    noise of standard deviation s gives s² on average.
+    residuals of all rows is divided by the number of redundant measurements, Σ (patterns − rank). It is without bias:
+    white noise of standard deviation s gives s² on average.
 
     Measured on the challenge's training data, relative to the rms of the voltages themselves: 0.048 for the water
     alone; for the differences due to targets 1 to 4 0.079, 0.090, 0.070 and 0.036.
 
     Args:
-        currents: (L, K). voltages: (q, K), in any unit, which is that of the result. valid: (q, K) bool, all if None.
+        currents: The currents (L, K), a column for each pattern.
+        voltages: The voltages (q, K), in any unit, which is that of the result.
+        valid: Which voltages are valid, (q, K) bool; all if None.
 
-    Raises InputError for shapes that do not fit.
+    Raises:
+        InputError: The shapes do not fit.
     """
     squares, redundant = _violation(*_checked(currents, voltages, valid))
     return float(np.sqrt(squares.sum() / redundant.sum())) if redundant.any() else None
 
 
 def violation_by_row(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> np.ndarray:
-    """Return the same for each row of the voltages alone, (q,); NaN where nothing of it is redundant.
+    """Return the violation of superposition by each row of the voltages alone, (q,).
 
-    It shows bad electrodes. In the training data it is the one whose number is 31: of the differences due to targets 1
-    to 4, both voltages that it is part of violate superposition by 14, 11, 6 and 3 mV, the median one by 1.9, 1.4, 1.3
-    and 0.9 mV. The difference between its neighbors is as sound as others.
+    It is NaN where nothing of the row is redundant, and shows bad electrodes. In the training data it is the one whose
+    number is 31: of the differences due to targets 1 to 4, both voltages that it is part of violate superposition by
+    14, 11, 6 and 3 mV, the median one by 1.9, 1.4, 1.3 and 0.9 mV. The difference between its neighbors is as sound as
+    others.
+
+    Arguments and errors are those of `superposition_violation`.
     """
     squares, redundant = _violation(*_checked(currents, voltages, valid))
     return np.sqrt(np.divide(squares, redundant, out=np.full(len(squares), np.nan), where=redundant > 0))
 
 
 def repeat_noise(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> float | None:
-    """Return the standard deviation of a voltage between repetitions of a pattern; None where none is repeated.
+    """Return the standard deviation of a voltage between repetitions of a pattern, or None without any.
 
     Patterns of opposite sign are no repetitions: offsets that do not change sign with the current, 0.04 to 0.08 of the
     rms in the challenge's data, are no noise. The data repeat four of 76 patterns; a single voltage has a standard
@@ -75,7 +83,7 @@ def repeat_noise(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | No
 
 
 def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
-    """Standard deviations (q, K), V, of the differences ``data.voltages − data.reference``.
+    """Return the standard deviations (q, K) of the differences ``data.voltages − data.reference``, V.
 
     Their rms over the valid entries is ``factor`` times the superposition violation of the differences. Half of the
     variance goes as 0.02 + |reference| / rms(reference): error grows with the voltage, more slowly than it. The other
@@ -87,7 +95,12 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
     On the training data the model error with the best-fitting objects is 0.1 to 0.3 of the differences, 100 times the
     noise of repetitions; this gives 0.20, 0.22, 0.18 and 0.09 for targets 1 to 4.
 
-    Raises InputError for a factor that is not positive, and for differences that all vanish.
+    Args:
+        data: The measurement.
+        factor: The rms of the noise over the superposition violation.
+
+    Raises:
+        InputError: The factor is not positive, or all differences vanish.
     """
     if not (np.isfinite(factor) and factor > 0):
         raise InputError(f"factor = {factor}; expected a positive number, such as {FACTOR}")
@@ -107,11 +120,16 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
 
 
 def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
-    """Return standard deviations (q, K), V, of voltages for which a model of water alone gives ``predicted``.
+    """Return the standard deviations (q, K) of voltages that a model of water alone predicts, V.
 
     They go as √(0.02 + |reference| / rms(reference)), and have the rms of what the model misses the reference by.
 
-    Raises InputError for another shape than (q, K), and where the model misses nothing.
+    Args:
+        data: The measurement.
+        predicted: The voltages (q, K) that the model gives for water alone, V.
+
+    Raises:
+        InputError: The prediction has another shape than (q, K), or misses nothing.
     """
     table = np.asarray(predicted, float)
     if table.shape != data.reference.shape:
@@ -126,7 +144,13 @@ def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
 
 
 def shaped_noise(reference: np.ndarray, valid: np.ndarray, rms: float) -> np.ndarray:
-    """Return √(0.02 + |reference| / rms(reference)), (q, K), scaled to an rms over the valid entries."""
+    """Return √(0.02 + |reference| / rms(reference)), (q, K), scaled to an rms over the valid entries.
+
+    Args:
+        reference: The voltages (q, K) of water alone, V.
+        valid: Which of them are valid, (q, K) bool.
+        rms: The rms of the result over the valid entries.
+    """
     shape = np.sqrt(OFFSET + np.abs(reference) / _rms(reference[valid]))
     return shape * (rms / _rms(shape[valid]))
 
@@ -136,14 +160,26 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _row_noise(data: TankData, differences: np.ndarray, rms: float) -> np.ndarray:
-    """Return what each row violates superposition by, (q, K), scaled to an rms over the valid entries."""
+    """Return what each row violates superposition by, (q, K), scaled to an rms over the valid entries.
+
+    Args:
+        data: The measurement.
+        differences: The voltages (q, K) with objects less those of water alone, V.
+        rms: The rms of the result, V; also the value of rows of which nothing is redundant before the scaling.
+    """
     rows = violation_by_row(data.currents, differences, data.valid)
     table = np.broadcast_to(np.where(np.isnan(rows), rms, rows)[:, None], differences.shape)
     return table * (rms / max(_rms(table[data.valid]), np.finfo(float).tiny))
 
 
 def _violation(currents: np.ndarray, voltages: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return of each row the sum of squared residuals (q,) and the number of redundant measurements (q,)."""
+    """Return of each row the sum of squared residuals (q,) and the number of redundant measurements (q,).
+
+    Args:
+        currents: The currents (L, K).
+        voltages: The voltages (q, K).
+        valid: Which voltages are valid, (q, K) bool.
+    """
     squares, redundant = np.zeros(len(voltages)), np.zeros(len(voltages))
     for mask in np.unique(valid, axis=0):
         rows = np.flatnonzero((valid == mask).all(1))
@@ -153,14 +189,23 @@ def _violation(currents: np.ndarray, voltages: np.ndarray, valid: np.ndarray) ->
 
 
 def _nonlinear(currents: np.ndarray, voltages: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the part of voltages (rows, K) that is not linear in currents (L, K), and its number of dimensions."""
+    """Return the part of voltages that is not linear in currents, and its number of dimensions.
+
+    Args:
+        currents: The currents (L, K).
+        voltages: The voltages (rows, K).
+    """
     _, values, right = np.linalg.svd(currents, full_matrices=False)
     basis = right[values > RANK * values.max(initial=0)]
     return voltages - (voltages @ basis.T) @ basis, currents.shape[1] - len(basis)
 
 
 def _repeated(currents: np.ndarray) -> list[np.ndarray]:
-    """Return patterns that are equal, from 0, in groups of two and more."""
+    """Return the numbers of patterns that are equal, from 0, in groups of two and more.
+
+    Args:
+        currents: The currents (L, K), a column for each pattern.
+    """
     unit = CURRENT_TOLERANCE * max(np.abs(currents).max(initial=0), np.finfo(float).tiny)
     group = np.unique(np.rint(currents / unit), axis=1, return_inverse=True)[1].ravel()
     members = (np.flatnonzero(group == k) for k in range(group.max(initial=-1) + 1))

@@ -1,4 +1,4 @@
-"""Simulated data of a tank: on a mesh of their own, finer than those of reconstructions, with errors of known size."""
+"""Simulated data of a tank, with errors of known size, on a finer mesh than reconstructions have."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ from pdeopt.sparse import solve_errors
 if TYPE_CHECKING:
     import skfem
 
-#: Edge length in the middle as a part of the radius, and growth: other ones than the defaults of `disk_mesh`.
-SIZE, GROWTH = 1 / 48, 0.22
-#: Elements on the rim of objects are divided at most so often, until the edges are this part of the object's radius.
-MOST_REFINEMENTS, RIM_EDGE = 5, 1 / 40
+#: The edge length in the middle, as a part of the radius: another one than the default of `disk_mesh`.
+SIZE = 1 / 48
+#: The growth of the edge length for each unit of length: another one than the default of `disk_mesh`.
+GROWTH = 0.22
+#: The largest number of times that elements on the rim of objects are divided.
+MOST_REFINEMENTS = 5
+#: The edge length, as a part of the object's radius, down to which they are divided.
+RIM_EDGE = 1 / 40
 
 
 def simulated_data(
@@ -43,30 +47,35 @@ def simulated_data(
     seed: int = 0,
     size: float | None = None,
 ) -> TankData:
-    """Simulate voltages of water alone and with objects, by the complete electrode model, in the challenge's patterns.
+    """Return simulated voltages of water alone and with objects, in the challenge's patterns.
 
-    Linear elements on a mesh finer than the default of `disk_mesh`, and finer still at the rims of the objects; the
-    conductivity is constant in each element and jumps at the rims. For three objects in the challenge's tank: 17 000
-    vertices, 4 s, and an error of 0.4 % of the differences (measured against edges half as long).
+    They are those of the complete electrode model, with linear elements on a mesh finer than the default of
+    `disk_mesh`, and finer still at the rims of the objects; the conductivity is constant in each element and jumps at
+    the rims. For three objects in the challenge's tank: 17 000 vertices, 4 s, and an error of 0.4 % of the differences
+    (measured against edges half as long).
 
     Args:
-        inclusions: objects, which may be none; where they overlap, the last one counts.
-        level: of difficulty, as of `read_ktc`; on tanks of other than 32 electrodes it leaves out the same ones.
-        background: conductivity of the water when the reference was taken, mS.
-        background_change: its logarithm's change until the objects were in.
-        contrast: conductivity of labels 1 and 2 relative to that of the water around them.
-        impedances: contact impedances, kΩ·m, a number or (L,).
-        noise: rms of the errors of the difference due to the objects, relative to its rms, over what the level leaves:
-            independent Gaussian ones with standard deviations as of `shaped_noise`.
-        offset: rms of errors that the reference and the voltages with objects share, relative to the reference's rms,
-            of the same kind.
-        seed: of the errors.
-        size: edge length in the middle of the mesh (default: radius / 48), in the unit of the radius.
+        tank: The tank.
+        inclusions: The objects, which may be none; where they overlap, the last one counts.
+        level: The level of difficulty, as of `read_ktc`; on tanks of other than 32 electrodes it leaves out the same
+            ones.
+        background: The conductivity of the water when the reference was taken, mS.
+        background_change: The change of its logarithm until the objects were in.
+        contrast: The conductivities of labels 1 and 2, relative to that of the water around them.
+        impedances: The contact impedances, kΩ·m, a number or (L,).
+        noise: The rms of the errors of the difference due to the objects, relative to its rms, over what the level
+            leaves: independent Gaussian ones with standard deviations as of `shaped_noise`.
+        offset: The rms of errors that the reference and the voltages with objects share, relative to the reference's
+            rms, of the same kind.
+        seed: The seed of the errors.
+        size: The edge length in the middle of the mesh (default: radius / 48), in the unit of the radius.
 
-    Returns the data with the segmentation as their truth.
+    Returns:
+        The data, with the segmentation as their truth.
 
-    Raises InputError for values that are not positive (conductivities, impedances) or negative (errors), for a level
-    that leaves nothing, and for sizes that make no mesh.
+    Raises:
+        InputError: Conductivities or impedances are not positive, errors are negative, the level leaves nothing, or the
+            size makes no mesh.
     """
     _check_values(background, background_change, contrast, {"noise": noise, "offset": offset})
     left_out = left_out_electrodes(level)
@@ -91,7 +100,7 @@ def simulated_data(
 
 
 def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -> skfem.MeshTri:
-    """Return a mesh that is fine at the rims of the objects."""
+    """Return a mesh of the tank's cross-section that is fine at the rims of the objects."""
     mesh = disk_mesh(tank, tank.radius * SIZE if size is None else size, growth=GROWTH)
     for _ in range(MOST_REFINEMENTS):
         rim = _coarse_rim(mesh, inclusions)
@@ -102,7 +111,7 @@ def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -
 
 
 def _coarse_rim(mesh: skfem.MeshTri, inclusions: Sequence[PhantomObject]) -> np.ndarray:
-    """Return the elements that the rim of an object cuts, and that are large for it."""
+    """Return the indices of the elements that the rim of an object cuts, and that are large for it."""
     corners = mesh.p[:, mesh.t]
     longest = np.hypot(*(corners - np.roll(corners, 1, axis=1))).max(0)
     coarse = np.zeros(mesh.nelements, bool)
@@ -119,14 +128,27 @@ def _model(mesh: skfem.MeshTri, tank: Tank, currents: np.ndarray, impedances: Ar
 
 
 def _voltages(model: CompleteElectrodeModel, differences: np.ndarray, conductivity: np.ndarray) -> np.ndarray:
-    """Return the voltages (q, K), V."""
+    """Return the voltages (q, K) that a model predicts, V.
+
+    Args:
+        model: The model.
+        differences: The weights (L, q) of the electrodes' voltages.
+        conductivity: The conductivity of each element, mS.
+    """
     with solve_errors():
         state = np.asarray(model(conductivity))
     return differences.T @ state[-len(differences) :] @ model.combination
 
 
 def _spoiled(data: TankData, noise: float, offset: float, rng: np.random.Generator) -> TankData:
-    """Return data with errors of both kinds where they are valid."""
+    """Return the data with errors of both kinds, where they are valid.
+
+    Args:
+        data: The data.
+        noise: The rms of the errors of the difference, relative to its rms.
+        offset: The rms of the errors that both measurements share, relative to the reference's rms.
+        rng: The generator of random numbers.
+    """
     kept = data.reference[data.valid], (data.voltages - data.reference)[data.valid]
     sizes = [float(np.sqrt(np.mean(values**2))) for values in kept]
     shape = shaped_noise(data.reference, data.valid, 1.0) * data.valid

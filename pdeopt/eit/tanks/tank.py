@@ -14,13 +14,14 @@ class Tank:
     """A round tank; the default is that of the Kuopio Tomography Challenge 2023.
 
     Attributes:
-        radius: in meters, or in any unit of length that everything else uses, too.
-        electrodes: number L of electrodes, all of the same width, evenly spaced.
-        coverage: the part of the circumference that the electrodes cover, from 0.01 to 0.99.
-        first_angle: of the center of electrode 1, radians from the x axis; the others follow counter-clockwise.
+        radius: The radius in meters, or in any unit of length that everything else uses, too.
+        electrodes: The number L of electrodes, all of the same width, evenly spaced.
+        coverage: The part of the circumference that the electrodes cover, from 0.01 to 0.99.
+        first_angle: The angle of the center of electrode 1, radians from the x axis; the others follow
+            counter-clockwise.
 
     Raises:
-        InputError: for values that make no tank.
+        InputError: The values make no tank.
     """
 
     radius: float = 0.115
@@ -42,44 +43,65 @@ class Tank:
 
     @property
     def pitch(self) -> float:
-        """Return the angle from one electrode's center to the next, radians."""
+        """The angle from one electrode's center to the next, radians."""
         return 2 * np.pi / self.electrodes
 
     @property
     def width(self) -> float:
-        """Return the arc length of an electrode."""
+        """The arc length of an electrode, in the unit of the radius."""
         return self.radius * self.pitch * self.coverage
 
     @property
     def gap(self) -> float:
-        """Return the arc length between two neighboring electrodes."""
+        """The arc length between two neighboring electrodes, in the unit of the radius."""
         return self.radius * self.pitch * (1 - self.coverage)
 
     @property
     def angles(self) -> np.ndarray:
-        """Return the angles (L,) of the electrodes' centers, radians."""
+        """The angles (L,) of the electrodes' centers, radians."""
         return self.first_angle + self.pitch * np.arange(self.electrodes)
 
     @property
     def ends(self) -> np.ndarray:
-        """Return the angles (2, L) at which the electrodes begin and end, radians."""
+        """The angles (2, L) at which the electrodes begin and end, radians."""
         half = self.pitch * self.coverage / 2
         return np.stack([self.angles - half, self.angles + half])
 
 
 def electrode_names(count: int) -> tuple[str, ...]:
-    """Return ``("electrode 1", …, "electrode L")``, the names of the boundaries under electrodes."""
+    """Return ``("electrode 1", …, "electrode L")``, the names of the boundaries under electrodes.
+
+    Args:
+        count: The number L of electrodes.
+    """
     return tuple(f"electrode {l}" for l in range(1, count + 1))
 
 
 def check_positive(what: str, value: float) -> None:
-    """Raise InputError unless ``value`` is a positive, finite number."""
+    """Check that a value is a positive, finite number.
+
+    Args:
+        what: What the value is, in words, for the message.
+        value: The value.
+
+    Raises:
+        InputError: It is not.
+    """
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"the {what} is {value}; expected a positive number")
 
 
 def check_size(name: str, value: float, radius: float) -> None:
-    """Raise InputError unless ``value`` can be an edge length in a tank of this radius."""
+    """Check that a value can be the length of an edge in a tank of some radius.
+
+    Args:
+        name: The name of the argument, for the message.
+        value: The value.
+        radius: The radius of the tank, in the same unit.
+
+    Raises:
+        InputError: It cannot be.
+    """
     check_positive(name, value)
     if value > radius:
         raise InputError(f"{name} = {value:g} is larger than the tank, whose radius is {radius:g}; take a part of it")

@@ -25,21 +25,24 @@ def cylinder_mesh(
     layer_size: float | None = None,
     growth: float = 0.25,
 ) -> skfem.MeshTet:
-    """Return the tank from z = 0 to z = ``height`` in tetrahedra; electrodes are rectangles on its wall.
+    """Return the tank from z = 0 to its height in tetrahedra; electrodes are rectangles on its wall.
 
     Boundaries are named "electrode 1" … "electrode L", "wall" (the wall between them), "bottom" and "top".
 
     Args:
-        height: of the tank (of the water in it), in the unit of the radius.
-        electrode_bottom: where the electrodes begin above the bottom.
-        electrode_height: how far they reach up from there.
-        size, boundary_size, end_size, growth: of the cross-section, see `disk_mesh`; coarser by default: size is
-            radius / 6, end_size is boundary_size / 2.
-        layer_size: thickness of the layers at the electrodes' lower and upper ends (default: boundary_size), growing
-            to ``size``.
+        tank: The tank, in cross-section.
+        height: The height of the tank (of the water in it), in the unit of the radius.
+        electrode_bottom: The height above the bottom at which the electrodes begin.
+        electrode_height: The height of the electrodes themselves.
+        size: The edge length in the middle of the cross-section, see `disk_mesh`; coarser by default: radius / 6.
+        boundary_size: The edge length at the wall, away from electrode ends, see `disk_mesh` (default: size / 2).
+        end_size: The edge length at electrode ends, see `disk_mesh`; coarser by default: boundary_size / 2.
+        layer_size: The thickness of the layers at the electrodes' lower and upper ends (default: boundary_size),
+            growing to ``size``.
+        growth: The growth of the edge length for each unit of length away from the ends and the wall, see `disk_mesh`.
 
     Raises:
-        InputError: for sizes that are not positive or larger than the tank, or electrodes that leave it.
+        InputError: Sizes are not positive or larger than the tank, or electrodes leave it.
     """
     size = tank.radius / 6 if size is None else size
     boundary_size = size / 2 if boundary_size is None else boundary_size
@@ -53,11 +56,15 @@ def cylinder_mesh(
 
 
 def extruded(mesh: skfem.MeshTri, heights: np.ndarray) -> skfem.MeshTet:
-    """Return tetrahedra between copies of a triangle mesh at z = ``heights``, ascending.
+    """Return the tetrahedra between copies of a triangle mesh at several heights.
 
     Each prism is cut into three; neighbors cut their common side by the same diagonal, as its lower end is always the
-    vertex with the smaller number (Dompierre et al., "How to subdivide pyramids, prisms and hexahedra into
-    tetrahedra", 8th International Meshing Roundtable, 1999).
+    vertex with the smaller number (Dompierre et al., "How to subdivide pyramids, prisms and hexahedra into tetrahedra",
+    8th International Meshing Roundtable, 1999).
+
+    Args:
+        mesh: The triangle mesh.
+        heights: The z of the copies, ascending.
     """
     n, layers = mesh.nvertices, len(heights) - 1
     a, b, c = np.sort(mesh.t, axis=0)
@@ -68,7 +75,15 @@ def extruded(mesh: skfem.MeshTri, heights: np.ndarray) -> skfem.MeshTet:
 
 
 def _heights(height: float, band: tuple[float, float], layer: float, size: float, growth: float) -> np.ndarray:
-    """Return the z of the layers, finest at the band's ends, which are among them."""
+    """Return the z of the layers, finest at the ends of the electrodes, which are among them.
+
+    Args:
+        height: The height of the tank.
+        band: The z at which the electrodes begin and end.
+        layer: The thickness of the layers there.
+        size: The largest thickness.
+        growth: The growth of the thickness for each unit of length away from there.
+    """
     ticks = [tick for tick in (0.0, *band, height) if 1e-9 * height < tick < (1 - 1e-9) * height]
     ticks = [0.0, *ticks, height]
 

@@ -10,9 +10,10 @@ from pdeopt.eit.tanks.tank_mesher import Spacing, graded_points, triangulate_dis
 from pdeopt.fem import MeshError
 from pdeopt.inverse import InputError
 
-#: Angles and lengths that differ by less, relative to an electrode's width, are the same.
+#: The largest length by which a facet may reach over the end of an electrode, relative to the width of the electrode or
+#: of the gap, whichever is smaller.
 TOLERANCE = 1e-6
-#: More vertices than this are taken for a slip in the units.
+#: The number of vertices above which a choice of edge lengths is taken for a slip in the units.
 MOST_VERTICES = 4e6
 
 
@@ -24,22 +25,24 @@ def disk_mesh(
     end_size: float | None = None,
     growth: float = 0.25,
 ) -> skfem.MeshTri:
-    """Return the tank's cross-section in triangles; its boundaries "electrode 1" … "electrode L" are whole facets.
+    """Return the tank's cross-section in triangles, with its electrodes as boundaries.
 
-    Triangles shrink towards the wall and, more, towards the ends of the electrodes, where the potential is not smooth.
-    All electrodes have the same facets. The same arguments give the same mesh.
+    The boundaries "electrode 1" … "electrode L" are whole facets. Triangles shrink towards the wall and, more, towards
+    the ends of the electrodes, where the potential is not smooth. All electrodes have the same facets. The same
+    arguments give the same mesh.
 
     Args:
-        size: edge length in the middle (default: radius / 15). It scales what follows, too: the tank of the challenge
-            gets 2500, 5000, 11 000 or 40 000 vertices by radius / 12, 25, 45 or 100.
-        boundary_size: edge length at the wall, away from electrode ends (default: size / 2).
-        end_size: edge length at electrode ends (default: boundary_size / 4). Narrow electrodes and gaps get smaller
+        tank: The tank.
+        size: The edge length in the middle (default: radius / 15). It scales what follows, too: the tank of the
+            challenge gets 2500, 5000, 11 000 or 40 000 vertices by radius / 12, 25, 45 or 100.
+        boundary_size: The edge length at the wall, away from electrode ends (default: size / 2).
+        end_size: The edge length at electrode ends (default: boundary_size / 4). Narrow electrodes and gaps get smaller
             ones: at least four edges each.
-        growth: by how much the edge length grows a unit of length away from the ends and the wall, at most 0.5; above
-            0.3 angles below 20° may appear.
+        growth: The growth of the edge length for each unit of length away from the ends and the wall, at most 0.5;
+            above 0.3 angles below 20° may appear.
 
     Raises:
-        InputError: for sizes that are not positive, larger than the radius, or far too small.
+        InputError: Sizes are not positive, larger than the radius, or far too small.
     """
     spacing = disk_spacing(tank, size, boundary_size, end_size, growth)
     points, triangles = triangulate_disk(tank.radius, wall_angles(tank, spacing), tank.ends.ravel(), spacing)
@@ -49,7 +52,11 @@ def disk_mesh(
 def disk_spacing(
     tank: Tank, size: float | None, boundary_size: float | None, end_size: float | None, growth: float
 ) -> Spacing:
-    """Return the edge lengths with their defaults; InputError for unfit ones. See `disk_mesh`."""
+    """Return the edge lengths of a mesh, with their defaults; arguments are those of `disk_mesh`.
+
+    Raises:
+        InputError: Sizes or growth are unfit.
+    """
     size = tank.radius / 15 if size is None else size
     boundary_size = size / 2 if boundary_size is None else boundary_size
     end_size = boundary_size / 4 if end_size is None else end_size
@@ -74,7 +81,12 @@ def _check_count(tank: Tank, spacing: Spacing) -> None:
 
 
 def wall_angles(tank: Tank, spacing: Spacing) -> np.ndarray:
-    """Return the angles of the vertices on the wall, radians; electrode ends are among them."""
+    """Return the angles of the vertices on the wall, radians; electrode ends are among them.
+
+    Args:
+        tank: The tank.
+        spacing: The edge lengths.
+    """
 
     def patch(width: float) -> np.ndarray:
         def sizes(s: np.ndarray) -> np.ndarray:
@@ -87,10 +99,14 @@ def wall_angles(tank: Tank, spacing: Spacing) -> np.ndarray:
 
 
 def with_electrodes(mesh: skfem.MeshTri, tank: Tank) -> skfem.MeshTri:
-    """Name the electrodes on a mesh of the tank's cross-section, whose center is the origin.
+    """Return a mesh of the tank's cross-section with named electrodes.
+
+    Args:
+        mesh: The mesh, whose center is the origin.
+        tank: The tank.
 
     Raises:
-        MeshError: for a mesh of another radius, or facets that reach over the end of an electrode.
+        MeshError: The mesh has another radius, or facets reach over the end of an electrode.
     """
     facets = mesh.boundary_facets()
     corners = mesh.p[:, mesh.facets[:, facets]]  # (2, corner, facet)
@@ -101,9 +117,14 @@ def with_electrodes(mesh: skfem.MeshTri, tank: Tank) -> skfem.MeshTri:
 
 
 def electrodes_at(tank: Tank, angles: np.ndarray) -> np.ndarray:
-    """Return the electrode (f,), from 0, that facets lie in, −1 for gaps; ``angles`` (corners, f) in radians.
+    """Return the electrode (f,), from 0, that each facet lies in, −1 for gaps.
 
-    Raises MeshError where a facet reaches over the end of an electrode.
+    Args:
+        tank: The tank.
+        angles: The angles of the facets' corners, (corners, f), radians.
+
+    Raises:
+        MeshError: A facet reaches over the end of an electrode.
     """
     first = angles[0]
     middle = first + _wrapped(angles - first).mean(0)

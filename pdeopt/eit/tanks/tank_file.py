@@ -12,16 +12,19 @@ from pdeopt.fem import MeshError
 from pdeopt.io import FileError, read_mesh
 from pdeopt.io.meshes.mesh_file import names_of
 
-#: "electrode 1", and also "Electrode_1" or "electrode01".
+#: The name of an electrode: "electrode 1", and also "Electrode_1" or "electrode01".
 ELECTRODE = re.compile(r"electrode[\s_-]*0*([1-9]\d*)", re.IGNORECASE)
 
 
 def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
     """Return the names of the mesh's boundaries "electrode 1", "electrode 2", …, in numerical order.
 
+    Args:
+        mesh: The mesh.
+
     Raises:
-        MeshError: where there are none, or numbers are missing or given twice, or an electrode has no facets, facets
-            of another electrode, or facets inside the mesh.
+        MeshError: There are none, numbers are missing or given twice, or an electrode has no facets, facets of another
+            electrode, or facets inside the mesh.
     """
     found = [(int(match[1]), name) for name in mesh.boundaries or () if (match := ELECTRODE.fullmatch(name.strip()))]
     if not found:
@@ -38,11 +41,16 @@ def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
 
 
 def read_tank_mesh(path: str | Path) -> skfem.Mesh:
-    """Return the mesh in a file, with its electrodes: `pdeopt.io.read_mesh`, checked by `electrode_names_of`.
+    """Return the mesh in a file, with its electrodes.
+
+    The file is read by `pdeopt.io.read_mesh`, and the electrodes are checked by `electrode_names_of`.
+
+    Args:
+        path: The path of the file.
 
     Raises:
-        FileError: for a file that is missing, damaged or of an unknown format, and for second-order cells.
-        MeshError: for a mesh without proper electrodes.
+        FileError: The file is missing, damaged or of an unknown format, or its cells are of second order.
+        MeshError: The mesh has no proper electrodes.
     """
     mesh = read_mesh(path)
     if mesh.p.shape[1] > mesh.nvertices:

@@ -16,16 +16,28 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
 
-#: Circumradius over edge length above which a triangle is split; 0.58 in an equilateral one.
+#: The circumradius, over the wanted edge length, above which a triangle is split; 0.58 in an equilateral one.
 SPLIT = 0.72
-#: The least distance of inserted vertices, from each other and from the wall, over edge length.
-APART, OFF_WALL = 1.0, 0.45
-BATCHES, SMOOTHINGS = 100, 10
+#: The least distance of inserted vertices from each other, over the wanted edge length.
+APART = 1.0
+#: The least distance of inserted vertices from the wall, over the wanted edge length.
+OFF_WALL = 0.45
+#: The largest number of times that vertices are inserted.
+BATCHES = 100
+#: The number of rounds of smoothing.
+SMOOTHINGS = 10
 
 
 @dataclass(frozen=True)
 class Spacing:
-    """A choice of edge lengths: in the middle, at the wall, at electrode ends, and their growth a unit of length."""
+    """A choice of edge lengths, in the unit of the tank's radius.
+
+    Attributes:
+        middle: The edge length in the middle.
+        wall: The edge length at the wall.
+        end: The edge length at electrode ends.
+        growth: The growth of the edge length for each unit of length.
+    """
 
     middle: float
     wall: float
@@ -34,7 +46,13 @@ class Spacing:
 
 
 def graded_points(length: float, sizes: Callable[[np.ndarray], np.ndarray], fewest: int = 2) -> np.ndarray:
-    """Return points from 0 to ``length``, both included, at distances of nearly ``sizes`` (of a point) or less."""
+    """Return points from 0 to a length, both included, at distances of nearly the sizes given, or less.
+
+    Args:
+        length: The length.
+        sizes: The map from points (k,) to the distances (k,) that are wanted there.
+        fewest: The least number of distances.
+    """
     s = np.linspace(0, length, 4001)
     density = 1 / sizes(s)
     count = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(s))])
@@ -45,9 +63,16 @@ def graded_points(length: float, sizes: Callable[[np.ndarray], np.ndarray], fewe
 def triangulate_disk(
     radius: float, wall: np.ndarray, ends: np.ndarray, spacing: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return vertices (n, 2), those at the angles ``wall`` first, and triangles (m, 3) of a disk around the origin.
+    """Return the vertices and the triangles of a disk around the origin.
 
-    ``ends``: the angles of the points at which edges are to be shortest; all angles in radians.
+    Args:
+        radius: The radius of the disk.
+        wall: The angles of the vertices on the boundary, radians.
+        ends: The angles of the points at which edges are to be shortest, radians.
+        spacing: The edge lengths.
+
+    Returns:
+        The vertices (n, 2), those on the boundary first, and the triangles (m, 3).
     """
     fixed, near = radius * _circle(wall), cKDTree(radius * _circle(ends))
 
@@ -61,7 +86,12 @@ def triangulate_disk(
 
 
 def smallest_angles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Return the smallest angle (m,) of each triangle, radians; points (n, 2), triangles (m, 3)."""
+    """Return the smallest angle (m,) of each triangle, radians.
+
+    Args:
+        points: The vertices (n, 2).
+        triangles: The triangles (m, 3).
+    """
     corners = points[triangles]
     ahead, back = np.roll(corners, -1, 1) - corners, np.roll(corners, 1, 1) - corners
     cross = ahead[..., 0] * back[..., 1] - ahead[..., 1] * back[..., 0]
@@ -73,7 +103,13 @@ def _circle(angles: np.ndarray) -> np.ndarray:
 
 
 def _lattice(radius: float, edge: float, sizes: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the equilateral lattice where edges are longest; at least the center."""
+    """Return the points (k, 2) of the equilateral lattice where edges are longest; at least the center.
+
+    Args:
+        radius: The radius of the disk.
+        edge: The longest edge length, that of the lattice.
+        sizes: The map from points (k, 2) to the edge lengths (k,) that are wanted there.
+    """
     reach = int(1.2 * radius / edge) + 2
     i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-reach, reach + 1))
     points = edge * np.stack([(i + j % 2 / 2).ravel(), (j * np.sqrt(3) / 2).ravel()], 1)
@@ -98,7 +134,11 @@ def _refined(points: np.ndarray, radius: float, sizes: Callable[[np.ndarray], np
 
 
 def _circumcircles(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return centers (k, 2) and radii (k,) of the triangles (m, 3, 2) that are not flat."""
+    """Return centers (k, 2) and radii (k,) of the circumcircles of the triangles that are not flat.
+
+    Args:
+        corners: The corners (m, 3, 2) of the triangles.
+    """
     b, c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     twice = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
     bb, cc = (b**2).sum(1), (c**2).sum(1)
@@ -109,7 +149,12 @@ def _circumcircles(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _apart(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Return those ``points``, the most wanted first, that have no earlier one within their ``distance``."""
+    """Return those points that have no earlier point within their distance.
+
+    Args:
+        points: The points (k, 2), the most wanted first.
+        distance: The distance (k,) of each.
+    """
     if len(points) == 1:
         return points
     gaps, neighbors = cKDTree(points).query(points, k=min(12, len(points)))
@@ -120,7 +165,15 @@ def _apart(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
 def _smoothed(
     points: np.ndarray, fixed: int, sizes: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best of some rounds of smoothing, judged by the smallest angle."""
+    """Return the vertices and triangles of the best of some rounds of smoothing.
+
+    It is judged by the smallest angle.
+
+    Args:
+        points: The vertices (n, 2).
+        fixed: The number of vertices, the first ones, that do not move.
+        sizes: The map from points (k, 2) to the edge lengths (k,) that are wanted there.
+    """
     meshes = [(points, Delaunay(points).simplices)]
     for _ in range(SMOOTHINGS):
         moved = _patch_centroids(*meshes[-1], sizes)
@@ -132,7 +185,13 @@ def _smoothed(
 def _patch_centroids(
     points: np.ndarray, triangles: np.ndarray, sizes: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return for each vertex the mean (2,) of the centroids around it, weighted by area and wanted density."""
+    """Return for each vertex the mean (2,) of the centroids around it, by area and wanted density.
+
+    Args:
+        points: The vertices (n, 2).
+        triangles: The triangles (m, 3).
+        sizes: The map from points (k, 2) to the edge lengths (k,) that are wanted there.
+    """
     corners = points[triangles]
     centroids = corners.mean(1)
     ahead, back = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]

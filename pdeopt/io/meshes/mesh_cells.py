@@ -1,4 +1,4 @@
-"""From the cells that meshio reads to a scikit-fem mesh: one kind of cells, without the vertices that none has."""
+"""The scikit-fem mesh of a meshio mesh: one kind of cells, without the vertices that no cell has."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pdeopt.fem import MeshError
 from pdeopt.fem.meshes.conformity import SAME_PLACE
 from pdeopt.io.meshes.mesh_groups import Group, node_sets_of
 
+#: The meshes of scikit-fem, by meshio's name of the kind of their cells.
 MESHES = {
     "line": skfem.MeshLine1,
     "triangle": skfem.MeshTri1,
@@ -32,9 +33,10 @@ MESHES = {
     "hexahedron27": skfem.MeshHex2,
 }
 
-#: Products of coordinates that are larger overflow.
+#: The largest coordinate: products of larger ones overflow.
 FARTHEST = 1e100
 
+#: What to do about vertices at the same place: see `read_mesh`.
 Coincident = Literal["refuse", "merge", "keep"]
 
 
@@ -43,9 +45,10 @@ class Cells:
     """The cells of the highest dimension, and what bounds them, in the numbering of the file's points.
 
     Attributes:
-        kind: a name of `MESHES`. nodes: (cells, nodes of a cell), no cell twice.
-        groups: name → indices of cells.
-        facets: name → nodes (facets, nodes of a facet), vertices first.
+        kind: The kind of the cells, a name of `MESHES`.
+        nodes: The nodes (cells, nodes of a cell) of each cell, no cell twice.
+        groups: The indices of the cells of each group, by its name.
+        facets: The nodes (facets, nodes of a facet) of each group's facets by its name, vertices first.
     """
 
     kind: str
@@ -55,15 +58,24 @@ class Cells:
 
     @cached_property
     def vertices(self) -> np.ndarray:
-        """Return the nodes that are vertices of cells, sorted: their order is scikit-fem's numbering."""
+        """The nodes that are vertices of cells, sorted: their order is scikit-fem's numbering."""
         return np.unique(self.nodes[:, : MESHES[self.kind].elem.refdom.nnodes])
 
 
 def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coincident) -> skfem.Mesh:
-    """Return the scikit-fem mesh of a meshio mesh, with groups of cells as subdomains and of facets as boundaries.
+    """Return the scikit-fem mesh of a meshio mesh, with its groups as subdomains and boundaries.
 
-    Raises MeshError for cells of several kinds or of none that is known, for a surface in space, for vertices at the
-    same place (see `read_mesh`), and for groups of facets that are none of the cells'.
+    Groups of cells are subdomains, groups of facets boundaries.
+
+    Args:
+        raw: The meshio mesh.
+        groups: Its groups, by name.
+        scale: The factor of the coordinates, > 0.
+        coincident: What to do about vertices at the same place: see `read_mesh`.
+
+    Raises:
+        MeshError: Cells are of several kinds or of none that is known, are a surface in space, or have vertices at the
+            same place (see `read_mesh`), or a group has facets that are none of the cells'.
     """
     if not 0 < scale < np.inf:
         raise MeshError(f"the scale is {scale}; expected a number > 0: 1e-3 for a file in mm")
@@ -106,7 +118,14 @@ def _kind(raw: Any) -> str:
 
 
 def _cells(raw: Any, kind: str, groups: Mapping[str, Group], representative: np.ndarray) -> Cells:
-    """Return the cells, each once: Gmsh's format 2.2 repeats a cell for each of its groups."""
+    """Return the cells of one kind, each once: Gmsh's format 2.2 repeats a cell for each of its groups.
+
+    Args:
+        raw: The meshio mesh.
+        kind: The kind of the cells.
+        groups: The groups of the mesh, by name.
+        representative: The point (points,) that takes the place of each point of the file.
+    """
     blocks = [k for k, block in enumerate(raw.cells) if block.type == kind]
     nodes = representative[np.concatenate([raw.cells[k].data for k in blocks])]
     _, first, inverse = np.unique(np.sort(nodes, 1), axis=0, return_index=True, return_inverse=True)
@@ -126,7 +145,14 @@ def _cells(raw: Any, kind: str, groups: Mapping[str, Group], representative: np.
 
 
 def _facet_nodes(raw: Any, kind: str, group: Group, representative: np.ndarray) -> np.ndarray:
-    """Return the vertices (f, v) of a group's cells of one dimension less."""
+    """Return the vertices (f, v) of those cells of a group that have one dimension less than the mesh.
+
+    Args:
+        raw: The meshio mesh.
+        kind: The kind of the cells of the mesh.
+        group: The indices of the cells of the group, by block.
+        representative: The point (points,) that takes the place of each point of the file.
+    """
     dimension = MESHES[kind].elem.refdom.dim() - 1
     found = [representative[b.data[members]] for b, members in zip(raw.cells, group, strict=True) if b.dim == dimension]
     vertices = {0: 1, 1: 2}.get(dimension, 4 if "hexahedron" in kind else 3)
@@ -134,7 +160,18 @@ def _facet_nodes(raw: Any, kind: str, group: Group, representative: np.ndarray) 
 
 
 def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coincident) -> np.ndarray:
-    """Return for each point of the file the one that takes its place."""
+    """Return for each point of the file the point (points,) that takes its place.
+
+    Args:
+        raw: The meshio mesh.
+        kind: The kind of the cells of the mesh.
+        points: The coordinates (points, coordinates) in the file, scaled.
+        coincident: What to do about vertices at the same place: see `read_mesh`.
+
+    Raises:
+        MeshError: Vertices share a place and are to be refused, cells have points that are not in the file, or
+            ``coincident`` is unknown.
+    """
     if coincident not in ("refuse", "merge", "keep"):
         raise MeshError(f"coincident is {coincident!r}; expected 'refuse', 'merge' or 'keep'")
     own = np.arange(len(points))
@@ -157,7 +194,16 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
 
 
 def _in_dimension(points: np.ndarray, dimension: int, kind: str) -> np.ndarray:
-    """Return the coordinates (d, k); raises MeshError where the other coordinates are not constant."""
+    """Return the coordinates (d, k) of points, without those that are constant.
+
+    Args:
+        points: The points (k, coordinates).
+        dimension: The dimension d of the cells.
+        kind: The kind of the cells, for the message.
+
+    Raises:
+        MeshError: The other coordinates are not constant, or there are too few.
+    """
     if points.shape[1] < dimension:
         raise MeshError(f"points have {points.shape[1]} coordinates; {kind} cells need {dimension}")
     for name, x in zip("xyz"[dimension:], points.T[dimension:], strict=False):
@@ -182,13 +228,15 @@ def _with_names(mesh: skfem.Mesh, raw: Any, cells: Cells, representative: np.nda
 
 
 def _facets_of_nodes(mesh: skfem.Mesh, held: np.ndarray) -> np.ndarray:
-    """Return the facets that a set of vertices is the boundary of: those on the rim with all vertices in the set.
+    """Return the facets of the boundary that a set of vertices stands for.
 
-    Facets inside count where they reach a vertex that no facet of the set on the rim has: between two sides of a
-    corner is none. The vertices of whole cells, beyond the rim, are a region and no boundary.
+    These are the facets on the rim with all vertices in the set. Facets inside count where they reach a vertex that no
+    facet of the set on the rim has: between two sides of a corner is none. The vertices of whole cells, beyond the rim,
+    are a region and no boundary.
 
     Args:
-        held: (vertices,), whether the set has each.
+        mesh: The mesh.
+        held: Whether the set has each vertex, (vertices,).
     """
     whole = np.flatnonzero(held[mesh.facets].all(0))
     rim = whole[mesh.f2t[1, whole] < 0]
@@ -200,7 +248,17 @@ def _facets_of_nodes(mesh: skfem.Mesh, held: np.ndarray) -> np.ndarray:
 
 
 def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) -> np.ndarray:
-    """Return the mesh's facets with these vertices (f, v), each once, oriented where they lie inside."""
+    """Return the mesh's facets with these vertices, each once, oriented where they lie inside.
+
+    Args:
+        mesh: The mesh.
+        cells: Its cells, in the numbering of the file.
+        name: The name of the group, for the message.
+        nodes: The vertices (f, v) of the facets, in the numbering of the file.
+
+    Raises:
+        MeshError: The facets are no facets of cells.
+    """
     vertices = cells.vertices
     given = np.searchsorted(vertices, nodes).clip(max=len(vertices) - 1).T
     if len(given) != len(mesh.facets):
@@ -222,10 +280,14 @@ def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) 
 
 
 def _oriented(mesh: skfem.Mesh, facets: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Add to facets inside the side from which the normal points out: that on the left of a curve.
+    """Return facets with the side from which the normal points out: that on the left of a curve.
+
+    Only facets inside have two sides; where there are none, and in 1-D, the facets are returned as they are.
 
     Args:
-        vertices: (v, f), in the order of the file.
+        mesh: The mesh.
+        facets: The indices (f,) of the facets.
+        vertices: The vertices (v, f) of the facets, in the order of the file.
     """
     inside = mesh.f2t[1, facets] >= 0
     if not inside.any() or mesh.dim() == 1:

@@ -27,28 +27,31 @@ def read_mesh(
     coincident: Coincident = "refuse",
     check_conformity: bool = True,
 ) -> skfem.Mesh:
-    """Return the mesh in a file: Gmsh's .msh, VTU, XDMF, Abaqus' .inp, …
+    """Return the mesh in a file: Gmsh's .msh, VTU, XDMF, Abaqus' .inp, or another format.
 
     Groups of facets are its ``boundaries``, on its rim or inside, and groups of cells its ``subdomains``, by the names
     of physical groups or sets, "material 3" where cells are only tagged with a number in an array "material". Facets
-    inside are oriented as in the file: the normal points to the right of a curve, out of a surface's positive side.
-    A set of nodes is a boundary: of the facets on the rim all of whose vertices are in it, and of those inside that
-    reach further vertices of it; a set with all nodes of a region is none. Left out are vertices that no cell has,
-    cells of lower dimension, and the z of a plane mesh. What may be wrong with the file is a `UserWarning`.
+    inside are oriented as in the file: the normal points to the right of a curve, out of a surface's positive side. A
+    set of nodes is a boundary: of the facets on the rim all of whose vertices are in it, and of those inside that reach
+    further vertices of it; a set with all nodes of a region is none. Left out are vertices that no cell has, cells of
+    lower dimension, and the z of a plane mesh. What may be wrong with the file is a `UserWarning`.
 
     Args:
-        require: names that boundaries or subdomains must have.
-        boundaries, subdomains: names that boundaries must have, and names that subdomains must have.
-        scale: multiplies the coordinates: 1e-3 for a file in mm where all else is in m.
-        coincident: what to do about vertices at the same place, across which nothing is connected: "refuse" them,
+        path: The path of the file; its ending says the format.
+        require: The names that boundaries or subdomains must have.
+        boundaries: The names that boundaries must have.
+        subdomains: The names that subdomains must have.
+        scale: The factor of the coordinates: 1e-3 for a file in mm where all else is in m.
+        coincident: What to do about vertices at the same place, across which nothing is connected: "refuse" them,
             "merge" them, or "keep" them, as a crack. Where it separates parts, `FunctionSpace` asks once more.
-        check_conformity: False for a mesh that does not conform on purpose; `FunctionSpace` takes the same keyword.
+        check_conformity: Whether the mesh must conform; False for a mesh that does not on purpose. `FunctionSpace`
+            takes the same keyword.
 
     Raises:
-        FileError: for a file that is missing, damaged or of a format that is not read; for cells of several kinds,
-            inverted or degenerate ones; for cells that do not meet in whole facets (hanging nodes, parts that do not
-            match, that overlap, or that touch without a common facet); for a surface in space; for names that are
-            required and missing.
+        FileError: The file is missing, damaged or of a format that is not read; its cells are of several kinds,
+            inverted or degenerate; they do not meet in whole facets (hanging nodes, parts that do not match, that
+            overlap, or that touch without a common facet); they are a surface in space; names that are required are
+            missing.
     """
     path = existing_file(path, "a mesh file, such as Gmsh's .msh")
     raw, notes = read_raw(path)
@@ -87,7 +90,7 @@ def _missing(mesh: skfem.Mesh, kind: str, name: str, known: list[str], raw: Any,
 
 
 def names_of(mesh: skfem.Mesh) -> str:
-    """Return the boundaries and subdomains of a mesh, as part of a message."""
+    """Return the names of the boundaries and subdomains of a mesh, as a part of a message."""
     kinds = {"boundaries": mesh.boundaries, "subdomains": mesh.subdomains}
     named = " and ".join(f"{kind} {', '.join(map(repr, parts))}" for kind, parts in kinds.items() if parts)
     return named or "no names at all"

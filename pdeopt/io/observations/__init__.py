@@ -1,1 +1,1 @@
-"""Values measured at points, from CSV tables and NPZ files and to them."""
+"""Values that were measured at points, from CSV tables and NPZ files and to them."""

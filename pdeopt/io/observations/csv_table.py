@@ -1,4 +1,7 @@
-"""Tables of numbers from CSV files, with a unit for each column in the header: ``x (m),y (m),potential (V)``."""
+"""Tables of numbers from CSV files, with a unit for each column in the header.
+
+A header is such as ``x (m),y (m),potential (V)``.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-#: A name and its unit in parentheses, which may hold others: "k (W/(m K))".
+#: The title of a column: a name and its unit in parentheses, which may hold others: "k (W/(m K))".
 HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>(?:[^()]|\([^()]*\))*)\)")
-#: What stands for a missing value in tables of other programs.
+#: The words, in small letters, that stand for a missing value in tables of other programs.
 MISSING = {"na", "n/a", "#n/a", "null", "none", "missing", "-", "--", ".", "?"}
+#: The separators of columns that are refused, with their names in words.
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
@@ -23,8 +27,10 @@ class Table:
     """A table of columns of one length.
 
     Attributes:
-        columns: name → values (k,). units: name → unit. lines: (k,), the line of each row in the file.
-        header: the line of the header.
+        columns: The values (k,) of each column, by its name.
+        units: The unit of each column, by its name.
+        lines: The line (k,) of each row in the file, from 1.
+        header: The line of the header in the file, from 1.
     """
 
     columns: dict[str, np.ndarray]
@@ -33,18 +39,26 @@ class Table:
     header: int
 
     def title(self, name: str) -> str:
+        """Return the title of a column, with its unit: "x (m)"."""
         return f"{name} ({self.units[name]})"
 
     @property
     def titles(self) -> str:
+        """The titles of all columns, as a part of a message."""
         return ", ".join(repr(self.title(name)) for name in self.columns)
 
 
 def read_table(path: Path) -> Table:
-    """Commas separate columns, ``#`` begins a comment line, blank lines are skipped.
+    """Return the table in a CSV file.
 
-    Raises FileError for another separator, a header without units, and cells that are no finite numbers; it names line
-    and column.
+    Commas separate columns, ``#`` begins a comment line, blank lines are skipped.
+
+    Args:
+        path: The path of the file.
+
+    Raises:
+        FileError: Another separator stands between columns, the header has no units, or cells are no finite numbers;
+            the message names line and column.
     """
     rows = _rows(path)
     header, titles = rows[0]
@@ -58,7 +72,11 @@ def read_table(path: Path) -> Table:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return (line, cells) of each row, the header first."""
+    """Return the line and the cells of each row, the header first.
+
+    Raises:
+        FileError: The file is empty, no text in UTF-8, or no CSV file with commas.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -11,11 +11,20 @@ from pdeopt.io.errors import FileError
 from pdeopt.io.npz import read_arrays, text_in
 from pdeopt.io.observations.values import Expected, Observations, same_unit
 
+#: The arrays that hold numbers.
 NUMBERS = ("points", "values", "uncertainty")
 
 
 def from_arrays(path: Path, expected: Expected) -> Observations:
-    """Raises FileError for arrays that are missing, of another shape, or in another unit; it names the array."""
+    """Return the observations in the arrays of an NPZ file.
+
+    Args:
+        path: The path of the file.
+        expected: What the file must hold.
+
+    Raises:
+        FileError: An array, which the message names, is missing, of another shape, or in another unit.
+    """
     found = read_arrays(path, "an .npz file; write it with numpy.savez")
     default = {} if expected.uncertainty is None else {"uncertainty": np.array(expected.uncertainty)}
     arrays = default | dict(found)
@@ -36,7 +45,15 @@ def from_arrays(path: Path, expected: Expected) -> Observations:
 
 
 def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return points (d, k), values (k,), uncertainty (k,)."""
+    """Return the points (d, k), the values (k,) and their uncertainty (k,).
+
+    Args:
+        path: The path of the file, for messages.
+        arrays: The arrays of the file, by name.
+
+    Raises:
+        FileError: An array is of another shape, or holds no real numbers.
+    """
     for name in NUMBERS:
         if arrays[name].dtype.kind not in "fiu":
             raise FileError(f"{path}, array {name!r}: its type is {arrays[name].dtype}; expected real numbers")

@@ -1,4 +1,4 @@
-"""Observation data from CSV and NPZ files, with checked units."""
+"""Observations from CSV and NPZ files and to them, with checked units."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ def read_observations(
     possibly, label. No unit is converted; units that only look different are the same: m·K and m K, m⁻¹ and m^-1.
 
     Args:
-        unit, length_unit: what the file must say; "1" for values without unit.
-        label: the name of the column of values, where there are several others than x, y, z and uncertainty.
-        uncertainty: of all values, where the file gives none.
-        mesh: the points must lie in it.
-        repeated: whether a point may be there more than once.
-        keep_markers: whether −9999, 1e30 and the like, which stand for a missing value in many files, are values.
-        tolerance: how far outside the mesh a point may lie, relative to the longest edge of the cell there; give
+        path: The path of the file, whose name ends in .csv or .npz.
+        unit: The unit of the values that the file must state; "1" for values without unit.
+        length_unit: The unit of the points that the file must state.
+        label: The name of the column of values, where there are several others than x, y, z and uncertainty.
+        uncertainty: The standard deviation of all values, where the file gives none.
+        mesh: The mesh in which the points must lie; None if they may lie anywhere.
+        repeated: Whether a point may be there more than once.
+        keep_markers: Whether −9999, 1e30 and the like, which stand for a missing value in many files, are values.
+        tolerance: How far outside the mesh a point may lie, relative to the longest edge of the cell there; give
             `AtPoints.of` the same.
 
     Raises:
-        FileError: that names the line or the array; for points outside the mesh it lists them.
+        FileError: The file is missing, damaged or not as expected; the message names the line or the array, and lists
+            points outside the mesh.
     """
     path = existing_file(path, "observation data in a .csv or .npz file")
     expected = Expected(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
@@ -64,7 +67,12 @@ def read_observations(
 def write_observations(path: str | Path, observations: Observations) -> None:
     """Write a .csv or .npz file that `read_observations` reads: data, or a template to fill in.
 
-    Raises FileError for another ending, and for labels that cannot be titles of columns in a .csv file.
+    Args:
+        path: The path of the file, whose name ends in .csv or .npz.
+        observations: The values at their points, with their units.
+
+    Raises:
+        FileError: The name has another ending, or the label cannot be the title of a column in a .csv file.
     """
     path = Path(path)
     write = {".csv": _write_table, ".npz": _write_arrays}.get(path.suffix.lower())

@@ -10,12 +10,22 @@ from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.observations.csv_table import Table, read_table
 from pdeopt.io.observations.values import Expected, Observations, same_unit
 
+#: The names of the columns of coordinates, in order.
 AXES = ("x", "y", "z")
+#: The name of the column of standard deviations.
 UNCERTAINTY = "uncertainty"
 
 
 def from_table(path: Path, expected: Expected) -> Observations:
-    """Raises FileError for columns that are missing or in another unit; it names the line."""
+    """Return the observations in the columns of a CSV file.
+
+    Args:
+        path: The path of the file.
+        expected: What the file must hold.
+
+    Raises:
+        FileError: Columns are missing or in another unit; the message names the line.
+    """
     table = read_table(path)
     axes, label = _axes(path, table, expected), _value_column(path, table, expected)
     for names, unit in ((axes, expected.length_unit), ((label, UNCERTAINTY), expected.unit)):

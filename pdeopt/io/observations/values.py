@@ -1,4 +1,4 @@
-"""Values that were measured at points."""
+"""Values that were measured at points, and the checks that they must pass."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ import skfem
 from pdeopt.fem.spaces.points import located
 from pdeopt.io.errors import FileError, listed
 
-#: Characters that look like others: three degree signs, four dots of multiplication, five minus signs.
+#: The characters that look like others: three degree signs, four dots of multiplication, five minus signs.
 LOOK_ALIKE = str.maketrans(dict.fromkeys("º˚", "°") | dict.fromkeys("·⋅∙•*", " ") | dict.fromkeys("−‐‑‒–", "-"))
-#: What stands for a missing value in many files, and is finite: also fill values of netCDF and of 32-bit numbers.
+#: The finite numbers that stand for a missing value in many files: also fill values of netCDF and of 32-bit numbers.
 NO_DATA = (-999.0, 9999.0, 99999.0, 999999.0, 32768.0, 1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38)
+#: The name of a number in a message, by its array.
 NAMES = {"values": "a value", "uncertainty": "an uncertainty"}
-#: Squares of distances between points that are further away overflow.
+#: The largest coordinate of a point: squares of distances between points that are further away overflow.
 FARTHEST = 1e100
 
 
 def same_unit(one: str, other: str) -> bool:
-    """Return whether two units are written alike: m·K and m K, m⁻¹ and m^-1, whichever letter is taken for µ and Ω."""
+    """Return whether two units are written alike: m·K and m K, or m⁻¹ and m^-1.
+
+    It does not matter which letter is taken for µ and Ω.
+    """
     return _plain(one) == _plain(other)
 
 
@@ -38,10 +42,13 @@ class Observations:
     """A set of values that were measured at points.
 
     Attributes:
-        points: (d, k), one column each. values: (k,).
-        uncertainty: (k,), standard deviations of the values; a number where all are the same.
-        label: what was measured. unit, length_unit: of the values and their uncertainty, and of the points.
-        places: for each value where it stands in its file, "line 7"; empty where they are from none.
+        points: The points (d, k), one column each.
+        values: The values (k,).
+        uncertainty: The standard deviations (k,) of the values; a number where all are the same.
+        label: What was measured, in words.
+        unit: The unit of the values and their uncertainty.
+        length_unit: The unit of the points.
+        places: Where each value stands in its file, such as "line 7"; empty where they are from none.
     """
 
     points: np.ndarray
@@ -54,13 +61,21 @@ class Observations:
 
     @property
     def data_label(self) -> str:
-        """Return the quantity with its unit, as a `Problem` takes it: "potential (V)"."""
+        """The quantity with its unit, as a `Problem` takes it: "potential (V)"."""
         return f"{self.label} ({self.unit})"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A record of what a file must hold: see `read_observations`; ``dimension`` is that of the mesh."""
+    """A record of what a file must hold, as `read_observations` is told.
+
+    Attributes:
+        unit: The unit of the values.
+        length_unit: The unit of the points.
+        label: The name of the column of values; None where there is only one.
+        uncertainty: The standard deviation of all values, where the file gives none.
+        dimension: The dimension of the mesh; None without a mesh.
+    """
 
     unit: str
     length_unit: str
@@ -70,7 +85,16 @@ class Expected:
 
 
 def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
-    """Raise FileError for numbers that are not finite or mark a missing one, and for uncertainties that are not > 0."""
+    """Check that numbers are finite and mark no missing value, and that uncertainties are > 0.
+
+    Args:
+        path: The path of the file, for messages.
+        found: The values that it holds.
+        keep_markers: Whether numbers that stand for a missing value in many files are taken for values.
+
+    Raises:
+        FileError: They are not, or a point is too far away.
+    """
     arrays = {"points": found.points, "values": found.values, "uncertainty": found.uncertainty}
     for name, array in arrays.items():
         bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(0))
@@ -102,7 +126,15 @@ def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
 
 
 def check_repetition(path: Path, found: Observations) -> None:
-    """Raise FileError for a point that is there more than once."""
+    """Check that no point is there more than once.
+
+    Args:
+        path: The path of the file, for messages.
+        found: The values that it holds.
+
+    Raises:
+        FileError: A point is there more than once.
+    """
     _, first, which = np.unique(found.points, axis=1, return_index=True, return_inverse=True)
     original = first[which.ravel()]
     again = np.flatnonzero(original != np.arange(len(original))).tolist()
@@ -115,7 +147,17 @@ def check_repetition(path: Path, found: Observations) -> None:
 
 
 def check_inside(path: Path, found: Observations, mesh: skfem.Mesh, tolerance: float) -> None:
-    """Raise FileError that lists the points outside the mesh by more than the tolerance, relative to the cell there."""
+    """Check that all points lie in the mesh.
+
+    Args:
+        path: The path of the file, for messages.
+        found: The values that it holds.
+        mesh: The mesh.
+        tolerance: How far outside the mesh a point may lie, relative to the cell there.
+
+    Raises:
+        FileError: Points lie further outside, which the message lists, or have another dimension.
+    """
     if len(found.points) != mesh.dim():
         raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
     places = located(mesh, found.points, tolerance)

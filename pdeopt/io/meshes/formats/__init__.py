@@ -1,1 +1,1 @@
-"""The formats of mesh files: a reader for each, and what a damaged or foreign file is refused with."""
+"""The formats of mesh files: a reader for each, and the refusal of damaged and foreign files."""

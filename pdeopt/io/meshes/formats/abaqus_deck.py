@@ -17,24 +17,29 @@ from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_text import Block, Line, blocks_of
 from pdeopt.io.meshes.formats.numbering import lost_lines
 
+#: The kinds of plane elements, by their number of nodes.
 PLANE = {3: "triangle", 4: "quad", 6: "triangle6", 8: "quad8", 9: "quad9"}
+#: The kinds of solid elements, by their number of nodes.
 SOLID = {
     **{4: "tetra", 5: "pyramid", 6: "wedge", 8: "hexahedron", 10: "tetra10", 15: "wedge15"},
     **{20: "hexahedron20", 27: "hexahedron27"},
 }
+#: The kinds of elements of curves, by their number of nodes.
 CURVE = {2: "line", 3: "line3"}
-#: What an element type is, by its name: the pattern's group counts its nodes.
+#: The names of element types as patterns, whose group is the number of nodes, with their kinds by that number.
 TYPES = (
     (re.compile(r"STRI(6)5"), PLANE),
     (re.compile(r"(?:AC|DC|C)3D(\d+)[A-Z]*"), SOLID),
     (re.compile(r"(?:CPS|CPE|CPEG|CAX|CGAX|[DA]C2D|[DA]CAX|DS|SFM3D|M3D|R3D|STRI|S)([34689])[A-Z]*\d?"), PLANE),
     (re.compile(r"(?:T[23]D|[DA]C1D|[DA]CAX|R2D|RAX)([23])[A-Z]*"), CURVE),
 )
+#: The names of beams and pipes; the pattern's group is their number of nodes less one.
 BEAM = re.compile(r"(?:B|PIPE)[23]([12])[A-Z]*")
-#: Elements that are no part of a domain: they join points, or stand at one.
+#: The names of elements that are no part of a domain: they join points, or stand at one.
 POINTWISE = re.compile(r"MASS|ROTARYI|(?:SPRING|DASHPOT)[12A]|CONN[23]D2")
-#: Number of nodes by kind.
+#: The number of nodes of an element, by its kind.
 NODES = {kind: count for kinds in (PLANE, SOLID, CURVE) for count, kind in kinds.items()}
+#: The vertices of each edge, by the kind of element.
 EDGES = {"triangle": ((0, 1), (1, 2), (2, 0)), "quad": ((0, 1), (1, 2), (2, 3), (3, 0))}
 #: The vertices of face S1, S2, … by the kind of element.
 FACES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -49,6 +54,7 @@ FACES: dict[str, tuple[tuple[int, ...], ...]] = {
         for order in ("", "20", "27")
     },
 }
+#: The kind of a facet, by its number of vertices.
 FACET_KINDS = {2: "line", 3: "triangle", 4: "quad"}
 
 #: A number or a name in a part's instance, "" where there are none.
@@ -56,11 +62,13 @@ Key = tuple[str, Any]
 
 
 class Entry(NamedTuple):
-    """A data line of a set or surface: its block and line.
+    """A data line of a set or surface.
 
     Attributes:
-        scope: the instance in which the set is defined, "" for the assembly.
-        instance: the one whose numbers the line holds.
+        scope: The instance in which the set is defined, "" for the assembly.
+        instance: The instance whose numbers the line holds.
+        block: The keyword to which the line belongs.
+        line: The data line.
     """
 
     scope: str
@@ -73,12 +81,17 @@ class Deck:
     """The nodes, elements, sets and surfaces of a deck.
 
     Attributes:
-        points: coordinates. nodes, elements: (instance, number) → place in ``points``, ``kinds`` and ``corners``.
-        kinds, corners: kind and nodes of each element.
-        pointwise: (instance, number) of each element that is left out → its nodes, by place.
-        sets: "NSET", "ELSET" or "SURFACE" → (scope, name in capitals) → where it is defined, in pieces.
-        spelling: name in capitals → as it is written first.
-        notes: what may be wrong with the deck.
+        path: The path of the deck.
+        points: The coordinates x, y, z of each node.
+        nodes: The place in ``points`` of each node, by (instance, number).
+        elements: The place in ``kinds`` and ``corners`` of each element, by (instance, number).
+        kinds: The kind of each element.
+        corners: The nodes of each element, by place.
+        pointwise: The nodes, by place, of each element that is left out, by its (instance, number).
+        sets: The pieces in which each set is defined, by "NSET", "ELSET" or "SURFACE" and then by (scope, name in
+            capitals).
+        spelling: The spelling of each name where it is written first, by the name in capitals.
+        notes: What may be wrong with the deck.
     """
 
     def __init__(self, path: Path) -> None:
@@ -156,11 +169,19 @@ class Deck:
             self._add("ELSET", instance, block.options["ELSET"], block, [_first(line) for line in block.lines])
 
     def public(self, what: str) -> list[Key]:
-        """Return the keys of the sets of a kind, without those that Abaqus made for itself."""
+        """Return the keys of all sets of one kind, without those that Abaqus made for itself.
+
+        Args:
+            what: The kind of the sets: "NSET", "ELSET" or "SURFACE".
+        """
         return [key for key, entries in self.sets[what].items() if "INTERNAL" not in entries[0].block.options]
 
     def nodes_of_surface(self, key: Key) -> set[int]:
-        """Return the nodes of a surface of nodes."""
+        """Return the nodes of a surface of nodes, by place.
+
+        Args:
+            key: The scope and name of the surface.
+        """
         entries = (entry for entry in self.sets["SURFACE"][key] if entry.line.cells)
         return {n for e in entries for n in self._of("NSET", e, e.line.cells[0])}
 
@@ -170,7 +191,18 @@ class Deck:
         self.sets[what].setdefault((scope, name.upper()), []).extend(Entry(scope, instance, block, k) for k in lines)
 
     def members(self, what: str, key: Key, above: tuple[Key, ...] = ()) -> set[int]:
-        """Return the nodes or elements of a set in all its pieces, by place, those of the sets in it among them."""
+        """Return the nodes or elements of a set in all its pieces, by place.
+
+        Those of the sets in it are among them.
+
+        Args:
+            what: The kind of the set: "NSET" or "ELSET".
+            key: The scope and name of the set.
+            above: The keys of the sets that hold this one.
+
+        Raises:
+            FileError: The deck does not define a member, or a set holds itself.
+        """
         found: set[int] = set()
         for entry in self.sets[what][key]:
             block, line = entry.block, entry.line
@@ -185,7 +217,17 @@ class Deck:
         return found
 
     def _generated(self, what: str, entry: Entry) -> set[int]:
-        """Return what there is of a range of numbers: decks have ranges with holes in them, and beyond the last one."""
+        """Return those nodes or elements of a range of numbers that the deck defines, by place.
+
+        Decks have ranges with holes in them, and ranges that reach beyond the last number: this is noted.
+
+        Args:
+            what: The kind of the set: "NSET" or "ELSET".
+            entry: The data line with the range.
+
+        Raises:
+            FileError: The line is no range, or the deck defines none of its numbers.
+        """
         _, instance, block, line = entry
         table = self.nodes if what == "NSET" else self.elements
         given = [_integer(block, line, cell) for cell in line.cells if cell]
@@ -205,7 +247,17 @@ class Deck:
         return found
 
     def _of(self, what: str, entry: Entry, text: str, above: tuple[Key, ...] = ()) -> set[int]:
-        """Return what a number or the name of a set stands for. Raises FileError where the deck has none of it."""
+        """Return the nodes or elements that a number or the name of a set stands for, by place.
+
+        Args:
+            what: The kind of the set: "NSET" or "ELSET".
+            entry: The data line that has the number or name.
+            text: The number or name.
+            above: The keys of the sets that hold this one.
+
+        Raises:
+            FileError: The deck does not define it, or a set holds itself.
+        """
         block, line, scopes, given = entry.block, entry.line, [entry.instance, entry.scope, ""], text
         if not any((scope, text.upper()) in self.sets[what] for scope in scopes):  # names may have dots in them
             within, _, rest = text.upper().rpartition(".")
@@ -234,7 +286,16 @@ class Deck:
         )
 
     def faces(self, key: Key) -> list[tuple[int, ...]]:
-        """Return the facets of a surface in all its pieces, each as its vertices, so that its normal points outward."""
+        """Return the facets of a surface in all its pieces, each as its vertices, by place.
+
+        The vertices of each are in an order whose normal points outward.
+
+        Args:
+            key: The scope and name of the surface.
+
+        Raises:
+            FileError: The deck does not define the elements, or they have no such face.
+        """
         found: list[tuple[int, ...]] = []
         for entry in (entry for entry in self.sets["SURFACE"][key] if entry.line.cells):
             block, line = entry.block, entry.line
@@ -259,12 +320,19 @@ class Deck:
 
     @cached_property
     def _owners(self) -> Counter[frozenset[int]]:
-        """Count the elements that have each facet, by its vertices."""
+        """The number of elements that have each facet, by its vertices."""
         pairs = ((nodes, FACES.get(kind, ())) for kind, nodes in zip(self.kinds, self.corners, strict=True))
         return Counter(frozenset(nodes[vertex] for vertex in side) for nodes, sides in pairs for side in sides)
 
     def _outward(self, element: int, facet: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the vertices in an order whose normal points out of the element: to the right of a curve."""
+        """Return the vertices of a facet in an order whose normal points out of the element.
+
+        The normal points to the right of a curve.
+
+        Args:
+            element: The place of the element.
+            facet: The vertices of the facet, by place.
+        """
         x = np.array([self.points[node] for node in facet])
         along = x[-1] - x[0]
         normal = np.cross(x[1] - x[0], along) if len(facet) > 2 else np.array([along[1], -along[0], 0.0])
@@ -275,10 +343,16 @@ class Deck:
 def read_deck(path: Path) -> tuple[Any, list[str]]:
     """Return the mesh of a deck as a meshio mesh, and what may be wrong with it.
 
-    Its cell sets are element sets and surfaces, its point sets node sets and surfaces of nodes.
+    Args:
+        path: The path of the deck.
 
-    Raises FileError for elements of unknown types, for numbers and sets that the deck does not define, for parts of it
-    that are generated: see `pdeopt.io.meshes.formats.abaqus_text`.
+    Returns:
+        The mesh, whose cell sets are element sets and surfaces and whose point sets are node sets and surfaces of
+        nodes, and warnings.
+
+    Raises:
+        FileError: The deck has elements of unknown types, names numbers or sets that it does not define, or generates a
+            part of it: see `pdeopt.io.meshes.formats.abaqus_text`.
     """
     import meshio
 
@@ -317,7 +391,17 @@ def read_deck(path: Path) -> tuple[Any, list[str]]:
 
 
 def _in_place(path: Path) -> Iterator[tuple[str, Block]]:
-    """Yield (instance, block): those of a part where the part is put into the assembly, moved there."""
+    """Yield the blocks of a deck, each with the name of its instance, "" where it is in none.
+
+    The blocks of a part come where the part is put into the assembly, and are moved there. Without an assembly they
+    come last, under the name of their part where there are several.
+
+    Args:
+        path: The path of the deck.
+
+    Raises:
+        FileError: An instance is of a part that the deck does not define, or its position is none.
+    """
     parts: dict[str, list[Block]] = {}
     current: list[Block] | None = None
     instance, move, placed = "", None, False
@@ -343,7 +427,13 @@ def _in_place(path: Path) -> Iterator[tuple[str, Block]]:
 
 
 def _movement(block: Block) -> list[tuple[Line, list[float]]]:
-    """Return the lines of an instance: a translation, then a rotation by two points of its axis and an angle."""
+    """Return the data lines of an instance, each with its numbers: a translation, then a rotation.
+
+    The translation is dx, dy, dz; the rotation is two points of its axis and an angle in degrees.
+
+    Raises:
+        FileError: There are other lines or numbers.
+    """
     lines = [(line, [_number(block, line, cell) for cell in line.cells]) for line in block.lines]
     if len(lines) > 2 or [len(x) for _, x in lines] not in ([], [3], [3, 7]):
         raise FileError(
@@ -353,7 +443,11 @@ def _movement(block: Block) -> list[tuple[Line, list[float]]]:
 
 
 def _cartesian(block: Block) -> Block:
-    """Return nodes of radius, angle in degrees and z as those of x, y and z, and other blocks as they are."""
+    """Return nodes of radius, angle in degrees and z as nodes of x, y and z, other blocks as they are.
+
+    Raises:
+        FileError: The nodes are in another coordinate system than a Cartesian or cylindrical one.
+    """
     system = block.options.get("SYSTEM", "").upper() or "R"
     if block.keyword != "NODE" or system == "R":
         return block

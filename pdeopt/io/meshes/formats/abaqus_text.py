@@ -1,4 +1,4 @@
-"""The text of Abaqus and CalculiX decks: keywords with their options and data lines, included files among them."""
+"""The text of Abaqus and CalculiX decks: keywords, options and data lines, also of included files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from typing import NamedTuple
 
 from pdeopt.io.errors import FileError
 
-#: Keywords whose data lines are read.
+#: The keywords whose data lines are read.
 MESH = {"NODE", "ELEMENT", "NSET", "ELSET", "SURFACE", "INSTANCE"}
-#: Keywords that make or move nodes and elements in ways that are not read.
+#: The keywords that make or move nodes and elements in ways that are not read.
 NOT_READ = {"NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM"}
-#: Files include others so many deep, and so many in all.
-DEEPEST, MOST = 20, 1000
+#: The largest depth to which files include each other.
+DEEPEST = 20
+#: The largest number of files of a deck, those that it includes among them.
+MOST = 1000
 
 
 class Line(NamedTuple):
-    """A data line: its number, its cells, whether it goes on in the next one, whether a blank one precedes it."""
+    """A data line.
+
+    Attributes:
+        number: The number of the line in its file, from 1.
+        cells: The texts between its commas.
+        goes_on: Whether it goes on in the next line.
+        after_blank: Whether a blank line precedes it.
+    """
 
     number: int
     cells: list[str]
@@ -29,9 +38,11 @@ class Block(NamedTuple):
     """A keyword with its data lines.
 
     Attributes:
-        path, number: file and line of the keyword.
-        keyword: in capitals. options: name in capitals → value, "" for those without.
-        lines: the data lines, empty for keywords that say nothing about the mesh.
+        path: The file that the keyword is in.
+        number: The number of the keyword's line in it, from 1.
+        keyword: The keyword, in capitals.
+        options: The value of each option, by its name in capitals; "" for options without a value.
+        lines: The data lines, empty for keywords that say nothing about the mesh.
     """
 
     path: Path
@@ -41,11 +52,22 @@ class Block(NamedTuple):
     lines: list[Line]
 
     def at(self, line: Line | None = None) -> str:
-        """Return the place of the keyword, or of a data line, as the beginning of a message."""
+        """Return the place of the keyword, or of a data line, as the beginning of a message.
+
+        Args:
+            line: The data line; None for the keyword.
+        """
         return f"{self.path}, line {line.number if line else self.number}"
 
     def option(self, name: str) -> str:
-        """Return the value of an option. Raises FileError where it is missing."""
+        """Return the value of an option.
+
+        Args:
+            name: The name of the option, in capitals.
+
+        Raises:
+            FileError: The option is missing, or has no value.
+        """
         if not self.options.get(name):
             raise FileError(f"{self.at()}: *{self.keyword} has no {name}=…, which says what it defines")
         return self.options[name]
@@ -55,10 +77,13 @@ def blocks_of(path: Path, depth: int = 0, opened: list[Path] | None = None) -> I
     """Yield the keywords of a deck in their order, those of included files in their place.
 
     Args:
-        depth, opened: how deep this file is included, and the files that were opened before it.
+        path: The path of the deck.
+        depth: How deep this file is included; 0 for the deck itself.
+        opened: The files that were opened before this one; None for the deck itself.
 
-    Raises FileError for included files that are missing, include each other or are too many, for nodes and elements
-    that are generated, and for data lines before the first keyword.
+    Raises:
+        FileError: Included files are missing, include each other or are too many, nodes or elements are generated, or
+            data lines precede the first keyword.
     """
     opened = [] if opened is None else opened
     opened.append(path)
@@ -81,7 +106,11 @@ def blocks_of(path: Path, depth: int = 0, opened: list[Path] | None = None) -> I
 
 
 def _pieces(path: Path) -> Iterator[Block | Line]:
-    """Yield keywords, and the data lines of those that matter; comments are left out."""
+    """Yield the keywords of one file, and the data lines of those that matter; comments are left out.
+
+    Raises:
+        FileError: A keyword makes or moves nodes or elements.
+    """
     lines = path.read_bytes().decode(errors="replace").splitlines()
     matters, after_blank, k = True, False, 0
     while k < len(lines):
@@ -112,7 +141,11 @@ def _pieces(path: Path) -> Iterator[Block | Line]:
 
 
 def _completed(block: Block, depth: int, opened: list[Path]) -> Iterator[Block]:
-    """Yield the block, with the lines of the file that it names; of *INCLUDE, the blocks of the file."""
+    """Yield a block with the lines of the file that it names; for *INCLUDE, the blocks of that file.
+
+    Raises:
+        FileError: The file that it names is missing.
+    """
     name = block.options.get("INPUT")
     if name is None or (block.keyword != "INCLUDE" and block.keyword not in MESH):
         yield block

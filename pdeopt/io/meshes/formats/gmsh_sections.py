@@ -1,4 +1,4 @@
-"""What a Gmsh file lacks, found in its text: the reader takes a file that is cut short for a whole one."""
+"""The check of a Gmsh file by its text: its reader takes a file that is cut short for a whole one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,30 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
+#: The line of a physical group: its dimension, its number and its name.
 PHYSICAL_NAME = re.compile(rb'\s*(\d)\s+(-?\d+)\s+"(.*)"\s*')
+#: The sections that hold rows of numbers.
 NUMBERS = {b"Entities", b"Nodes", b"Elements"}
+#: The message where nodes have parametric coordinates.
 PARAMETRIC = "nodes have parametric coordinates, which are not read: save it without (in Gmsh: Mesh.SaveParametric = 0)"
 
 
 def is_gmsh(path: Path) -> bool:
+    """Return whether a file begins like a .msh file of Gmsh."""
     with path.open("rb") as file:
         return file.read(20).lstrip().startswith((b"$MeshFormat", b"$Comments"))
 
 
 def check_sections(path: Path) -> None:
-    """Raise FileError for a .msh file that is cut short, gives one name to two groups, or numbers nodes from 0."""
+    """Check the sections of a .msh file.
+
+    Args:
+        path: The path of the file.
+
+    Raises:
+        FileError: The file is cut short or damaged, gives one name to two groups, numbers nodes from 0, is partitioned,
+            or has parametric coordinates.
+    """
     content = path.read_bytes()
     lines = content.splitlines()
     _check_end(path, lines)
@@ -34,7 +46,7 @@ def check_sections(path: Path) -> None:
 
 
 def announced_elements(path: Path) -> int | None:
-    """Return how many elements a .msh file says that it has; None where it does not say it."""
+    """Return the number of elements that a .msh file announces, or None where it announces none."""
     content = path.read_bytes()
     lines = content[:10_000].splitlines()
     _, found, rest = content.partition(b"$Elements")
@@ -47,7 +59,11 @@ def announced_elements(path: Path) -> int | None:
 
 
 def _check_kind(path: Path, lines: list[bytes]) -> None:
-    """Refuse what meshio does not read, with the option of Gmsh that makes it."""
+    """Refuse a partitioned mesh and parametric coordinates, which meshio does not read.
+
+    Raises:
+        FileError: The mesh is one of these; the message names the option of Gmsh that changes it.
+    """
     if any(line.startswith(b"$PartitionedEntities") for line in lines):
         raise FileError(
             f"{path}: the mesh is partitioned, which is not read: save it whole (in Gmsh: Mesh → Unpartition, or "
@@ -58,7 +74,12 @@ def _check_kind(path: Path, lines: list[bytes]) -> None:
 
 
 def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
-    """Refuse blocks of nodes that are fewer than announced: the reader would invent the others."""
+    """Refuse blocks of nodes that are fewer than announced: the reader would invent the others.
+
+    Raises:
+        FileError: There are fewer or more nodes than announced, they have parametric coordinates, or the file is of
+            format 4.0 and its header says 4.
+    """
     section = content.partition(b"$Nodes")[2].partition(b"$EndNodes")[0]
     if _is_binary(lines):
         data = section.partition(b"\n")[2]  # a number may begin with the byte of a line end
@@ -93,7 +114,10 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
 
 
 def place_of_nonsense(path: Path) -> str:
-    """The first line of an ASCII file that should hold numbers and does not, as the beginning of a message."""
+    """Return the place of the first line that should hold numbers and does not, to begin a message with.
+
+    For a binary file, and where there is no such line, it is the path alone.
+    """
     lines = path.read_bytes().splitlines()
     if _is_binary(lines):
         return f"{path}"
@@ -120,7 +144,11 @@ def _check_end(path: Path, lines: list[bytes]) -> None:
 
 
 def _check_names(path: Path, lines: list[bytes]) -> None:
-    """Refuse two groups of one name: the reader keeps groups by name, and would forget the first."""
+    """Refuse two groups of one name: the reader keeps groups by name, and would forget the first.
+
+    Raises:
+        FileError: Two groups have one name.
+    """
     seen: dict[bytes, tuple[int, bytes]] = {}
     for name, start, end in _sections(lines[:10_000]):  # names come first
         for k in range(start + 1, end) if name == b"PhysicalNames" else ():
@@ -147,7 +175,11 @@ def _check_counts(path: Path, lines: list[bytes]) -> None:
 
 
 def _check_numbering(path: Path, lines: list[bytes]) -> None:
-    """Refuse a node 0: the reader would take it for the last one."""
+    """Refuse a node 0: the reader would take it for the last one.
+
+    Raises:
+        FileError: There is a node 0.
+    """
     for name, start, end in _sections(lines):
         for k in range(start + 2, end) if name in (b"Nodes", b"Elements") else ():
             words = lines[k].split()
@@ -158,7 +190,10 @@ def _check_numbering(path: Path, lines: list[bytes]) -> None:
 
 
 def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:
-    """Return (name, first line, last line) of each section; the last line is len(lines) where it is missing."""
+    """Return (name, first line, last line) of each section; lines count from 0.
+
+    The last line is ``len(lines)`` where it is missing.
+    """
     found: list[tuple[bytes, int, int]] = []
     name, start = b"", 0
     for k, line in enumerate(lines):
@@ -173,7 +208,7 @@ def _sections(lines: list[bytes]) -> list[tuple[bytes, int, int]]:
 
 
 def _version(lines: list[bytes]) -> list[bytes]:
-    """Return the version, 0 for ASCII or 1 for binary, and the size of numbers."""
+    """Return the version of the format, 0 for ASCII or 1 for binary, and the size of numbers in bytes."""
     at = next((k for k, line in enumerate(lines) if line.strip() == b"$MeshFormat"), len(lines))
     words = lines[at + 1].split() if at + 1 < len(lines) else []
     return words if len(words) == 3 else [b"4", b"0", b"8"]

@@ -18,20 +18,20 @@ from pdeopt.io.meshes.formats.numbering import lost_lines
 from pdeopt.io.meshes.formats.su2_file import read_su2
 from pdeopt.io.meshes.formats.tetgen_files import read_tetgen
 
-#: Formats with a reader of our own, since meshio's loses groups or never ends.
+#: The formats with a reader of our own, since meshio's loses groups or never ends, by the ending of the file.
 OWN: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".inp": read_deck,
     ".ele": read_tetgen,
     ".node": read_tetgen,
     ".su2": read_su2,
 }
-#: Formats that meshio reads.
+#: The formats that meshio reads, by the ending of the file, with meshio's name of each.
 BY_MESHIO = {
     **{".msh": "gmsh", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf", ".xmf": "xdmf", ".med": "med"},
     **{".mesh": "medit", ".meshb": "medit", ".bdf": "nastran", ".nas": "nastran", ".fem": "nastran"},
     **{".vol": "netgen", ".vol.gz": "netgen", ".ugrid": "ugrid", ".avs": "avsucd"},
 }
-#: Formats that meshio reads and pdeopt refuses, with the reason.
+#: The formats that meshio reads and pdeopt refuses, by the ending of the file, with the reason.
 REFUSED = {
     **dict.fromkeys((".ply", ".stl", ".obj", ".off", ".wkt"), "it holds a surface without groups"),
     **dict.fromkeys(
@@ -39,14 +39,19 @@ REFUSED = {
     ),
     **dict.fromkeys((".post", ".dato", ".f3grid", ".xml"), "its reader takes a file that is cut short for a whole one"),
 }
+#: The endings of XML files.
 XML = {".vtu", ".xdmf", ".xmf"}
 
 
 def read_raw(path: Path) -> tuple[Any, list[str]]:
-    """Return the file as a meshio mesh, and what may be wrong with it.
+    """Return the mesh in a file as a meshio mesh, and what may be wrong with it.
 
-    Raises FileError for a format that is not read, for a file that its reader fails on or takes too long for, and where
-    the file holds fewer cells than it announces.
+    Args:
+        path: The path of the file; its ending says the format.
+
+    Raises:
+        FileError: The format is not read, its reader fails on the file or takes too long, or the file holds fewer cells
+            than it announces.
     """
     endings = [path.suffix.lower(), "".join(path.suffixes[-2:]).lower()]
     ending = next((ending for ending in endings if ending in (*OWN, *BY_MESHIO, *REFUSED)), None)
@@ -104,7 +109,10 @@ def _unreadable(path: Path, file_format: str, failure: str, said: str) -> str:
 
 
 def _announced_in_vtk(path: Path) -> int | None:
-    """Return how many cells a legacy VTK file says that it has; its offsets are one more in version 5.1."""
+    """Return the number of cells that a legacy VTK file announces, or None where it announces none.
+
+    In version 5.1 the file announces its offsets, which are one more.
+    """
     content = path.read_bytes()
     cells = re.search(rb"^CELLS\s+(\d+)", content, re.MULTILINE | re.IGNORECASE)
     has_offsets = re.match(rb"# vtk DataFile Version 5", content)
@@ -112,7 +120,7 @@ def _announced_in_vtk(path: Path) -> int | None:
 
 
 def _place_in_xml(path: Path) -> str:
-    """Return where an XML file breaks off, as the beginning of a message."""
+    """Return the place where an XML file breaks off, as the beginning of a message."""
     if path.suffix.lower() in XML:
         try:
             ElementTree.parse(path)

@@ -1,4 +1,7 @@
-"""The program of the process that reads with meshio: requests come on its input, answers go to its output, pickled."""
+"""The program of the process that reads with meshio.
+
+Requests come on its input, answers go to its output, both pickled.
+"""
 
 import contextlib
 import io
@@ -14,9 +17,17 @@ except ImportError:  # Windows
 
 
 def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, str]:
-    """Return (mesh or None, the name of the exception or "", what meshio says).
+    """Return the mesh that meshio reads, or the reason why it reads none.
 
     meshio prints what it has to say, and exits on files that it cannot read.
+
+    Args:
+        path: The path of the file.
+        file_format: The name of its format in meshio.
+        most_memory: The largest memory of this process, bytes.
+
+    Returns:
+        The mesh or None, the name of the exception or "", and what meshio says.
     """
     if resource is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -13,16 +13,23 @@ from typing import Any
 
 from pdeopt.io.errors import FileError
 
-#: A file may take so many seconds, and one more for each so many bytes.
-SECONDS, BYTES_PER_SECOND = 10.0, 100_000
-#: It may take so many bytes of memory, and so many more for each of its own.
-MEMORY, MEMORY_PER_BYTE = 4 << 30, 100
-#: After a file of so many bytes the process is ended: it keeps its memory.
+#: The time that reading any file may take, in seconds.
+SECONDS = 10.0
+#: The number of bytes of a file for which reading it may take one more second.
+BYTES_PER_SECOND = 100_000
+#: The memory that reading any file may take, in bytes.
+MEMORY = 4 << 30
+#: The memory that reading may take in addition for each byte of the file, in bytes.
+MEMORY_PER_BYTE = 100
+#: The size of a file, in bytes, above which the process is ended after it: it keeps its memory.
 LARGE = 20_000_000
 
 
 class MeshioProcess:
-    """A process that reads meshes with meshio, one after the other; it starts with the first and ends with this one."""
+    """A process that reads meshes with meshio, one after the other.
+
+    It starts with the first mesh and ends with the process that has started it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,10 +37,18 @@ class MeshioProcess:
         self._parent = 0
 
     def read(self, path: Path, file_format: str) -> tuple[Any, str, str]:
-        """Return (meshio's mesh or None, the name of the exception or "", what meshio says).
+        """Return the mesh that meshio reads, or the reason why it reads none.
 
-        Raises FileError where the process does not answer in time, or ends on the file twice: once it may have been
-        ended from outside.
+        Args:
+            path: The path of the file.
+            file_format: The name of its format in meshio.
+
+        Returns:
+            The mesh of meshio or None, the name of the exception or "", and what meshio says.
+
+        Raises:
+            FileError: The process does not answer in time, or ends on the file twice: once it may have been ended from
+                outside.
         """
         size = _size(path, file_format)
         limit = SECONDS + size / BYTES_PER_SECOND
@@ -68,7 +83,7 @@ class MeshioProcess:
             raise
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """Return the process; a new one where it has ended, and after a fork, where it is another process's."""
+        """Return the process that reads, a new one where it has ended or is another process's after a fork."""
         if self._process is None or self._parent != os.getpid() or self._process.poll() is not None:
             process = subprocess.Popen(
                 [sys.executable, "-P", Path(__file__).with_name("meshio_child.py")],
@@ -90,7 +105,7 @@ class MeshioProcess:
 
 
 def _size(path: Path, file_format: str) -> int:
-    """Return the number of bytes of a file, of XDMF with those of the files that hold its data."""
+    """Return the size of a file in bytes, for XDMF with the sizes of the files that hold its data."""
     if file_format != "xdmf":
         return path.stat().st_size
     texts = re.findall(rb">([^<>]{1,255})<", path.read_bytes())
@@ -99,5 +114,5 @@ def _size(path: Path, file_format: str) -> int:
     return sum(place.stat().st_size for place in {file.resolve() for file in (path, *beside)})
 
 
-#: The one of this process.
+#: The reader that everything in this process shares.
 MESHIO = MeshioProcess()

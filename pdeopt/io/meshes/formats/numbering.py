@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-#: Missing numbers are a sign where they are fewer than this part of all; more of them are a way of numbering.
+#: The part of all numbers below which missing ones are a sign of lost lines; more of them are a way of numbering.
 FEW = 0.1
 
 
@@ -15,9 +15,10 @@ def lost_lines(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], ele
     """Return warnings about nodes that no element has, and about gaps between the numbers of elements.
 
     Args:
-        numbers: (points,), of the nodes in the file.
-        nodes: places of the nodes of the elements, one array (elements, nodes) for each kind.
-        elements: the numbers of the elements in the file.
+        path: The path of the file, for the warnings.
+        numbers: The numbers (points,) of the nodes in the file.
+        nodes: The places of the nodes of the elements, one array (elements, nodes of an element) for each kind.
+        elements: The numbers (elements,) of the elements in the file.
     """
     used = np.unique(np.concatenate([block.ravel() for block in nodes] or [np.empty(0, int)]))
     alone = np.setdiff1d(np.arange(len(numbers)), used)

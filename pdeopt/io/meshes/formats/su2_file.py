@@ -10,18 +10,25 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 
-#: Kind and number of nodes, by the type that SU2 shares with VTK.
+#: The kind of a cell and its number of nodes, by the type that SU2 shares with VTK.
 KINDS = {3: ("line", 2), 5: ("triangle", 3), 9: ("quad", 4), 10: ("tetra", 4), 12: ("hexahedron", 8)}
 KINDS |= {13: ("wedge", 6), 14: ("pyramid", 5)}
 
-#: (line, its text) of each line that says something.
+#: The number and the text of each line that says something.
 Lines = Iterator[tuple[int, str]]
 
 
 def read_su2(path: Path) -> tuple[Any, list[str]]:
-    """Return the mesh in a .su2 file as a meshio mesh, its markers as cell sets; there are no warnings.
+    """Return the mesh in a .su2 file as a meshio mesh, with its markers as cell sets.
 
-    Raises FileError for rows that are no cells or points, for fewer of them than announced, and for several zones.
+    Args:
+        path: The path of the file.
+
+    Returns:
+        The mesh, and an empty list: there are no warnings.
+
+    Raises:
+        FileError: Rows are no cells or points, or fewer than announced, or there are several zones.
     """
     import meshio
 
@@ -72,7 +79,17 @@ def read_su2(path: Path) -> tuple[Any, list[str]]:
 
 
 def _rows(path: Path, number: int, lines: Lines, value: str) -> Lines:
-    """Yield as many lines as a section announces."""
+    """Yield as many lines as a section announces, each with its number.
+
+    Args:
+        path: The path of the file, for messages.
+        number: The number of the line that announces them.
+        lines: The lines that follow it.
+        value: The number of rows, as it is written.
+
+    Raises:
+        FileError: The value is no count, or there are fewer lines.
+    """
     for k in range(count := _count(path, number, value)):
         row = next(lines, None)
         if row is None or "=" in row[1]:

@@ -9,17 +9,24 @@ import numpy as np
 
 from pdeopt.io.errors import FileError, existing_file
 
-#: By dimension: the kind of cells, and of facets with the ending of their file.
+#: The kind of the cells, the kind of the facets and the ending of the file of facets, by dimension.
 KINDS = {2: ("triangle", "line", ".edge"), 3: ("tetra", "triangle", ".face")}
 
 
 def read_tetgen(path: Path) -> tuple[Any, list[str]]:
-    """Return the mesh in the .node and .ele files of this name as a meshio mesh; there are no warnings.
+    """Return the mesh in the .node and .ele files of one name as a meshio mesh.
 
-    An attribute of the elements is an array "region", the markers in a file of facets beside them are an array
+    An attribute of the elements is an array "region". The markers in a file of facets beside them are an array
     "marker"; 0 stands for no marker.
 
-    Raises FileError for a file that is missing, for rows that are no numbers, and for fewer of them than announced.
+    Args:
+        path: The path of either file.
+
+    Returns:
+        The mesh, and an empty list: there are no warnings.
+
+    Raises:
+        FileError: A file is missing, or its rows are no numbers or fewer than announced.
     """
     import meshio
 
@@ -47,7 +54,18 @@ def read_tetgen(path: Path) -> tuple[Any, list[str]]:
 
 
 def _table(path: Path, counts: int) -> tuple[list[int], np.ndarray]:
-    """Return the header and the rows of a file; ``counts``: how many numbers of a header say how long a row is."""
+    """Return the header and the rows of a file.
+
+    Args:
+        path: The path of the file.
+        counts: How many numbers of a header, after the number of rows, say how long a row is.
+
+    Returns:
+        The numbers of the header, and those of the rows (rows, numbers of a row).
+
+    Raises:
+        FileError: The file is missing, has no header, or its rows are no numbers or fewer than announced.
+    """
     path = existing_file(path, "one of TetGen's files, .node and .ele of one name")
     lines = path.read_bytes().decode(errors="replace").splitlines()
     rows = [(k, words) for k, line in enumerate(lines, 1) if (words := line.partition("#")[0].split())]
@@ -72,7 +90,16 @@ def _table(path: Path, counts: int) -> tuple[list[int], np.ndarray]:
 
 
 def _places(path: Path, numbers: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """Return the places of nodes that are given by their numbers."""
+    """Return the places of nodes that are given by their numbers.
+
+    Args:
+        path: The path of the file that names the nodes, for the message.
+        numbers: The numbers (points,) of the nodes that there are.
+        nodes: The numbers (cells, nodes of a cell) of the nodes of the cells.
+
+    Raises:
+        FileError: There is no node of a number.
+    """
     order = np.argsort(numbers)
     place = np.searchsorted(numbers, nodes, sorter=order).clip(max=len(numbers) - 1)
     if not len(numbers) or (numbers[order][place] != nodes).any():
