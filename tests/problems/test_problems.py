@@ -34,7 +34,7 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     path = problem_files()[name]
     clear_memo()  # of other tests, which may have met the same matrices
     problem = build_problem(load_build(path), options, path)
-    checks = check_problem(problem, path, lambda _: None)
+    checks = check_problem(problem)
     assert len(checks) == 6
     assert all(check.passed for check in checks), checks
 
