@@ -30,11 +30,13 @@ class Coefficients(dict):
         raise KeyError(f"the form asks for w[{name!r}], which was not passed; w has {', '.join(sorted(self))}")
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], tuple | None]]:
+        """Return the coefficients, and their static part for JAX: their names and ``idx``."""
         names = tuple(sorted(name for name in self if name != "idx"))
         return tuple(self[name] for name in names), (names, self.get("idx"))
 
     @classmethod
     def tree_unflatten(cls, structure: tuple[tuple[str, ...], tuple | None], values: tuple[Any, ...]) -> Coefficients:
+        """Return the mapping of such coefficients and names, for JAX: the inverse of `tree_flatten`."""
         names, index = structure
         return cls(zip(names, values, strict=True), **({} if index is None else {"idx": index}))
 

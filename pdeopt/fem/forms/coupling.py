@@ -33,7 +33,7 @@ SAMPLE = (2, 2)
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
     """Return the pairs of slots that the form couples, in groups with the same coefficient C_st.
 
-    A test pins their numbers.
+    A test pins the numbers of pairs and groups for some forms.
 
     Args:
         form: The bilinear form.
@@ -117,6 +117,7 @@ class Expressions:
         self._numbers: dict[Hashable, int] = {}
 
     def number(self, key: Hashable) -> int:
+        """Return the number of an expression, a new one where its key was not met before."""
         return self._numbers.setdefault(key, len(self._numbers))
 
     def unknown(self) -> int:
@@ -124,6 +125,7 @@ class Expressions:
         return self.number(("unknown", len(self._numbers)))
 
     def key_of(self, term: Term) -> Hashable:
+        """Return a key that is the same for equal terms: a number itself, an array by its content."""
         return term if isinstance(term, int) else (term.shape, term.dtype.str, term.tobytes())
 
     def outputs(self, closed: ClosedJaxpr, inputs: Sequence[Term]) -> list[Term]:

@@ -27,7 +27,7 @@ RANGES = ((0.5, 1.5), (2.0, 10.0), (50.0, 1000.0), (-1.5, -0.5))
 #: The numbers of cells and points of the sample.
 SAMPLE = (2, 2)
 
-#: The forms that were found to be linear, each with the kind of its arguments.
+#: The forms that were checked and not refused, each with the kind of its arguments.
 _passed: set[tuple[int, Any]] = set()
 
 

@@ -1,1 +1,1 @@
-"""What JAX sees of a Python function: its trace, and what tells two traces apart."""
+"""Traces of Python functions by JAX, and digests that tell two traces apart."""

@@ -1,1 +1,1 @@
-"""What is measured and how well it is met: observations, misfits, synthetic noise."""
+"""Observations of the state, misfits to data, and synthetic noise."""

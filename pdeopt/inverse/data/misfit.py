@@ -1,4 +1,4 @@
-"""Misfit between predicted and measured data, or between the state and the one that is wanted."""
+"""The misfit between predicted and measured data, or between the state and the one that is wanted."""
 
 from __future__ import annotations
 

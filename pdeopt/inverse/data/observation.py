@@ -50,12 +50,18 @@ class AtDofs:
 
     @classmethod
     def on_boundary(cls, space: FunctionSpace, facets: Facets = None) -> AtDofs:
-        """Return the observation of those on boundary facets, given as for `FunctionSpace.boundary`."""
+        """Return the observation of the degrees of freedom on boundary facets.
+
+        The facets are given as for `FunctionSpace.boundary`.
+        """
         return cls(space.dofs(facets))
 
     @classmethod
     def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
-        """Return the observation of those of a subdomain's cells, given as for `FunctionSpace.subdomain`."""
+        """Return the observation of the degrees of freedom of a subdomain's cells.
+
+        The cells are given as for `FunctionSpace.subdomain`.
+        """
         return cls(space.subdomain_dofs(elements))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:

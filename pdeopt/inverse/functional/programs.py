@@ -64,6 +64,12 @@ class Programs:
         return self.trace.parts(m.size, self.terms)
 
     def objective(self, strength: jax.Array, m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Return J(β, m), and the misfit and the regularization with its strength, to be traced.
+
+        Args:
+            strength: The strength β, a number.
+            m: The parameter, (p,).
+        """
         parts = self.parts(m)
         coefficient = parts.parametrization(m)
         misfit = parts.misfit(parts.state(coefficient), coefficient)
@@ -71,20 +77,24 @@ class Programs:
         return misfit + regularization, (misfit, regularization)
 
     def predict(self, m: jax.Array) -> jax.Array:
+        """Return the prediction for m (p,), to be traced."""
         parts = self.parts(m)
         coefficient = parts.parametrization(m)
         return parts.observation(parts.state(coefficient), coefficient)
 
     @cached_property
     def value(self) -> Compiled:
+        """The program (β, m) ↦ J, (misfit, regularization)."""
         return Compiled(self.objective)
 
     @cached_property
     def value_and_derivative(self) -> Compiled:
+        """The program (β, m) ↦ (J, (misfit, regularization)), ∂J/∂m."""
         return Compiled(jax.value_and_grad(self.objective, argnums=1, has_aux=True))
 
     @cached_property
     def solution(self) -> Compiled:
+        """The program m ↦ the state."""
         return Compiled(lambda m: self.parts(m).state(self.parts(m).parametrization(m)))
 
     @cached_property
@@ -107,14 +117,17 @@ class Programs:
 
     @cached_property
     def prediction(self) -> Compiled:
+        """The program m ↦ the prediction."""
         return Compiled(self.predict)
 
     @cached_property
     def prediction_tangent(self) -> Compiled:
+        """The program (m, v) ↦ the prediction's derivative along v."""
         return Compiled(lambda m, v: jax.jvp(self.predict, (m,), (v,))[1])
 
     @cached_property
     def prediction_adjoint(self) -> Compiled:
+        """The program (m, w) ↦ the adjoint of the prediction's derivative, applied to w."""
         return Compiled(lambda m, w: jax.vjp(self.predict, m)[1](w)[0])
 
     @cached_property

@@ -211,10 +211,7 @@ class ReducedFunctional(Differentiable):
         return lambda v: self._programs.apply_gauss_newton(linear, v)
 
     def plain_regularization_hessian(self, m: ArrayLike) -> Action:
-        """Return the map of v to β times the second derivative at m of some terms, times v, (p,).
-
-        They are the terms of the regularization that state no operator.
-        """
+        """Return the map v ↦ β H v, (p,), H the Hessian at m of the terms that state no operator."""
         return self._regularization_hessian(self._programs.plain_terms, self._programs.plain_hessian, m)
 
     def regularization_operator(self, m: ArrayLike) -> sp.csr_array | None:

@@ -160,6 +160,10 @@ class _Precision:
     """A precision Q = A M⁻¹ A that is applied factor by factor.
 
     That takes fewer operations than the product.
+
+    Attributes:
+        matrix: The matrix A, (p, p).
+        lumped: The diagonal of the lumped mass matrix M, (p,).
     """
 
     matrix: CSRMatrix
