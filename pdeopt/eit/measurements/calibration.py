@@ -138,6 +138,7 @@ class _Fit:
 
     @classmethod
     def of(cls, space: FunctionSpace, electrodes: Sequence[str], data: TankData) -> _Fit:
+        """Return the fit of a measurement; arguments are those of `calibrate`."""
         unit = space.per_element(np.ones(space.mesh.nelements))
         model = complete_electrode_model(space, electrodes, data.currents, lambda zeta: unit, lambda zeta: zeta)
         voltages = ElectrodeVoltages.of(model, data.differences)

@@ -264,6 +264,14 @@ class _Variables:
 
     @classmethod
     def of(cls, file: Path) -> _Variables:
+        """Return the variables of a MATLAB file.
+
+        Args:
+            file: The path of the file.
+
+        Raises:
+            InputError: It cannot be read as a MATLAB file of version 4 to 7.
+        """
         try:
             values = loadmat(file)
         except Exception as error:  # a broken file makes the reader raise any of a dozen kinds

@@ -130,7 +130,7 @@ def _cells(raw: Any, kind: str, groups: Mapping[str, Group], representative: np.
     nodes = representative[np.concatenate([raw.cells[k].data for k in blocks])]
     _, first, inverse = np.unique(np.sort(nodes, 1), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    rank = np.argsort(order)[inverse.ravel()]  # of each cell of the file
+    rank = np.argsort(order)[inverse.ravel()]  # the place of each cell of the file among those that are kept
     offsets = dict(zip(blocks, np.cumsum([0, *(len(raw.cells[k]) for k in blocks)]), strict=False))
     of_cells = {
         name: np.unique(rank[np.concatenate([group[k] + offsets[k] for k in blocks])]) for name, group in groups.items()
@@ -179,7 +179,7 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
     used = np.unique(np.concatenate([block.data.ravel() for block in raw.cells if block.dim >= lowest]))
     if used[0] < 0 or used[-1] >= len(points):  # −1 would be taken for the last point
         raise MeshError(f"cells have points that are not in the file, which holds {len(points)}; write it anew")
-    if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh speaks of these
+    if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh refuses the latter
         return own
     pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE * np.ptp(points[used]), output_type="ndarray")]
     if len(pairs) and coincident == "refuse":
@@ -263,7 +263,7 @@ def _found_facets(mesh: skfem.Mesh, cells: Cells, name: str, nodes: np.ndarray) 
     given = np.searchsorted(vertices, nodes).clip(max=len(vertices) - 1).T
     if len(given) != len(mesh.facets):
         raise MeshError(f"group {name!r} has facets of {len(given)} vertices; those of cells have {len(mesh.facets)}")
-    near = np.flatnonzero(np.isin(np.arange(len(vertices)), given)[mesh.facets].all(0))  # of all, few
+    near = np.flatnonzero(np.isin(np.arange(len(vertices)), given)[mesh.facets].all(0))  # few of all facets
     both = np.hstack([np.sort(mesh.facets[:, near], 0), np.sort(given, 0)])
     _, number = np.unique(both, axis=1, return_inverse=True)
     facet_of = np.full(number.max() + 1, -1)

@@ -31,7 +31,7 @@ def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, 
     """
     if resource is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        with contextlib.suppress(ValueError, OSError):  # not everywhere may it be set
+        with contextlib.suppress(ValueError, OSError):  # some systems do not let it be set
             resource.setrlimit(resource.RLIMIT_AS, (most_memory if hard < 0 else min(most_memory, hard), hard))
     said = io.StringIO()
     try:
