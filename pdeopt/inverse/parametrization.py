@@ -16,7 +16,9 @@ from pdeopt.inverse.errors import InputError
 class Parametrization(Protocol):
     """A smooth pointwise map m (p,) ↦ coefficient (p,), which JAX differentiates, with an inverse."""
 
-    def __call__(self, m: jax.Array) -> Any: ...
+    def __call__(self, m: jax.Array) -> Any:
+        """Return the physical coefficient of m (p,)."""
+        ...
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
         """Return the m (p,) of a coefficient (p,).
@@ -32,6 +34,7 @@ class Identity:
     """A parametrization coefficient = m, for sources, boundary values, anything without a sign."""
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return m itself."""
         return m
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
@@ -57,6 +60,7 @@ class Log:
             raise InputError(f"the reference of a positive coefficient is {self.reference}; expected a number > 0")
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the coefficient, reference · exp(m)."""
         return self.reference * jnp.exp(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:
@@ -94,6 +98,7 @@ class Bounded:
             raise InputError(f"bounds are {self.lower} and {self.upper}; expected lower < upper")
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the coefficient, between the bounds."""
         return self.lower + (self.upper - self.lower) * jax.nn.sigmoid(m)
 
     def inverse(self, coefficient: ArrayLike) -> np.ndarray:

@@ -29,6 +29,7 @@ class GaussNewton(NewtonMethod):
     needs = frozenset({"gauss_newton"})
 
     def run(self, trace: Trace) -> None:
+        """Iterate by Levenberg–Marquardt where there are bounds and few parameters, by Newton–CG otherwise."""
         hessian = hessians_of(trace.objective)["gauss_newton"]
         if trace.bounded and len(trace.last.m) <= DENSE:
             minimize_levenberg_marquardt(trace, hessian)

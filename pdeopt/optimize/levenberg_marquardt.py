@@ -43,10 +43,12 @@ class Damping:
     growth: float = 2.0
 
     def accept(self, ratio: float) -> None:
+        """Lower the damping, by more the better the model predicted the decrease (ratio near 1)."""
         self.value *= max(1 / 3, 1 - (2 * ratio - 1) ** 3)
         self.growth = 2.0
 
     def reject(self) -> None:
+        """Raise the damping, by more at each rejection."""
         self.value *= self.growth
         self.growth *= 2
 

@@ -77,6 +77,7 @@ class NewtonCG(NewtonMethod):
     needs = frozenset({"hessian"})
 
     def run(self, trace: Trace) -> None:
+        """Iterate by Newton–CG, with Gauss–Newton products in the first iterations."""
         full = hessians_of(trace.objective)["hessian"]
         first = trace.objective.gauss_newton or full
 

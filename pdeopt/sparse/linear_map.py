@@ -43,6 +43,7 @@ class Bundle:
     is_full: bool = field(metadata={"static": True})
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the image of x (columns, …)."""
         zeros = jnp.zeros((self.sources.shape[1], *x.shape[1:]), x.dtype)
         return sum((self._term(x, k) for k in range(len(self.sources))), zeros)
 
@@ -85,6 +86,7 @@ class LongRows:
         return LongRows(sources % np.int32(cells), self.targets, weights[sources], self.count)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the image of x (columns, …)."""
         taken = _take(x, self.sources, True)
         terms = taken if self.weights is None else _column(self.weights, x) * taken
         y = jnp.zeros((self.count, *x.shape[1:]), terms.dtype)
@@ -109,6 +111,7 @@ class Rows:
     entries: int = field(metadata={"static": True})
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the image of x (columns, …)."""
         if self.entries > READINGS * self.shape[1]:
             x = materialized(x, self.index)
         y = jnp.concatenate([part(x) for part in self.parts]) if self.parts else jnp.zeros((0, *x.shape[1:]), x.dtype)
@@ -191,6 +194,7 @@ class LinearMap:
         return self.rows.index
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the image of x (columns, …). Raises SolveError for another number of columns."""
         x = jnp.asarray(x)
         if x.shape[:1] != self.shape[1:]:
             raise SolveError(f"a linear map of shape {self.shape} is applied to an array of shape {x.shape}")

@@ -42,6 +42,7 @@ class TracedForm:
     digest: bytes
 
     def __call__(self, *arguments: Any) -> Any:
+        """Return what the form returns."""
         return self.function(*arguments)
 
     def kept(self, *arguments: Any) -> Any:

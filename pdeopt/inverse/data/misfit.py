@@ -47,7 +47,9 @@ class Misfit(Protocol):
     def distance(self, predicted: jax.Array) -> jax.Array:
         """Return the distance φ of predicted data to the data, convex, and 0 where they are equal."""
 
-    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the misfit of the state u for a physical coefficient."""
+        ...
 
 
 #: A misfit as a reduced functional takes it: a `Misfit`, or a function of the state and the coefficient.
@@ -111,6 +113,7 @@ class L2Misfit:
         )
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the misfit of the state u for a physical coefficient."""
         return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
@@ -181,6 +184,7 @@ class FieldMisfit:
         return f"FieldMisfit(data {self.data.shape})"
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the misfit of the state u, (n,) or (n, r)."""
         return self.distance(u)
 
     def distance(self, predicted: jax.Array) -> jax.Array:

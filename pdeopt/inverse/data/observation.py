@@ -27,7 +27,9 @@ class Observation(Protocol):
     The state is (n,), or (n, r) for r experiments. JAX differentiates the map; any function of these two will do.
     """
 
-    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array: ...
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the data that the state u predicts for a physical coefficient."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class FullField:
     """An observation of every degree of freedom: data of the state's shape, (n,) or (n, r)."""
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the state u itself."""
         return u
 
 
@@ -65,6 +68,7 @@ class AtDofs:
         return cls(space.subdomain_dofs(elements))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return u at the observed degrees of freedom, (k,) or (k, r)."""
         if self.dofs.max(initial=-1) >= len(u):
             raise InputError(f"degree of freedom {self.dofs.max()} is observed, but the state has only {len(u)}")
         return u[self.dofs]
@@ -98,6 +102,7 @@ class AtPoints:
         return cls(space.point_evaluation(points, tolerance=tolerance))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return u at the points, (k,) or (k, r)."""
         return self.matrix @ u
 
 
@@ -135,6 +140,8 @@ class BoundaryFlux:
         return cls(tuple(space.boundary(part) for part in parts), conductivity)
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the flux of u through each boundary, (k,) or (k, r)."""
+
         def flux(values: jax.Array, trace: FunctionSpace) -> jax.Array:
             return _outward_flux.assemble(trace, u=trace.interpolate(values), k=self.conductivity(coefficient, trace))
 

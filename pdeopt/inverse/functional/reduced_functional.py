@@ -153,6 +153,7 @@ class ReducedFunctional(Differentiable):
         return Terms(float(objective), *(float(part) for part in parts))
 
     def __call__(self, m: ArrayLike) -> float:
+        """Return J(m)."""
         return self.terms(m).objective
 
     def value_and_derivative(self, m: ArrayLike) -> tuple[float, np.ndarray]:

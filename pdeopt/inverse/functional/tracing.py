@@ -41,6 +41,7 @@ class Traced:
     result: Callable[[Sequence[Any]], Any]
 
     def __call__(self, *args: Any) -> Any:
+        """Return what the function returned for arguments of these shapes, with the arrays computed anew."""
         arrays = [leaf for leaf in jax.tree.leaves(args) if _is_array(leaf)]
         return self.result(jax.core.eval_jaxpr(self.jaxpr, self.constants, *arrays))
 

@@ -94,6 +94,7 @@ class Matern(Term):
     quadratic = True
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
         return self.weight * half_square(_Precision(self.matrix, self.lumped), m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:

@@ -48,6 +48,7 @@ class Quadratic(Term):
             raise InputError("the matrix of a quadratic term must be symmetric; use (R + R.T) / 2")
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
         return self.weight * half_square(self.matrix, m - self.reference)
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:

@@ -20,7 +20,9 @@ DEFINITE = "{0}"
 class Regularization(Protocol):
     """A function of m (p,) whose value is a number and that JAX differentiates; `Term` states more."""
 
-    def __call__(self, m: jax.Array) -> jax.Array: ...
+    def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
+        ...
 
 
 class Term:
@@ -44,6 +46,7 @@ class Term:
     quadratic = False
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
         raise NotImplementedError
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:
@@ -79,6 +82,7 @@ class Sum(Term):
     weight: float = 1.0
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the sum of the terms at m (p,)."""
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
 
     def operator(self, m: np.ndarray) -> sp.csr_matrix:

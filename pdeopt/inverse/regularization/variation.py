@@ -78,6 +78,7 @@ class TotalVariation(Term):
             raise InputError(f"the continuation of total variation is {self.continuation}; expected factors > 0")
 
     def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
         return self.weight * _smoothed_variation.assemble(self.space, **self._coefficients(m))
 
     def operator(self, m: np.ndarray, dual: np.ndarray | None = None) -> sp.csr_matrix:

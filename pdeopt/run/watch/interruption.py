@@ -126,6 +126,7 @@ class StopFlag:
         self.requested = False
 
     def __call__(self) -> bool:
+        """Return whether the user asked to stop."""
         return self.requested
 
 

@@ -266,6 +266,7 @@ class Analysis:
 
     @property
     def is_full(self) -> bool:
+        """Whether there is no slot for one more factor."""
         return not self._instance.free_slots
 
     def factor(self, data: np.ndarray) -> PardisoFactor:
@@ -300,6 +301,7 @@ class PardisoFactor:
         weakref.finalize(self, instance.give_back, slot).atexit = False
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """Return X (n, k) with A X = rhs, or Aᵀ X = rhs."""
         b = np.asfortranarray(rhs, self._data.dtype)
         x = np.empty_like(b)
         self._instance.run(SOLVE, self._data, self._slot, b, x, transposed)
@@ -307,4 +309,5 @@ class PardisoFactor:
 
     @property
     def nbytes(self) -> int:
+        """The memory of the values and of the factor."""
         return self._data.nbytes + self._data.itemsize * self._entries

@@ -48,13 +48,16 @@ class Equation:
 
     @property
     def product(self) -> sla.LinearOperator:
+        """The product with the matrix, as a linear operator."""
         return self.operator(self.matrix.__matmul__)
 
     @property
     def preconditioner(self) -> sla.LinearOperator:
+        """The preconditioner, as a linear operator."""
         return self.operator(self.precondition)
 
     def operator(self, product: Apply) -> sla.LinearOperator:
+        """Return a linear operator of the matrix's shape that applies a function."""
         return sla.LinearOperator(self.matrix.shape, matvec=product, dtype=np.result_type(self.matrix.dtype, self.b))
 
 

@@ -75,6 +75,7 @@ class Progress:
 
     @property
     def is_done(self) -> bool:
+        """Whether the residual is small enough."""
         return self.size <= self.rtol
 
     def advance(self, run: Run, precondition: Apply, limit: int) -> int:
@@ -122,6 +123,7 @@ class Progress:
 
     @property
     def is_near_rounding(self) -> bool:
+        """Whether the residual is about what rounding leaves."""
         terms = abs(self.operator) @ np.abs(self.x) + np.abs(self.b)
         with np.errstate(over="ignore"):
             rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b

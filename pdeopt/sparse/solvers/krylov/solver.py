@@ -86,6 +86,7 @@ class KrylovSolver:
 
     @property
     def run(self) -> Run:
+        """The method as a function."""
         return self.method.run
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
@@ -118,6 +119,7 @@ class KrylovSolver:
 
 
 def check_count(method: str, name: str, value: int) -> None:
+    """Raise SolveError unless a value is a whole number of at least 1."""
     if not isinstance(value, int | np.integer) or value < 1:
         raise SolveError(f"{method}: {name} is {value!r}; expected a whole number of at least 1")
 
