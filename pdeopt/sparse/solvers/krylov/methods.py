@@ -48,13 +48,16 @@ class Equation:
 
     @property
     def product(self) -> sla.LinearOperator:
+        """The operator x ↦ A x."""
         return self.operator(self.matrix.__matmul__)
 
     @property
     def preconditioner(self) -> sla.LinearOperator:
+        """The operator r ↦ M r."""
         return self.operator(self.precondition)
 
     def operator(self, product: Apply) -> sla.LinearOperator:
+        """Return a function of vectors (n,) as an operator of SciPy."""
         return sla.LinearOperator(self.matrix.shape, matvec=product, dtype=np.result_type(self.matrix.dtype, self.b))
 
 

@@ -151,15 +151,18 @@ class Level:
 
     @classmethod
     def of(cls, matrix: sp.csr_array, prolongation: sp.csr_array, restriction: sp.csr_array) -> Level:
+        """Return the level with a matrix (n, n), a prolongation (n, m) and a restriction (m, n)."""
         parts = (sp.tril(matrix, format="csr"), sp.triu(matrix, format="csr"), prolongation, restriction)
         return cls(*map(sp.csr_array, parts))
 
     def transposed(self) -> Level:
+        """Return the level of the transposed matrix."""
         parts = (self.upper, self.lower, self.restriction, self.prolongation)
         return Level(*(part.T.tocsr() for part in parts))
 
     @cached_property
     def diagonal(self) -> np.ndarray:
+        """The diagonal D (n,)."""
         return self.lower.diagonal()
 
     @cached_property
@@ -191,6 +194,7 @@ class Hierarchy:
     coarse_transposed: CoarseSolve
 
     def apply(self, r: np.ndarray) -> np.ndarray:
+        """Return M r for r (n,), by one V-cycle."""
         return _cycle(self.levels, self.coarse, np.ascontiguousarray(r))
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:

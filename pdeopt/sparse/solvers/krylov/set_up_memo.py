@@ -79,6 +79,7 @@ class SetUpMemo:
         self._scaled: OrderedDict[tuple[SparsityPattern, bytes], Equilibrated] = OrderedDict()
 
     def clear(self) -> None:
+        """Forget all set-ups and scaled matrices."""
         with self.lock:
             self._set_ups.clear()
             self._scaled.clear()
@@ -139,4 +140,5 @@ class SetUpMemo:
 
 
 def digest(values: np.ndarray) -> bytes:
+    """Return a digest of values (nnz,), by which they are recognized."""
     return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
