@@ -43,12 +43,16 @@ class Damping:
     growth: float = 2.0
 
     def accept(self, ratio: float) -> None:
-        """Lower the damping, by more the better the model predicted the decrease (ratio near 1)."""
+        """Change the damping after an accepted step.
+
+        Args:
+            ratio: The quotient of the decrease of J and of the decrease that the model predicted.
+        """
         self.value *= max(1 / 3, 1 - (2 * ratio - 1) ** 3)
         self.growth = 2.0
 
     def reject(self) -> None:
-        """Raise the damping, by more at each rejection."""
+        """Raise the damping after a rejected step."""
         self.value *= self.growth
         self.growth *= 2
 

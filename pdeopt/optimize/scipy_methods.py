@@ -162,6 +162,7 @@ class _Coordinates:
         return np.clip(m, self._trace.lower, self._trace.upper)
 
     def evaluate(self, z: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return J̃ and its derivative with respect to z, at z."""
         m = self.parameter(z)
         value, derivative = self._trace.evaluate(m)
         if not np.isfinite(value):
@@ -184,6 +185,7 @@ class _Coordinates:
         return lambda direction: square * self._product.pullback(action(self._product.primal(direction)))
 
     def accept(self, intermediate_result: scipy.optimize.OptimizeResult) -> None:  # SciPy wants this name
+        """Report the iterate of SciPy's result, unless it is none."""
         self.accept_plain(intermediate_result.x)
 
     def accept_plain(self, z: np.ndarray) -> None:

@@ -27,7 +27,7 @@ class Goal:
     strongest: float
 
     def reached(self, solution: Solution) -> bool:
-        """Return whether the misfit of a solution is within the tolerance of the target."""
+        """Return whether the misfit of a solution is close enough to the target."""
         return abs(solution.misfit - self.target) <= self.tolerance * self.target
 
     def excess(self, solution: Solution) -> float:

@@ -54,6 +54,11 @@ class _Analysis:
         self._spare = None
 
     def factor(self, data: np.ndarray) -> _Cholmod:
+        """Return the factor of values (nnz,).
+
+        Raises:
+            RuntimeError: The matrix is not positive definite.
+        """
         from cvxopt import cholmod, matrix
 
         self._matrix.V = matrix(data[self._kept])

@@ -55,7 +55,7 @@ class Factored:
 
     @property
     def nbytes(self) -> int:
-        """The memory of the values and of the factors."""
+        """The memory of the values and of the factors, about, in bytes."""
         own = 0 if self.scaled.values is self.data else self.scaled.values.nbytes
         return self.data.nbytes + own + sum(f.nbytes for f in self.factors.values() if not isinstance(f, RuntimeError))
 
@@ -83,7 +83,7 @@ class Memo:
         self._analyses: OrderedDict[tuple[SparsityPattern, Analyze], Factorize] = OrderedDict()
 
     def clear(self) -> None:
-        """Forget all factors and analyses."""
+        """Forget all factorizations and analyses."""
         with self.lock:
             self._factored.clear()
             self._analyses.clear()

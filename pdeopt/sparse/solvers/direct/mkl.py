@@ -235,6 +235,7 @@ class _Instance:
                 _Instance._with_memory = weakref.ref(self)
 
     def take_slot(self) -> int:
+        """Return the number of a free slot, which is then in use."""
         with _lock:
             if _Instance._with_memory is not None and _Instance._with_memory() is self:
                 _Instance._with_memory = None
@@ -266,7 +267,7 @@ class Analysis:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no slot for one more factor."""
+        """True where no slot is free."""
         return not self._instance.free_slots
 
     def factor(self, data: np.ndarray) -> PardisoFactor:

@@ -30,6 +30,11 @@ class _Analyses:
         self._by_kind: dict[int, list[mkl.Analysis]] = {}
 
     def factor(self, kind: int, data: np.ndarray) -> mkl.PardisoFactor:
+        """Return the factor of values (nnz,) by PARDISO's number of the matrix type.
+
+        Raises:
+            RuntimeError: The values cannot be factored.
+        """
         values = self._with_diagonal(data)
         analyses = self._by_kind.setdefault(kind, [])
         found = next((analysis for analysis in analyses if not analysis.is_full), None)

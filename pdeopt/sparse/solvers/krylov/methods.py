@@ -48,16 +48,16 @@ class Equation:
 
     @property
     def product(self) -> sla.LinearOperator:
-        """The product with the matrix, as a linear operator."""
+        """The operator x ↦ A x."""
         return self.operator(self.matrix.__matmul__)
 
     @property
     def preconditioner(self) -> sla.LinearOperator:
-        """The preconditioner, as a linear operator."""
+        """The operator r ↦ M r."""
         return self.operator(self.precondition)
 
     def operator(self, product: Apply) -> sla.LinearOperator:
-        """Return a linear operator of the matrix's shape that applies a function."""
+        """Return a function of vectors (n,) as an operator of SciPy."""
         return sla.LinearOperator(self.matrix.shape, matvec=product, dtype=np.result_type(self.matrix.dtype, self.b))
 
 

@@ -151,7 +151,7 @@ class Level:
 
     @classmethod
     def of(cls, matrix: sp.csr_array, prolongation: sp.csr_array, restriction: sp.csr_array) -> Level:
-        """Return the level of a matrix and the maps from and to the next one."""
+        """Return the level with a matrix (n, n), a prolongation (n, m) and a restriction (m, n)."""
         parts = (sp.tril(matrix, format="csr"), sp.triu(matrix, format="csr"), prolongation, restriction)
         return cls(*map(sp.csr_array, parts))
 
@@ -162,7 +162,7 @@ class Level:
 
     @cached_property
     def diagonal(self) -> np.ndarray:
-        """The diagonal of the matrix, (n,)."""
+        """The diagonal D (n,)."""
         return self.lower.diagonal()
 
     @cached_property
@@ -194,7 +194,7 @@ class Hierarchy:
     coarse_transposed: CoarseSolve
 
     def apply(self, r: np.ndarray) -> np.ndarray:
-        """Return M r for r (n,), one cycle."""
+        """Return M r for r (n,), by one V-cycle."""
         return _cycle(self.levels, self.coarse, np.ascontiguousarray(r))
 
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:

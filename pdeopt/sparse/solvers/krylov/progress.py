@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def is_done(self) -> bool:
-        """Whether the residual is small enough."""
+        """True where x is as good as was asked for."""
         return self.size <= self.rtol
 
     def advance(self, run: Run, precondition: Apply, limit: int) -> int:
@@ -123,7 +123,7 @@ class Progress:
 
     @property
     def is_near_rounding(self) -> bool:
-        """Whether the residual is about what rounding leaves."""
+        """True where the residual is so near its rounding that it is not expected to fall further."""
         terms = abs(self.operator) @ np.abs(self.x) + np.abs(self.b)
         with np.errstate(over="ignore"):
             rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b

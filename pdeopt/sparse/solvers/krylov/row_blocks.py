@@ -50,7 +50,7 @@ def _rows(matrix: sp.csr_array | sp.csr_matrix, begin: int, end: int) -> sp.csr_
 
 
 def cores() -> int:
-    """Return the number of cores that products are shared among."""
+    """Return the number of cores that a product uses."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, MAX_CORES)
 

@@ -140,5 +140,5 @@ class SetUpMemo:
 
 
 def digest(values: np.ndarray) -> bytes:
-    """Return a digest of the content of an array."""
+    """Return a digest of values (nnz,), by which they are recognized."""
     return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()

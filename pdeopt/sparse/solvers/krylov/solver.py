@@ -86,7 +86,7 @@ class KrylovSolver:
 
     @property
     def run(self) -> Run:
-        """The method as a function."""
+        """The function that runs the method once."""
         return self.method.run
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
@@ -119,7 +119,16 @@ class KrylovSolver:
 
 
 def check_count(method: str, name: str, value: int) -> None:
-    """Raise SolveError unless a value is a whole number of at least 1."""
+    """Check that an option of a method is a whole number of at least 1.
+
+    Args:
+        method: The name of the method.
+        name: The name of the option.
+        value: The value of the option.
+
+    Raises:
+        SolveError: It is not.
+    """
     if not isinstance(value, int | np.integer) or value < 1:
         raise SolveError(f"{method}: {name} is {value!r}; expected a whole number of at least 1")
 
@@ -206,9 +215,11 @@ class _Use:
         return self.set_up.values != self.values
 
     def renew(self) -> None:
+        """Take a new set-up, which is made for the values at hand."""
         self.set_up, self.limit, self.most_iterations = self._new(), self.solver.max_iterations, 0
 
     def advance(self, progress: Progress) -> None:
+        """Run the method on the equation of ``progress`` with the present set-up."""
         iterations = progress.advance(self.solver.run, self._precondition, self.limit)
         self.most_iterations = max(self.most_iterations, iterations)
 
