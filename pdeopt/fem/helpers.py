@@ -39,7 +39,7 @@ def curl(u: Field) -> Any:
         u: A function of an H(curl) element, a vector field (d, c, q), or in 2-D a scalar (c, q).
 
     Returns:
-        The curl: (d, c, q) of an H(curl) element or a vector field in 3-D, and of a scalar in 2-D; otherwise (c, q).
+        The curl, (d, c, q) of an H(curl) element or a vector field in 3-D, and of a scalar in 2-D; otherwise (c, q).
     """
     if u.curl is not None:
         return u.curl

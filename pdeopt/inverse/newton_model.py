@@ -62,7 +62,7 @@ class NewtonModel(Differentiable):
             free: Whether each entry of m is free, (p,).
 
         Returns:
-            The map; None without a term that states an operator: nothing has the scale of the Hessian then.
+            The map; None without a term that states an operator, because nothing has the scale of the Hessian then.
         """
         operator = self._operator(m)
         if operator is None or not operator.count_nonzero():  # a weight may be zero
