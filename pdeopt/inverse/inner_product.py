@@ -161,7 +161,7 @@ def l2_product(parameter: AnyParameter) -> MassProduct:
     if low < 1e-3:
         raise InputError(
             f"the mass matrix of {parameter.space} is nearly singular: its quadrature has too few points; give the "
-            "space a higher order, or use --inner-product l2-lumped"
+            "space a higher order, or use the inner product l2-lumped"
         )
     return MassProduct("l2", mass, (low * (1 - 1e-12), high * (1 + 1e-12)))
 
@@ -202,7 +202,7 @@ def regularization_product(
     if operator is None or not operator.diagonal().any():
         raise InputError(
             "the inner product of the regularization needs a term that states its operator, with a weight > 0; use "
-            "--inner-product l2"
+            "the inner product l2"
         )
     if not any(_is_definite(term) for term in terms):
         operator = operator + softness(operator, parameter) * sp.csr_array(parameter.mass)
@@ -236,7 +236,7 @@ def inner_product_named(
     if has_bounds(full_bounds(bounds, parameter.size)):
         if name == "regularization":
             raise InputError(
-                "the inner product of the regularization keeps no bounds on single entries of m; use --inner-product "
+                "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "
                 "l2-lumped, or a parametrization that is bounded (Log, Bounded)"
             )
         if name == "l2" and not _is_diagonal(parameter.mass):

@@ -261,7 +261,7 @@ def test_bounds_need_a_diagonal_product():
     assert inner_product_named("l2", REGULARIZED, parameter, bounds).name == "l2-lumped"
     assert inner_product_named("l2", functional(()), constants, bounds).name == "l2"
     assert inner_product_named("euclidean", REGULARIZED, parameter, bounds).name == "euclidean"
-    with pytest.raises(InputError, match="use --inner-product l2-lumped"):
+    with pytest.raises(InputError, match="use the inner product l2-lumped"):
         inner_product_named("regularization", REGULARIZED, parameter, bounds)
     assert inner_product_named("l2", REGULARIZED, parameter, (None, None)).name == "l2"
 

@@ -14,7 +14,7 @@ from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, incomple
 from pdeopt.sparse.solvers.scaling import Scaling, equilibrated, times_power_of_two
 
 #: The end of messages: what always remains to be tried.
-DIRECT = "or a direct solver: --solver rslab or superlu"
+DIRECT = "or a direct solver, as rslab or superlu"
 
 
 class Applied(Protocol):
