@@ -237,7 +237,7 @@ def test_definite_terms_are_taken_as_they_are(make):
     ids=["none", "a function", "weight 0", "Matérn of weight 0"],
 )
 def test_without_an_operator_there_is_no_product_of_the_regularization(regularization):
-    with pytest.raises(InputError, match="inner-product l2"):
+    with pytest.raises(InputError, match="use the inner product l2"):
         regularization_product(functional(regularization), Parameter(P1, "m"))
 
 
