@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from pdeopt.run.problem_files.loading import build_problem, find_problem, load_b
 from pdeopt.run.store.directory import RunDirectory, write_json
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.history import write_history
-from pdeopt.run.store.stored_run import StoredRun, read_run
+from pdeopt.run.store.stored_run import StoredRun, drawable, read_run
 from pdeopt.run.watch.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Solution:
         if name not in drawn_by:
             hint = did_you_mean(name, list(drawn_by))
             raise SolutionError(f"there is no picture {name!r}; expected one of {', '.join(drawn_by)}{hint}")
-        with styled():
+        with styled(), drawable([self.run]):
             figure = drawn_by[name](self.run, against)
         if figure is None:
             raise SolutionError(f"{self.run.title} has nothing that the picture {name!r} shows")
@@ -135,7 +136,9 @@ class Solution:
         return pandas.DataFrame(dict(self.history))
 
     def save(self, directory: str | Path) -> Path:
-        """Write the run directory that the command writes, with its pictures; return its path.
+        """Write a run directory, as the command does, with its pictures; return its path.
+
+        ``pdeopt plot`` and ``pdeopt report`` show it; it cannot be resumed.
 
         Args:
             directory: The path of the run directory.
@@ -146,9 +149,13 @@ class Solution:
         path = RunDirectory(self.run.title, Path(directory)).make(self.run.config)
         rows = rows_of(self.history)
         write_history(path / "history.csv", rows)
-        write_result(path, rows, self.summary, self.run.fields)
+        interrupted, problems = write_result(path, rows, self.summary, self.run.fields)
         if self.summary:
             write_json(path / "summary.json", self.summary)
+        for problem in problems:
+            warnings.warn(problem, stacklevel=2)
+        if interrupted:
+            raise KeyboardInterrupt
         return path
 
 
@@ -191,7 +198,8 @@ def solve(
     """Solve a problem as ``pdeopt run`` does, with its defaults and to the same numbers.
 
     Ctrl-C, or the stop button of a notebook, ends the minimization after the evaluation that is under way, and the
-    solution is what was reached.
+    solution is what was reached. So it is where the minimization fails on the way, which is warned of; the status in
+    the summary says it.
 
     Args:
         problem: What `build` returns, or a Problem of your own.
@@ -209,6 +217,7 @@ def solve(
     Raises:
         DerivativeError: The derivatives are wrong.
         PdeoptError: Options, data and problem do not fit together.
+        KeyboardInterrupt: Ctrl-C came before the first iterate, or twice.
     """
     if not isinstance(problem, Problem):
         got = type(problem).__name__
@@ -226,7 +235,9 @@ def solve(
     task = Task(problem.name, problem, settings, solver_name(problem), verify, remedy, signals=(SIGINT,))
     with Progress(Console(), quiet=not progress) as shown:
         found = carry_out(task, NoJournal(), shown)
-        summary = found.summary(task, shown.times.seconds())
+        summary = found.summary(task) | {"stage_seconds": shown.times.seconds()}
+    if summary["status"] == "failed":
+        warnings.warn(f"the inversion failed: {summary['message']}", stacklevel=2)
     config = {"problem": problem.name, "solver": task.solver, **asdict(settings), "versions": versions()}
     return Solution(StoredRun(Path(), config, as_table(found.rows), summary, found.reached.fields))
 

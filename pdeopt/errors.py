@@ -13,7 +13,7 @@ class PdeoptError(Exception):
     All errors of the library are of this class, and most also of one of Python's own: bad input is a `ValueError`, too.
 
     Attributes:
-        remedy: how to fix it, in the words of the caller (an option of a command, an argument in a notebook), which end
+        remedy: How to fix it, in the words of the caller (an option of a command, an argument in a notebook), which end
             the text; empty where the message says it.
     """
 
@@ -24,7 +24,9 @@ class PdeoptError(Exception):
     def __str__(self) -> str:
         """Return the message, with the remedy after a semicolon where there is one."""
         message = super().__str__()
-        return f"{message}; {self.remedy}" if self.remedy else message
+        if not self.remedy:
+            return message
+        return f"{message}\n  remedy:  {self.remedy}" if "\n" in message else f"{message}; {self.remedy}"
 
 
 def describe(error: Exception) -> str:

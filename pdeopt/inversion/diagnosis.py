@@ -141,7 +141,7 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
         )
     return (
         f"{exact}, and along the gradient J would fall by {decrease:.1e} of its value: the direction was bad; verify "
-        "second derivatives with pdeopt check, or choose another optimizer"
+        "second derivatives by a Taylor test, or choose another optimizer"
     )
 
 

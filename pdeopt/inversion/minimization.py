@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import NewtonModel, Problem, ReducedFunctional, continuation
+from pdeopt.inverse import (
+    InputError,
+    NewtonModel,
+    Problem,
+    ReducedFunctional,
+    continuation,
+    inner_product_names,
+)
 from pdeopt.inversion.diagnosis import Place, explained
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import parse_strength
@@ -77,11 +84,22 @@ class Settings:
         Raises:
             StrengthError: The rule is unknown, or the strength is no number > 0.
             OptimizerError: The optimizer is unknown.
+            InputError: The inner product is unknown, or a number is out of its range.
         """
-        strength = problem.regularization_strength if regularization_strength is None else regularization_strength
-        if isinstance(strength, str):
-            by_problem = f"{chosen_in}: regularization_strength ="
-            strength = parse_strength(strength, *[by_problem][: regularization_strength is None])
+        strength, given_as = regularization_strength, "regularization_strength"
+        if strength is None:
+            strength, given_as = problem.regularization_strength, f"{chosen_in}: regularization_strength ="
+        strength = parse_strength(str(strength), given_as)
+        if gradient_tolerance is not None and not 0 <= gradient_tolerance < 1:
+            raise InputError(f"gradient_tolerance is {gradient_tolerance}; expected a factor between 0 and 1, as 1e-6")
+        if max_iterations < 0:
+            raise InputError(f"max_iterations is {max_iterations}; expected a number of at least 0")
+        if discrepancy_factor is not None and not 0 < discrepancy_factor < np.inf:
+            raise InputError(f"discrepancy_factor is {discrepancy_factor}; expected a number > 0, as 1.1")
+        if inner_product is not None and inner_product not in inner_product_names():
+            raise InputError(
+                f"unknown inner product {inner_product!r}; expected one of {', '.join(inner_product_names())}"
+            )
         factor = discrepancy_factor
         if factor is None:  # the problem's own stands where a rule uses it
             factor = float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
@@ -92,7 +110,7 @@ class Settings:
             gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
             absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
             max_iterations=max_iterations,
-            regularization_strength=strength if isinstance(strength, str) else float(strength),
+            regularization_strength=strength,
             discrepancy_factor=factor,
         )
 

@@ -127,8 +127,8 @@ class Verification:
             raise DerivativeError(
                 f"the derivatives of {name} are wrong, so nothing was optimized\n"
                 f"  found:   {self.fault}\n"
-                f"  meaning: an optimizer that follows them does not find the minimum; {CAUSES}\n"
-                f"  remedy:  {remedy}"
+                f"  meaning: an optimizer that follows them does not find the minimum; {CAUSES}",
+                remedy,
             )
 
 

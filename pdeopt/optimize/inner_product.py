@@ -15,6 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pdeopt.optimize.objective import OptimizerError
+
 
 class InnerProduct(Protocol):
     """An inner product ⟨a, b⟩ = aᵀ G b of parameters (p,), with G = (S Sᵀ)⁻¹.
@@ -64,7 +66,7 @@ class Diagonal:
         weights: The weights w (p,), such as the integrals of the basis functions (lumped mass).
 
     Raises:
-        ValueError: The weights are not one positive number for each entry.
+        OptimizerError: The weights are not one positive number for each entry.
     """
 
     name: str
@@ -73,10 +75,10 @@ class Diagonal:
     def __post_init__(self) -> None:
         weights = np.array(self.weights, float)
         if weights.ndim != 1:
-            raise ValueError(f"weights of an inner product have shape {weights.shape}; expected (p,)")
+            raise OptimizerError(f"weights of an inner product have shape {weights.shape}; expected (p,)")
         if not (np.isfinite(weights) & (weights > 0)).all():
             bad = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
-            raise ValueError(f"weights of an inner product must be positive; entry {bad[0]} is {weights[bad[0]]:g}")
+            raise OptimizerError(f"weights of an inner product must be positive; entry {bad[0]} is {weights[bad[0]]:g}")
         weights.setflags(write=False)
         object.__setattr__(self, "weights", weights)
 

@@ -36,6 +36,8 @@ def register(optimizer: Optimizer) -> None:
     """
     check_optimizer(optimizer)
     former = _optimizers.get(optimizer.name, optimizer)
+    if any(one.name == optimizer.name and one != optimizer for one in BUILT_IN):
+        raise OptimizerError(f"{optimizer.name!r} is an optimizer of pdeopt; give one with other options another name")
     if _class_name(former) != _class_name(optimizer):
         raise OptimizerError(
             f"the name {optimizer.name!r} belongs to {_class_name(former)}, so that {_class_name(optimizer)} cannot "
@@ -50,6 +52,10 @@ def optimizer_named(name: str) -> Optimizer:
     Raises:
         OptimizerError: There is none; the message says which name is the nearest.
     """
+    if not isinstance(name, str):
+        raise OptimizerError(
+            f"the optimizer is {name!r}; expected its name: an object is given to minimize, or to register first"
+        )
     if name in _optimizers:
         return _optimizers[name]
     plain = {re.sub(r"\W|_", "", known): known for known in _optimizers}  # letters count, not how they are joined

@@ -1,7 +1,9 @@
 """pdeopt.solve does in Python what the command does, to the last digit."""
 
 import json
+import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -14,9 +16,12 @@ import pdeopt
 from pdeopt.api import SolutionError
 from pdeopt.cli import main
 from pdeopt.inverse import InputError
+from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import StrengthError
 from pdeopt.inversion.verification import DerivativeError
+from pdeopt.optimize import NewtonCG
 from pdeopt.run.errors import UsageError
+from pdeopt.run.pictures import run_pictures
 from pdeopt.sparse import clear_memo
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -73,7 +78,7 @@ def test_options_are_those_of_the_command():
     assert found.summary["strength_rule"] == "discrepancy"
 
 
-def test_it_is_saved_as_the_command_writes_it(solution):
+def test_it_is_saved_as_the_command_writes_it(solution, capsys):
     path = solution.save("saved")
     again = pdeopt.load(path)
     assert without_times(again.summary) == without_times(solution.summary)
@@ -83,8 +88,11 @@ def test_it_is_saved_as_the_command_writes_it(solution):
     assert main(["run", "conductivity", "--n=8", "--max-iterations=4", "--out=run", "--quiet"]) == 0
     kept = {"run.log", "checkpoint.npz", "evaluations.bin"}  # what a run goes on from
     assert {file.name for file in path.iterdir()} == {file.name for file in (path.parent / "run").iterdir()} - kept
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already holds a run") as error:
         solution.save("saved")
+    assert "--" not in str(error.value)
+    assert main(["resume", "saved"]) == 2
+    assert "was saved from Python, which keeps nothing to go on from" in capsys.readouterr().err
 
 
 @pytest.mark.pictures
@@ -155,6 +163,60 @@ def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path
     with pytest.raises(SolutionError, match="nothing that the picture 'result' shows"):
         begun.plot()
     assert begun.plot_history() is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"regularization_strength": 0}, "regularization_strength 0: expected a number > 0"),
+        ({"gradient_tolerance": 5.0}, "gradient_tolerance is 5.0; expected a factor between 0 and 1"),
+        ({"max_iterations": -2}, "max_iterations is -2; expected a number of at least 0"),
+        ({"discrepancy_factor": -2, "regularization_strength": "discrepancy"}, "discrepancy_factor is -2; expected"),
+        ({"inner_product": "h1"}, "unknown inner product 'h1'; expected one of l2, "),
+        ({"optimizer": NewtonCG()}, "an object is given to minimize, or to register first"),
+    ],
+)
+def test_what_the_command_refuses_is_refused(options, message, capsys):
+    with pytest.raises(pdeopt.PdeoptError, match=message):
+        pdeopt.solve(pdeopt.build("conductivity", n=4), **options)
+    assert capsys.readouterr().out == "", "before anything is computed"
+
+
+def test_the_stop_button_leaves_what_was_reached(monkeypatch):
+    accept = Recorder.accept
+
+    def accept_and_interrupt(self, iterate):
+        accept(self, iterate)
+        if iterate.iteration == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Recorder, "accept", accept_and_interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    found = pdeopt.solve(pdeopt.build("conductivity", n=4), verify=False, progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (found.summary["status"], found.summary["iterations"]) == ("stopped", 2)
+    assert found.summary["message"] == "interrupted after iteration 2"
+    assert found.coefficient.shape == (25,)
+
+
+def test_a_failure_on_the_way_is_warned_of():
+    def interpret(m):
+        raise RuntimeError("mine")
+
+    problem = replace(pdeopt.build("conductivity", n=4), interpret=interpret)
+    with pytest.warns(UserWarning, match="the inversion failed: .*cannot be interpreted: RuntimeError: mine"):
+        found = pdeopt.solve(problem, max_iterations=1, verify=False, progress=False)
+    assert found.summary["status"] == "failed"
+    assert len(found.history["objective"]) == 2
+
+
+@pytest.mark.pictures
+@pytest.mark.slow
+def test_pictures_are_saved_and_one_that_fails_is_warned_of(solution, monkeypatch):
+    assert (solution.save("drawn") / "result.png").stat().st_size > 1000
+    monkeypatch.setitem(run_pictures.PICTURES, "history", lambda run, against: 1 / 0)
+    with pytest.warns(UserWarning, match="history.png and history.pdf could not be written: ZeroDivisionError"):
+        solution.save("again")
 
 
 @pytest.mark.slow

@@ -85,6 +85,12 @@ def imports(path, deferred=True):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; write the full name"
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    roots = {name for name in names if "." not in name}
+    for node in ast.walk(tree):  # import scipy; scipy.optimize.minimize(…)
+        if isinstance(node, ast.Attribute) and id(node) not in typing_only:
+            chain = ast.unparse(node)
+            if chain.split(".")[0] in roots and chain.replace(".", "").isidentifier():
+                names.add(chain)
     return names
 
 

@@ -104,6 +104,17 @@ def test_summary_and_config_tell_the_run(finished):
     assert config["argv"][:2] == ["run", "conductivity"]
 
 
+def test_a_mistake_in_the_equation_is_told_with_its_line(tmp_path, capsys):
+    mistake = ("def system(source):\n", "def system(source):\n        source = missing * source\n")
+    data = ("add_noise(simulated(n, k, points), noise, seed)", "np.ones(points.shape[1]), 0.1")
+    wrong = small_problem(tmp_path, mistake, data)
+    for more in ([], ["--no-check"]):
+        assert main(["run", wrong, "--out", "out", *more]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("pdeopt: error: NameError: name 'missing' is not defined (small.py, line "), message
+        assert not (tmp_path / "out").exists()
+
+
 def test_result_repeats_the_summary(finished):
     summary = read_json(finished / "summary.json")
     with np.load(finished / "result.npz") as arrays:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.solution import Choice, Solution
 from pdeopt.optimize.strength.trail import Ended, Trail, decay, log_quotient, nearest
 
@@ -39,11 +40,11 @@ def check_positive(**numbers: float) -> None:
     """Check that numbers, given by name, are positive and finite.
 
     Raises:
-        ValueError: One of them is not.
+        OptimizerError: One of them is not.
     """
     for name, value in numbers.items():
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value}; expected a number > 0")
+            raise OptimizerError(f"{name} is {value}; expected a number > 0")
 
 
 def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.curvature import LEAST_CURVATURE, CurvedLine, curved_line
 from pdeopt.optimize.strength.goal import check_positive
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
@@ -46,12 +47,12 @@ def lcurve(
             status "stopped".
 
     Raises:
-        ValueError: There are fewer than five strengths, one of them or the resolution is not positive, or max_solves is
-            less than 1.
+        OptimizerError: There are fewer than five strengths, one of them or the resolution is not positive, or
+            max_solves is less than 1.
     """
     grid = sorted({float(s) for s in (DEFAULT_STRENGTHS if strengths is None else strengths)}, reverse=True)
     if len(grid) < FEWEST:
-        raise ValueError(f"the L-curve got {len(grid)} different strengths; expected at least {FEWEST}")
+        raise OptimizerError(f"the L-curve got {len(grid)} different strengths; expected at least {FEWEST}")
     check_positive(strengths=grid[-1], resolution=resolution)
     trail = Trail(solve, initial, max_solves, on_solution)
     try:

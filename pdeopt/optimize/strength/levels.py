@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
 from pdeopt.optimize.strength.morozov import land
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
@@ -48,12 +49,12 @@ def cooling(
             status "stopped".
 
     Raises:
-        ValueError: A number is not positive, the factor is not > 1, or max_solves is less than 1.
+        OptimizerError: A number is not positive, the factor is not > 1, or max_solves is less than 1.
     """
     first = float(start_strength(initial) if callable(start_strength) else start_strength)
     check_positive(target=target, start_strength=first, tolerance=tolerance)
     if not factor > 1:
-        raise ValueError(f"factor is {factor}; expected a number > 1")
+        raise OptimizerError(f"factor is {factor}; expected a number > 1")
     goal = Goal(target, tolerance, first / span, first * span)
     trail = Trail(solve, initial, max_solves, on_solution)
 

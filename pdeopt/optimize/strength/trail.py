@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 
 #: The relative difference up to which two strengths are the same.
@@ -38,7 +39,7 @@ class Trail:
         self, solve: Solve, initial: np.ndarray, max_solves: int, on_solution: Callable[[Solution], None] | None
     ) -> None:
         if max_solves < 1:
-            raise ValueError(f"max_solves is {max_solves}; expected at least 1")
+            raise OptimizerError(f"max_solves is {max_solves}; expected at least 1")
         self._solve = solve
         self._initial = np.asarray(initial, float)
         self._max_solves = max_solves

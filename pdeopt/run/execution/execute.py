@@ -90,17 +90,19 @@ def execute_and_write(
         RunError: The derivatives are wrong, or the directory can no longer be written.
     """
     given = request.argv[1] if request.argv[0] == "run" else request.name
-    task = Task(
-        name=request.name,
-        problem=problem,
-        settings=settings,
-        solver=solver_name(problem, request.solver),
-        check=request.check,
-        remedy=f"'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same",
-        guarded=partial(bad_input, request.path),
-    )
     picture = LivePicture(request.name, problem, progress) if request.live else None
     with resumable(keeper):
+        with bad_input(request.path):
+            solver = solver_name(problem, request.solver)
+        task = Task(
+            name=request.name,
+            problem=problem,
+            settings=settings,
+            solver=solver,
+            check=request.check,
+            remedy=f"'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same",
+            guarded=partial(bad_input, request.path),
+        )
         try:
             found = carry_out(task, keeper, progress, picture)
         except DerivativeError as error:
@@ -108,9 +110,9 @@ def execute_and_write(
         _tell_unused(request, found.ending, progress)
         progress.stage("pictures", "writing results and pictures …")
         assert keeper.directory is not None
-        summary = found.summary(task, {})
+        summary = found.summary(task)
         interrupted, warnings = write_result(keeper.directory, found.rows, summary, found.reached.fields)
-        summary = found.summary(task, progress.times.seconds())
+        summary["stage_seconds"] = progress.times.seconds()
         write_json(keeper.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
             keeper.discard()

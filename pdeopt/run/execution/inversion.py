@@ -112,14 +112,9 @@ class Inverted:
     fallbacks: dict[str, int]
     verification: dict[str, Any] | None
 
-    def summary(self, task: Task, stage_seconds: dict[str, float]) -> dict[str, Any]:
-        """Return the entries of summary.json.
-
-        Args:
-            task: The inversion that was carried out.
-            stage_seconds: The seconds by stage.
-        """
-        words = summarize(
+    def summary(self, task: Task) -> dict[str, Any]:
+        """Return what stands in summary.json, but for the times of the stages."""
+        found = summarize(
             task.name,
             task.problem,
             self.rows[-1],
@@ -129,7 +124,7 @@ class Inverted:
             task.solver,
             self.fallbacks,
         )
-        return words | {"verification": self.verification, "stage_seconds": stage_seconds}
+        return found | {"verification": self.verification, "stage_seconds": {}}
 
 
 def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePicture | None = None) -> Inverted:
@@ -157,7 +152,7 @@ def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePic
         ending = _minimize(task, recorder, progress, later)
         recorder.finish()
         journal.finish(recorder)
-    _tell_work(task, work.since(before), progress)
+    _tell_work(task, work.since(before), recorder.fallbacks, progress)
     assert recorder.m is not None
     reached, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
     return Inverted(recorder.rows, recorder.m, ending, reached, recorder.fallbacks, _report(verification, later))
@@ -252,7 +247,7 @@ def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVe
         return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
 
 
-def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
+def _tell_work(task: Task, spent: Work, fallbacks: dict[str, int], progress: Progress) -> None:
     """Tell the work of the minimization, that of preconditioners and inner products included."""
     progress.times.add("optimization/factorizations", spent.factoring_seconds)
     progress.times.add("optimization/solves", spent.solving_seconds)
@@ -261,7 +256,7 @@ def _tell_work(task: Task, spent: Work, progress: Progress) -> None:
         f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
         f"{in_words(spent.solving_seconds)}, by the solver {task.solver}"
     )
-    for fallback, count in spent.fallbacks.items():
+    for fallback, count in fallbacks.items():
         progress.note(f"{fallback}: what was to solve failed for {count} {'matrix' if count == 1 else 'matrices'}")
 
 

@@ -14,6 +14,7 @@ import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
 from pdeopt.pde import StateEquation
+from pdeopt.run.errors import bad_input
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.sparse import resolve_solver
@@ -97,13 +98,15 @@ class RunRequest:
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
     """Return the entries of config.json: all that it takes to run the problem again."""
+    with bad_input(request.path):
+        solver = solver_name(problem, request.solver)
     return {
         "problem": request.name,
         "path": str(request.path.resolve()),
         "folder": str(Path.cwd()),
         "options": request.options,
         "seed": request.options.get("seed"),
-        "solver": solver_name(problem, request.solver),
+        "solver": solver,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),

@@ -148,6 +148,8 @@ def _prepare(directory: Path, config: dict[str, Any]) -> None:
 
 def _settings(config: dict[str, Any], directory: Path) -> Settings:
     path = directory / "config.json"
+    if "path" not in config and "versions" in config and "argv" not in config:
+        raise UsageError(f"{directory} was saved from Python, which keeps nothing to go on from; solve it again there")
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
         raise UsageError(f"{path} has no {min(missing)!r}; it is of another version of pdeopt")

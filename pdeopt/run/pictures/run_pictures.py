@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from pdeopt.inversion.history import COLUMNS, Row
+from pdeopt.inversion.history import Row, as_table
 from pdeopt.run.errors import UsageError, attempt
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
@@ -45,7 +44,7 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
     Returns:
         A warning for each picture that could not be drawn: the numbers are safe by then.
     """
-    history = {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
+    history = as_table(rows)
     run = StoredRun(directory, read_object(directory / "config.json"), history, summary, fields)
     warnings: list[str] = []
     with styled():

@@ -64,7 +64,9 @@ def segmentation_of(fields: Fields) -> Segmentation | None:
         return None
     if truth is not None and truth.shape != found.shape:
         truth = None
-    names = FORMER_NAMES if said is None or said.ndim != 1 else tuple(map(str, said[: len(COLORS)]))
+    names = FORMER_NAMES if said is None or said.ndim != 1 else tuple(map(str, said))
+    if not 0 < len(names) <= len(COLORS) or not np.isin(found, np.arange(len(names))).all():
+        return None
     if extent is None or extent.shape != (4,):
         return Segmentation(found, truth, names, None, None, None)
     left, right, bottom, top = map(float, extent)

@@ -69,7 +69,7 @@ class RunDirectory:
         held = [name for name in (*FILES, LIVE, REPORT) if os.path.lexists(self.path / name)]
         if held:
             what = f"already holds a run ({held[0]})" if held[0] in KEPT else f"holds {held[0]}, which a run writes"
-            raise UsageError(f"{self.path} {what}; choose another --out, or move it away")
+            raise UsageError(f"{self.path} {what}; choose another folder, or move it away")
         _probe(self.path)
         self.others = sorted(path.name for path in self.path.iterdir()) if self._expected else []
 
@@ -89,7 +89,7 @@ class RunDirectory:
         """
         while not _claimed(self.path, self._expected, config):
             if self._default is None:
-                raise UsageError(f"{self.path} was taken by another run meanwhile; choose another --out")
+                raise UsageError(f"{self.path} was taken by another run meanwhile; choose another folder")
             self.path = unused(self._default)
         return self.path
 

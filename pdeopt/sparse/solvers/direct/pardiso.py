@@ -11,18 +11,22 @@ from contextlib import suppress
 import numpy as np
 
 from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.counters import work
 from pdeopt.sparse.solvers.direct import mkl
 from pdeopt.sparse.solvers.direct.backends import Factor, Factorize, NotSuitedError, PositiveDiagonal, upper_triangle
+
+#: The largest number of analyses of one pattern and matrix type that are kept, besides those of living factors.
+MOST_ANALYSES = 2
 
 
 class _Analyses:
     """The analyses of one pattern by matrix type.
 
     They are made when they are needed, and a new one is made when all slots are taken. Except for definite matrices, an
-    analysis scales and matches by the values that it is made with. Where it serves other values badly, a new one is
-    made with these, and one of values that cannot be factored is not kept: a failure is then one of the matrix, and not
-    of what was factored before. Where it serves them, the solution differs by rounding from that with an analysis of
-    their own.
+    analysis scales and matches by the values that it is made with. Where PARDISO cannot factor other values with it, a
+    new one is made with these, which serves the next ones; one of values that cannot be factored is not kept. A failure
+    that PARDISO tells is then one of the matrix, and not of what was factored before. Where it tells none, the solution
+    differs by rounding from that with an analysis of their own.
     """
 
     def __init__(self, pattern: SparsityPattern) -> None:
@@ -50,7 +54,9 @@ class _Analyses:
         factor = own.factor(values)
         if not np.isfinite(factor.solve(np.ones((self._pattern.shape[0], 1)), False)).all():
             raise RuntimeError("the factors are not finite")
-        analyses.append(own)
+        work.analyses += 1
+        analyses.insert(0, own)
+        del analyses[MOST_ANALYSES:]
         return factor
 
 
