@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pdeopt.errors import PdeoptError
 from pdeopt.sparse.pattern import SparsityPattern
 
 
@@ -28,7 +29,7 @@ class Factor(Protocol):
         ...
 
 
-class NotSuitedError(RuntimeError):
+class NotSuitedError(PdeoptError, RuntimeError):
     """A kind of matrix that a backend is not made for, or a library that is missing.
 
     This is no failure: the next backend is chosen.
