@@ -74,7 +74,7 @@ class Parameter:
         return self.space.interpolate(values)
 
     @cached_property
-    def mass(self):
+    def mass(self) -> Any:
         """The mass matrix of the parameter, a SciPy matrix (p, p), which gives its L² product."""
         matrix = mass.assemble(self.space).to_scipy()
         return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]

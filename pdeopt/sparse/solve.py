@@ -104,7 +104,9 @@ def _host_solve(
     return jax.pure_callback(callback, result, data, rhs, vmap_method="expand_dims")
 
 
-def _solve_batch(pattern: SparsityPattern, solver: Solver, transposed: bool, data, rhs) -> np.ndarray:
+def _solve_batch(
+    pattern: SparsityPattern, solver: Solver, transposed: bool, data: np.ndarray, rhs: np.ndarray
+) -> np.ndarray:
     """Solve a batch of systems on the host, with NumPy only.
 
     Right-hand sides that share a matrix are solved together, in one call.

@@ -107,7 +107,7 @@ class AtPoints:
 
 
 @functional
-def _outward_flux(w):
+def _outward_flux(w: Any) -> Any:
     return -w["k"] * dot(grad(w["u"]), w.n)
 
 

@@ -9,6 +9,7 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,17 +46,17 @@ _log = logging.getLogger(__name__)
 
 
 @bilinear_form
-def _anisotropic_stiffness(u, v, w):
+def _anisotropic_stiffness(u: Any, v: Any, w: Any) -> Any:
     return total(_flux(w["tensor"], slope(u, w)) * slope(v, w))
 
 
 @bilinear_form
-def _robin(u, v, w):
+def _robin(u: Any, v: Any, w: Any) -> Any:
     n = w.n.value
     return jnp.sqrt((n * _flux(w["tensor"], n)).sum(0)) * inner(u, v)
 
 
-def _flux(tensor, gradient):
+def _flux(tensor: Any, gradient: Any) -> Any:
     """Return the product Θ g (…, d, c, q) with gradients g (…, d, c, q)."""
     return (tensor * gradient[..., None, :, :, :]).sum(-3)
 

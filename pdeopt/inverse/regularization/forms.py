@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -14,13 +16,13 @@ ROUNDING = 1e-12
 
 
 @bilinear_form
-def mass(u, v, _):
+def mass(u: Any, v: Any, _: Any) -> Any:
     """Return the integrand of the bilinear form ∫ u v."""
     return inner(u, v)
 
 
 @bilinear_form
-def stiffness(u, v, w):
+def stiffness(u: Any, v: Any, w: Any) -> Any:
     """Return the integrand of the bilinear form ∫ ∇u·∇v.
 
     On facets it is that of the tangential gradients, which the traces of u and v determine.
@@ -28,18 +30,18 @@ def stiffness(u, v, w):
     return total(slope(u, w) * slope(v, w))
 
 
-def slope(field, w):
+def slope(field: Any, w: Any) -> Any:
     """Return the gradient (…, d, c, q) of a field; on facets its tangential part."""
     gradient = grad(field)
     return gradient if "n" not in w else _tangential(gradient, w["n"])
 
 
-def total(product):
+def total(product: Any) -> Any:
     """Return the sum (c, q) of a product over all tensor axes."""
     return product.sum(tuple(range(product.ndim - 2)))
 
 
-def _tangential(gradient, normal):
+def _tangential(gradient: Any, normal: Any) -> Any:
     n = normal.value
     return gradient - (gradient * n).sum(-3, keepdims=True) * n
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def half_square(R: Symmetric, x: jax.Array) -> jax.Array:
 
 
 @half_square.defjvp
-def _half_square_jvp(R, primals, tangents):
+def _half_square_jvp(R: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     (x,), (direction,) = primals, tangents
     product = R @ x
     return 0.5 * jnp.dot(x, product), jnp.dot(product, direction)

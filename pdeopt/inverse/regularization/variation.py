@@ -23,24 +23,24 @@ from pdeopt.inverse.regularization.terms import Term, nonnegative
 
 
 @functional
-def _smoothed_variation(w):
+def _smoothed_variation(w: Any) -> Any:
     return _smoothed_length(w) - w["smoothing"]
 
 
 @bilinear_form
-def _lagged_diffusion(u, v, w):
+def _lagged_diffusion(u: Any, v: Any, w: Any) -> Any:
     return total(slope(u, w) * slope(v, w)) / _smoothed_length(w)
 
 
 @bilinear_form
-def _primal_dual_diffusion(u, v, w):
+def _primal_dual_diffusion(u: Any, v: Any, w: Any) -> Any:
     length, gradient, dual = _smoothed_length(w), slope(w["m"], w), w["dual"]
     a, b = slope(u, w), slope(v, w)
     coupled = total(dual * a) * total(gradient * b) + total(gradient * a) * total(dual * b)
     return (total(a * b) - 0.5 * coupled / length) / length
 
 
-def _smoothed_length(w):
+def _smoothed_length(w: Any) -> Any:
     """Return the smoothed length √(|∇m|² + ε²) of the gradient, (c, q)."""
     return jnp.sqrt(total(slope(w["m"], w) ** 2) + w["smoothing"] ** 2)
 

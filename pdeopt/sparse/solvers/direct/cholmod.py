@@ -6,6 +6,7 @@ It is optional: pip install "pdeopt[cholmod]". cvxopt is under the GPL.
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from pdeopt.sparse.solvers.direct.ordering import cholesky_entries
 
 
 class _Cholmod:
-    def __init__(self, analysis: _Analysis, factor) -> None:
+    def __init__(self, analysis: _Analysis, factor: Any) -> None:
         self._analysis, self._factor = analysis, factor
         self.smallest_pivot = _smallest_pivot(factor)
         weakref.finalize(self, _give_back, weakref.ref(analysis), factor).atexit = False
@@ -71,7 +72,7 @@ class _Analysis:
             raise RuntimeError("the matrix is not positive definite") from None
         return _Cholmod(self, factor)
 
-    def keep(self, factor) -> None:
+    def keep(self, factor: Any) -> None:
         """Keep ``factor`` as the spare one, in place of that of any other analysis."""
         other = _Analysis._with_spare() if _Analysis._with_spare else None
         if other is not None:
@@ -79,13 +80,13 @@ class _Analysis:
         self._spare, _Analysis._with_spare = factor, weakref.ref(self)
 
 
-def _smallest_pivot(factor) -> float:
+def _smallest_pivot(factor: Any) -> float:
     from cvxopt import cholmod
 
     return float(np.min(cholmod.diag(factor), initial=np.inf)) ** 2
 
 
-def _give_back(analysis: weakref.ref[_Analysis], factor) -> None:
+def _give_back(analysis: weakref.ref[_Analysis], factor: Any) -> None:
     alive = analysis()
     if alive is not None:
         alive.keep(factor)

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class PardisoError(PdeoptError, RuntimeError):
 
 
 @cache
-def _routine():
+def _routine() -> Any:
     """Return the function ``pardiso`` of the library that pypardiso finds.
 
     Raises:
@@ -89,7 +90,7 @@ def _routine():
 
 
 @cache
-def _diagonal_routine():
+def _diagonal_routine() -> Any:
     """Return the function ``pardiso_getdiag`` of the library that pypardiso finds."""
     import pypardiso
 
@@ -117,7 +118,7 @@ def _threads_for(entries: int) -> Iterator[None]:
 
 
 @cache
-def _local_threads():
+def _local_threads() -> Any:
     import pypardiso
 
     routine = ctypes.CDLL(pypardiso.ps.libmkl._name).MKL_Set_Num_Threads_Local
@@ -172,7 +173,15 @@ class _Instance:
         self.free_slots = list(range(SLOTS, 0, -1))
         self._is_open = True
 
-    def run(self, phase: int, data=None, slot: int = 1, rhs=None, x=None, transposed: bool = False) -> tuple[int, int]:
+    def run(
+        self,
+        phase: int,
+        data: np.ndarray | None = None,
+        slot: int = 1,
+        rhs: np.ndarray | None = None,
+        x: np.ndarray | None = None,
+        transposed: bool = False,
+    ) -> tuple[int, int]:
         """Run one phase.
 
         Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -12,7 +14,7 @@ from pdeopt.sparse.solvers.direct.backends import Factorize, NotSuitedError, upp
 class _Rslab:
     smallest_pivot = 0.0
 
-    def __init__(self, factor) -> None:
+    def __init__(self, factor: Any) -> None:
         self._factor = factor
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
@@ -61,7 +63,7 @@ def analyze_rslab_ldlt(pattern: SparsityPattern, sample: np.ndarray) -> Factoriz
     return lambda data: _SymmetricRslab(symbolic.factor(data[kept]))
 
 
-def _import_rslab():
+def _import_rslab() -> Any:
     try:
         import rslab
     except ImportError:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -144,7 +145,7 @@ class SuperLUFactors:
         return self._held[0].perm_r.copy(), self._held[0].perm_c.copy()
 
 
-def superlu_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
+def superlu_factors(matrix: sp.csc_matrix, **options: Any) -> SuperLUFactors:
     """Return the LU factors that `scipy.sparse.linalg.splu` makes with ``options``.
 
     Raises:
@@ -155,7 +156,7 @@ def superlu_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
     return _made(partial(sla.splu, matrix, **options))
 
 
-def incomplete_factors(matrix: sp.csc_matrix, **options) -> SuperLUFactors:
+def incomplete_factors(matrix: sp.csc_matrix, **options: Any) -> SuperLUFactors:
     """Return the incomplete LU factors that `scipy.sparse.linalg.spilu` makes with ``options``.
 
     Stored zeros are left out: SuperLU ends the process where they leave a complex column without a pivot.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse.linalg as sla
@@ -148,7 +148,7 @@ class _Count:
             raise _Stop
 
 
-def _stoppable(method: Callable, operator, b: np.ndarray, count: _Count, **options) -> np.ndarray:
+def _stoppable(method: Callable, operator: Any, b: np.ndarray, count: _Count, **options: Any) -> np.ndarray:
     try:
         return method(operator, b, callback=count, **options)[0]
     except _Stop:

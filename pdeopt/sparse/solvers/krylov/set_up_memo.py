@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ class SetUpMemo:
                 other.served.remove(set_up.values)
         self._set_ups = [*self._set_ups, set_up][-self.max_set_ups :]
 
-    def _use(self, found) -> SetUp | None:
+    def _use(self, found: Any) -> SetUp | None:
         set_up = next(found, None)
         if set_up is not None:
             self._set_ups.remove(set_up)
