@@ -301,12 +301,11 @@ def test_other_files_in_a_given_folder_are_told(tmp_path):
 @pytest.mark.slow
 def test_the_end_of_a_run_removes_the_live_picture_that_pdeopt_drew_only(tmp_path):
     fields = fields_on("P1")
-    recorder = type("Recorder", (), {"rows": []})()
     for content, stays in ((b"\x89PNG mine", True), (png(), False)):
         run = write_run(tmp_path / f"run {stays}", fields)
         (run / LIVE).write_bytes(content)
         (run / "result.png").write_bytes(png())
-        write_result(run, recorder, {}, fields)
+        write_result(run, [], {}, fields)
         assert (run / LIVE).exists() == stays
 
 
