@@ -65,8 +65,6 @@ def segmentation_of(fields: Fields) -> Segmentation | None:
     if truth is not None and truth.shape != found.shape:
         truth = None
     names = FORMER_NAMES if said is None or said.ndim != 1 else tuple(map(str, said))
-    if not 0 < len(names) <= len(COLORS) or not np.isin(found, np.arange(len(names))).all():
-        return None
     if extent is None or extent.shape != (4,):
         return Segmentation(found, truth, names, None, None, None)
     left, right, bottom, top = map(float, extent)
@@ -130,6 +128,10 @@ def _title(summary: dict[str, Any]) -> str:
 
 def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:
     count = len(given.names)
+    if count > len(COLORS) or not np.isin(labels, np.arange(count)).all():
+        raise ValueError(
+            f"a segmentation has labels 0 to {count - 1} ({', '.join(given.names)}), {len(COLORS)} at most"
+        )
     image = axes.imshow(
         labels,
         ListedColormap(COLORS[:count]),
