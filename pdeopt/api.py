@@ -18,6 +18,8 @@ from pdeopt.inverse import InputError, Problem
 from pdeopt.inversion.checking import Check, check_problem
 from pdeopt.inversion.history import as_table, rows_of
 from pdeopt.inversion.minimization import MAX_ITERATIONS, Settings
+from pdeopt.inversion.verification import DerivativeError
+from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import NoJournal, Task, carry_out
 from pdeopt.run.execution.request import solver_name, versions
@@ -35,7 +37,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["Solution", "SolutionError", "build", "check", "load", "solve"]
+__all__ = [
+    "Check",
+    "DerivativeError",
+    "Fields",
+    "Solution",
+    "SolutionError",
+    "UsageError",
+    "build",
+    "check",
+    "load",
+    "solve",
+]
 
 
 class SolutionError(PdeoptError):
