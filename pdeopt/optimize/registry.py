@@ -36,13 +36,13 @@ def register(optimizer: Optimizer) -> None:
     """
     check_optimizer(optimizer)
     former = _optimizers.get(optimizer.name, optimizer)
-    if any(one.name == optimizer.name and one != optimizer for one in BUILT_IN):
-        raise OptimizerError(f"{optimizer.name!r} is an optimizer of pdeopt; give one with other options another name")
     if _class_name(former) != _class_name(optimizer):
         raise OptimizerError(
             f"the name {optimizer.name!r} belongs to {_class_name(former)}, so that {_class_name(optimizer)} cannot "
             "have it; choose another name"
         )
+    if any(one.name == optimizer.name and one != optimizer for one in BUILT_IN):
+        raise OptimizerError(f"{optimizer.name!r} is an optimizer of pdeopt; give one with other options another name")
     _optimizers[optimizer.name] = optimizer
 
 

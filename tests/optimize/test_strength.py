@@ -13,9 +13,8 @@ import pytest
 from scipy.linalg import toeplitz
 from scipy.optimize import brentq
 
-from pdeopt.inversion.strength_option import parse_strength
+from pdeopt.inversion.strength_option import StrengthError, parse_strength
 from pdeopt.optimize.strength import Solution, cooling, curvature_ratio, discrepancy, lcurve
-from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.strength_figure import draw_strength
 
@@ -546,10 +545,10 @@ def test_the_option_is_a_rule_or_a_number(text, meaning):
     ],
 )
 def test_the_option_refuses_what_is_neither(text, words):
-    with pytest.raises(UsageError) as raised:
+    with pytest.raises(StrengthError) as raised:
         parse_strength(text)
     assert words in str(raised.value)
-    assert "--regularization-strength" in str(raised.value)
+    assert str(raised.value).startswith("regularization_strength ")
 
 
 def test_example_of_the_documentation():

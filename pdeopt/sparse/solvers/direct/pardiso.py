@@ -54,7 +54,7 @@ class _Analyses:
         factor = own.factor(values)
         if not np.isfinite(factor.solve(np.ones((self._pattern.shape[0], 1)), False)).all():
             raise RuntimeError("the factors are not finite")
-        work.analyses += 1
+        work.analyses += int(found is not None)  # the first one of a pattern is counted where it is remembered
         analyses.insert(0, own)
         del analyses[MOST_ANALYSES:]
         return factor
