@@ -1,11 +1,13 @@
 """Programs are compiled quickly, two workers share two cores, and random cases come in two budgets."""
 
+import gc
 import os
 import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -23,8 +25,13 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 # What a user has run is noted among the user's files; that of the tests is forgotten with them.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pdeopt-tests-")
 
+# JAX makes many objects that live long: with Python's own thresholds a tenth of the time went into looking for garbage.
+gc.set_threshold(100_000, 10, 100)
+
 #: Bytes that a worker may have before it forgets what it compiled.
 LARGE = 2.5e9
+#: The states of the modules' own generators of random numbers before their first test.
+STATES = {}
 
 SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None)
@@ -48,6 +55,14 @@ def forgotten():
         from pdeopt.sparse import clear_compiled  # after the settings above
 
         clear_compiled()
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request):
+    """A test draws from the ``rng`` of its file what it would draw alone: workers share the tests of a file."""
+    rng = getattr(request.module, "rng", None)
+    if isinstance(rng, np.random.Generator):
+        rng.bit_generator.state = STATES.setdefault(request.module.__name__, rng.bit_generator.state)
 
 
 def resident_bytes():

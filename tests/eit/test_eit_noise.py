@@ -20,11 +20,11 @@ MEASURED = Path(__file__).parents[3] / "shared" / "ktc2023"
 measured = pytest.mark.skipif(not MEASURED.is_dir(), reason="the challenge's data are not here")
 
 L, K, Q = 8, 40, 7
-RNG = np.random.default_rng(5)
-CURRENTS = RNG.standard_normal((L, K))
+rng = np.random.default_rng(5)
+CURRENTS = rng.standard_normal((L, K))
 CURRENTS -= CURRENTS.mean(0)
-LINEAR = RNG.standard_normal((Q, L)) @ CURRENTS
-MASK = RNG.random((Q, K)) < 0.8
+LINEAR = rng.standard_normal((Q, L)) @ CURRENTS
+MASK = rng.random((Q, K)) < 0.8
 
 
 def tank_data(reference, voltages, currents=CURRENTS, valid=MASK):
@@ -103,7 +103,7 @@ def test_bad_rows_are_found():
 
 def test_noise_of_differences_follows_the_violation():
     sizes = np.array([0.01, 0.01, 0.01, 0.05, 0.01, 0.01, 0.01])
-    noisy = LINEAR + sizes[:, None] * RNG.standard_normal((Q, K))
+    noisy = LINEAR + sizes[:, None] * rng.standard_normal((Q, K))
     data = tank_data(LINEAR, 1.1 * noisy)
     noise = difference_noise(data, factor=3)
     change = data.voltages - data.reference

@@ -232,13 +232,18 @@ def test_definite_terms_are_taken_as_they_are(make):
 
 
 @pytest.mark.parametrize(
-    "regularization",
-    [(), lambda m: (m**2).sum(), h1(P1, 0.0), matern(P1, gamma=1.0, delta=1.0, weight=0.0)],
+    "make",
+    [
+        lambda: (),
+        lambda: lambda m: (m**2).sum(),
+        lambda: h1(P1, 0.0),
+        lambda: matern(P1, gamma=1.0, delta=1.0, weight=0.0),
+    ],
     ids=["none", "a function", "weight 0", "Matérn of weight 0"],
 )
-def test_without_an_operator_there_is_no_product_of_the_regularization(regularization):
+def test_without_an_operator_there_is_no_product_of_the_regularization(make):
     with pytest.raises(InputError, match="use the inner product l2"):
-        regularization_product(functional(regularization), Parameter(P1, "m"))
+        regularization_product(functional(make()), Parameter(P1, "m"))
 
 
 # --- by name -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Inverse problems piece by piece: parametrizations, observations, misfit, regularization, and their sum."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -211,23 +213,23 @@ def test_data_that_cannot_be_fitted_are_refused(ask, message):
 TOP = V.boundary("top")
 VECTOR = FunctionSpace(MESH, skfem.ElementVector(skfem.ElementTriP1()))
 TERMS = {
-    "Tikhonov": (tikhonov(V, 3.0), V),
-    "Tikhonov with a reference": (tikhonov(V, 3.0, V.nodal(linear)), V),
-    "Tikhonov on a boundary": (tikhonov(TOP, 3.0), TOP),
-    "Tikhonov of vectors": (tikhonov(VECTOR, 3.0), VECTOR),
-    "H1": (h1(V, 3.0), V),
-    "H1 on a boundary": (h1(TOP, 3.0), TOP),
-    "H1 of vectors": (h1(VECTOR, 3.0), VECTOR),
-    "total variation": (total_variation(V, 3.0, 0.5), V),
-    "total variation of vectors": (total_variation(VECTOR, 3.0, 0.5), VECTOR),
-    "H1 of P2": (h1(V2, 3.0), V2),
+    "Tikhonov": lambda: (tikhonov(V, 3.0), V),
+    "Tikhonov with a reference": lambda: (tikhonov(V, 3.0, V.nodal(linear)), V),
+    "Tikhonov on a boundary": lambda: (tikhonov(TOP, 3.0), TOP),
+    "Tikhonov of vectors": lambda: (tikhonov(VECTOR, 3.0), VECTOR),
+    "H1": lambda: (h1(V, 3.0), V),
+    "H1 on a boundary": lambda: (h1(TOP, 3.0), TOP),
+    "H1 of vectors": lambda: (h1(VECTOR, 3.0), VECTOR),
+    "total variation": lambda: (total_variation(V, 3.0, 0.5), V),
+    "total variation of vectors": lambda: (total_variation(VECTOR, 3.0, 0.5), VECTOR),
+    "H1 of P2": lambda: (h1(V2, 3.0), V2),
 }
-every_term = pytest.mark.parametrize(("term", "space"), TERMS.values(), ids=TERMS.keys())
 
 
 @pytest.mark.slow
-@every_term
-def test_derivatives_of_regularization_terms_are_exact(term, space):
+@pytest.mark.parametrize("name", TERMS)
+def test_derivatives_of_regularization_terms_are_exact(name):
+    term, space = TERMS[name]()
     m, v = rng().standard_normal((2, space.n))
     derivative = jax.grad(term)
     hessian_action = jax.jvp(derivative, (m,), (v,))[1]
@@ -247,7 +249,7 @@ def test_derivatives_of_regularization_terms_are_exact(term, space):
 @pytest.mark.parametrize("name", TERMS)
 def test_values_are_not_negative_and_vanish_on_the_null_space(name):
     """Of Tikhonov's the reference alone, of the others all constants."""
-    term, space = TERMS[name]
+    term, space = TERMS[name]()
     assert term(rng().standard_normal(space.n)) > 0
     null = term.reference * np.ones(space.n) if "Tikhonov" in name else np.full(space.n, 4.0)
     assert term(null) == pytest.approx(0.0, abs=1e-11)
@@ -307,12 +309,25 @@ def functional_of(form, solver="auto", experiments=None, weight=1e-3):
 
 
 FUNCTIONALS = {
-    "symmetric": functional_of(diffusion),
-    "non-symmetric": functional_of(advection),
-    "three experiments": functional_of(advection, experiments=3),
-    "SuperLU": functional_of(advection, solver="superlu"),
+    "symmetric": lambda: functional_of(diffusion),
+    "non-symmetric": lambda: functional_of(advection),
+    "three experiments": lambda: functional_of(advection, experiments=3),
+    "SuperLU": lambda: functional_of(advection, solver="superlu"),
 }
-every_functional = pytest.mark.parametrize("J", FUNCTIONALS.values(), ids=FUNCTIONALS.keys())
+every_functional = pytest.mark.parametrize("kind", FUNCTIONALS)
+
+
+@cache
+def made(kind):
+    """Return a functional that is made, and compiled, once."""
+    return FUNCTIONALS[kind]()
+
+
+@pytest.fixture
+def J(kind):
+    return made(kind)
+
+
 M0, DIRECTION, OTHER = 0.3 * rng(5).standard_normal((3, V.n))
 
 
@@ -382,7 +397,7 @@ def test_value_and_derivative_cost_one_factorization_and_two_solves(J):
 
 
 def test_one_term_or_none_and_the_identity_are_defaults():
-    J = FUNCTIONALS["symmetric"]
+    J = made("symmetric")
     bare = ReducedFunctional(J.state, J.misfit)
     k = 1.0 + V.locations[0]
     assert bare.terms(k).regularization == 0.0
@@ -392,7 +407,7 @@ def test_one_term_or_none_and_the_identity_are_defaults():
 
 
 def test_failures_of_the_state_arrive_as_solve_errors():
-    J = FUNCTIONALS["symmetric"]
+    J = made("symmetric")
     with pytest.raises(SolveError, match="not finite"):
         J.value_and_derivative(np.full(V.n, np.nan))
     with pytest.raises(SolveError, match="not finite"):
@@ -403,7 +418,7 @@ def test_failures_of_the_state_arrive_as_solve_errors():
 
 
 def test_data_and_parameters_of_the_wrong_shape_are_refused():
-    J = FUNCTIONALS["symmetric"]
+    J = made("symmetric")
     short = ReducedFunctional(J.state, L2Misfit.of(J.misfit.observation, np.ones(3), 1.0))
     with pytest.raises(InputError, match=r"data have shape \(3,\); the observation predicts \(7,\)"):
         short(np.ones(V.n))
@@ -416,7 +431,7 @@ def test_data_and_parameters_of_the_wrong_shape_are_refused():
 
 def problem(**changes):
     space = changes.pop("space", V)
-    given = {"functional": FUNCTIONALS["symmetric"], "initial": M0, "parameter": Parameter(space, "k (S/m)")}
+    given = {"functional": made("symmetric"), "initial": M0, "parameter": Parameter(space, "k (S/m)")}
     return Problem(**{**given, **changes})
 
 

@@ -1,6 +1,7 @@
 """Hessians and Gauss–Newton matrices of reduced functionals, against dense matrices by other means, and their cost."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -58,17 +59,32 @@ TERMS = h1(SPACE, 2.0) + 0.5 * tikhonov(SPACE, 3.0), total_variation(SPACE, 4.0,
 CHEAP = ReducedFunctional(lambda k: jnp.sin(MIXING @ k), Huber(np.ones(9)), TERMS, Log(1.5), strength=0.6)
 
 SOLVES = {
-    "symmetric, three experiments": small("conductivity", n=3),
-    "non-symmetric": small("advection_diffusion", refinements=1, sensors=6, unknown="diffusivity"),
+    "symmetric, three experiments": lambda: small("conductivity", n=3),
+    "non-symmetric": lambda: small("advection_diffusion", refinements=1, sensors=6, unknown="diffusivity"),
 }
 FUNCTIONALS = {
     **SOLVES,
-    "misfit that is not quadratic": CHEAP,
-    "plain misfit": replace(CHEAP, misfit=plain_misfit),
+    "misfit that is not quadratic": lambda: CHEAP,
+    "plain misfit": lambda: replace(CHEAP, misfit=plain_misfit),
 }
-POINTS = [0.3 * np.random.default_rng(3).standard_normal(p) for p in (16, 21, 9, 9)]
-CASES = [(J, m) for J, m in zip(FUNCTIONALS.values(), POINTS, strict=True)]
-every = pytest.mark.parametrize(("J", "m"), CASES, ids=FUNCTIONALS.keys())
+SIZES = dict(zip(FUNCTIONALS, (16, 21, 9, 9), strict=True))
+every = pytest.mark.parametrize("name", FUNCTIONALS)
+
+
+@cache
+def made(name):
+    """Return a functional that is made, and compiled, once."""
+    return FUNCTIONALS[name]()
+
+
+@pytest.fixture
+def J(name):
+    return made(name)
+
+
+@pytest.fixture
+def m(name):
+    return 0.3 * np.random.default_rng(3).standard_normal(SIZES[name])
 
 
 def expected_of_misfit(J, m):
@@ -176,23 +192,23 @@ def test_the_objective_takes_one_row_of_real_numbers():
 
 
 @every
-@pytest.mark.parametrize("name", ["hessian", "gauss_newton"])
-def test_products_are_symmetric(J, m, name):
-    action = getattr(J, name)(m)
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_products_are_symmetric(J, m, kind):
+    action = getattr(J, kind)(m)
     for v, w in zip(random(2, len(m)), random(len(m), 2).T, strict=True):
         here, there = action(v) @ w, v @ action(w)
         assert abs(here - there) <= 1e-12 * np.linalg.norm(action(v)) * np.linalg.norm(w)
 
 
 @every
-@pytest.mark.parametrize("name", ["hessian", "gauss_newton"])
-def test_a_block_is_its_columns(J, m, name):
-    action, block = getattr(J, name)(m), random(len(m), 4)
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_a_block_is_its_columns(J, m, kind):
+    action, block = getattr(J, kind)(m), random(len(m), 4)
     columns = np.stack([action(v) for v in block.T], axis=1)
     np.testing.assert_allclose(action(block), columns, atol=1e-12 * max(np.abs(columns).max(), 1e-300))
 
 
-@pytest.mark.parametrize(("J", "m"), CASES[2:], ids=list(FUNCTIONALS)[2:])
+@pytest.mark.parametrize("name", list(FUNCTIONALS)[2:])
 def test_the_remainder_is_of_third_order(J, m):
     """Of those with a solve in test_inverse.py."""
     v = random(len(m))
@@ -200,20 +216,20 @@ def test_the_remainder_is_of_third_order(J, m):
     assert test.orders[3] == pytest.approx(3, abs=0.1), str(test)
 
 
-@pytest.mark.parametrize("name", ["hessian", "gauss_newton"])
-@pytest.mark.parametrize(("J", "m"), CASES[:2], ids=SOLVES)
-def test_a_product_costs_two_solves_and_no_factorization(J, m, name):
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+@pytest.mark.parametrize("name", SOLVES)
+def test_a_product_costs_two_solves_and_no_factorization(J, m, kind):
     J.value_and_derivative(m)  # compiled
-    getattr(J, name)(m)(m)
+    getattr(J, kind)(m)(m)
     clear_memo()
     at = work.copy()
     J.value_and_derivative(m)
     assert work.since(at).factorizations == 1
     at = work.copy()
-    action = getattr(J, name)(m)
+    action = getattr(J, kind)(m)
     linearized = work.since(at)
     assert linearized.factorizations == 0, "the one of the value is remembered"
-    assert (linearized.solves, linearized.adjoint_solves) == (1, 1 if name == "hessian" else 0)
+    assert (linearized.solves, linearized.adjoint_solves) == (1, 1 if kind == "hessian" else 0)
     for direction in (random(len(m)), m, random(len(m), 4)):
         at = work.copy()
         action(direction)
@@ -221,8 +237,8 @@ def test_a_product_costs_two_solves_and_no_factorization(J, m, name):
         assert (spent.factorizations, spent.solves, spent.adjoint_solves) == (0, 1, 1)
 
 
-def test_an_action_stays_that_of_its_point():
-    J, m = SOLVES["non-symmetric"], POINTS[1]
+@pytest.mark.parametrize("name", ["non-symmetric"])
+def test_an_action_stays_that_of_its_point(J, m):
     v = random(len(m))
     action = J.hessian(m)
     before = action(v)
@@ -306,5 +322,5 @@ def test_directions_are_taken_as_they_come():
 
 
 def test_the_observation_of_a_plain_misfit_is_the_state():
-    J, m = FUNCTIONALS["plain misfit"], random(9)
+    J, m = made("plain misfit"), random(9)
     np.testing.assert_array_equal(J.prediction(m), J.solution(m))

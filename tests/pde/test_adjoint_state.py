@@ -15,8 +15,8 @@ from pdeopt.run.store.fields import fields_of, read_fields, write_fields
 
 TICKS = np.linspace(0, 1, 5)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
-RNG = np.random.default_rng(3)
-M = RNG.normal(size=V.n)
+rng = np.random.default_rng(3)
+M = rng.normal(size=V.n)
 OBSERVED = AtDofs(np.arange(2, V.n, 3))
 
 
@@ -72,7 +72,7 @@ def test_it_solves_the_transposed_system(name):
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_it_is_the_derivative_along_a_further_load(name):
     adjoint = functional(name).solved(M).adjoint
-    direction = RNG.normal(size=adjoint.shape)
+    direction = rng.normal(size=adjoint.shape)
     ahead, behind = (functional(name, step * direction)(M) for step in (1e-3, -1e-3))
     assert (ahead - behind) / 2e-3 == pytest.approx((adjoint * direction).sum(), rel=1e-6), "J is quadratic in the load"
 
