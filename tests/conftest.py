@@ -32,6 +32,8 @@ gc.set_threshold(100_000, 10, 100)
 LARGE = 2.5e9
 #: The states of the modules' own generators of random numbers before their first test.
 STATES = {}
+#: The problems of `compiled_once` in a file of tests.
+BUILT = {}
 
 SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 settings.register_profile("few", max_examples=20, derandomize=True, database=None, deadline=None)
@@ -51,6 +53,7 @@ def pytest_configure(config):
 def forgotten():
     """What was compiled is forgotten after a file where the process has become large, or a worker grows to 8 GB."""
     yield
+    BUILT.clear()
     if resident_bytes() > LARGE:
         from pdeopt.sparse import clear_compiled  # after the settings above
 
@@ -71,6 +74,22 @@ def resident_bytes():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return float("inf")
+
+
+@pytest.fixture
+def compiled_once(monkeypatch):
+    """Runs of the same problem file with the same options share one problem: it is compiled once in a file of tests."""
+    from pdeopt.run.execution import request  # after the settings above
+
+    build = request.build_problem
+
+    def remembered(function, options, path):
+        key = (path.name, path.read_bytes(), *sorted((name, repr(value)) for name, value in options.items()))
+        if key not in BUILT:
+            BUILT[key] = build(function, options, path)
+        return BUILT[key]
+
+    monkeypatch.setattr(request, "build_problem", remembered)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from pdeopt.errors import PdeoptError
 
 #: The remedy where a process was forked.
 SPAWN = (
-    "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), joblib with"
-    " its default backend (loky), or `pdeopt sweep`"
+    "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), or joblib"
+    " with its default backend (loky)"
 )
 
 _computing: int | None = None  # the number of the process in which JAX was first used for us

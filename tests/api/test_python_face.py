@@ -21,6 +21,7 @@ from pdeopt.inversion.strength_option import StrengthError
 from pdeopt.inversion.verification import DerivativeError
 from pdeopt.optimize import NewtonCG
 from pdeopt.run.errors import UsageError
+from pdeopt.run.execution import request
 from pdeopt.run.pictures import run_pictures
 from pdeopt.sparse import clear_memo
 
@@ -52,13 +53,15 @@ def without_times(summary):
         pytest.param("eit_tank", {"cells": 5.0}, marks=pytest.mark.slow),
     ],
 )
-def test_it_gives_what_the_command_writes(name, options):
+def test_it_gives_what_the_command_writes(name, options, monkeypatch):
     words = [f"--{option}={value}" for option, value in options.items()]
+    problem = pdeopt.build(name, **options)
+    monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     clear_memo()  # a factorization at hand would be one less
     assert main(["run", name, *words, "--out", "run", "--quiet"]) == 0
     written = pdeopt.load("run")
     clear_memo()
-    found = pdeopt.solve(pdeopt.build(name, **options), progress=False)
+    found = pdeopt.solve(problem, progress=False)
     assert json.loads(json.dumps(without_times(found.summary))) == without_times(written.summary)
     for column in set(found.history) - {"seconds"}:
         assert np.array_equal(found.history[column], written.history[column]), column

@@ -6,6 +6,7 @@ import pytest
 
 from pdeopt.cli import main
 from pdeopt.inversion.checking import check_problem
+from pdeopt.inversion.verification import verified
 from pdeopt.optimize import Objective, minimize
 from pdeopt.run.problem_files.loading import build_problem, load_build, problem_files
 from pdeopt.sparse import clear_memo, work
@@ -22,6 +23,7 @@ SMALL = {
     "poisson_mother": [{"n": 6}, {"n": 6, "graded": True}],
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
     "thermal_recovery": [{}, {"load": "nodes"}],
+    "eit_tank": [{"cells": 5.0}],
 }
 #: Those whose matrix does not depend on the parameter: its factor is remembered.
 FIXED_MATRIX = {("advection_diffusion", "source"), ("poisson_control", None), ("poisson_mother", None)}
@@ -37,6 +39,9 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     checks = check_problem(problem)
     assert len(checks) == 6
     assert all(check.passed for check in checks), checks
+    found = verified(problem, lambda: False)  # what a run does before it minimizes
+    assert found.passed is True, found
+    assert found.message.startswith("derivatives verified: Taylor order ")
 
     functional, before, points = problem.functional, work.copy(), set()
 
