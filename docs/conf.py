@@ -9,7 +9,7 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 import pdeopt  # noqa: E402
 
 project = "pdeopt"
-copyright = "the authors of pdeopt, MIT licence"
+copyright = "the authors of pdeopt, MIT license"
 version = release = pdeopt.__version__
 
 extensions = [
