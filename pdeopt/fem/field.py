@@ -71,7 +71,7 @@ class Field:
 
     @property
     def ndim(self) -> int:
-        """The number of axes of the value: 2 for a scalar function, 3 for a vector-valued one."""
+        """The number of axes of the value, 2 for a scalar function and 3 for a vector-valued one."""
         return self.value.ndim
 
     @property

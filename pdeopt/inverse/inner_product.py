@@ -117,7 +117,7 @@ class FactoredProduct:
 class MaternProduct:
     """A product ⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term.
 
-    Its S whitens, S = A⁻¹ M^½ / √α: in z the term is ½ |z|² (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A
+    Its S whitens, S = A⁻¹ M^½ / √α: in z the term is ``½ |z|²`` (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A
     computational framework for infinite-dimensional Bayesian inverse problems I", SIAM J. Sci. Comput. 35, 2013.)
 
     Attributes:

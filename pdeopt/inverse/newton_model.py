@@ -114,8 +114,8 @@ class _Operator:
 def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
     """Return δ, about the Rayleigh quotient of the softest mode of an operator R of the regularization.
 
-    It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ∫|∇m|² on
-    the unit square it is 12, where the softest mode that is no constant has π².
+    It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ``∫|∇m|²``
+    on the unit square it is 12, where the softest mode that is no constant has π².
 
     Args:
         operator: The operator R, (p, p).

@@ -73,7 +73,7 @@ class LinearStateEquation:
         return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """Return max_i |A u − b|_i / (|A| |u| + |b|)_i, which tells how exactly the state is solved for.
+        """Return ``max_i |A u − b|_i / (|A| |u| + |b|)_i``, which tells how exactly the state is solved for.
 
         The maximum is over the free degrees of freedom. It is the least relative change of entries of A and b that
         makes u exact (Oettli, Prager 1964): rounding, below 1e-14, for a direct solver.

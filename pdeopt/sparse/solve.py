@@ -80,9 +80,9 @@ def chosen_solver(
 def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Array) -> jax.Array:
     """Solve A x = b with the derivative rule of the solve.
 
-    With x = A⁻¹ b and the cotangent x̄ of x, the rule is
+    With x = A⁻¹ b and the cotangent x̄ of x, the rule is (`dense_solve_pullback` derives it)::
 
-        Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]    (derived in `dense_solve_pullback`).
+        Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]
 
     `custom_linear_solve` states it as the identity A x = b: its tangent solves A ẋ = ḃ − Ȧ x with the same `solve`, and
     transposing that gives the three formulas, Aᵀ λ = x̄ with `transpose_solve` and Ā as the transpose of the product

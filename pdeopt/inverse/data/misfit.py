@@ -130,7 +130,7 @@ class L2Misfit:
 
     @property
     def expected(self) -> float:
-        """The misfit that noise alone gives, on average: half the number of data."""
+        """The misfit that noise alone gives, on average, which is half the number of data."""
         return 0.5 * self.data.size
 
 

@@ -141,7 +141,7 @@ class Programs:
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
-        """The program m ↦ the second derivative of the misfit, a linear map: forward over reverse mode."""
+        """The program m ↦ the second derivative of the misfit, a linear map, by forward over reverse mode."""
         return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
 
     @cached_property

@@ -247,7 +247,7 @@ def matern_from_length(
     """Return a Matérn term of standard deviation σ and correlation length ρ.
 
     The field has these far from the boundary, for weight 1. With κ² = δ/γ and ν = 2 − d/2 (Lindgren, Rue,
-    Lindström 2011, section 2.1)
+    Lindström 2011, section 2.1)::
 
         ρ = √(8ν) / κ,        σ² = Γ(ν) / ((4π)^(d/2) κ^(2ν) γ² √det Θ),
 

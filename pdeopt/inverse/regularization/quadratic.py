@@ -102,7 +102,7 @@ def tikhonov(
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:
-    """Return the term ½ α ∫ |∇m|², which makes m smooth; constants are its null space.
+    """Return the term ``½ α ∫ |∇m|²``, which makes m smooth; constants are its null space.
 
     For a space on facets the gradient is that along the boundary.
 

@@ -188,7 +188,7 @@ def _by_diagonal(pattern: SparsityPattern, data: np.ndarray) -> tuple[np.ndarray
 def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the exponents of rows and columns that bring all entries as close to 1 as can be.
 
-    They are the r and c with
+    They are the r and c with::
 
         Σ w_ij (log₂|a_ij| + r_i + c_j)² = min,
 
@@ -263,7 +263,7 @@ def times_power_of_two(values: np.ndarray, exponents: np.ndarray | int) -> np.nd
 
 
 def exponents(values: np.ndarray) -> np.ndarray:
-    """Return the whole numbers e with 2^(e−1) ≤ |value| < 2^e, and 0 for zeros.
+    """Return the whole numbers e with ``2^(e−1) ≤ |value| < 2^e``, and 0 for zeros.
 
     The value of a complex number is the larger one of its real and its imaginary part.
     """

@@ -200,9 +200,9 @@ class Hierarchy:
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
         """Return Mᵀ r for r (n,), with the transpose of the cycle M, by the same code.
 
-        With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M,
+        With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M::
 
-            I − M A = (I − Z A)(I − Y A)(I − X A),  hence  I − Mᵀ Aᵀ = (I − Xᵀ Aᵀ)(I − Yᵀ Aᵀ)(I − Zᵀ Aᵀ):
+            I − M A = (I − Z A)(I − Y A)(I − X A),  hence  I − Mᵀ Aᵀ = (I − Xᵀ Aᵀ)(I − Yᵀ Aᵀ)(I − Zᵀ Aᵀ)
 
         Zᵀ comes first and Xᵀ last. X = (D + L)⁻¹ is a sweep forward and Z = (D + U)⁻¹ one backward, so Zᵀ is a sweep
         forward with Aᵀ, Xᵀ one backward, and Yᵀ = Rᵀ Cᵀ Pᵀ.
