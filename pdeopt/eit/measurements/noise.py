@@ -86,8 +86,8 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
     """Return the standard deviations (q, K) of the differences ``data.voltages − data.reference``, V.
 
     Their rms over the valid entries is ``factor`` times the superposition violation of the differences. Half of the
-    variance goes as ``0.02 + |reference| / rms(reference)``: error grows with the voltage, more slowly than it. The
-    other half goes to each row as the square of its own violation: there are bad electrodes. (So it is in the reference of
+    variance goes as ``0.02 + |reference| / rms(reference)``, as error grows with the voltage, more slowly. The other
+    half goes to each row as the square of its own violation: there are bad electrodes. (So it is in the reference of
     the training data: row by row the best homogeneous model misses it by 1.3 to 4, in the median 1.7 times the row's
     violation, with a correlation of 0.9 between the logarithms.) Where nothing is redundant, the first half is all, and
     the rms is 0.15 of that of the differences. None is less than `repeat_noise` or 0.001 of that.

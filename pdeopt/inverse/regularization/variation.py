@@ -112,7 +112,7 @@ class TotalVariation(Term):
         """Return the dual at m, after a step from another iterate with its dual.
 
         The dual w solves ``√(|∇m|² + ε²) w = ∇m``, kept as an equation of its own and linearized at ``before``: that
-        system is far less nonlinear than the one without w, so that Newton's method converges from afar, quadratically. Where
+        system is far less nonlinear than without w, so that Newton's method converges from afar, quadratically. Where
         ``|w| > 1`` it is cut back. (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
         restoration", SIAM J. Sci. Comput. 20, 1999.)
 
