@@ -104,7 +104,8 @@ class _Operator:
         term = self._terms[k]
         if not hasattr(term, "next_dual"):
             return None
-        return term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
+        dual: np.ndarray = term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
+        return dual
 
     def _evaluated(self, k: int, m: np.ndarray) -> sp.csr_matrix:
         dual = self._duals[k]

@@ -57,7 +57,8 @@ class LinearStateEquation:
         A, b, dirichlet = self._reduced_system(coefficient)
         transposed_solve = jax.linear_transpose(lambda load: linear_solve(A, load, self.solver), b)
         if dirichlet is None:
-            return transposed_solve(cotangent)[0]
+            adjoint: jax.Array = transposed_solve(cotangent)[0]
+            return adjoint
         free = dirichlet.free
         return jnp.zeros_like(cotangent).at[free].set(transposed_solve(cotangent[free])[0])
 

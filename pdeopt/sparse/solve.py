@@ -88,20 +88,22 @@ def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Arr
     transposing that gives the three formulas, Aᵀ λ = x̄ with `transpose_solve` and Ā as the transpose of the product
     Ȧ x, which visits stored entries only. Both are linear solves again, hence derivatives of every order.
     """
-    return jax.lax.custom_linear_solve(
+    x: jax.Array = jax.lax.custom_linear_solve(
         matvec=partial(matrix_product, pattern, data),
         b=b,
         solve=lambda _, rhs: _host_solve(pattern, solver, False, data, rhs),
         transpose_solve=lambda _, rhs: _host_solve(pattern, solver, True, data, rhs),
     )
+    return x
 
 
 def _host_solve(
     pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array
 ) -> jax.Array:
     callback = partial(_solve_batch, pattern, solver, transposed)
-    result = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    return jax.pure_callback(callback, result, data, rhs, vmap_method="expand_dims")
+    kind = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
+    x: jax.Array = jax.pure_callback(callback, kind, data, rhs, vmap_method="expand_dims")
+    return x
 
 
 def _solve_batch(

@@ -183,7 +183,8 @@ class FunctionSpace:
     @property
     def locations(self) -> np.ndarray:
         """The places of the degrees of freedom, (d, n)."""
-        return self.basis.doflocs
+        places: np.ndarray = self.basis.doflocs
+        return places
 
     def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
         """Return the sorted degrees of freedom on boundary facets (default: on the whole boundary).
@@ -369,12 +370,13 @@ class FunctionSpace:
 
     def _facets(self, facets: Facets) -> np.ndarray:
         if facets is None:
-            return self.mesh.boundary_facets()
+            whole: np.ndarray = self.mesh.boundary_facets()
+            return whole
         if callable(facets):  # scikit-fem alone would take facets inside, too
             facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
         return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
 
-    def _named(self, key: Any, known: dict | None, what: str, normalize: Callable) -> np.ndarray:
+    def _named(self, key: Any, known: dict[str, Any] | None, what: str, normalize: Callable[..., Any]) -> np.ndarray:
         names = [key] if isinstance(key, str) else key if isinstance(key, (list, tuple, set)) else []
         for name in names:
             if isinstance(name, str) and name not in (known or {}):

@@ -14,7 +14,8 @@ def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
     JAX keeps these arrays as they are, those of a function under `jax.jit` inside of the operation that calls it.
     Where there are none the trace is returned itself, so that JAX finds what it compiled for its parts.
     """
-    return _owned(closed, {})
+    copy: ClosedJaxpr = _owned(closed, {})
+    return copy
 
 
 def _owned(value: Any, known: dict[int, Any]) -> Any:

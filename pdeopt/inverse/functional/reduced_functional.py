@@ -252,7 +252,8 @@ class ReducedFunctional(Differentiable):
 
     def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
         """Return the shape of the predicted data, without computing them."""
-        return jax.eval_shape(self._programs.predict, real(m)).shape
+        shape: tuple[int, ...] = jax.eval_shape(self._programs.predict, real(m)).shape
+        return shape
 
     def tangent_and_adjoint(
         self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike

@@ -126,7 +126,8 @@ class TotalVariation(Term):
         length = np.sqrt((gradient**2).sum(axes) + self.smoothing**2)
         change = self._slope(m) - gradient
         found = (gradient + change - dual * (gradient * change).sum(axes) / length) / length
-        return found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
+        dual_at_m: np.ndarray = found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
+        return dual_at_m
 
     def with_smoothing(self, smoothing: float) -> TotalVariation:
         """Return the same term with another ε and no continuation."""
@@ -145,7 +146,8 @@ class TotalVariation(Term):
         return Compiled(self._traced_slope)
 
     def _traced_slope(self, m: jax.Array) -> jax.Array:
-        return slope(self._coefficients(m)["m"], self.space.tables.geometry)
+        gradient: jax.Array = slope(self._coefficients(m)["m"], self.space.tables.geometry)
+        return gradient
 
     def _coefficients(self, m: jax.Array) -> dict[str, Any]:
         if self.dofs is not None:

@@ -78,7 +78,8 @@ class _Diagonal:
     divisor: np.ndarray
 
     def apply(self, r: np.ndarray) -> np.ndarray:
-        return r / self.divisor
+        quotient: np.ndarray = r / self.divisor
+        return quotient
 
     apply_transposed = apply
 

@@ -71,7 +71,8 @@ class Progress:
         if self._weights is None:
             return np.array([np.linalg.norm(residual)])
         with np.errstate(over="ignore", under="ignore"):
-            return np.linalg.norm([residual, times_power_of_two(residual, self._weights)], axis=1)
+            norms: np.ndarray = np.linalg.norm([residual, times_power_of_two(residual, self._weights)], axis=1)
+            return norms
 
     @property
     def is_done(self) -> bool:
