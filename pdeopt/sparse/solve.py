@@ -38,6 +38,14 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
             reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or ``ValueError``,
             unless the call stands in ``with solve_errors():``.
         ProcessError: JAX's 64-bit mode was switched off, or the process was forked from one that has computed.
+
+    Example:
+        >>> import scipy.sparse as sp
+        >>> A = CSRMatrix.from_scipy(sp.csr_array([[2.0, 1.0], [0.0, 4.0]]))
+        >>> linear_solve(A, [4.0, 8.0])
+        Array([1., 2.], dtype=float64)
+        >>> jax.grad(lambda b: linear_solve(A, b).sum())(jnp.ones(2))
+        Array([0.5  , 0.125], dtype=float64)
     """
     check_process()
     b = jnp.asarray(b)

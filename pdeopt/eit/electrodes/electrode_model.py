@@ -153,10 +153,10 @@ def complete_electrode_model(
             impedances are not positive.
 
     Example:
-        σ at the vertices alone, or σ and z together as one coefficient of size n + L:
+        σ at the vertices alone, or σ and z together as one coefficient of size n + L::
 
-        >>> complete_electrode_model(V, names, currents, V.interpolate, 1e-3)
-        >>> complete_electrode_model(V, names, currents, lambda c: V.interpolate(c[: V.n]), lambda c: c[V.n :])
+            complete_electrode_model(V, names, currents, V.interpolate, 1e-3)
+            complete_electrode_model(V, names, currents, lambda c: V.interpolate(c[: V.n]), lambda c: c[V.n :])
     """
     names = _checked_names(electrodes)
     _check_scalar(space)

@@ -145,9 +145,15 @@ def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
     Mixed elements give ``a(u1, u2, v1, v2, w)``.
 
     Example:
+        >>> import skfem
+        >>> import jax.numpy as jnp
+        >>> from pdeopt.fem import FunctionSpace, dot, grad
         >>> @bilinear_form
         ... def stiffness(u, v, w):
         ...     return jnp.exp(w["m"]) * dot(grad(u), grad(v))
+        >>> V = FunctionSpace(skfem.MeshLine().refined(2), skfem.ElementLineP1())
+        >>> stiffness.assemble(V, m=V.interpolate(jnp.zeros(V.n)))
+        CSRMatrix(5 x 5, nnz=13, float64)
     """
     return BilinearForm(*_function_and_name(function))
 

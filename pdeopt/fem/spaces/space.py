@@ -76,6 +76,14 @@ class FunctionSpace:
         MeshError: Elements are inverted, folded or degenerate, or the mesh does not conform: it has hanging nodes, or
             parts that do not match, that overlap, or that touch without a common facet.
         FEMError: The element is not of the mesh's cell type.
+
+    Example:
+        >>> import skfem
+        >>> V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
+        >>> V
+        FunctionSpace(ElementTriP1 on MeshTri1, n=25, CellBasis)
+        >>> len(V.dofs()), len(V.dofs(lambda x: x[0] == 0))  # on the boundary, and on its left side
+        (16, 5)
     """
 
     def __init__(
