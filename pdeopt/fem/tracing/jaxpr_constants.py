@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-#: The parts of a trace that may hold arrays. From JAX 0.12 on a trace has its constants itself, and `ClosedJaxpr` is
-#: another name of `Jaxpr`.
+#: The parts of a trace that may hold arrays. In JAX 0.12 a trace has its constants itself, and `ClosedJaxpr` is another
+#: name of `Jaxpr`.
 PARTS_OF_JAXPR = ("eqns", "outvars", "consts") if ClosedJaxpr is Jaxpr else ("eqns", "outvars")
 
 
