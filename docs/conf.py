@@ -1,15 +1,24 @@
 """Sphinx: the documentation site. `uv run --group docs sphinx-build -W --keep-going -b html docs docs/_build/html`."""
 
+import importlib
 import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
+import jax  # noqa: E402
+import numpy.typing  # noqa: E402
+from docutils import nodes  # noqa: E402
+from sphinx.addnodes import pending_xref  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
+from sphinx.environment import BuildEnvironment  # noqa: E402
+from sphinx.util.typing import stringify_annotation  # noqa: E402
+
 import pdeopt  # noqa: E402
 
 project = "pdeopt"
-copyright = "the authors of pdeopt, MIT licence"
+copyright = "the authors of pdeopt, MIT license"
 version = release = pdeopt.__version__
 
 extensions = [
@@ -17,7 +26,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "plain_docstrings",
     "gallery",
 ]
 exclude_patterns = ["_build"]
@@ -59,3 +67,36 @@ html_show_sourcelink = False
 copybutton_prompt_text = ">>> |\\.\\.\\. |\\$ "
 copybutton_prompt_is_regexp = True
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
+
+#: The rooms of pdeopt that have a page, with their public names.
+PUBLIC = {
+    room: importlib.import_module(f"pdeopt.{room}").__all__
+    for room in sorted(page.stem for page in (DOCS / "api").glob("*.rst"))
+}
+
+
+def public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
+    """Link a name, or the module that defines it, to the room that exports it, if there is exactly one."""
+    path, _, name = node["reftarget"].rpartition(".")
+    rooms = [room for room in PUBLIC if name in PUBLIC[room] and (not path or path.startswith(f"pdeopt.{room}."))]
+    if node.get("refdomain") != "py" or len(rooms) != 1:
+        return None
+    target = f"pdeopt.{rooms[0]}.{name}"
+    return env.domains.python_domain.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, content)
+
+
+def readable(
+    app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Write ArrayLike by its name, and a default that every object makes anew as an ellipsis."""
+    if signature:
+        for array_like in (jax.typing.ArrayLike, numpy.typing.ArrayLike):
+            signature = signature.replace(stringify_annotation(array_like, "smart"), "~numpy.typing.ArrayLike")
+        signature = signature.replace("<factory>", "...")
+    return signature, returns
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two."""
+    app.connect("missing-reference", public_name)
+    app.connect("autodoc-process-signature", readable)

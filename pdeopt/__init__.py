@@ -1,5 +1,7 @@
 """pdeopt: inverse problems and PDE-constrained optimization with differentiable finite elements.
 
+A problem by its name is built and solved in two calls::
+
     import pdeopt
 
     solution = pdeopt.solve(pdeopt.build("conductivity"))

@@ -183,6 +183,10 @@ def build(problem: str | Path, /, **options: Any) -> Problem:
         UsageError: There is no such problem, or its file cannot be loaded.
         InputError: ``build`` takes no such option.
         PdeoptError: What ``build`` itself raises.
+
+    Example:
+        >>> build("poisson_control", n=8)
+        Problem(...)
     """
     path = find_problem(str(problem))
     function = load_build(path)
@@ -231,6 +235,11 @@ def solve(
         DerivativeError: The derivatives are wrong.
         PdeoptError: Options, data and problem do not fit together.
         KeyboardInterrupt: Ctrl-C came before the first iterate, or twice.
+
+    Example:
+        >>> solution = solve(build("poisson_control", n=8), progress=False)
+        >>> solution.summary["status"]
+        'converged'
     """
     if not isinstance(problem, Problem):
         got = type(problem).__name__

@@ -52,7 +52,7 @@ class TaylorTest:
 
     Attributes:
         steps: The step lengths h (k,), falling.
-        remainders: {1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}, each (k,); 3 only with a Hessian.
+        remainders: ``{1: |J(m+hv) − J(m)|, 2: less h J'v, 3: less ½ h² vᵀHv}``, each (k,); 3 only with a Hessian.
         orders: The exponent p with which each falls like h^p; infinity where it vanishes up to rounding though J
             changes, and for p = 3 bends, by much more (an exact expansion, as of a quadratic functional); NaN where it
             cannot be told. An error of lower order counts also where it is smaller than the term that is expected.
@@ -237,7 +237,7 @@ def adjoint_identity(
     direction: np.ndarray,
     cotangent: np.ndarray,
 ) -> float:
-    """Return |⟨J v, w⟩ − ⟨v, Jᵀ w⟩| relative to ‖J v‖‖w‖, as a check of an adjoint.
+    """Return ``|⟨J v, w⟩ − ⟨v, Jᵀ w⟩|`` relative to ``‖J v‖‖w‖``, as a check of an adjoint.
 
     It is rounding (below 1e-10) where tangent and adjoint belong together.
 

@@ -15,7 +15,7 @@ from pdeopt.fem.errors import FormError
 PARTS = ("value", "grad", "div", "curl", "hess", "grad3", "grad4", "grad5", "grad6")
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable, Callable]:
+def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Field, other: Any) -> Any:
         return function(self.value, value_of(other))
 
@@ -67,12 +67,13 @@ class Field:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the value, (…, c, q)."""
-        return self.value.shape
+        shape: tuple[int, ...] = self.value.shape
+        return shape
 
     @property
     def ndim(self) -> int:
-        """The number of axes of the value: 2 for a scalar function, 3 for a vector-valued one."""
-        return self.value.ndim
+        """The number of axes of the value, 2 for a scalar function and 3 for a vector-valued one."""
+        return len(self.shape)
 
     @property
     def dtype(self) -> Any:

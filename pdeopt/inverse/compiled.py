@@ -22,7 +22,7 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._programs: dict[tuple, Callable[..., Any]] = {}
+        self._programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Compiled, (self._function,)  # the copy in another process compiles for itself

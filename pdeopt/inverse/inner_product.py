@@ -65,7 +65,8 @@ class MassProduct:
 
     def primal(self, z: np.ndarray) -> np.ndarray:
         """Return the parameter m = S z, (p,)."""
-        return self._inverse_root(z) / self._roots
+        m: np.ndarray = self._inverse_root(z) / self._roots
+        return m
 
     def pullback(self, derivative: np.ndarray) -> np.ndarray:
         """Return the derivative Sᵀ d with respect to z, (p,), of a derivative d with respect to m."""
@@ -73,7 +74,8 @@ class MassProduct:
 
     def gradient(self, derivative: np.ndarray) -> np.ndarray:
         """Return the gradient M⁻¹ d, (p,), of a derivative d."""
-        return self._inverse(derivative / self._roots) / self._roots
+        gradient: np.ndarray = self._inverse(derivative / self._roots) / self._roots
+        return gradient
 
     def norm(self, m: np.ndarray) -> float:
         """Return the norm √(mᵀ M m)."""
@@ -117,7 +119,7 @@ class FactoredProduct:
 class MaternProduct:
     """A product ⟨a, b⟩ = aᵀ (α Q) b with the precision α Q of a Matérn term.
 
-    Its S whitens, S = A⁻¹ M^½ / √α: in z the term is ½ |z|² (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A
+    Its S whitens, S = A⁻¹ M^½ / √α: in z the term is ``½ |z|²`` (for m₀ = 0). (Bui-Thanh, Ghattas, Martin, Stadler, "A
     computational framework for infinite-dimensional Bayesian inverse problems I", SIAM J. Sci. Comput. 35, 2013.)
 
     Attributes:
@@ -268,7 +270,7 @@ def _diagonal(name: str, weights: np.ndarray) -> MassProduct:
 
 
 def _is_diagonal(mass: sp.csr_matrix) -> bool:
-    return mass.count_nonzero() == np.count_nonzero(mass.diagonal())
+    return bool(mass.count_nonzero() == np.count_nonzero(mass.diagonal()))
 
 
 def _is_definite(term: Regularization) -> bool:

@@ -60,7 +60,8 @@ def _products(values: np.ndarray, dx: np.ndarray, cells: slice) -> np.ndarray:
         at_points = np.broadcast_to(at_points, (dx.shape[1], *at_points.shape[1:]))
         return np.tensordot(dx[cells], at_points, 1)
     part = values[:, :, cells]
-    return np.einsum("ticq,tjcq,cq->cij", part, part, dx[cells], optimize=True)
+    matrices: np.ndarray = np.einsum("ticq,tjcq,cq->cij", part, part, dx[cells], optimize=True)
+    return matrices
 
 
 def _added(space: FunctionSpace, local: np.ndarray) -> np.ndarray:

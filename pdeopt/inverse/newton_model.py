@@ -104,7 +104,8 @@ class _Operator:
         term = self._terms[k]
         if not hasattr(term, "next_dual"):
             return None
-        return term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
+        dual: np.ndarray = term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
+        return dual
 
     def _evaluated(self, k: int, m: np.ndarray) -> sp.csr_matrix:
         dual = self._duals[k]
@@ -114,8 +115,8 @@ class _Operator:
 def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
     """Return δ, about the Rayleigh quotient of the softest mode of an operator R of the regularization.
 
-    It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ∫|∇m|² on
-    the unit square it is 12, where the softest mode that is no constant has π².
+    It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ``∫|∇m|²``
+    on the unit square it is 12, where the softest mode that is no constant has π².
 
     Args:
         operator: The operator R, (p, p).

@@ -62,7 +62,7 @@ class Numbers:
 
     @property
     def locations(self) -> np.ndarray:
-        """The places of the numbers, (0, p): they have none."""
+        """The places of the numbers, (0, p), because they have none."""
         return np.empty((0, self.size))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:

@@ -51,6 +51,11 @@ class Log:
 
     Raises:
         InputError: The reference is not positive.
+
+    Example:
+        >>> positive = Log(reference=2.0)
+        >>> positive(jnp.zeros(1)), positive.inverse([2.0])
+        (Array([2.], dtype=float64), array([0.]))
     """
 
     reference: float = 1.0

@@ -318,7 +318,7 @@ def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) 
 
 
 def _falls(remainders: np.ndarray) -> bool:
-    """Return whether remainders fall by more than 2**STEADY at every halving; noise hardly does."""
+    """Return whether remainders fall by more than ``2**STEADY`` at every halving; noise hardly does."""
     return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
 
 

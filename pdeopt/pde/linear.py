@@ -26,6 +26,20 @@ class LinearStateEquation:
     Raises:
         SolveError: When it is called: the system cannot be solved, or no degree of freedom is free.
         FEMError: When it is called: its parts do not fit.
+
+    Example:
+        −κ u″ = 1 on (0, 1) with u = 0 at both ends, so that u(½) = 1/(8 κ):
+
+        >>> import skfem
+        >>> from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
+        >>> V = FunctionSpace(skfem.MeshLine().refined(3), skfem.ElementLineP1())
+        >>> stiffness = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V)
+        >>> load = linear_form(lambda v, w: v).assemble(V)
+        >>> state = LinearStateEquation(lambda kappa: (kappa * stiffness, load), Dirichlet.on(V))
+        >>> state(2.0).max().round(6)
+        Array(0.0625, dtype=float64)
+        >>> jax.grad(lambda kappa: state(kappa).max())(2.0).round(6)
+        Array(-0.03125, dtype=float64, weak_type=True)
     """
 
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]]
@@ -57,7 +71,8 @@ class LinearStateEquation:
         A, b, dirichlet = self._reduced_system(coefficient)
         transposed_solve = jax.linear_transpose(lambda load: linear_solve(A, load, self.solver), b)
         if dirichlet is None:
-            return transposed_solve(cotangent)[0]
+            adjoint: jax.Array = transposed_solve(cotangent)[0]
+            return adjoint
         free = dirichlet.free
         return jnp.zeros_like(cotangent).at[free].set(transposed_solve(cotangent[free])[0])
 
@@ -73,7 +88,7 @@ class LinearStateEquation:
         return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """Return max_i |A u − b|_i / (|A| |u| + |b|)_i, which tells how exactly the state is solved for.
+        """Return ``max_i |A u − b|_i / (|A| |u| + |b|)_i``, which tells how exactly the state is solved for.
 
         The maximum is over the free degrees of freedom. It is the least relative change of entries of A and b that
         makes u exact (Oettli, Prager 1964): rounding, below 1e-14, for a direct solver.

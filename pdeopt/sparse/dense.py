@@ -10,7 +10,7 @@ def dense_solve_pullback(A: ArrayLike, b: ArrayLike, x_bar: ArrayLike) -> tuple[
     """Pull the cotangent x̄ of x = A⁻¹ b back to A and b, with dense linear algebra.
 
     Derivation: differentiate A x = b:  dA x + A dx = db, so dx = A⁻¹ (db − dA x). A cotangent x̄ pairs with dx as
-    x̄ᵀ dx (no conjugation, JAX's convention also for complex values). With λ defined by Aᵀ λ = x̄,
+    x̄ᵀ dx (no conjugation, JAX's convention also for complex values). With λ defined by Aᵀ λ = x̄::
 
         x̄ᵀ dx = x̄ᵀ A⁻¹ (db − dA x) = λᵀ db − λᵀ dA x = ⟨λ, db⟩ − ⟨λ xᵀ, dA⟩,
 

@@ -64,7 +64,8 @@ def solve_errors() -> Iterator[None]:
 
 @jax.jit
 def _callback_that_succeeds() -> jax.Array:
-    return jax.pure_callback(lambda: np.zeros(()), jax.ShapeDtypeStruct((), np.float64))
+    zero: jax.Array = jax.pure_callback(lambda: np.zeros(()), jax.ShapeDtypeStruct((), np.float64))
+    return zero
 
 
 def _replace_failed_token() -> None:

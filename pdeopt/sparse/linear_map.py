@@ -200,7 +200,8 @@ class LinearMap:
             raise SolveError(f"a linear map of shape {self.shape} is applied to an array of shape {x.shape}")
         leaves, structure = jax.tree.flatten(self)
         kinds = (leaf.dtype for leaf in leaves if leaf.dtype.kind in "fc")
-        return _map_p.bind(x.astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
+        y: jax.Array = _map_p.bind(x.astype(jnp.result_type(x, *kinds)), *leaves, structure=structure)
+        return y
 
 
 def _on_device(linear_map: LinearMap) -> LinearMap:
@@ -209,7 +210,8 @@ def _on_device(linear_map: LinearMap) -> LinearMap:
     The first use may be inside of a function that is compiled.
     """
     with jax.ensure_compile_time_eval():
-        return jax.tree.map(jnp.asarray, linear_map)
+        moved: LinearMap = jax.tree.map(jnp.asarray, linear_map)
+        return moved
 
 
 def materialized(x: Any, index: jax.Array) -> Any:
@@ -312,7 +314,8 @@ _map_p = Primitive("sparse_linear_map")
 
 
 def _apply(x: jax.Array, *leaves: Any, structure: Any) -> jax.Array:
-    return jax.tree.unflatten(structure, leaves).rows(x)
+    linear_map: LinearMap = jax.tree.unflatten(structure, leaves)
+    return linear_map.rows(x)
 
 
 def _abstract(x: Any, *leaves: Any, structure: Any) -> Any:

@@ -25,6 +25,14 @@ class CSRMatrix:
     Attributes:
         data: The values (nnz,) of the stored entries.
         pattern: The places of the stored entries.
+
+    Example:
+        >>> import scipy.sparse as sp
+        >>> A = CSRMatrix.from_scipy(sp.csr_array([[2.0, 1.0], [0.0, 4.0]]))
+        >>> A
+        CSRMatrix(2 x 2, nnz=3, float64)
+        >>> (2 * A.T) @ [1.0, 1.0]
+        Array([ 4., 10.], dtype=float64)
     """
 
     data: jax.Array

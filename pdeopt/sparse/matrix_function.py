@@ -50,7 +50,8 @@ class MatrixFunction:
             following -= second
             following += np.multiply(coefficient, x, scaled)
             first, second = following, first
-        return 0.5 * (self._doubled @ first) - second + self.coefficients[0] * x
+        product: np.ndarray = 0.5 * (self._doubled @ first) - second + self.coefficients[0] * x
+        return product
 
 
 def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -70,6 +71,6 @@ def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.n
         raise SolveError(f"the matrix is too ill-conditioned for a Chebyshev series: its spectrum lies in {interval}")
     angles = (np.arange(2 * degree) + 0.5) * (np.pi / (2 * degree))
     values = function(low + (high - low) * np.cos(0.5 * angles) ** 2)
-    coefficients = scipy.fft.dct(values)[: degree + 1] / len(values)
+    coefficients: np.ndarray = scipy.fft.dct(values)[: degree + 1] / len(values)
     coefficients[0] *= 0.5
     return coefficients

@@ -38,6 +38,14 @@ def linear_solve(A: CSRMatrix, b: ArrayLike, solver: str | Solver = "auto") -> j
             reaches a small residual. Under ``jax.jit`` it arrives inside a ``JaxRuntimeError`` or ``ValueError``,
             unless the call stands in ``with solve_errors():``.
         ProcessError: JAX's 64-bit mode was switched off, or the process was forked from one that has computed.
+
+    Example:
+        >>> import scipy.sparse as sp
+        >>> A = CSRMatrix.from_scipy(sp.csr_array([[2.0, 1.0], [0.0, 4.0]]))
+        >>> linear_solve(A, [4.0, 8.0])
+        Array([1., 2.], dtype=float64)
+        >>> jax.grad(lambda b: linear_solve(A, b).sum())(jnp.ones(2))
+        Array([0.5  , 0.125], dtype=float64)
     """
     check_process()
     b = jnp.asarray(b)
@@ -80,28 +88,30 @@ def chosen_solver(
 def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Array) -> jax.Array:
     """Solve A x = b with the derivative rule of the solve.
 
-    With x = A⁻¹ b and the cotangent x̄ of x, the rule is
+    With x = A⁻¹ b and the cotangent x̄ of x, the rule is (`dense_solve_pullback` derives it)::
 
-        Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]    (derived in `dense_solve_pullback`).
+        Aᵀ λ = x̄,    b̄ = λ,    Ā.data[z] = −λ[row[z]] · x[col[z]]
 
     `custom_linear_solve` states it as the identity A x = b: its tangent solves A ẋ = ḃ − Ȧ x with the same `solve`, and
     transposing that gives the three formulas, Aᵀ λ = x̄ with `transpose_solve` and Ā as the transpose of the product
     Ȧ x, which visits stored entries only. Both are linear solves again, hence derivatives of every order.
     """
-    return jax.lax.custom_linear_solve(
+    x: jax.Array = jax.lax.custom_linear_solve(
         matvec=partial(matrix_product, pattern, data),
         b=b,
         solve=lambda _, rhs: _host_solve(pattern, solver, False, data, rhs),
         transpose_solve=lambda _, rhs: _host_solve(pattern, solver, True, data, rhs),
     )
+    return x
 
 
 def _host_solve(
     pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array
 ) -> jax.Array:
     callback = partial(_solve_batch, pattern, solver, transposed)
-    result = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    return jax.pure_callback(callback, result, data, rhs, vmap_method="expand_dims")
+    kind = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
+    x: jax.Array = jax.pure_callback(callback, kind, data, rhs, vmap_method="expand_dims")
+    return x
 
 
 def _solve_batch(

@@ -27,8 +27,8 @@ class Contacts:
     Attributes:
         trace: The potential's space on the facets of all electrodes together.
         electrode: The number (facets,) of each facet's electrode, from 0.
-        coupling: The integrals ∫_{e_l} φ_i, (n, L).
-        measures: The length or area |e_l| of each electrode, (L,).
+        coupling: The integrals ``∫_{e_l} φ_i``, (n, L).
+        measures: The length or area ``|e_l|`` of each electrode, (L,).
     """
 
     trace: FunctionSpace
@@ -61,7 +61,7 @@ class Contacts:
     def matrix(self, interior: CSRMatrix, impedances: jax.Array) -> CSRMatrix:
         """Return the model's matrix (n + L, n + L): that of the interior plus that of the contacts.
 
-        The latter belongs to Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l).
+        The latter belongs to ``Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l)``.
 
         Args:
             interior: The matrix (n, n) of the conduction in the interior.
@@ -97,7 +97,7 @@ def _check_disjoint(names: Sequence[str], facets: np.ndarray, owner: np.ndarray)
 
 
 def _coupling(trace: FunctionSpace, electrode: np.ndarray, count: int) -> CSRMatrix:
-    """Return ∫_{e_l} φ_i, (n, L), without the functions that vanish on the electrode.
+    """Return ``∫_{e_l} φ_i``, (n, L), without the functions that vanish on the electrode.
 
     Args:
         trace: The potential's space on the facets of all electrodes together.

@@ -1,5 +1,7 @@
 """The complete electrode model: from conductivity and contact impedances to potentials and electrode voltages.
 
+The potential u and the voltages U of the electrodes satisfy::
+
     ∇·(σ∇u) = 0 in Ω,    u + z_l σ ∂u/∂n = U_l and ∫_{e_l} σ ∂u/∂n = I_l on electrode l,    σ ∂u/∂n = 0 elsewhere,
 
 with Σ_l I_l = 0 and Σ_l U_l = 0. (Somersalo, Cheney, Isaacson, "Existence and uniqueness for electrode models for
@@ -42,8 +44,11 @@ class CompleteElectrodeModel:
 
     It is made by `complete_electrode_model`.
 
-    The weak form ∫σ∇u·∇v + Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l) = Σ_l I_l V_l, with U_L = 0 eliminated, is symmetric
-    and positive definite. The mean of U is then subtracted from all of (u, U), which is Σ_l U_l = 0.
+    The weak form, with U_L = 0 eliminated, is symmetric and positive definite::
+
+        ∫ σ∇u·∇v + Σ_l (1/z_l) ∫_{e_l} (u − U_l)(v − V_l) = Σ_l I_l V_l
+
+    The mean of U is then subtracted from all of (u, U), which is Σ_l U_l = 0.
 
     The K patterns of currents span only r ≤ L − 1 dimensions: r are solved for, with one factorization, and
     ``state @ combination`` are the states of the K patterns.
@@ -101,7 +106,7 @@ class CompleteElectrodeModel:
 
     @property
     def basis(self) -> np.ndarray:
-        """The currents (L, r) that are solved for: orthonormal, with ``currents = basis @ combination``."""
+        """The orthonormal currents (L, r) that are solved for; ``currents = basis @ combination``."""
         return self._factors[0]
 
     @property
@@ -148,10 +153,10 @@ def complete_electrode_model(
             impedances are not positive.
 
     Example:
-        σ at the vertices alone, or σ and z together as one coefficient of size n + L:
+        σ at the vertices alone, or σ and z together as one coefficient of size n + L::
 
-        >>> complete_electrode_model(V, names, currents, V.interpolate, 1e-3)
-        >>> complete_electrode_model(V, names, currents, lambda c: V.interpolate(c[: V.n]), lambda c: c[V.n :])
+            complete_electrode_model(V, names, currents, V.interpolate, 1e-3)
+            complete_electrode_model(V, names, currents, lambda c: V.interpolate(c[: V.n]), lambda c: c[V.n :])
     """
     names = _checked_names(electrodes)
     _check_scalar(space)

@@ -1,6 +1,6 @@
 """The Jacobian of electrode voltages at the price of the electrodes: reciprocity.
 
-With the state w_k of pattern k and the state a_j of the currents ``differences[:, j]``, both of A(m),
+With the state w_k of pattern k and the state a_j of the currents ``differences[:, j]``, both of A(m)::
 
     ∂(d_jᵀ U_k)/∂m_i = −a_jᵀ (∂A/∂m_i) w_k,
 

@@ -1,10 +1,10 @@
 """Inclusions in a homogeneous tank, as few numbers: star-shaped objects of known contrast, moved by their derivatives.
 
-An object is the set of points at a distance from its center below
+An object is the set of points at a distance from its center below::
 
     ρ(θ) = exp(s + Σ_{n=2}^{4} a_n cos nθ + b_n sin nθ),
 
-of log-radius s; n = 1 is left out, the center stands for it. The conductivity of all of them together is
+of log-radius s; n = 1 is left out, the center stands for it. The conductivity of all of them together is::
 
     σ(x) = σ₀ exp(β + Σ_k c_k H((ρ_k(θ_k) − |x − x_k|) / w)),     H(t) = ½ (1 + tanh(t − t₀)),
 
@@ -132,7 +132,7 @@ def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
-    """Return ρ(θ) − |x − center| of one object at points: positive inside.
+    """Return ``ρ(θ) − |x − center|`` of one object at points: positive inside.
 
     Args:
         row: The numbers of the object, (NUMBERS,).

@@ -174,7 +174,7 @@ def ktc_patterns(electrodes: int = 32, current: float = 1.5) -> tuple[np.ndarray
         current: The current, mA; the challenge's are within 6 % of 1.5 mA.
 
     Returns:
-        The currents (L, K), mA, and the differences (L, L − 1), of which difference j is U_j − U_{j+1}.
+        The currents (L, K), mA, and the differences (L, L − 1), of which difference j is ``U_j − U_{j+1}``.
 
     Raises:
         InputError: The number of electrodes is odd or less than 4, or the current is not positive.

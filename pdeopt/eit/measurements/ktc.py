@@ -3,7 +3,7 @@
 There is one MATLAB file for water alone, and one for each target.
 
 A folder holds ref.mat with Injref (L, K), the currents in mA into L electrodes of K patterns, Mpat (L, q), whose column
-j takes the difference U_j − U_{j+1}, and Uelref (q K), the voltages in V, entry q k + j being difference j under
+j takes the difference ``U_j − U_{j+1}``, and Uelref (q K), the voltages in V, entry q k + j being difference j under
 pattern k; dataN.mat with Inj, Mpat and Uel, the same with objects in the tank; and, where it is known, trueN.mat with
 the segmentation. (Räsänen et al., "Kuopio Tomography Challenge 2023 open electrical impedance tomographic dataset".)
 """
@@ -42,8 +42,8 @@ class TankData:
 
     Attributes:
         currents: The currents (L, K) into each electrode, mA; each pattern's sum is 0.
-        differences: The weights (L, q) of the electrodes' voltages, whose column j takes U_j − U_{j+1}; all that the
-            file has.
+        differences: The weights (L, q) of the electrodes' voltages, whose column j takes ``U_j − U_{j+1}``; all that
+            the file has.
         reference: The voltages (q, K) of water alone, V; 0 where not valid.
         voltages: The voltages (q, K) with objects, V; 0 where not valid.
         valid: Which of them are in both files and not left out by the level, (q, K) bool.

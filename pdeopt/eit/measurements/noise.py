@@ -86,7 +86,7 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
     """Return the standard deviations (q, K) of the differences ``data.voltages − data.reference``, V.
 
     Their rms over the valid entries is ``factor`` times the superposition violation of the differences. Half of the
-    variance goes as 0.02 + |reference| / rms(reference): error grows with the voltage, more slowly than it. The other
+    variance goes as ``0.02 + |reference| / rms(reference)``, as error grows with the voltage, more slowly. The other
     half goes to each row as the square of its own violation: there are bad electrodes. (So it is in the reference of
     the training data: row by row the best homogeneous model misses it by 1.3 to 4, in the median 1.7 times the row's
     violation, with a correlation of 0.9 between the logarithms.) Where nothing is redundant, the first half is all, and
@@ -122,7 +122,7 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
 def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
     """Return the standard deviations (q, K) of voltages that a model of water alone predicts, V.
 
-    They go as √(0.02 + |reference| / rms(reference)), and have the rms of what the model misses the reference by.
+    They go as ``√(0.02 + |reference| / rms(reference))``, and have the rms of what the model misses the reference by.
 
     Args:
         data: The measurement.
@@ -144,7 +144,7 @@ def absolute_noise(data: TankData, predicted: ArrayLike) -> np.ndarray:
 
 
 def shaped_noise(reference: np.ndarray, valid: np.ndarray, rms: float) -> np.ndarray:
-    """Return √(0.02 + |reference| / rms(reference)), (q, K), scaled to an rms over the valid entries.
+    """Return ``√(0.02 + |reference| / rms(reference))``, (q, K), scaled to an rms over the valid entries.
 
     Args:
         reference: The voltages (q, K) of water alone, V.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,10 @@ KEPT = 32
 
 Blocks = tuple[tuple[FunctionSpace, FunctionSpace], ...]
 """The pairs of trial and test space that fill one matrix; more than one for interior facets, which have two sides."""
+#: The values (c, q) that a form asks for, by slots of the trial and of the test function.
+Density = dict[tuple[Slot, Slot], jax.Array]
+#: What is made once for blocks, and kept.
+Made = TypeVar("Made")
 
 
 def pattern_of(blocks: Blocks) -> SparsityPattern:
@@ -62,13 +66,14 @@ def _pattern_and_maps(blocks: Blocks) -> tuple[SparsityPattern, tuple[LinearMap,
     return _kept(blocks, blocks, make)
 
 
-def _kept(blocks: Blocks, key: Any, make: Callable[[], Any]) -> Any:
+def _kept(blocks: Blocks, key: Any, make: Callable[[], Made]) -> Made:
     known = blocks[0][0].patterns
     if key not in known:
         known[key] = make()
         if len(known) > KEPT:
             del known[next(iter(known))]
-    return known[key]
+    made: Made = known[key]
+    return made
 
 
 def _pattern_of(blocks: Blocks) -> tuple[SparsityPattern, tuple[np.ndarray, ...]]:
@@ -106,9 +111,11 @@ def matrix_values(form: TracedForm, blocks: Blocks, which: int, w: Coefficients)
     groups = coupled_slots(form, shapes_of(trial), shapes_of(test), w)
     elements = _pattern_and_maps(blocks)[1][which]
     if not _is_mapped(groups, trial, test):
-        return _summed_values(form, groups, trial, test, w, elements)
+        summed: jax.Array = _summed_values(form, groups, trial, test, w, elements)
+        return summed
     maps = [_kept(blocks, (blocks, which, g), partial(_coefficient_map, elements, trial, test, g)) for g in groups]
-    return _mapped_values(form, groups, trial, test, w, maps)
+    mapped: jax.Array = _mapped_values(form, groups, trial, test, w, maps)
+    return mapped
 
 
 def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
@@ -205,7 +212,8 @@ def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
 @partial(jax.jit, static_argnames=("form",))
 def functional_value(form: TracedForm, tables: Tables, w: Coefficients) -> jax.Array:
     """Return the integral, a scalar, of a functional with coefficients ``w``."""
-    return (scalar_density(form.name, form.kept(w)) * tables.dx).sum()
+    integral: jax.Array = (scalar_density(form.name, form.kept(w)) * tables.dx).sum()
+    return integral
 
 
 def scalar_density(name: str, density: Any) -> Any:
@@ -231,10 +239,11 @@ def _slot_table(tables: Tables, slot: Slot) -> jax.Array:
 
 def _cell_table(tables: Tables, slot: Slot) -> np.ndarray:
     """Return the table (i, c) of one slot of the basis functions that is constant in each cell."""
-    return np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
+    table: np.ndarray = np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
+    return table
 
 
-def _contract(density: dict[tuple[Slot, Slot], jax.Array], trial: Tables, test: Tables) -> jax.Array:
+def _contract(density: Density, trial: Tables, test: Tables) -> jax.Array:
     """Return the element matrices (i, j, c), Σ_q Σ_st test[t, i] · density[s, t] · trial[s, j]."""
     shape = (test.local_shape[0], *trial.local_shape)
     if not density:
@@ -301,32 +310,37 @@ def _reference_weights(
     return jnp.concatenate([row(a, b) for a in range(left.shape[-2]) for b in range(right.shape[-2])])
 
 
-def _written_out(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
+def _written_out(
+    density: Density, trial: dict[Slot, Any], test: dict[Slot, Any], shape: tuple[int, int, int]
+) -> jax.Array:
     """Return the element matrices (i, j, c), with every entry as its own expression of (c, q) arrays.
 
     Slices of a stacked array would have a slow adjoint.
     """
 
     def flux(t: Slot, j: int) -> jax.Array:
-        return sum(values * trial[s][j] for (s, other), values in density.items() if other == t)
+        total: jax.Array = sum(values * trial[s][j] for (s, other), values in density.items() if other == t)
+        return total
 
     fluxes = {t: [flux(t, j) for j in range(shape[1])] for t in test}
 
     def entry(i: int, j: int) -> jax.Array:
-        return sum(test[t][i] * fluxes[t][j] for t in test).sum(-1)
+        integral: jax.Array = sum(test[t][i] * fluxes[t][j] for t in test).sum(-1)
+        return integral
 
     rows = [jnp.stack([entry(i, j) for j in range(shape[1])]) for i in range(shape[0])]
     return jnp.broadcast_to(jnp.stack(rows), shape)
 
 
-def _batched(density: dict, trial: dict, test: dict, shape: tuple[int, int, int]) -> jax.Array:
+def _batched(density: Density, trial: dict[Slot, Any], test: dict[Slot, Any], shape: tuple[int, int, int]) -> jax.Array:
     points = next(iter(density.values())).shape
 
     def lay_out(tables: list[jax.Array]) -> jax.Array:  # (c, q, t, i)
         return jnp.stack([jnp.moveaxis(jnp.broadcast_to(t, (len(t), *points)), 0, -1) for t in tables], axis=2)
 
     def flux(t: Slot) -> jax.Array:
-        return sum(values * trial[s] for (s, other), values in density.items() if other == t)
+        total: jax.Array = sum(values * trial[s] for (s, other), values in density.items() if other == t)
+        return total
 
     left = lay_out([test[t] for t in test])
     right = lay_out([flux(t) for t in test])

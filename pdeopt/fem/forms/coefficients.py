@@ -14,7 +14,7 @@ from pdeopt.sparse import check_process
 
 
 @jax.tree_util.register_pytree_node_class
-class Coefficients(dict):
+class Coefficients(dict[str, Any]):
     """A mapping of a form's coefficients by name, as ``w["m"]`` or ``w.m``.
 
     It has those that were passed, and ``x``, ``h`` and, on facets, ``n``; ``idx``, the sides of interior facets, is
@@ -29,19 +29,21 @@ class Coefficients(dict):
     def __missing__(self, name: str) -> Any:
         raise KeyError(f"the form asks for w[{name!r}], which was not passed; w has {', '.join(sorted(self))}")
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], tuple | None]]:
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], tuple[int, ...] | None]]:
         """Return the coefficients, and their static part for JAX: their names and ``idx``."""
         names = tuple(sorted(name for name in self if name != "idx"))
         return tuple(self[name] for name in names), (names, self.get("idx"))
 
     @classmethod
-    def tree_unflatten(cls, structure: tuple[tuple[str, ...], tuple | None], values: tuple[Any, ...]) -> Coefficients:
+    def tree_unflatten(
+        cls, structure: tuple[tuple[str, ...], tuple[int, ...] | None], values: tuple[Any, ...]
+    ) -> Coefficients:
         """Return the mapping of such coefficients and names, for JAX: the inverse of `tree_flatten`."""
         names, index = structure
         return cls(zip(names, values, strict=True), **({} if index is None else {"idx": index}))
 
 
-def coefficients_of(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple) -> Coefficients:
+def coefficients_of(name: str, space: FunctionSpace, given: dict[str, Any], index: tuple[int, ...]) -> Coefficients:
     """Return the last argument of a form, from the coefficients that were passed by name.
 
     Args:

@@ -94,7 +94,8 @@ def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 
 def example(w: Coefficients) -> Coefficients:
     """Return coefficients of which there are only shapes and types, at the sample's cells and points."""
-    return jax.tree.unflatten(*kinds(w))
+    coefficients: Coefficients = jax.tree.unflatten(*kinds(w))
+    return coefficients
 
 
 def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -67,7 +67,7 @@ def _finite_sample(
     """Return random coefficients at which the form is finite; None where there seem to be none."""
     arguments = [_random(shape, rng) for shape in shapes]
     for low, high in RANGES:
-        sample = jax.tree.map(lambda leaf, a=low, b=high: _like(leaf, a, b, rng), w)
+        sample: Coefficients = jax.tree.map(lambda leaf, a=low, b=high: _like(leaf, a, b, rng), w)
         if np.isfinite(_density(form, arguments, sample)).all():
             return sample
     return None

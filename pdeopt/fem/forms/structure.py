@@ -78,7 +78,7 @@ def samples(arguments: tuple[Shapes, ...]) -> list[Field]:
     ]
 
 
-class _Recorder(dict):
+class _Recorder(dict[str, Any]):
     """A mapping of the parts of a field that notes in ``used`` which ones are asked for."""
 
     def __init__(self, parts: dict[str, Any], component: int, used: set[tuple[int, str]]) -> None:

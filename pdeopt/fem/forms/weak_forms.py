@@ -64,7 +64,7 @@ class BilinearForm:
         data = [self._block(blocks, which, index, coefficients) for which, index in enumerate(sides)]
         return CSRMatrix(sum(data[1:], data[0]), pattern_of(blocks))
 
-    def _block(self, blocks: Blocks, which: int, index: tuple, given: dict) -> jax.Array:
+    def _block(self, blocks: Blocks, which: int, index: tuple[int, ...], given: dict[str, Any]) -> jax.Array:
         trial, test = blocks[which]
         w = coefficients_of(self.name, trial, given, index)
         arguments = shapes_of(trial.tables), shapes_of(test.tables)
@@ -100,13 +100,14 @@ class LinearForm:
         terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
         return sum(terms[1:], terms[0])
 
-    def _block(self, test: FunctionSpace, index: tuple, given: dict) -> jax.Array:
+    def _block(self, test: FunctionSpace, index: tuple[int, ...], given: dict[str, Any]) -> jax.Array:
         w = coefficients_of(self.name, test, given, index)
         arguments = (shapes_of(test.tables),)
         with form_errors(self.name):
             form = traced_form(self.function, self.name, samples(arguments), example(w))
             check_linear(form, arguments, w)
-            return linear_values(form, test.tables, w)
+            values: jax.Array = linear_values(form, test.tables, w)
+            return values
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class Functional:
         w = coefficients_of(self.name, space, coefficients, ())
         with form_errors(self.name):
             form = traced_form(self.function, self.name, (), jax.tree.map(shape_of, w))
-            return functional_value(form, space.tables, w)
+            value: jax.Array = functional_value(form, space.tables, w)
+            return value
 
 
 def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
@@ -143,9 +145,15 @@ def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
     Mixed elements give ``a(u1, u2, v1, v2, w)``.
 
     Example:
+        >>> import skfem
+        >>> import jax.numpy as jnp
+        >>> from pdeopt.fem import FunctionSpace, dot, grad
         >>> @bilinear_form
         ... def stiffness(u, v, w):
         ...     return jnp.exp(w["m"]) * dot(grad(u), grad(v))
+        >>> V = FunctionSpace(skfem.MeshLine().refined(2), skfem.ElementLineP1())
+        >>> stiffness.assemble(V, m=V.interpolate(jnp.zeros(V.n)))
+        CSRMatrix(5 x 5, nnz=13, float64)
     """
     return BilinearForm(*_function_and_name(function))
 

@@ -77,7 +77,8 @@ def _places(mesh: skfem.Mesh, boundary: np.ndarray) -> np.ndarray:
     if not len(pairs):
         return place
     _, cluster = connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(len(place),) * 2), False)
-    return np.unique(cluster, return_index=True)[1][cluster]
+    first: np.ndarray = np.unique(cluster, return_index=True)[1][cluster]
+    return first
 
 
 def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray) -> None:
@@ -273,13 +274,14 @@ def _solid_angle(corners: np.ndarray) -> np.ndarray:
     a, b, c = corners.swapaxes(0, 1)
     la, lb, lc = np.sqrt((corners**2).sum(0))
     volume = np.abs((a * np.cross(b, c, axis=0)).sum(0))
-    return np.arctan2(volume, la * lb * lc + (a * b).sum(0) * lc + (a * c).sum(0) * lb + (b * c).sum(0) * la) / (
-        2 * np.pi
-    )
+    opening = la * lb * lc + (a * b).sum(0) * lc + (a * c).sum(0) * lb + (b * c).sum(0) * la
+    angle: np.ndarray = np.arctan2(volume, opening) / (2 * np.pi)
+    return angle
 
 
 def _center(mesh: skfem.Mesh, facet: int) -> np.ndarray:
-    return mesh.p[:, mesh.facets[:, facet]].mean(1)
+    center: np.ndarray = mesh.p[:, mesh.facets[:, facet]].mean(1)
+    return center
 
 
 def _error(what: str, places: np.ndarray) -> MeshError:

@@ -68,7 +68,8 @@ def local_coordinates(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -
     """
     mapping, x = mesh._mapping(), points[:, :, np.newaxis]
     if isinstance(mapping, skfem.MappingAffine):
-        return skfem.MappingAffine(mesh, tind=cells).invF(x)[..., 0]
+        affine: np.ndarray = skfem.MappingAffine(mesh, tind=cells).invF(x)[..., 0]
+        return affine
     local = np.broadcast_to(mesh.elem.refdom.p.mean(1)[:, np.newaxis, np.newaxis], x.shape)
     with np.errstate(all="ignore"):
         for _ in range(NEWTON_STEPS):
@@ -85,11 +86,13 @@ def clipped_into(mesh: skfem.Mesh, points: np.ndarray, cells: np.ndarray) -> np.
     local = np.clip(local_coordinates(mesh, points, cells), 0, 1)
     if mesh.elem.refdom.nnodes == mesh.dim() + 1:
         local = local / np.maximum(local.sum(0), 1)
-    return mesh._mapping().F(local[:, :, np.newaxis], cells)[..., 0]
+    places: np.ndarray = mesh._mapping().F(local[:, :, np.newaxis], cells)[..., 0]
+    return places
 
 
 def _is_inside(mesh: skfem.Mesh, local: np.ndarray) -> np.ndarray:
     """Return for reference coordinates (d, k) whether they are those of a point in the cell, (k,)."""
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1
     highest = local.sum(0) if is_simplex else local.max(0)
-    return (local.min(0) >= -INSIDE) & (highest <= 1 + INSIDE)
+    inside: np.ndarray = (local.min(0) >= -INSIDE) & (highest <= 1 + INSIDE)
+    return inside

@@ -151,7 +151,8 @@ def _closest_places(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
     if corners.shape[1] == 2:
         a, along = corners[:, 0], corners[:, 1] - corners[:, 0]
         t = ((point[:, None] - a) * along).sum(0) / (along**2).sum(0)
-        return a + np.clip(t, 0, 1) * along
+        on_segments: np.ndarray = a + np.clip(t, 0, 1) * along
+        return on_segments
     places = np.stack([_closest_places(point, corners[:, [i, j]]) for i, j in ((0, 1), (1, 2), (2, 0))])
     distances = ((places - point[:, None]) ** 2).sum(1)
     best = np.take_along_axis(places, distances.argmin(0)[None, None], 0)[0]
@@ -161,7 +162,8 @@ def _closest_places(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
     offset = point[:, None] - a
     s = (np.cross(offset, f, axis=0) * normal).sum(0) / size
     t = (np.cross(e, offset, axis=0) * normal).sum(0) / size
-    return np.where((s >= 0) & (t >= 0) & (s + t <= 1), a + s * e + t * f, best)
+    on_triangles: np.ndarray = np.where((s >= 0) & (t >= 0) & (s + t <= 1), a + s * e + t * f, best)
+    return on_triangles
 
 
 def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -> sp.csr_matrix:

@@ -76,6 +76,14 @@ class FunctionSpace:
         MeshError: Elements are inverted, folded or degenerate, or the mesh does not conform: it has hanging nodes, or
             parts that do not match, that overlap, or that touch without a common facet.
         FEMError: The element is not of the mesh's cell type.
+
+    Example:
+        >>> import skfem
+        >>> V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
+        >>> V
+        FunctionSpace(ElementTriP1 on MeshTri1, n=25, CellBasis)
+        >>> len(V.dofs()), len(V.dofs(lambda x: x[0] == 0))  # on the boundary, and on its left side
+        (16, 5)
     """
 
     def __init__(
@@ -183,7 +191,8 @@ class FunctionSpace:
     @property
     def locations(self) -> np.ndarray:
         """The places of the degrees of freedom, (d, n)."""
-        return self.basis.doflocs
+        places: np.ndarray = self.basis.doflocs
+        return places
 
     def dofs(self, facets: Facets = None, names: Sequence[str] | None = None) -> np.ndarray:
         """Return the sorted degrees of freedom on boundary facets (default: on the whole boundary).
@@ -369,12 +378,13 @@ class FunctionSpace:
 
     def _facets(self, facets: Facets) -> np.ndarray:
         if facets is None:
-            return self.mesh.boundary_facets()
+            whole: np.ndarray = self.mesh.boundary_facets()
+            return whole
         if callable(facets):  # scikit-fem alone would take facets inside, too
             facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
         return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
 
-    def _named(self, key: Any, known: dict | None, what: str, normalize: Callable) -> np.ndarray:
+    def _named(self, key: Any, known: dict[str, Any] | None, what: str, normalize: Callable[..., Any]) -> np.ndarray:
         names = [key] if isinstance(key, str) else key if isinstance(key, (list, tuple, set)) else []
         for name in names:
             if isinstance(name, str) and name not in (known or {}):

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+#: The parts of a trace that may hold arrays. In JAX 0.12 a trace has its constants itself, and `ClosedJaxpr` is another
+#: name of `Jaxpr`.
+PARTS_OF_JAXPR = ("eqns", "outvars", "consts") if ClosedJaxpr is Jaxpr else ("eqns", "outvars")
+
 
 def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return a trace with copies of its NumPy arrays, also in the traces inside of its operations.
@@ -14,7 +18,8 @@ def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
     JAX keeps these arrays as they are, those of a function under `jax.jit` inside of the operation that calls it.
     Where there are none the trace is returned itself, so that JAX finds what it compiled for its parts.
     """
-    return _owned(closed, {})
+    copy: ClosedJaxpr = _owned(closed, {})
+    return copy
 
 
 def _owned(value: Any, known: dict[int, Any]) -> Any:
@@ -36,10 +41,10 @@ def _owned(value: Any, known: dict[int, Any]) -> Any:
 
 
 def _copied(value: Any, known: dict[int, Any]) -> Any:
+    if isinstance(value, Jaxpr):
+        return _replaced(value, known, *PARTS_OF_JAXPR)
     if isinstance(value, ClosedJaxpr):
         return _replaced(value, known, "jaxpr", "consts")
-    if isinstance(value, Jaxpr):
-        return _replaced(value, known, "eqns", "outvars")
     if isinstance(value, JaxprEqn):
         return _replaced(value, known, "invars", "params")
     if isinstance(value, Literal):

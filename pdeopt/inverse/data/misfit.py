@@ -72,6 +72,11 @@ class L2Misfit:
         observation: The observation, which predicts the data from the state.
         data: The measured values, of the shape that the observation returns.
         noise: The standard deviation σ in the data's unit, a number or of the data's shape.
+
+    Example:
+        >>> misfit = L2Misfit.of(FullField(), [1.0, 2.0], noise=0.1)
+        >>> misfit(jnp.array([1.1, 1.9]), None).round(6), misfit.expected
+        (Array(1., dtype=float64), 1.0)
     """
 
     observation: Observation
@@ -130,7 +135,7 @@ class L2Misfit:
 
     @property
     def expected(self) -> float:
-        """The misfit that noise alone gives, on average: half the number of data."""
+        """The misfit that noise alone gives, on average, which is half the number of data."""
         return 0.5 * self.data.size
 
 

@@ -83,6 +83,13 @@ class AtPoints:
 
     Attributes:
         matrix: The matrix (k, n), or (components · k, n), of `FunctionSpace.point_evaluation`.
+
+    Example:
+        >>> import skfem
+        >>> V = FunctionSpace(skfem.MeshLine().refined(2), skfem.ElementLineP1())
+        >>> observation = AtPoints.of(V, [[0.1, 0.5]])
+        >>> observation(2.0 * V.locations[0], None)
+        Array([0.2, 1. ], dtype=float64)
     """
 
     matrix: CSRMatrix

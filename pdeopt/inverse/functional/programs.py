@@ -80,7 +80,8 @@ class Programs:
         """Return the prediction for m (p,), to be traced."""
         parts = self.parts(m)
         coefficient = parts.parametrization(m)
-        return parts.observation(parts.state(coefficient), coefficient)
+        predicted: jax.Array = parts.observation(parts.state(coefficient), coefficient)
+        return predicted
 
     @cached_property
     def value(self) -> Compiled:
@@ -141,7 +142,7 @@ class Programs:
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
-        """The program m ↦ the second derivative of the misfit, a linear map: forward over reverse mode."""
+        """The program m ↦ the second derivative of the misfit, a linear map, by forward over reverse mode."""
         return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
 
     @cached_property
@@ -196,7 +197,8 @@ class Programs:
     def _apply_gauss_newton(self) -> dict[int, Product]:
         def product(linear: tuple[Linear, Linear], v: jax.Array) -> jax.Array:
             jacobian, curvature = linear
-            return jax.linear_transpose(jacobian, v)(curvature(jacobian(v)))[0]
+            action: jax.Array = jax.linear_transpose(jacobian, v)(curvature(jacobian(v)))[0]
+            return action
 
         return _for_vectors_and_blocks(product)
 

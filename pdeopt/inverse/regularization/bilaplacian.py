@@ -115,7 +115,8 @@ class Matern(Term):
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Return a random field m₀ + A⁻¹ M^½ ξ / √α, (p,), with ξ standard normal."""
-        return np.asarray(self.reference) + self.color(rng.standard_normal(len(self.lumped)))
+        field: np.ndarray = np.asarray(self.reference) + self.color(rng.standard_normal(len(self.lumped)))
+        return field
 
     def color(self, z: np.ndarray) -> np.ndarray:
         """Return the field S z = A⁻¹ M^½ z / √α, (p,), of coordinates z that are standard normal.
@@ -126,14 +127,16 @@ class Matern(Term):
 
     def color_transposed(self, derivative: np.ndarray) -> np.ndarray:
         """Return the transposed product Sᵀ d = M^½ A⁻¹ d / √α, (p,)."""
-        return np.sqrt(self.lumped) * self.solve(derivative) / self._root_of_weight
+        product: np.ndarray = np.sqrt(self.lumped) * self.solve(derivative) / self._root_of_weight
+        return product
 
     def whiten(self, m: np.ndarray) -> np.ndarray:
         """Return the coordinates S⁻¹ m = √α M^-½ A m, (p,), of a field m.
 
         The square of their Euclidean norm is twice the term (for m₀ = 0).
         """
-        return self._root_of_weight * (self._matrix @ m) / np.sqrt(self.lumped)
+        white: np.ndarray = self._root_of_weight * (self._matrix @ m) / np.sqrt(self.lumped)
+        return white
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
         """Return the solution A⁻¹ b of one right-hand side b (p,), or of several (p, k)."""
@@ -247,7 +250,7 @@ def matern_from_length(
     """Return a Matérn term of standard deviation σ and correlation length ρ.
 
     The field has these far from the boundary, for weight 1. With κ² = δ/γ and ν = 2 − d/2 (Lindgren, Rue,
-    Lindström 2011, section 2.1)
+    Lindström 2011, section 2.1)::
 
         ρ = √(8ν) / κ,        σ² = Γ(ν) / ((4π)^(d/2) κ^(2ν) γ² √det Θ),
 
@@ -342,7 +345,7 @@ def _smoothness(dim: int) -> float:
 
 def _unit_variance(dim: int) -> float:
     """Return the variance Γ(ν) / (4π)^(d/2) of the field for γ = κ = 1 and Θ = I."""
-    return math.gamma(_smoothness(dim)) / (4 * math.pi) ** (dim / 2)
+    return math.gamma(_smoothness(dim)) / math.pow(4 * math.pi, dim / 2)
 
 
 def _on_facets(space: FunctionSpace) -> bool:

@@ -102,7 +102,7 @@ def tikhonov(
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:
-    """Return the term ½ α ∫ |∇m|², which makes m smooth; constants are its null space.
+    """Return the term ``½ α ∫ |∇m|²``, which makes m smooth; constants are its null space.
 
     For a space on facets the gradient is that along the boundary.
 
@@ -113,6 +113,13 @@ def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Q
 
     Raises:
         InputError: The weight is negative or not a number, or the functions of the space have no gradient.
+
+    Example:
+        >>> import skfem
+        >>> V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
+        >>> smoothness = h1(V, 0.1)
+        >>> smoothness(3.0 * V.locations[0]).round(6)  # ½ · 0.1 · 3²
+        Array(0.45, dtype=float64)
     """
     check_gradient(space)
     K = stiffness.assemble(space).to_scipy()

@@ -41,20 +41,20 @@ def _primal_dual_diffusion(u: Any, v: Any, w: Any) -> Any:
 
 
 def _smoothed_length(w: Any) -> Any:
-    """Return the smoothed length √(|∇m|² + ε²) of the gradient, (c, q)."""
+    """Return the smoothed length ``√(|∇m|² + ε²)`` of the gradient, (c, q)."""
     return jnp.sqrt(total(slope(w["m"], w) ** 2) + w["smoothing"] ** 2)
 
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation(Term):
-    """A term α ∫ (√(|∇m|² + ε²) − ε), for piecewise constant parameters, whose edges it keeps.
+    """A term ``α ∫ (√(|∇m|² + ε²) − ε)``, for piecewise constant parameters, whose edges it keeps.
 
     It is made by `total_variation`.
 
     Attributes:
         space: The parameter's space, on cells or on boundary facets.
         weight: The factor α.
-        smoothing: The smoothing ε, in the unit of |∇m|.
+        smoothing: The smoothing ε, in the unit of ``|∇m|``.
         dofs: The degrees of freedom of ``space`` that are parameters; None for all.
         continuation: The factors of ε to minimize with first, in this order, each from the minimum of the one before:
             (100, 10) stands for 100 ε, 10 ε, then ε. Newton's method converges from afar for a large ε only.
@@ -82,7 +82,7 @@ class TotalVariation(Term):
         return self.weight * _smoothed_variation.assemble(self.space, **self._coefficients(m))
 
     def operator(self, m: np.ndarray, dual: np.ndarray | None = None) -> sp.csr_matrix:
-        """Return the lagged diffusivity α ∫ ∇u·∇v / √(|∇m|² + ε²), (p, p), or the model with a dual.
+        """Return the lagged diffusivity ``α ∫ ∇u·∇v / √(|∇m|² + ε²)``, (p, p), or the model with a dual.
 
         Times m it is the derivative of the term, exactly. The Hessian is this minus a positive semidefinite part. In
         its place it makes Newton's method converge from everywhere, linearly (Vogel, Oman, "Iterative methods for total
@@ -91,8 +91,8 @@ class TotalVariation(Term):
         Args:
             m: The parameter, (p,).
             dual: The dual w, (…, d, c, q) as the gradient. With it the result is the symmetrized Hessian of the
-                primal-dual system (`next_dual`), semidefinite where |w| ≤ 1, and the Hessian itself where
-                w = ∇m/√(|∇m|² + ε²).
+                primal-dual system (`next_dual`), semidefinite where ``|w| ≤ 1``, and the Hessian itself where
+                ``w = ∇m/√(|∇m|² + ε²)``.
         """
         coefficients = self._coefficients(jnp.asarray(m, float))
         if dual is None:
@@ -111,9 +111,9 @@ class TotalVariation(Term):
     def next_dual(self, dual: np.ndarray, before: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Return the dual at m, after a step from another iterate with its dual.
 
-        The dual w solves √(|∇m|² + ε²) w = ∇m, kept as an equation of its own and linearized at ``before``: that system
-        is far less nonlinear than the one without w, so that Newton's method converges from afar, quadratically. Where
-        |w| > 1 it is cut back. (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
+        The dual w solves ``√(|∇m|² + ε²) w = ∇m``, kept as an equation of its own and linearized at ``before``: that
+        system is far less nonlinear than without w, so that Newton's method converges from afar, quadratically. Where
+        ``|w| > 1`` it is cut back. (Chan, Golub, Mulet, "A nonlinear primal-dual method for total variation-based image
         restoration", SIAM J. Sci. Comput. 20, 1999.)
 
         Args:
@@ -126,7 +126,8 @@ class TotalVariation(Term):
         length = np.sqrt((gradient**2).sum(axes) + self.smoothing**2)
         change = self._slope(m) - gradient
         found = (gradient + change - dual * (gradient * change).sum(axes) / length) / length
-        return found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
+        dual_at_m: np.ndarray = found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
+        return dual_at_m
 
     def with_smoothing(self, smoothing: float) -> TotalVariation:
         """Return the same term with another ε and no continuation."""
@@ -145,7 +146,8 @@ class TotalVariation(Term):
         return Compiled(self._traced_slope)
 
     def _traced_slope(self, m: jax.Array) -> jax.Array:
-        return slope(self._coefficients(m)["m"], self.space.tables.geometry)
+        gradient: jax.Array = slope(self._coefficients(m)["m"], self.space.tables.geometry)
+        return gradient
 
     def _coefficients(self, m: jax.Array) -> dict[str, Any]:
         if self.dofs is not None:
@@ -160,7 +162,7 @@ def total_variation(
     dofs: np.ndarray | None = None,
     continuation: Sequence[float] = (),
 ) -> TotalVariation:
-    """Return the term α ∫ (√(|∇m|² + ε²) − ε), which is total variation for slopes far above ε.
+    """Return the term ``α ∫ (√(|∇m|² + ε²) − ε)``, which is total variation for slopes far above ε.
 
     Constants are its null space. (Rudin, Osher, Fatemi 1992, smoothed as in Vogel, "Computational Methods for Inverse
     Problems", 2002, eq. 8.2.)
@@ -168,8 +170,8 @@ def total_variation(
     Args:
         space: The parameter's space, on cells or on boundary facets.
         weight: The factor α.
-        smoothing: The smoothing ε, in the unit of |∇m|; a jump over a cell of size h counts as an edge when it exceeds
-            ε h.
+        smoothing: The smoothing ε, in the unit of ``|∇m|``; a jump over a cell of size h counts as an edge when it
+            exceeds ε h.
         dofs: The degrees of freedom of ``space`` that are parameters; None for all.
         continuation: The factors of ε to minimize with first, such as (100, 10).
 

@@ -61,7 +61,7 @@ class Observations:
 
     @property
     def data_label(self) -> str:
-        """The quantity with its unit, as a `Problem` takes it: "potential (V)"."""
+        """The quantity with its unit, as a `Problem` takes it, such as "potential (V)"."""
         return f"{self.label} ({self.unit})"
 
 

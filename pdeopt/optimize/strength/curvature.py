@@ -43,7 +43,7 @@ def curved_line(solutions: list[Solution]) -> CurvedLine:
 
     On it, F′(s) = −s R′(s). So its slope is −F/(s R), known at every solution without differences, and its curvature
     needs one derivative only (Hansen 2001, equation 18, for linear problems; it holds wherever J is stationary). With
-    tan θ = F/(s R) and p = −d log R/d log s,
+    tan θ = F/(s R) and p = −d log R/d log s::
 
         κ = 2 sin² θ cos θ (1/p − 1 − cot θ).
 

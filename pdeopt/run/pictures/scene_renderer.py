@@ -1,6 +1,6 @@
 """A program that renders views of a solid off-screen, as a process of its own.
 
-A missing graphics driver ends it by a signal. It is started by
+A missing graphics driver ends it by a signal. It is started by::
 
     python scene_renderer.py SCENE.npz IMAGES.npy
 

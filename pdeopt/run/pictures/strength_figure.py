@@ -63,7 +63,7 @@ def _draw_l_curve(axes: Axes, record: Mapping[str, Any]) -> None:
     strength, misfit, regularization = _columns(record)
     order = np.argsort(strength)
     axes.plot(misfit[order], regularization[order], color=GREEN, linewidth=1, alpha=0.5)
-    axes.plot(misfit, regularization, "o", color=GREEN, markersize=4, label="minimizers, labelled by strength")
+    axes.plot(misfit, regularization, "o", color=GREEN, markersize=4, label="minimizers, labeled by strength")
     if record.get("target"):
         axes.axvline(record["target"], color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="target misfit")
     _mark_chosen(axes, record, misfit, regularization)

@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from pdeopt.sparse.errors import SolveError, check_finite
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.direct.backends import PositiveDiagonal
-from pdeopt.sparse.solvers.direct.installed import pardiso_is_installed, rslab_is_installed
+from pdeopt.sparse.solvers.direct.installed import rslab_is_installed
+from pdeopt.sparse.solvers.direct.mkl import pardiso_is_installed
 from pdeopt.sparse.solvers.direct.solver import PARDISO, RSLAB, SUPERLU, DirectSolver
 from pdeopt.sparse.solvers.fallbacks import note_fallback
 from pdeopt.sparse.solvers.krylov.by_name import CG

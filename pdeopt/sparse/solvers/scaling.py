@@ -188,7 +188,7 @@ def _by_diagonal(pattern: SparsityPattern, data: np.ndarray) -> tuple[np.ndarray
 def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the exponents of rows and columns that bring all entries as close to 1 as can be.
 
-    They are the r and c with
+    They are the r and c with::
 
         Σ w_ij (log₂|a_ij| + r_i + c_j)² = min,
 
@@ -256,31 +256,36 @@ def _least_squares(W: sp.csr_array, weighted: sp.csr_array) -> tuple[np.ndarray,
 def times_power_of_two(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
     """Return values · 2^exponents for real or complex values, exact except for overflow and underflow."""
     if not np.iscomplexobj(values):
-        return np.ldexp(values, exponents)
+        scaled: np.ndarray = np.ldexp(values, exponents)
+        return scaled
     result = np.empty(np.broadcast_shapes(values.shape, np.shape(exponents)), values.dtype)
     result.real, result.imag = np.ldexp(values.real, exponents), np.ldexp(values.imag, exponents)
     return result
 
 
 def exponents(values: np.ndarray) -> np.ndarray:
-    """Return the whole numbers e with 2^(e−1) ≤ |value| < 2^e, and 0 for zeros.
+    """Return the whole numbers e with ``2^(e−1) ≤ |value| < 2^e``, and 0 for zeros.
 
     The value of a complex number is the larger one of its real and its imaginary part.
     """
-    return np.frexp(np.maximum(np.abs(values.real), np.abs(values.imag)))[1]
+    found: np.ndarray = np.frexp(np.maximum(np.abs(values.real), np.abs(values.imag)))[1]
+    return found
 
 
 def largest(columns: np.ndarray) -> np.ndarray:
     """Return the largest magnitude (k,) in each column of an array (n, k)."""
     if np.iscomplexobj(columns):
-        return np.abs(columns).max(0, initial=0)
-    return np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
+        moduli: np.ndarray = np.abs(columns).max(0, initial=0)
+        return moduli
+    sizes: np.ndarray = np.maximum(columns.max(0, initial=0), -columns.min(0, initial=0))
+    return sizes
 
 
 def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
     """Return the sums (n,) of the magnitudes of the values in each row."""
     magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
-    return magnitude @ np.ones(pattern.shape[1])
+    sums: np.ndarray = magnitude @ np.ones(pattern.shape[1])
+    return sums
 
 
 def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarray, hermitian: bool = False) -> bool:

@@ -141,7 +141,7 @@ def _pieces(path: Path) -> Iterator[Block | Line]:
 
 
 def _completed(block: Block, depth: int, opened: list[Path]) -> Iterator[Block]:
-    """Yield a block with the lines of the file that it names; for *INCLUDE, the blocks of that file.
+    """Yield a block with the lines of the file that it names; for ``*INCLUDE``, the blocks of that file.
 
     Raises:
         FileError: The file that it names is missing.

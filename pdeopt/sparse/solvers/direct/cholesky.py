@@ -44,13 +44,15 @@ class Cholesky:
 
     def primal(self, z: np.ndarray) -> np.ndarray:
         """Return S z for z (n,)."""
-        return self._lower.solve(z / self._roots, transposed=True)[self._place]
+        product: np.ndarray = self._lower.solve(z / self._roots, transposed=True)[self._place]
+        return product
 
     def transposed(self, d: np.ndarray) -> np.ndarray:
         """Return Sᵀ d for d (n,)."""
         permuted = np.empty_like(d)
         permuted[self._place] = d
-        return self._lower.solve(permuted) / self._roots
+        product: np.ndarray = self._lower.solve(permuted) / self._roots
+        return product
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b = S Sᵀ b for b (n,)."""

@@ -14,7 +14,8 @@ from pdeopt.sparse.pattern import SparsityPattern
 
 def narrow_band(pattern: SparsityPattern) -> np.ndarray:
     """Return the permutation (n,) that brings the entries of a symmetric pattern close to the diagonal."""
-    return reverse_cuthill_mckee(_numbered(pattern), symmetric_mode=True)
+    permutation: np.ndarray = reverse_cuthill_mckee(_numbered(pattern), symmetric_mode=True)
+    return permutation
 
 
 def permuted(pattern: SparsityPattern, permutation: np.ndarray) -> tuple[SparsityPattern, np.ndarray]:

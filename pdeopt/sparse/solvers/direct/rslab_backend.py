@@ -21,12 +21,14 @@ class _Rslab:
         if transposed:  # the library has no transposed solve for a block
             return np.stack([self._factor.solve_transpose(column) for column in np.ascontiguousarray(rhs.T)], axis=1)
         if rhs.shape[1] == 1:
-            return self._factor.solve(rhs[:, 0])[:, None]
-        return self._factor.solve_many(rhs)
+            x: np.ndarray = self._factor.solve(rhs[:, 0])
+            return x[:, None]
+        columns: np.ndarray = self._factor.solve_many(rhs)
+        return columns
 
     @property
     def nbytes(self) -> int:
-        return 20 * self._factor.factor_nnz  # measured: 20 for LDLᵀ, 16 for LU
+        return 20 * int(self._factor.factor_nnz)  # measured: 20 for LDLᵀ, 16 for LU
 
 
 class _SymmetricRslab(_Rslab):

@@ -148,7 +148,7 @@ def _operator(entry: Factored, transposed: bool) -> sp.csr_matrix | sp.csc_matri
 def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
     """Return the backward error of `ACCEPTED_BACKWARD_ERROR`, or an upper bound that is small enough.
 
-    The bound is max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖).
+    The bound is ``max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖)``.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # near the largest number; zero norms
         size = largest(x)
@@ -162,7 +162,7 @@ def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual:
 def _entrywise_error(
     magnitude: sp.spmatrix, norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray
 ) -> float:
-    """Return the backward error max_i |Ax − b|_i / (|A||x| + |b|)_i (Oettli and Prager 1964).
+    """Return the backward error ``max_i |Ax − b|_i / (|A||x| + |b|)_i`` (Oettli and Prager 1964).
 
     No scaling of rows or columns changes it, so that it does not matter whether the scaling found all units: an entry
     of 1e-17 may be an error or a small unit.
@@ -209,7 +209,7 @@ def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: 
 
 
 def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> float:
-    """Return the largest ‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖ of the columns, where S are the sums of the rows.
+    """Return the largest ``‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖`` of the columns, where S are the sums of the rows.
 
     It is a lower bound of the condition number that different units of equations and of unknowns do not change. Its own
     upper bound ‖x‖ / ‖S⁻¹ b‖ is returned where that is not suspicious.

@@ -122,12 +122,13 @@ class SuperLUFactors:
             rhs: The right-hand side (n,), or several (n, k).
             transposed: Whether to solve with Aᵀ.
         """
-        return self._held[0].solve(rhs, "T" if transposed else "N")
+        x: np.ndarray = self._held[0].solve(rhs, "T" if transposed else "N")
+        return x
 
     @property
     def nnz(self) -> int:
         """The number of entries of both factors."""
-        return self._held[0].nnz
+        return int(self._held[0].nnz)
 
     @property
     def lower(self) -> sp.csc_matrix:

@@ -148,8 +148,9 @@ class _Count:
             raise _Stop
 
 
-def _stoppable(method: Callable, operator: Any, b: np.ndarray, count: _Count, **options: Any) -> np.ndarray:
+def _stoppable(method: Callable[..., Any], operator: Any, b: np.ndarray, count: _Count, **options: Any) -> np.ndarray:
     try:
-        return method(operator, b, callback=count, **options)[0]
+        x: np.ndarray = method(operator, b, callback=count, **options)[0]
+        return x
     except _Stop:
         return np.array(np.broadcast_to(count.x, b.shape))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -73,7 +74,7 @@ class AMG:
         return KINDS[self.kind]
 
     @cached_property
-    def _content(self) -> tuple:
+    def _content(self) -> tuple[Any, ...]:
         modes = self.near_nullspace
         return (self.kind, None if modes is None else (modes.shape, modes.dtype.str, modes.tobytes()))
 
@@ -116,19 +117,20 @@ class AMG:
         kept = tuple(Level.of(level.A, level.P, level.R) for level in levels[:-1])
         return Hierarchy(kept, *_coarse_solves(coarsest))
 
-    def _pyamg_levels(self, matrix: sp.csr_array) -> list:
+    def _pyamg_levels(self, matrix: sp.csr_array) -> list[Any]:
         import pyamg
 
         none = {"presmoother": None, "postsmoother": None, "max_coarse": MAX_COARSE}
         if self.kind == "ruge-stuben":
-            return pyamg.ruge_stuben_solver(matrix, **none).levels
-        return pyamg.smoothed_aggregation_solver(
+            return list(pyamg.ruge_stuben_solver(matrix, **none).levels)
+        smoothed = pyamg.smoothed_aggregation_solver(
             matrix,
             B=None if self.near_nullspace is None else self.near_nullspace.astype(matrix.dtype),
             symmetry=_symmetry(matrix),
             smooth=("jacobi", {"weighting": "local"}),  # the other weights use random numbers
             **none,
-        ).levels
+        )
+        return list(smoothed.levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,8 @@ class Level:
     @cached_property
     def diagonal(self) -> np.ndarray:
         """The diagonal D (n,)."""
-        return self.lower.diagonal()
+        diagonal: np.ndarray = self.lower.diagonal()
+        return diagonal
 
     @cached_property
     def left_out(self) -> np.ndarray:
@@ -200,9 +203,9 @@ class Hierarchy:
     def apply_transposed(self, r: np.ndarray) -> np.ndarray:
         """Return Mᵀ r for r (n,), with the transpose of the cycle M, by the same code.
 
-        With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M,
+        With the pre-smoother X, the coarse correction Y = P C R and the post-smoother Z of a cycle M::
 
-            I − M A = (I − Z A)(I − Y A)(I − X A),  hence  I − Mᵀ Aᵀ = (I − Xᵀ Aᵀ)(I − Yᵀ Aᵀ)(I − Zᵀ Aᵀ):
+            I − M A = (I − Z A)(I − Y A)(I − X A),  hence  I − Mᵀ Aᵀ = (I − Xᵀ Aᵀ)(I − Yᵀ Aᵀ)(I − Zᵀ Aᵀ)
 
         Zᵀ comes first and Xᵀ last. X = (D + L)⁻¹ is a sweep forward and Z = (D + U)⁻¹ one backward, so Zᵀ is a sweep
         forward with Aᵀ, Xᵀ one backward, and Yᵀ = Rᵀ Cᵀ Pᵀ.

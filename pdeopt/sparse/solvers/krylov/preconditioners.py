@@ -56,7 +56,7 @@ class Jacobi:
     It is described in Saad 2003, "Iterative Methods for Sparse Linear Systems", section 10.2.
 
     Attributes:
-        absolute: Whether |D| is taken, so that M is positive definite for every A; `MINRES` does this by itself.
+        absolute: Whether ``|D|`` is taken, so that M is positive definite for every A; `MINRES` does this by itself.
     """
 
     absolute: bool = False
@@ -78,7 +78,8 @@ class _Diagonal:
     divisor: np.ndarray
 
     def apply(self, r: np.ndarray) -> np.ndarray:
-        return r / self.divisor
+        quotient: np.ndarray = r / self.divisor
+        return quotient
 
     apply_transposed = apply
 

@@ -32,7 +32,7 @@ class Progress:
         x: The best x so far, (n,).
         residual: Its residual b − A x, (n,).
         size: The largest of ‖b − A x‖₂ / ‖b‖₂, of the same quotient with rows multiplied by 2^weights, and with
-            ``by_entries`` of max_i |b − A x|_i / (|A||x| + |b|)_i / `ROOM_OF_ENTRIES`.
+            ``by_entries`` of ``max_i |b − A x|_i / (|A||x| + |b|)_i``, divided by `ROOM_OF_ENTRIES`.
         iterations: The number of iterations so far.
         reason: The reason in words where the runs ended short of the goal; "" where the largest number of iterations
             ended them.
@@ -71,7 +71,8 @@ class Progress:
         if self._weights is None:
             return np.array([np.linalg.norm(residual)])
         with np.errstate(over="ignore", under="ignore"):
-            return np.linalg.norm([residual, times_power_of_two(residual, self._weights)], axis=1)
+            norms: np.ndarray = np.linalg.norm([residual, times_power_of_two(residual, self._weights)], axis=1)
+            return norms
 
     @property
     def is_done(self) -> bool:

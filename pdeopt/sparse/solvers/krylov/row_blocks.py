@@ -37,7 +37,8 @@ class RowBlocks:
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         if len(self._blocks) == 1:
-            return self._blocks[0] @ x
+            product: np.ndarray = self._blocks[0] @ x
+            return product
         return np.concatenate(list(_pool().map(lambda block: block @ x, self._blocks)))
 
 
