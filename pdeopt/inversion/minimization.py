@@ -23,7 +23,7 @@ from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimiz
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
 from pdeopt.pde import StateEquation
-from pdeopt.sparse.solvers import ROUNDING
+from pdeopt.sparse.solvers import DIRECT_ACCURACY
 
 #: The largest number of iterations of a minimization, where none is given.
 MAX_ITERATIONS = 200
@@ -256,5 +256,5 @@ def accuracy_of(problem: Problem) -> float:
     """
     state = problem.functional.state
     if not isinstance(state, StateEquation):
-        return ROUNDING
+        return DIRECT_ACCURACY
     return state.accuracy(problem.functional.coefficient(problem.initial))
