@@ -361,7 +361,7 @@ def test_mapped_and_summed_assembly_agree_in_values_and_gradients_and_with_sciki
     matrix = form.assemble(V, m=V.interpolate(m)).to_scipy()
     count = len(mapped_calls)
     assert count
-    monkeypatch.setattr(assembly, "MAPPED", 0)
+    monkeypatch.setattr(assembly, "MAX_MAPPED_ENTRIES", 0)
     summed = values_and_gradient()
     assert len(mapped_calls) == count
     for here, there in zip(mapped, summed, strict=True):
@@ -374,7 +374,7 @@ def test_mapped_and_summed_assembly_agree_in_values_and_gradients_and_with_sciki
 def test_the_orders_above_have_few_and_many_quadrature_points():
     for mesh, element in ((TRI, P1), (TET, TET_P1)):
         few, many = (FunctionSpace(mesh, element, order=order).basis.dx.shape[1] for order in (2, 4))
-        assert 1 < few <= assembly.WRITTEN_OUT < many
+        assert 1 < few <= assembly.MAX_WRITTEN_OUT_TERMS < many
 
 
 COEFFICIENTS = {
@@ -392,7 +392,7 @@ def test_mapped_and_summed_assembly_agree_for_coefficients_of_any_kind(make, map
     form = bilinear_form(lambda u, v, w: by_axes(u, v, w["k"], 2.0 * w["k"]))
     mapped = form.assemble(V, k=make(V)).data
     assert len(mapped_calls) == 1
-    monkeypatch.setattr(assembly, "MAPPED", 0)
+    monkeypatch.setattr(assembly, "MAX_MAPPED_ENTRIES", 0)
     summed = form.assemble(V, k=make(V)).data
     assert len(mapped_calls) == 1
     assert mapped.dtype == summed.dtype

@@ -26,8 +26,8 @@ from pdeopt.fem.tracing.form_tracing import TracedForm
 Group = tuple[tuple[Slot, Slot], ...]
 #: An output of a traced function: a known array, or the number of an expression.
 Term = np.ndarray | int
-#: The numbers of cells and points of the coefficients that a form is traced with; it is evaluated point by point.
-SAMPLE = (2, 2)
+#: The numbers of cells and of points with which a form is traced and tested; it is evaluated point by point.
+SAMPLE_SHAPE = (2, 2)
 
 
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
@@ -87,7 +87,7 @@ def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     A form's trace depends on nothing else of them. The arrays have the sample's cells and points.
     """
     leaves, structure = jax.tree.flatten(w)
-    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE) for leaf in leaves]
+    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE_SHAPE) for leaf in leaves]
     types = [jnp.result_type(leaf) for leaf in leaves]
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
 

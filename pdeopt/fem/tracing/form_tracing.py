@@ -134,7 +134,7 @@ _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
     ),
 )
 #: The folders of code that is not the user's, each with a separator at its end.
-_LIBRARIES = (
+_LIBRARY_FOLDERS = (
     *(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (jax, np, scipy, skfem)),
     f"{Path(__file__).parents[2]}{os.sep}",
 )
@@ -170,7 +170,7 @@ def tracing_errors(what: str) -> Iterator[None]:
 def _last_line(error: Exception) -> tuple[str, str]:
     """Return the place and the text of the last line of the user's own code that an error passed through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARY_FOLDERS, "<frozen"))]
     if not own:
         return "", ""
     name, line = Path(own[-1].filename).name, own[-1].line or ""

@@ -17,7 +17,7 @@ from skfem.generic_utils import OrientedBoundary
 from skfem.io.meshio import INV_HEX_MAPPING
 
 from pdeopt.fem import MeshError
-from pdeopt.fem.meshes.conformity import SAME_PLACE
+from pdeopt.fem.meshes.conformity import SAME_PLACE_TOLERANCE
 from pdeopt.io.meshes.mesh_groups import Group, node_sets_of
 
 #: The meshes of scikit-fem, by meshio's name of the kind of their cells.
@@ -181,7 +181,7 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
         raise MeshError(f"cells have points that are not in the file, which holds {len(points)}; write it anew")
     if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh refuses the latter
         return own
-    pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE * np.ptp(points[used]), output_type="ndarray")]
+    pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE_TOLERANCE * np.ptp(points[used]), output_type="ndarray")]
     if len(pairs) and coincident == "refuse":
         a, b = pairs[0]
         raise MeshError(

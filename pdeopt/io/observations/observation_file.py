@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import skfem
 
-from pdeopt.fem.spaces.points import TOLERANCE
+from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE
 from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.observations.csv_table import HEADER_CELL
 from pdeopt.io.observations.observation_arrays import from_arrays
@@ -25,7 +25,7 @@ def read_observations(
     mesh: skfem.Mesh | None = None,
     repeated: bool = False,
     keep_markers: bool = False,
-    tolerance: float = TOLERANCE,
+    tolerance: float = OUTSIDE_TOLERANCE,
 ) -> Observations:
     """Return observations from a CSV or NPZ file.
 
