@@ -11,7 +11,7 @@ from pdeopt.errors import raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.optimize import InnerProduct, full_bounds
 from pdeopt.optimize.bounds import projected
-from pdeopt.optimize.trace import REMEDY
+from pdeopt.optimize.trace import STEP_REMEDY
 from pdeopt.verify import TaylorTest, taylor_test
 
 #: The largest change of J over the longest step, as a part of J.
@@ -95,7 +95,7 @@ def explained(message: str, place: Place) -> str:
     except Exception as error:  # what goes wrong here must not hide what went wrong before
         raise_interrupt(error)
         return message
-    return f"{message.replace(f'; {REMEDY}', '')}; at the last iterate {found}" if found else message
+    return f"{message.replace(f'; {STEP_REMEDY}', '')}; at the last iterate {found}" if found else message
 
 
 def _of_derivative(place: Place) -> str:

@@ -30,7 +30,7 @@ from pdeopt.inversion.checking import (
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.inversion.recorder import Interrupted, Recorder
 from pdeopt.sparse import forgetting
-from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
+from pdeopt.verify import DERIVATIVE_ACCURACY, TaylorTest, adjoint_identity, taylor_test
 
 #: The largest step of the short test, along directions of the parameter's size. Where the short test does not show the
 #: order that it should, the thorough test of `pdeopt check` decides.
@@ -307,7 +307,7 @@ def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) 
             first_step=first_step,
             halvings=halvings,
             rounding=rounding,
-            accuracy=max(ACCURACY, accuracy),
+            accuracy=max(DERIVATIVE_ACCURACY, accuracy),
         )
 
     short = test(SHORT_STEP, SHORT_HALVINGS, rounding)

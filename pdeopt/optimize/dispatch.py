@@ -15,7 +15,7 @@ from pdeopt.optimize.registry import check_optimizer, optimizer_named, optimizer
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 #: The least part of J that a minimization may leave to gain, where the caller says nothing.
-REMAINING = 1e-5
+REMAINING_TOLERANCE = 1e-5
 
 
 def minimize(
@@ -88,7 +88,7 @@ def minimize(
         gradient_tolerance,
         absolute_gradient_tolerance,
         objective_tolerance,
-        max(REMAINING, 0.1 * gradient_tolerance) if remaining_tolerance is None else remaining_tolerance,
+        max(REMAINING_TOLERANCE, 0.1 * gradient_tolerance) if remaining_tolerance is None else remaining_tolerance,
         max_iterations,
         accuracy,
     )

@@ -13,13 +13,13 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import FullField, L2Misfit, Log, NewtonModel, Parameter, Problem, ReducedFunctional, h1, l2_product
 from pdeopt.inversion.diagnosis import Place, explained
 from pdeopt.optimize import euclidean, minimize
-from pdeopt.optimize.trace import REMEDY
+from pdeopt.optimize.trace import STEP_REMEDY
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import resolve_solver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-FAILED = f"the search failed; {REMEDY}"
+FAILED = f"the search failed; {STEP_REMEDY}"
 
 
 @bilinear_form
@@ -68,7 +68,7 @@ def test_at_a_minimum_the_derivative_is_exact_and_nothing_is_left_to_gain(solved
     assert message.startswith("the search failed; at the last iterate the derivative is exact (order 2.0"), message
     assert "J has reached the accuracy of its evaluation" in message
     assert "the state is solved to a backward error of" in message
-    assert REMEDY not in message
+    assert STEP_REMEDY not in message
     assert "far from rounding" not in message
 
 

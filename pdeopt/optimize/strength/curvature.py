@@ -15,7 +15,7 @@ LEAST_DECAY = 0.01
 #: The least curvature of a corner, that of a circle of radius 1.
 LEAST_CURVATURE = 1.0
 #: The number of points in a decade of s at which the curvature is looked at.
-FINENESS = 100
+POINTS_PER_DECADE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def curved_line(solutions: list[Solution]) -> CurvedLine:
     """
     known = sorted(solutions, key=lambda one: one.strength)
     t = np.log([one.strength for one in known])
-    fine = np.linspace(t[0], t[-1], max(2, int(FINENESS * (t[-1] - t[0]) / np.log(10))))
+    fine = np.linspace(t[0], t[-1], max(2, int(POINTS_PER_DECADE * (t[-1] - t[0]) / np.log(10))))
     log_misfit = PchipInterpolator(t, np.log([one.misfit for one in known]))(fine)
     log_regularization = PchipInterpolator(t, np.log([one.regularization for one in known]))
     decay = np.maximum(-log_regularization(fine, 1), LEAST_DECAY)

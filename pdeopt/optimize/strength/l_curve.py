@@ -16,9 +16,9 @@ from pdeopt.optimize.strength.trail import Ended, Trail
 #: The strengths of the grid where none is given: one in each decade, from strong to weak.
 DEFAULT_STRENGTHS = tuple(10.0**k for k in range(3, -6, -1))
 #: The least number of solutions that a curve needs.
-FEWEST = 5
+MIN_SOLUTIONS = 5
 #: The number of decades to either side within which the corner must have a neighbor before it is believed.
-NEIGHBOR = 0.55
+MAX_NEIGHBOR_DECADES = 0.55
 
 
 def lcurve(
@@ -51,8 +51,8 @@ def lcurve(
             max_solves is less than 1.
     """
     grid = sorted({float(s) for s in (DEFAULT_STRENGTHS if strengths is None else strengths)}, reverse=True)
-    if len(grid) < FEWEST:
-        raise OptimizerError(f"the L-curve got {len(grid)} different strengths; expected at least {FEWEST}")
+    if len(grid) < MIN_SOLUTIONS:
+        raise OptimizerError(f"the L-curve got {len(grid)} different strengths; expected at least {MIN_SOLUTIONS}")
     check_positive(strengths=grid[-1], resolution=resolution)
     trail = Trail(solve, initial, max_solves, on_solution)
     try:
@@ -125,7 +125,7 @@ def _into_gap(decades: np.ndarray, k: int) -> float | None:
     """
     gaps = np.diff(decades)
     wide = max((j for j in (k - 1, k) if 0 <= j < len(gaps)), key=lambda j: gaps[j])
-    return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > NEIGHBOR else None
+    return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > MAX_NEIGHBOR_DECADES else None
 
 
 def _usable(solutions: list[Solution]) -> list[Solution]:
@@ -135,8 +135,10 @@ def _usable(solutions: list[Solution]) -> list[Solution]:
         Ended: They are too few.
     """
     known = [one for one in solutions if one.misfit > 0 and one.regularization > 0]
-    if len(known) < FEWEST:
-        raise Ended("failed", f"misfit and regularization are positive at {len(known)} strengths; expected {FEWEST}")
+    if len(known) < MIN_SOLUTIONS:
+        raise Ended(
+            "failed", f"misfit and regularization are positive at {len(known)} strengths; expected {MIN_SOLUTIONS}"
+        )
     return known
 
 

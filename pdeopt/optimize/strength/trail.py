@@ -12,7 +12,7 @@ from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 
 #: The relative difference up to which two strengths are the same.
-SAME = 1e-9
+SAME_STRENGTH_TOLERANCE = 1e-9
 
 
 class Ended(Exception):
@@ -55,7 +55,7 @@ class Trail:
                 found.
         """
         for known in self.solutions[self._settled :]:
-            if abs(known.strength - strength) <= SAME * strength:
+            if abs(known.strength - strength) <= SAME_STRENGTH_TOLERANCE * strength:
                 return known
         if len(self.solutions) >= self._max_solves:
             raise Ended("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
@@ -98,7 +98,7 @@ class Trail:
         It is the solution at the next larger strength, as J changes least from there; that at the largest one where
         there is none larger, and the initial guess where there is none at all.
         """
-        larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME)]
+        larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME_STRENGTH_TOLERANCE)]
         if larger:
             return min(reversed(larger), key=lambda one: one.strength).m.copy()
         return max(reversed(self.solutions), key=lambda one: one.strength).m.copy() if self.solutions else self._initial
