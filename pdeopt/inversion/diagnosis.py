@@ -17,17 +17,17 @@ from pdeopt.verify import TaylorTest, taylor_test
 #: The largest change of J over the longest step, as a part of J.
 LARGEST_CHANGE = 1e-2
 #: The factor by which a step that is too long is divided.
-SHORTER = 30.0
-#: The largest number of steps that are tried.
-TRIES = 12
+STEP_REDUCTION = 30.0
+#: The largest number of steps that are tried to see a parabola.
+MAX_PARABOLA_STEPS = 12
 #: The least change of J by its curvature over the first step of the Taylor test, as a multiple of the accuracy of J.
-VISIBLE = 1e4
-#: The number of times that the step of the Taylor test is halved.
-HALVINGS = 6
+MIN_VISIBLE_CHANGE = 1e4
+#: The number of times that the step of the Taylor test at the last iterate is halved.
+DIAGNOSIS_HALVINGS = 6
 #: A decrease of J of at most so many times its accuracy cannot be told from the error of its evaluation.
-LOST = 100
+LOST_DECREASE = 100
 #: The backward error of a state above which it is not explained by rounding.
-ROUNDED = 1e-10
+ROUNDING_BACKWARD_ERROR = 1e-10
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _of_derivative(place: Place) -> str:
     if parabola is None:
         return ""
     value = lambda m: place.value(m - place.m)  # noqa: E731
-    test = taylor_test(value, place.derivative, place.m, parabola.step, first_step=1.0, halvings=HALVINGS)
+    test = taylor_test(value, place.derivative, place.m, parabola.step, first_step=1.0, halvings=DIAGNOSIS_HALVINGS)
     return _in_words(test, parabola.decrease, place.accuracy)
 
 
@@ -114,16 +114,16 @@ def _parabola(place: Place) -> Parabola | None:
     if not (slope > 0 and value != 0):
         return None
     length = LARGEST_CHANGE * abs(value) / slope
-    for _ in range(TRIES):
+    for _ in range(MAX_PARABOLA_STEPS):
         step = place.downhill(length)
         change = place.value(step) - value
         if abs(change) <= LARGEST_CHANGE * abs(value):
             break
-        length /= SHORTER
+        length /= STEP_REDUCTION
     curvature = 2 * abs(change - float(place.derivative @ step)) / length**2
     if not (0 < curvature < np.inf):
         return None
-    visible = np.sqrt(2 * VISIBLE * place.accuracy * abs(value) / curvature)
+    visible = np.sqrt(2 * MIN_VISIBLE_CHANGE * place.accuracy * abs(value) / curvature)
     first = min(length, max(2 * slope / curvature, visible))
     return Parabola(place.downhill(first), 0.5 * slope**2 / (curvature * abs(value)))
 
@@ -135,7 +135,7 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
     if order < 1.9:
         return f"the remainder with the derivative has order {order:.2f}, expected 2: the derivative is wrong"
     exact = f"the derivative is exact (order {order:.2f})"
-    if decrease <= LOST * accuracy:
+    if decrease <= LOST_DECREASE * accuracy:
         return (
             f"{exact}, and J has reached the accuracy of its evaluation: it could fall by {decrease:.0e} of its value"
         )
@@ -150,5 +150,5 @@ def _of_state(place: Place) -> str:
     if backward_error is None:
         return ""
     found = float(backward_error(place.functional.coefficient(place.m)))
-    blame = ", far from rounding: look at the solver" if found > ROUNDED else ""
+    blame = ", far from rounding: look at the solver" if found > ROUNDING_BACKWARD_ERROR else ""
     return f"the state is solved to a backward error of {found:.0e}{blame}"

@@ -16,15 +16,15 @@ from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
 
 #: The largest change of the misfit of the chosen solution when it is minimized to the end, as a part of it.
-MOVED = 0.05
+MAX_MISFIT_CHANGE = 0.05
 #: The remedy where the minimization at the chosen strength was far from its end.
-REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
+UNCONVERGED_REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
 #: The largest number of iterations for a point of the L-curve; its corner is then minimized to the end.
 CURVE_ITERATIONS = 50
 #: The strength at which cooling starts, as a multiple of that at which data and regularization pull alike.
-ABOVE = 10.0
+COOLING_START_FACTOR = 10.0
 #: The strength at which cooling starts where no such strength is found, as a factor of the problem's regularization.
-FALLBACK = 1e3
+FALLBACK_STRENGTH = 1e3
 
 
 def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> Ending:
@@ -86,12 +86,17 @@ class Search:
         elif choice.status == "converged" and final.status != "converged":
             status, message = final.status, f"{choice.reason}; there {final.message}"
         elif choice.status == "converged" and self._moved(choice):
-            status, message = "stopped", f"{choice.reason}; but there the minimization was far from its end: {REMEDY}"
+            status, message = (
+                "stopped",
+                f"{choice.reason}; but there the minimization was far from its end: {UNCONVERGED_REMEDY}",
+            )
         return Ending(status, message, choice, self.run.product.name)
 
     def _moved(self, choice: Choice) -> bool:
         """Return whether the last minimization changed the misfit, by which the rule judged, too much."""
-        return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
+        return (
+            abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MAX_MISFIT_CHANGE * choice.solution.misfit
+        )
 
     def _discrepancy(self) -> Choice:
         return discrepancy(self._solve, self._initial, self.target, on_solution=self._tell)
@@ -197,5 +202,5 @@ def _first_strength(functional: ReducedFunctional, m: np.ndarray) -> float:
             len(m),
         )
     except ValueError:  # the regularization does not see what the data see best
-        return FALLBACK
-    return ABOVE * ratio
+        return FALLBACK_STRENGTH
+    return COOLING_START_FACTOR * ratio

@@ -17,10 +17,10 @@ import numpy as np
 from pdeopt.errors import PdeoptError, describe, raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.inversion.checking import (
-    ADJOINT,
+    ADJOINT_CHECK,
+    CHECK_HALVINGS,
     FIRST_STEP,
-    HALVINGS,
-    IDENTITY,
+    PRODUCT_GAP_TOLERANCE,
     Point,
     point_along,
     point_of,
@@ -30,7 +30,7 @@ from pdeopt.inversion.checking import (
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.inversion.recorder import Interrupted, Recorder
 from pdeopt.sparse import forgetting
-from pdeopt.verify import DERIVATIVE_ACCURACY, TaylorTest, adjoint_identity, taylor_test
+from pdeopt.verify import DERIVATIVE_ACCURACY, EPS, TaylorTest, adjoint_identity, taylor_test
 
 #: The largest step of the short test, along directions of the parameter's size. Where the short test does not show the
 #: order that it should, the thorough test of `pdeopt check` decides.
@@ -38,35 +38,33 @@ SHORT_STEP = 4e-3
 #: The number of times that the step of the short test is halved.
 SHORT_HALVINGS = 2
 #: The order of the remainder above which the derivative is taken to be right.
-ORDER = 1.9
+MIN_ORDER = 1.9
 #: The order of the change of J below which J itself is too rough to tell.
-ROUGH = 0.9
+MIN_SMOOTH_ORDER = 0.9
 #: The order that the short test must show at every halving.
-STEADY = 1.5
+MIN_HALVING_ORDER = 1.5
 #: The iterate at which derivatives are verified once more.
-LATER = 3
+LATER_ITERATION = 3
 #: The distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
-DISTANCES = (1.0, 0.1, 0.01, 1e-3)
+START_DISTANCES = (1.0, 0.1, 0.01, 1e-3)
 #: The largest error of J with an iterative solver, as a part of the solver's accuracy.
-BETTER = 1e-2
+VALUE_ACCURACY_FACTOR = 1e-2
 #: The largest relative gap of the adjoint identity with a direct solver.
-LARGEST_GAP = 1e3 * IDENTITY
+LARGEST_GAP = 1e3 * PRODUCT_GAP_TOLERANCE
 #: The largest relative gap of the adjoint identity with an iterative solver, as a multiple of its accuracy.
 SOLVER_GAP = 1e3
 #: The error that the slope of J may have, as a multiple of the solver's accuracy.
 SOLVER_SLOPE = 100
 #: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative.
-SHORTER = 8
+RATE_STEP_REDUCTION = 8
 #: The part to which the distance between rate and derivative must fall over a shorter step, to count as closer.
-CLOSER = 0.5
+MAX_DISTANCE_RATIO = 0.5
 #: The least change of J over a step from which a rate is measured, as a multiple of the rounding of J.
-ROUNDINGS = 1000
-#: The distance from 1 to the next larger floating-point number.
-EPS = float(np.finfo(float).eps)
+MIN_RATE_CHANGE = 1000
 #: The beginning of the messages of a verification without a result.
-UNTOLD = "derivatives could not be verified: "
+UNVERIFIED = "derivatives could not be verified: "
 #: The message where J is not finite.
-NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
+NOT_FINITE = f"{UNVERIFIED}the objective is not finite near the initial guess"
 #: The likely causes of a wrong derivative, for messages.
 CAUSES = (
     "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
@@ -232,7 +230,7 @@ class LaterVerification:
             return False
         if iteration == 0:
             self._start = m.copy()
-        return self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start)
+        return self._start is not None and (iteration == LATER_ITERATION or last) and not np.array_equal(m, self._start)
 
     def verify(self, recorder: Recorder) -> None:
         """Verify at the last iterate, along the way from the initial guess to it, and make the report.
@@ -251,14 +249,14 @@ class LaterVerification:
         with forgetting():
             probe, point = Probe(functional, self._stop), point_along(self._problem, m, m - self._start)
             if not point.v.any():
-                message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
+                message = f"at iterate {iteration}: {UNVERIFIED}the bounds hold every entry there"
                 self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
                 return
             accuracy = accuracy_of(self._problem)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
         told = bool(fault or _is_right(test))
-        verdict = f"Taylor {_order(test)}" if told else f"{UNTOLD}{_roughness(test)}"
+        verdict = f"Taylor {_order(test)}" if told else f"{UNVERIFIED}{_roughness(test)}"
         message = f"at iterate {iteration}, along the way to it: {verdict}"
         orders = {str(p): order for p, order in test.orders.items()}
         passed = None if not told else not fault
@@ -269,7 +267,7 @@ class LaterVerification:
 
 def _first_finite(problem: Problem, probe: Probe) -> Point | None:
     far, near = point_of(problem, probe.evaluate), np.asarray(problem.initial, float)
-    for part in DISTANCES:
+    for part in START_DISTANCES:
         point = far if part == 1 else replace(far, m=near + part * (far.m - near), v=part * far.v, w=part * far.w)
         if probe.is_finite(point, SHORT_STEP):
             return point
@@ -287,7 +285,7 @@ def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
     fault = wrong or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
     exact = bool(np.isinf(test.orders[2]))
     if not (wrong or (_is_right(test) and (point.shown or not exact))):
-        return Verification(test.orders, gap, False, fault, UNTOLD + _roughness(test))
+        return Verification(test.orders, gap, False, fault, UNVERIFIED + _roughness(test))
     identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
     message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {_order(test)}, {identity}"
     return Verification(test.orders, gap, True, fault, message)
@@ -296,7 +294,7 @@ def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
 def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
     """Return the short Taylor test along a direction where it shows the order, otherwise the thorough one."""
     value, derivative = probe.evaluate(point.m)
-    rounding = max(BETTER * accuracy * abs(value), rounding_of(point.m, value, derivative))
+    rounding = max(VALUE_ACCURACY_FACTOR * accuracy * abs(value), rounding_of(point.m, value, derivative))
 
     def test(first_step: float, halvings: int, rounding: float | None) -> TaylorTest:
         return taylor_test(
@@ -314,12 +312,12 @@ def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) 
     if _is_right(short) and (np.isinf(short.orders[2]) or _falls(short.remainders[2])):
         return short
     far = np.isfinite(probe.value(point.m + FIRST_STEP * direction))
-    return test(FIRST_STEP if far else SHORT_STEP, HALVINGS, None)
+    return test(FIRST_STEP if far else SHORT_STEP, CHECK_HALVINGS, None)
 
 
 def _falls(remainders: np.ndarray) -> bool:
-    """Return whether remainders fall by more than 2**STEADY at every halving; noise hardly does."""
-    return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
+    """Return whether remainders fall by more than 2**MIN_HALVING_ORDER at every halving; noise hardly does."""
+    return bool((remainders[:-1] > 2**MIN_HALVING_ORDER * remainders[1:]).all())
 
 
 def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
@@ -353,7 +351,7 @@ def _order(test: TaylorTest) -> str:
 
 
 def _is_right(test: TaylorTest) -> bool:
-    return test.orders[2] > ORDER
+    return test.orders[2] > MIN_ORDER
 
 
 def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
@@ -362,18 +360,18 @@ def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.n
     A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend narrower than
     the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.
     """
-    if not (test.orders[1] >= ROUGH and test.orders[2] <= ORDER):
+    if not (test.orders[1] >= MIN_SMOOTH_ORDER and test.orders[2] <= MIN_ORDER):
         return ""
     value, derivative = probe.evaluate(m)
     derived, step = float(derivative @ direction), SHORT_STEP
     resolved = max(SOLVER_SLOPE * accuracy * float(np.linalg.norm(derivative * direction)), EPS * abs(derived))
-    rounding = max(BETTER * accuracy * abs(value), rounding_of(m, value, derivative))
+    rounding = max(VALUE_ACCURACY_FACTOR * accuracy * abs(value), rounding_of(m, value, derivative))
     measured = probe.rate(m, direction, step)
-    while abs(measured - derived) > max(resolved, SHORTER * ROUNDINGS * rounding / step):
-        step /= SHORTER
+    while abs(measured - derived) > max(resolved, RATE_STEP_REDUCTION * MIN_RATE_CHANGE * rounding / step):
+        step /= RATE_STEP_REDUCTION
         measured = probe.rate(m, direction, step)
-    longer = probe.rate(m, direction, SHORTER * step) if step < SHORT_STEP else measured
-    if abs(measured - derived) <= max(resolved, CLOSER * abs(longer - derived)):
+    longer = probe.rate(m, direction, RATE_STEP_REDUCTION * step) if step < SHORT_STEP else measured
+    if abs(measured - derived) <= max(resolved, MAX_DISTANCE_RATIO * abs(longer - derived)):
         return ""
     return (
         f"Taylor test: along a random direction J changes at the rate {measured:.4g}, its derivative says "
@@ -386,6 +384,6 @@ def _gap_fault(gap: float | None, largest: float, test: TaylorTest) -> str:
         return ""
     right = ". The Taylor test says that reverse mode is right; Newton's methods use both" * _is_right(test)
     return (
-        f"{ADJOINT} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
+        f"{ADJOINT_CHECK} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
         f"reverse mode are not derivatives of one function{right}"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pdeopt.inversion.history import COLUMNS as NAMES
+from pdeopt.inversion.history import HISTORY_COLUMNS
 from pdeopt.inversion.history import Row
 from pdeopt.run.watch import progress as progress_module
 from pdeopt.run.watch.progress import Progress
@@ -16,7 +16,7 @@ from pdeopt.run.watch.remaining_time import Goal
 from pdeopt.run.watch.stopwatch import StageTimes, in_words, total_seconds
 
 ROW = Row(
-    **dict.fromkeys(NAMES, 0)
+    **dict.fromkeys(HISTORY_COLUMNS, 0)
     | {"objective": 2.29236e05, "misfit": 2.2924e05, "regularization": 1.3e-4, "gradient_norm": 3e6, "step": 0.1}
     | {"seconds": 12.3, "strength": 1.0, "evaluations": 98, "factorizations": 97, "solves": 196}
 )
