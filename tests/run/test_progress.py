@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pdeopt.inversion.history import HISTORY_COLUMNS
-from pdeopt.inversion.history import Row
+from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.watch import progress as progress_module
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.progress_table import COLUMNS
