@@ -33,8 +33,8 @@ MESHES = {
     "hexahedron27": skfem.MeshHex2,
 }
 
-#: The largest coordinate: products of larger ones overflow.
-FARTHEST = 1e100
+#: The largest coordinate of a node or a point, in any unit of length: products of larger ones overflow.
+MAX_COORDINATE = 1e100
 
 #: What to do about vertices at the same place: see `read_mesh`.
 Coincident = Literal["refuse", "merge", "keep"]
@@ -84,8 +84,10 @@ def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coi
     if points.ndim != 2 or not 1 <= points.shape[1] <= 3:
         raise MeshError(f"points are of shape {points.shape}; expected 1 to 3 coordinates for each")
     largest = np.max(np.abs(points), where=np.isfinite(points), initial=0) * scale
-    if largest > FARTHEST:
-        raise MeshError(f"coordinates reach {largest:.3g}; expected none above {FARTHEST:g}: squares of them overflow")
+    if largest > MAX_COORDINATE:
+        raise MeshError(
+            f"coordinates reach {largest:.3g}; expected none above {MAX_COORDINATE:g}: squares of them overflow"
+        )
     points = points * scale
     representative = _representatives(raw, kind, points, coincident)
     cells = _cells(raw, kind, groups, representative)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.errors import describe, raise_interrupt
 from pdeopt.io import FileError
-from pdeopt.io.npz import DAMAGED
+from pdeopt.io.npz import DAMAGED_FILE_ERRORS
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
@@ -135,7 +135,7 @@ def readable(path: Path) -> Iterator[None]:
         raise UsageError(str(error)) from error
     except KeyError as error:
         raise UsageError(f"cannot read {path}: it has no {error}") from error
-    except DAMAGED as error:
+    except DAMAGED_FILE_ERRORS as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     except Exception as error:  # a file can hold anything
         raise UsageError(f"cannot read {path}: {describe(error)}") from error

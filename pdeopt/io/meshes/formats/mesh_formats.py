@@ -19,20 +19,20 @@ from pdeopt.io.meshes.formats.su2_file import read_su2
 from pdeopt.io.meshes.formats.tetgen_files import read_tetgen
 
 #: The formats with a reader of our own, since meshio's loses groups or never ends, by the ending of the file.
-OWN: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
+OWN_READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".inp": read_deck,
     ".ele": read_tetgen,
     ".node": read_tetgen,
     ".su2": read_su2,
 }
 #: The formats that meshio reads, by the ending of the file, with meshio's name of each.
-BY_MESHIO = {
+MESHIO_FORMATS = {
     **{".msh": "gmsh", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf", ".xmf": "xdmf", ".med": "med"},
     **{".mesh": "medit", ".meshb": "medit", ".bdf": "nastran", ".nas": "nastran", ".fem": "nastran"},
     **{".vol": "netgen", ".vol.gz": "netgen", ".ugrid": "ugrid", ".avs": "avsucd"},
 }
 #: The formats that meshio reads and pdeopt refuses, by the ending of the file, with the reason.
-REFUSED = {
+REFUSED_FORMATS = {
     **dict.fromkeys((".ply", ".stl", ".obj", ".off", ".wkt"), "it holds a surface without groups"),
     **dict.fromkeys(
         (".cgns", ".h5m", ".hmf", ".mdpa", ".tec", ".dat", ".e", ".exo", ".ex2"), "its groups would be lost"
@@ -40,7 +40,7 @@ REFUSED = {
     **dict.fromkeys((".post", ".dato", ".f3grid", ".xml"), "its reader takes a file that is cut short for a whole one"),
 }
 #: The endings of XML files.
-XML = {".vtu", ".xdmf", ".xmf"}
+XML_ENDINGS = {".vtu", ".xdmf", ".xmf"}
 
 
 def read_raw(path: Path) -> tuple[Any, list[str]]:
@@ -54,18 +54,18 @@ def read_raw(path: Path) -> tuple[Any, list[str]]:
             than it announces.
     """
     endings = [path.suffix.lower(), "".join(path.suffixes[-2:]).lower()]
-    ending = next((ending for ending in endings if ending in (*OWN, *BY_MESHIO, *REFUSED)), None)
+    ending = next((ending for ending in endings if ending in (*OWN_READERS, *MESHIO_FORMATS, *REFUSED_FORMATS)), None)
     if ending is None:
-        known = sorted([*OWN, *BY_MESHIO])
+        known = sorted([*OWN_READERS, *MESHIO_FORMATS])
         hint = did_you_mean(path.suffix, known)
         listed = " ".join(known) + hint
         raise FileError(f"{path}: the ending {path.suffix!r} is of no format that is read; those are {listed}")
-    if ending in REFUSED:
+    if ending in REFUSED_FORMATS:
         raise FileError(
-            f"{path}: meshes in {ending} are not read, since {REFUSED[ending]}; write it as Gmsh's .msh, VTU, XDMF or "
-            "Abaqus' .inp"
+            f"{path}: meshes in {ending} are not read, since {REFUSED_FORMATS[ending]}; write it as Gmsh's .msh, VTU, "
+            "XDMF or Abaqus' .inp"
         )
-    return OWN[ending](path) if ending in OWN else _by_meshio(path, BY_MESHIO[ending])
+    return OWN_READERS[ending](path) if ending in OWN_READERS else _by_meshio(path, MESHIO_FORMATS[ending])
 
 
 def _by_meshio(path: Path, file_format: str) -> tuple[Any, list[str]]:
@@ -121,7 +121,7 @@ def _announced_in_vtk(path: Path) -> int | None:
 
 def _place_in_xml(path: Path) -> str:
     """Return the place where an XML file breaks off, as the beginning of a message."""
-    if path.suffix.lower() in XML:
+    if path.suffix.lower() in XML_ENDINGS:
         try:
             ElementTree.parse(path)
         except ElementTree.ParseError as error:
