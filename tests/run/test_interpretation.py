@@ -21,7 +21,7 @@ from pdeopt.run.pictures.canvas.electrode_marks import electrodes_of
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.segmentation_figure import FORMER_NAMES, draw_segmentation
-from pdeopt.run.store.fields import STORED, fields_of, read_fields, write_fields
+from pdeopt.run.store.fields import RESULT_NAMES, fields_of, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -228,7 +228,7 @@ def test_stored_names_are_those_that_are_written(tmp_path):
     other = replace(fields, state=np.zeros(finer.n), adjoint=None, state_at=place_field(finer))
     write_fields(tmp_path / "other.npz", other)
     with np.load(tmp_path / "result.npz") as one_mesh, np.load(tmp_path / "other.npz") as two_meshes:
-        assert set(one_mesh) | set(two_meshes) | {"number_names"} == STORED
+        assert set(one_mesh) | set(two_meshes) | {"number_names"} == RESULT_NAMES
         assert set(two_meshes) - set(one_mesh) == {"state_p", "state_t", "state_cell"}
 
 

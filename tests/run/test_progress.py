@@ -10,7 +10,7 @@ from rich.console import Console
 from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.watch import progress as progress_module
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.progress_table import COLUMNS
+from pdeopt.run.watch.progress_table import TABLE_COLUMNS
 from pdeopt.run.watch.remaining_time import Goal
 from pdeopt.run.watch.stopwatch import StageTimes, in_words, total_seconds
 
@@ -69,7 +69,7 @@ def test_eighty_columns_hold_all_that_changes_and_the_totals_stand_beneath():
 
 def test_a_wide_terminal_has_whole_titles():
     screen, _ = on_terminal([replace(ROW, **ALL)], width=140)
-    assert all(column.title in screen for column in COLUMNS if not column.counted)
+    assert all(column.title in screen for column in TABLE_COLUMNS if not column.counted)
 
 
 def test_a_low_terminal_has_fewer_rows():
@@ -92,7 +92,7 @@ def test_beneath_the_table_stands_what_is_done_and_for_how_long():
 
 def test_plain_lines_are_few_but_none_is_silent_for_long(monkeypatch):
     assert plain(rows_of([1.0] * 25)).count("iteration ") == 12, "0 to 10, and 20"
-    monkeypatch.setattr(progress_module, "SILENT", -1.0)
+    monkeypatch.setattr(progress_module, "MAX_SILENT_SECONDS", -1.0)
     assert plain(rows_of([1.0] * 25)).count("iteration ") == 25
 
 

@@ -29,7 +29,7 @@ from pdeopt.optimize import Iterate, full_bounds
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import conclusion, keeping, request
 from pdeopt.run.pictures import run_pictures as pictures
-from pdeopt.run.store.directory import FILES, RunDirectory, atomic, write_json
+from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic, write_json
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
@@ -42,7 +42,7 @@ COLUMNS = [
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
 OPTIONAL = ("strength", "components", "segmentation", "reference", "scene")
-WRITTEN = set(FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
+WRITTEN = set(RUN_FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),

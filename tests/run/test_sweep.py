@@ -267,7 +267,7 @@ def test_a_run_that_somebody_ended_is_not_taken_for_done(fake, capsys):
 
 
 def test_a_second_interrupt_ends_what_does_not_stop(fake, capsys, monkeypatch):
-    monkeypatch.setattr("pdeopt.run.sweep.processes.PATIENCE", 0.3)
+    monkeypatch.setattr("pdeopt.run.sweep.processes.ENDING_SECONDS", 0.3)
     interrupt_when(fake / "s" / "n=6" / "config.json", times=2)
     start = time.monotonic()
     assert main([*GRID, "--alpha", "11"]) == 130

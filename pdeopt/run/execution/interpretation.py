@@ -10,12 +10,12 @@ import numpy as np
 
 from pdeopt.inverse import InputError, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.store.fields import STORED
+from pdeopt.run.store.fields import RESULT_NAMES
 
 #: The kinds of arrays that a file can hold without pickling: numbers, and text.
-KINDS = "biufcU"
+STORABLE_KINDS = "biufcU"
 #: The names that NumPy's writer has for arguments of its own.
-RESERVED = frozenset({"file", "allow_pickle"})
+RESERVED_NAMES = frozenset({"file", "allow_pickle"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _checked(problem: Problem, found: Any) -> Meaning:
     scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
     arrays = {name: value for name, value in values.items() if value.ndim}
     _refuse(set(scalars) & (SUMMARY_NAMES | set(problem.quantities)), "summary.json")
-    _refuse(set(arrays) & (STORED | RESERVED), "result.npz")
+    _refuse(set(arrays) & (RESULT_NAMES | RESERVED_NAMES), "result.npz")
     return Meaning(scalars, arrays)
 
 
@@ -82,7 +82,7 @@ def _value(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:  # nested lists of different lengths
         array = np.array(None)
-    if array.dtype.kind not in KINDS:
+    if array.dtype.kind not in STORABLE_KINDS:
         raise InputError(
             f"interpret returned {name} of type {type(value).__name__}; expected a number, a text or an array of them: "
             "convert it, or leave it out where there is none"

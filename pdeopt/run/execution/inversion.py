@@ -27,7 +27,7 @@ from pdeopt.run.store.fields import check_state_space
 from pdeopt.run.watch.interruption import SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import Goal
-from pdeopt.run.watch.run_log import LOG
+from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
 from pdeopt.sparse import Work, work
 
@@ -196,7 +196,7 @@ def _recorder(
         journal.row(recorder)
         if row.iteration == 0:
             if journal.directory is not None:
-                progress.log.open(journal.directory / LOG)
+                progress.log.open(journal.directory / LOG_FILE)
             progress.stage("optimization")
         live = not journal.log.replaying
         progress.row(row, shown=live)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pdeopt
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.run.errors import RunError
-from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.store.checkpoint import CHECKPOINT, CHECKPOINT_FORMAT, Checkpoint, source_of, write_checkpoint
 from pdeopt.run.store.directory import remove_endings
 from pdeopt.run.store.evaluation_log import EVALUATIONS, EvaluationFile
 from pdeopt.run.store.history import write_history
 
 #: The number of iterations after which a checkpoint is written.
-ITERATIONS = 10
+CHECKPOINT_ITERATIONS = 10
 #: The time after which a checkpoint is written, in seconds.
-SECONDS = 60.0
+CHECKPOINT_SECONDS = 60.0
 
 
 class Keeper:
@@ -62,7 +62,7 @@ class Keeper:
         assert self.directory is not None
         remove_endings(self.directory)
         write_history(self.directory / "history.csv", recorder.rows)
-        if recorder.rows[-1].iteration % ITERATIONS == 0 or time.monotonic() > self._due:
+        if recorder.rows[-1].iteration % CHECKPOINT_ITERATIONS == 0 or time.monotonic() > self._due:
             self.checkpoint(recorder)
 
     def checkpoint(self, recorder: Recorder) -> None:
@@ -71,7 +71,7 @@ class Keeper:
         assert recorder.m is not None
         assert self.directory is not None
         checkpoint = Checkpoint(
-            format=FORMAT,
+            format=CHECKPOINT_FORMAT,
             version=pdeopt.__version__,
             problem=self._problem,
             source=self._source,
@@ -85,7 +85,7 @@ class Keeper:
             seconds=last.seconds,
         )
         write_checkpoint(self.directory / CHECKPOINT, checkpoint)
-        self._due = time.monotonic() + SECONDS
+        self._due = time.monotonic() + CHECKPOINT_SECONDS
 
     def finish(self, recorder: Recorder) -> None:
         """Keep the end of the minimization: the history, and a last checkpoint."""

@@ -54,7 +54,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 #: The bytes with which a PNG file ends.
 PNG_END = b"IEND\xaeB`\x82"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
-SHOWN = 96 / 150
+PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.
 NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
 
@@ -86,7 +86,7 @@ class Picture:
         """
         if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
             raise ValueError("it is no whole PNG picture; 'pdeopt plot' draws it again")
-        width, height = (round(int.from_bytes(content[place : place + 4], "big") * SHOWN) for place in (16, 20))
+        width, height = (round(int.from_bytes(content[place : place + 4], "big") * PICTURE_SCALE) for place in (16, 20))
         return cls(f"data:image/png;base64,{b64encode(content).decode()}", width, height, caption, alt)
 
 

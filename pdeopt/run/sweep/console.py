@@ -14,7 +14,7 @@ from pdeopt.run.store.regular_file import read_bytes
 from pdeopt.run.sweep.results import Finished
 
 #: The time between two looks into the histories of what runs, in seconds.
-LOOK = 1.0
+REFRESH_SECONDS = 1.0
 
 
 class SweepProgress:
@@ -83,7 +83,7 @@ class SweepProgress:
 
     def look(self) -> None:
         """Show the last iterates of the runs that are under way, on a terminal and not too often."""
-        if self._live.disable or time.monotonic() - self._looked < LOOK:
+        if self._live.disable or time.monotonic() - self._looked < REFRESH_SECONDS:
             return
         self._looked = time.monotonic()
         for name, task in self._running.items():

@@ -15,9 +15,9 @@ from pdeopt.run.sweep.grid import Grid, Key
 from pdeopt.run.sweep.results import Finished
 
 #: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
-DECADE = 10.0
+MIN_LOGARITHMIC_RATIO = 10.0
 #: The place on the color scale, in 0 … 1, below which a heat map is so dark that values are written in white.
-DARK = 0.6
+MAX_DARK_SHADE = 0.6
 
 
 def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
@@ -98,7 +98,7 @@ def _map(keys: Sequence[Key], runs: Sequence[Finished], quantity: str, label: st
 def _write_numbers(axes: Axes, table: np.ndarray, scale: Normalize) -> None:
     for (row, column), value in np.ndenumerate(table):
         known = np.isfinite(value)
-        color = "white" if known and scale(value) < DARK else "black"
+        color = "white" if known and scale(value) < MAX_DARK_SHADE else "black"
         axes.text(column, row, f"{value:.3g}" if known else "–", ha="center", va="center", color=color)
 
 
@@ -113,7 +113,7 @@ def _numbers(texts: Sequence[str]) -> np.ndarray | None:
 
 def _spans_a_decade(values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() >= DECADE * finite.min())
+    return bool(finite.size and finite.min() > 0 and finite.max() >= MIN_LOGARITHMIC_RATIO * finite.min())
 
 
 def _evenly_spaced_on_log_scale(numbers: np.ndarray) -> bool:

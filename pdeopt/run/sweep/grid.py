@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 
 #: The text between two keys in the name of a folder.
-SEPARATE = ","
+KEY_SEPARATOR = ","
 #: The largest number of letters in the name of a folder.
-LONGEST = 100
+MAX_FOLDER_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Grid:
         It has only what file systems and shells let stand.
         """
         parts = [f"{key.name}={value}" for key, value in zip(self.keys, values, strict=True) if key in self.varied]
-        return re.sub(r"[^\w.=,+-]+", "-", SEPARATE.join(parts))[:LONGEST].rstrip(".")
+        return re.sub(r"[^\w.=,+-]+", "-", KEY_SEPARATOR.join(parts))[:MAX_FOLDER_LETTERS].rstrip(".")
 
 
 def _unique(names: list[str]) -> list[str]:

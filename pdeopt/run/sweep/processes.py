@@ -17,14 +17,14 @@ from typing import IO
 from pdeopt.run.watch.interruption import stop_on_interrupt
 
 #: The environment variables that limit the threads of BLAS, MKL, rslab, and of XLA's two pools.
-THREADS = (
+THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"),
     *("NPROC", "PJRT_NPROC"),
 )
 #: The time between two looks at the children, in seconds.
-PAUSE = 0.1
+POLLING_SECONDS = 0.1
 #: The time that a child has to end after the second Ctrl-C, in seconds.
-PATIENCE = 5.0
+ENDING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tup
                     pool.interrupt()
                 else:
                     pool.fill(jobs)
-                time.sleep(PAUSE)
+                time.sleep(POLLING_SECONDS)
                 pool.look()
         except KeyboardInterrupt:
             return False
@@ -146,7 +146,7 @@ class _Pool:
         """End the children that still run: interrupt them, and kill those that do not end in time."""
         for child in self.running:
             child.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + ENDING_SECONDS
         for child in self.running:
             with suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
@@ -177,5 +177,5 @@ def _ended(child: _Child) -> Ended:
 
 def _environment(jobs: int) -> dict[str, str]:
     """Return the environment of the children, which share the cores; variables that are set stay."""
-    share = dict.fromkeys(THREADS, str(max(1, cores() // jobs)))
+    share = dict.fromkeys(THREAD_VARIABLES, str(max(1, cores() // jobs)))
     return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # in which standard error is read

@@ -17,12 +17,12 @@ from pdeopt.run.sweep.processes import Ended
 from pdeopt.run.watch.interruption import EXIT_STATUSES, SIGNALS
 
 #: The columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
-FIRST = (
+FIRST_COLUMNS = (
     *("status", "objective", "misfit", "regularization", "relative_error", "iterations", "cg_iterations"),
     *("evaluations", "factorizations", "solves", "seconds"),
 )
 #: The last columns of sweep.csv.
-LAST = ("message", "folder")
+LAST_COLUMNS = ("message", "folder")
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,11 @@ def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
         runs: The results of the runs that have ended.
     """
     rows = [_row(run, {key.name for key in grid.varied}) for run in runs]
-    given = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None or name in FIRST)
-    names = [key.name for key in grid.varied] + [name for name in FIRST if name in given]
-    names += [name for name in given if name not in (*names, *LAST)] + list(LAST)
+    given = dict.fromkeys(
+        name for row in rows for name, value in row.items() if value is not None or name in FIRST_COLUMNS
+    )
+    names = [key.name for key in grid.varied] + [name for name in FIRST_COLUMNS if name in given]
+    names += [name for name in given if name not in (*names, *LAST_COLUMNS)] + list(LAST_COLUMNS)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -30,13 +30,13 @@ from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.interruption import exit_status
 
 #: The table of the results.
-TABLE = "sweep.csv"
+TABLE_FILE = "sweep.csv"
 #: The figure of the results.
-PICTURE = "sweep.png"
+FIGURE_FILE = "sweep.png"
 #: The folder for runs that could not be resumed.
-ASIDE = ".aside"
+ASIDE_FOLDER = ".aside"
 #: The exit status of a command with bad input.
-BAD_INPUT = 2
+BAD_INPUT_STATUS = 2
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
     def ended(child: Ended) -> Task | None:
         point = points[child.task.name]
         folder = sweep.directory / point.folder
-        refused = child.exit_status == BAD_INPUT and child.task.words[0] == "resume"
+        refused = child.exit_status == BAD_INPUT_STATUS and child.task.words[0] == "resume"
         if refused and not is_being_written(folder / EVALUATIONS):
             aside = _set_aside(folder)
             progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
@@ -155,7 +155,7 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
         progress.ended(point.folder, run)
         if run is not None:
             found[point.folder] = run
-            write_table(sweep.directory / TABLE, sweep.grid, _in_order(sweep, found))
+            write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
         return None
 
     return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
@@ -177,7 +177,7 @@ def _fresh(sweep: Sweep, point: Point) -> Task:
 
 def _set_aside(folder: Path) -> Path:
     """Move a run's folder to where `pdeopt plot DIR/*/` does not find it; return its new path."""
-    aside = unused(folder.parent / ASIDE / folder.name)
+    aside = unused(folder.parent / ASIDE_FOLDER / folder.name)
     if aside.parent.is_symlink():
         raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
     aside.parent.mkdir(exist_ok=True)
@@ -187,8 +187,8 @@ def _set_aside(folder: Path) -> Path:
 def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet: bool, done: bool) -> int:
     """Write the tables and the figure, say what can be done next, and return the exit status."""
     runs, total = _in_order(sweep, found), len(sweep.grid.points)
-    write_table(sweep.directory / TABLE, sweep.grid, runs)
-    for warning in attempt(PICTURE, lambda: draw_sweep(sweep.directory / PICTURE, sweep.grid, runs)):
+    write_table(sweep.directory / TABLE_FILE, sweep.grid, runs)
+    for warning in attempt(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
         print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if runs and not quiet:
         print_results(console, sweep.grid, runs)

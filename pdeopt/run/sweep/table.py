@@ -13,9 +13,9 @@ from pdeopt.run.sweep.grid import Grid
 from pdeopt.run.sweep.results import Finished
 
 #: The color of each status.
-COLORS = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
+STATUS_STYLES = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
 #: The columns of numbers: name in summary.json, header, format, and whether the smallest is marked.
-COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
+RESULT_COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
     ("objective", "objective", "{:.5g}".format, True),
     ("misfit", "misfit", "{:.4g}".format, False),
     ("relative_error", "relative error", "{:.3%}".format, True),
@@ -33,7 +33,7 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
         grid: The grid of the sweep.
         runs: The results of the runs that have ended.
     """
-    shown = [column for column in COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
+    shown = [column for column in RESULT_COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
     smallest = {name: min(_numbers(runs, name)) for name, _, _, marked in shown if marked}
     table = Table(box=None, pad_edge=False)
     for name in [*(key.name for key in grid.varied), "status"]:
@@ -43,7 +43,7 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
     for run in runs:
         status = run.summary["status"]
         cells = [_cell(run, name, form, smallest) for name, _, form, _ in shown]
-        table.add_row(*map(Text, run.point.values.values()), Text(status, COLORS.get(status, "")), *cells)
+        table.add_row(*map(Text, run.point.values.values()), Text(status, STATUS_STYLES.get(status, "")), *cells)
     console.print(table)
     if smallest and len(runs) > 1:
         console.print("* the smallest", highlight=False)

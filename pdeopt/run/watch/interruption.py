@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 #: The time after which an interrupt that was ignored comes again, in seconds.
-AGAIN = 0.05
+REPEATED_AFTER_SECONDS = 0.05
 #: The time within which two different signals count as one, in seconds: service managers send SIGTERM and SIGHUP, batch
 #: systems signal a sweep together with its runs, to which it hands the signal on.
-TOGETHER = 1.0
+SAME_INTERRUPT_SECONDS = 1.0
 #: The signals that ask a run to stop, as far as the system has them.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: The exit statuses of a run that a signal stopped.
@@ -37,7 +37,7 @@ class _Last:
     """
 
     number: int = signal.SIGINT
-    moment: float = -TOGETHER
+    moment: float = -SAME_INTERRUPT_SECONDS
 
 
 def exit_status() -> int:
@@ -47,7 +47,7 @@ def exit_status() -> int:
 
 def forget_signals() -> None:
     """Forget the signals of a former command, so that a new one begins as if none had arrived."""
-    _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
+    _Last.number, _Last.moment = signal.SIGINT, -SAME_INTERRUPT_SECONDS
 
 
 def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> dict[int, object]:
@@ -66,7 +66,7 @@ def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS)
 
     def arrive(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if number == _Last.number or now - _Last.moment > TOGETHER:
+        if number == _Last.number or now - _Last.moment > SAME_INTERRUPT_SECONDS:
             _Last.number, _Last.moment = number, now
             handle(number, frame)
 
@@ -101,7 +101,7 @@ def interrupts_come_through() -> Iterator[None]:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             hook(ignored)
             return
-        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), _Last.number)))
+        pending.append(threading.Timer(REPEATED_AFTER_SECONDS, os.kill, (os.getpid(), _Last.number)))
         pending[-1].start()
 
     sys.unraisablehook = again
