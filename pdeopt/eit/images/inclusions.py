@@ -193,7 +193,7 @@ def _overlaps(rows: jax.Array) -> jax.Array:
     """Return how deep disks of the objects' radii are in each other, for each pair, and in the wall.
 
     Args:
-        rows: The numbers of the objects, (K, NUMBERS).
+        rows: The numbers of the objects, (K, NUMBERS_PER_INCLUSION).
     """
     centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
     i, j = np.triu_indices(len(rows), 1)
