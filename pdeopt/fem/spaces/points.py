@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class LocatedPoints:
     """A set of points in the cells that hold them.
 
     Attributes:
@@ -59,7 +59,7 @@ class Located:
         return f"the worst by {self.distances[worst]:.3g}, which is {self.relative[worst]:.3g} of the cell there"
 
 
-def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = OUTSIDE_TOLERANCE) -> Located:
+def locate_points(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = OUTSIDE_TOLERANCE) -> LocatedPoints:
     """Return points in their cells, those a little outside moved to the boundary, which is logged.
 
     Args:
@@ -98,7 +98,7 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = OUTSIDE_TOL
             distances[near].max(),
             relative[near].max(),
         )
-    return Located(moved, cells, distances, relative)
+    return LocatedPoints(moved, cells, distances, relative)
 
 
 class _Boundary:
@@ -176,7 +176,7 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -
     Raises:
         FEMError: Points lie outside the mesh by more than the tolerance; it lists them.
     """
-    found = located(basis.mesh, points, tolerance)
+    found = locate_points(basis.mesh, points, tolerance)
     if (found.cells < 0).any():
         raise FEMError(_points_outside(found, points, tolerance))
     cells, points = found.cells, found.points
@@ -190,7 +190,7 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -
     return matrix
 
 
-def known_points(points: Any) -> np.ndarray:
+def concrete_points(points: Any) -> np.ndarray:
     """Return points as a NumPy array.
 
     Raises:
@@ -207,7 +207,7 @@ def known_points(points: Any) -> np.ndarray:
 
 def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
     """Return the cell (k,) that holds each of the points (d, k); −1 for those outside the mesh."""
-    points = known_points(points)
+    points = concrete_points(points)
     lowest, highest = mesh.p.min(1, keepdims=True), mesh.p.max(1, keepdims=True)
     size = np.max(highest - lowest)  # squares of distances to points far away would overflow
     near = ((points > lowest - size) & (points < highest + size)).all(0)
@@ -264,7 +264,7 @@ def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     return -1
 
 
-def _points_outside(found: Located, points: np.ndarray, tolerance: float) -> str:
+def _points_outside(found: LocatedPoints, points: np.ndarray, tolerance: float) -> str:
     outside = np.flatnonzero(found.cells < 0)
     listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
     return (

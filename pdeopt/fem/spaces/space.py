@@ -21,7 +21,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.meshes.mesh_check import check_mesh
-from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE, known_points, point_matrix
+from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE, concrete_points, point_matrix
 from pdeopt.fem.spaces.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
@@ -305,7 +305,7 @@ class FunctionSpace:
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
-        points = np.atleast_2d(known_points(points))
+        points = np.atleast_2d(concrete_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         return CSRMatrix.from_scipy(point_matrix(self.basis, points, tolerance))

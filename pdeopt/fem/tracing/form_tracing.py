@@ -19,7 +19,7 @@ import scipy
 import skfem
 
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 
 
@@ -52,7 +52,7 @@ class TracedForm:
         kept under a digest must go on computing what the digest says.
         """
         closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
-        closed = owned(closed)
+        closed = with_copied_arrays(closed)
         return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 from pdeopt.io.npz import read_arrays, text_in
-from pdeopt.io.observations.values import Expected, Observations, same_unit
+from pdeopt.io.observations.values import ExpectedObservations, Observations, same_unit
 
 #: The arrays that hold numbers.
 OBSERVATION_ARRAYS = ("points", "values", "uncertainty")
 
 
-def from_arrays(path: Path, expected: Expected) -> Observations:
+def from_arrays(path: Path, expected: ExpectedObservations) -> Observations:
     """Return the observations in the arrays of an NPZ file.
 
     Args:

@@ -12,7 +12,13 @@ from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.observations.csv_table import HEADER_CELL
 from pdeopt.io.observations.observation_arrays import from_arrays
 from pdeopt.io.observations.observation_table import COORDINATE_COLUMNS, UNCERTAINTY_COLUMN, from_table
-from pdeopt.io.observations.values import Expected, Observations, check_inside, check_repetition, check_values
+from pdeopt.io.observations.values import (
+    ExpectedObservations,
+    Observations,
+    check_inside,
+    check_repetition,
+    check_values,
+)
 
 
 def read_observations(
@@ -51,7 +57,7 @@ def read_observations(
             points outside the mesh.
     """
     path = existing_file(path, "observation data in a .csv or .npz file")
-    expected = Expected(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
+    expected = ExpectedObservations(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
     read = {".csv": from_table, ".npz": from_arrays}.get(path.suffix.lower())
     if read is None:
         raise FileError(f"{path}: observation data are read from .csv and .npz files, not from {path.suffix!r}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.observations.csv_table import Table, read_table
-from pdeopt.io.observations.values import Expected, Observations, same_unit
+from pdeopt.io.observations.values import ExpectedObservations, Observations, same_unit
 
 #: The names of the columns of coordinates, in order.
 COORDINATE_COLUMNS = ("x", "y", "z")
@@ -16,7 +16,7 @@ COORDINATE_COLUMNS = ("x", "y", "z")
 UNCERTAINTY_COLUMN = "uncertainty"
 
 
-def from_table(path: Path, expected: Expected) -> Observations:
+def from_table(path: Path, expected: ExpectedObservations) -> Observations:
     """Return the observations in the columns of a CSV file.
 
     Args:
@@ -45,7 +45,7 @@ def from_table(path: Path, expected: Expected) -> Observations:
     )
 
 
-def _axes(path: Path, table: Table, expected: Expected) -> tuple[str, ...]:
+def _axes(path: Path, table: Table, expected: ExpectedObservations) -> tuple[str, ...]:
     present = [axis for axis in COORDINATE_COLUMNS if axis in table.columns]
     axes = COORDINATE_COLUMNS[: expected.dimension or (COORDINATE_COLUMNS.index(present[-1]) + 1 if present else 1)]
     for axis in axes:
@@ -59,7 +59,7 @@ def _axes(path: Path, table: Table, expected: Expected) -> tuple[str, ...]:
     return axes
 
 
-def _value_column(path: Path, table: Table, expected: Expected) -> str:
+def _value_column(path: Path, table: Table, expected: ExpectedObservations) -> str:
     others = [name for name in table.columns if name not in (*COORDINATE_COLUMNS, UNCERTAINTY_COLUMN)]
     if expected.label is not None and expected.label not in others:
         raise _missing(path, table, f"{expected.label} ({expected.unit})", did_you_mean(expected.label, others))

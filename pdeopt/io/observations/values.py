@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 import skfem
 
-from pdeopt.fem.spaces.points import located
+from pdeopt.fem.spaces.points import locate_points
 from pdeopt.io.errors import FileError, listed
 from pdeopt.io.meshes.mesh_cells import MAX_COORDINATE
 
@@ -65,7 +65,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedObservations:
     """A record of what a file must hold, as `read_observations` is told.
 
     Attributes:
@@ -159,7 +159,7 @@ def check_inside(path: Path, found: Observations, mesh: skfem.Mesh, tolerance: f
     """
     if len(found.points) != mesh.dim():
         raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
-    places = located(mesh, found.points, tolerance)
+    places = locate_points(mesh, found.points, tolerance)
     outside = np.flatnonzero(places.cells < 0).tolist()
     if len(outside):
         raise FileError(

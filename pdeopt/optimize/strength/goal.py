@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.solution import Choice, Solution
-from pdeopt.optimize.strength.trail import Ended, Trail, decay, log_quotient, nearest
+from pdeopt.optimize.strength.trail import SearchEnded, Trail, decay, log_quotient, nearest
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,24 @@ def check_positive(**numbers: float) -> None:
             raise OptimizerError(f"{name} is {value}; expected a number > 0")
 
 
-def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
+def run_search(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
     """Run a search for the target and put its end into words.
 
     Args:
         rule: The name of the rule.
         trail: The trail on which the search computes its solutions.
         goal: The goal.
-        search: The function that returns the solution with the target misfit, or raises `Ended`.
+        search: The function that returns the solution with the target misfit, or raises `SearchEnded`.
     """
     try:
         found = search()
-    except Ended as end:
+    except SearchEnded as end:
         return trail.choice(rule, nearest(trail.solutions, goal.target), end.status, end.reason, goal.target)
     reason = f"the misfit {found.misfit:.4g} is within {100 * goal.tolerance:g} % of the target {goal.target:.4g}"
     return trail.choice(rule, found, "converged", reason, goal.target)
 
 
-def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
+def check_attainable(path: list[Solution], goal: Goal, upwards: bool) -> None:
     """Check that a strength may reach the target.
 
     Args:
@@ -73,13 +73,13 @@ def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
         upwards: Whether the strengths of the path grow.
 
     Raises:
-        Ended: The target lies beyond all strengths.
+        SearchEnded: The target lies beyond all strengths.
     """
     last = path[-1]
     if upwards and (last.strength >= goal.strongest or _highest_misfit(path) < goal.target * (1 - goal.tolerance)):
-        raise Ended("failed", _too_low(path, goal))
+        raise SearchEnded("failed", _too_low(path, goal))
     if not upwards and (last.strength <= goal.weakest or _weightless(path, goal)):
-        raise Ended("failed", _too_high(path, goal))
+        raise SearchEnded("failed", _too_high(path, goal))
 
 
 def _highest_misfit(path: list[Solution]) -> float:

@@ -11,7 +11,7 @@ from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.curvature import LEAST_CURVATURE, CurvedLine, curved_line
 from pdeopt.optimize.strength.goal import check_positive
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
-from pdeopt.optimize.strength.trail import Ended, Trail
+from pdeopt.optimize.strength.trail import SearchEnded, Trail
 
 #: The strengths of the grid where none is given: one in each decade, from strong to weak.
 DEFAULT_STRENGTHS = tuple(10.0**k for k in range(3, -6, -1))
@@ -57,7 +57,7 @@ def lcurve(
     trail = Trail(solve, initial, max_solves, on_solution)
     try:
         found, curvature = _search(trail, grid, resolution)
-    except Ended as end:
+    except SearchEnded as end:
         return trail.choice("lcurve", _bend(trail.solutions), end.status, end.reason)
     reason = f"the L-curve turns most at strength {found.strength:.3g}, with curvature {curvature:.3g}"
     return trail.choice("lcurve", found, "converged", reason, corner=(found.strength, curvature))
@@ -67,7 +67,7 @@ def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solutio
     """Return the solution in the corner, and the curvature there.
 
     Raises:
-        Ended: No corner is found, or the search was stopped.
+        SearchEnded: No corner is found, or the search was stopped.
     """
     for strength in grid:
         trail.at(strength)
@@ -79,7 +79,7 @@ def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solutio
         if wanted is None:
             return _closest(trail.solutions, line.log_strength[at]), float(line.curvature[at])
         if not weakest * 0.99 <= wanted <= strongest * 1.01:
-            raise Ended("failed", _runs_out(trail.solutions))
+            raise SearchEnded("failed", _runs_out(trail.solutions))
         trail.at(wanted)
 
 
@@ -90,11 +90,11 @@ def _corner(line: CurvedLine) -> int:
     others.
 
     Raises:
-        Ended: No peak is sharp enough.
+        SearchEnded: No peak is sharp enough.
     """
     sharp = [k for k in line.peaks() if line.curvature[k] >= LEAST_CURVATURE]
     if not sharp:
-        raise Ended("failed", _no_corner(line))
+        raise SearchEnded("failed", _no_corner(line))
     inner = [k for k in sharp if 0 < k < len(line.curvature) - 1]
     return min(inner or sharp, key=lambda k: line.height[k])
 
@@ -132,11 +132,11 @@ def _usable(solutions: list[Solution]) -> list[Solution]:
     """Return the solutions that have a place on the curve.
 
     Raises:
-        Ended: They are too few.
+        SearchEnded: They are too few.
     """
     known = [one for one in solutions if one.misfit > 0 and one.regularization > 0]
     if len(known) < MIN_SOLUTIONS:
-        raise Ended(
+        raise SearchEnded(
             "failed", f"misfit and regularization are positive at {len(known)} strengths; expected {MIN_SOLUTIONS}"
         )
     return known

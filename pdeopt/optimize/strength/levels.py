@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
-from pdeopt.optimize.strength.morozov import land
+from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
+from pdeopt.optimize.strength.morozov import find_target
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 from pdeopt.optimize.strength.trail import Trail, log_quotient
 
@@ -61,20 +61,20 @@ def cooling(
     def search() -> Solution:
         levels = _descend(trail, goal, first, factor)
         trail.go_on_with(landing)
-        return land(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
+        return find_target(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
 
-    return concluded("cooling", trail, goal, search)
+    return run_search("cooling", trail, goal, search)
 
 
 def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[Solution]:
     """Return the levels down to the first with no more than the target misfit.
 
     Raises:
-        Ended: There is none, or the search was stopped.
+        SearchEnded: There is none, or the search was stopped.
     """
     levels = [trail.at(strength)]
     while levels[-1].misfit > goal.target * (1 + goal.tolerance):
-        check_hope(levels, goal, upwards=False)
+        check_attainable(levels, goal, upwards=False)
         levels.append(trail.at(max(levels[-1].strength / factor, goal.weakest)))
     return levels
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
+from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
 from pdeopt.optimize.strength.solution import Choice, Solution, Solve
-from pdeopt.optimize.strength.trail import Ended, Trail, log_quotient
+from pdeopt.optimize.strength.trail import SearchEnded, Trail, log_quotient
 
 
 def discrepancy(
@@ -49,10 +49,10 @@ def discrepancy(
     check_positive(target=target, start_strength=start_strength, tolerance=tolerance)
     goal = Goal(target, tolerance, start_strength / span, start_strength * span)
     trail = Trail(solve, initial, max_solves, on_solution)
-    return concluded("discrepancy", trail, goal, lambda: land(trail, goal, start_strength))
+    return run_search("discrepancy", trail, goal, lambda: find_target(trail, goal, start_strength))
 
 
-def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
+def find_target(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
     """Return the solution with the target misfit, which is sought from a strength on.
 
     Args:
@@ -62,7 +62,7 @@ def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> 
         first_step: The number of decades from the first strength to the second.
 
     Raises:
-        Ended: No solution has the target misfit, or the search was stopped.
+        SearchEnded: No solution has the target misfit, or the search was stopped.
     """
     first = trail.at(strength)
     if goal.reached(first):
@@ -77,13 +77,13 @@ def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tu
     They enclose it, or the last one reaches it.
 
     Raises:
-        Ended: The target lies beyond all strengths, or the search was stopped.
+        SearchEnded: The target lies beyond all strengths, or the search was stopped.
     """
     upwards = goal.excess(first) < 0
     path = [first]
     decades = first_step
     while len(path) < 2 or goal.excess(path[-1]) * goal.excess(first) > 0:
-        check_hope(path, goal, upwards)
+        check_attainable(path, goal, upwards)
         last = path[-1].strength
         factor = 10 ** (decades if upwards else -decades)
         path.append(trail.at(min(max(last * factor, goal.weakest), goal.strongest)))
@@ -110,7 +110,7 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
     the distance of log F to the goal, the next solution is sought in the middle of the bracket.
 
     Raises:
-        Ended: The misfit jumps over the target, or the search was stopped.
+        SearchEnded: The misfit jumps over the target, or the search was stopped.
     """
     weak, strong = sorted((one, other), key=lambda end: end.strength)
     trusted = True
@@ -124,7 +124,7 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
         weak, strong = (found, strong) if goal.excess(found) < 0 else (weak, found)
         closer = abs(goal.excess(found)) <= 0.5 * distance
         trusted = closer or log_quotient(strong.strength, weak.strength) <= 0.5 * width
-    raise Ended("failed", _jump(weak, strong, goal))
+    raise SearchEnded("failed", _jump(weak, strong, goal))
 
 
 def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:

@@ -15,7 +15,7 @@ from pdeopt.optimize.strength.solution import Choice, Solution, Solve
 SAME_STRENGTH_TOLERANCE = 1e-9
 
 
-class Ended(Exception):
+class SearchEnded(Exception):
     """An exception that says that a search is over without the strength that it was after.
 
     Attributes:
@@ -51,14 +51,14 @@ class Trail:
         """Return the solution at a strength, which is computed once.
 
         Raises:
-            Ended: The largest number of minimizations is reached, the callback asked to stop, or no finite misfit was
-                found.
+            SearchEnded: The largest number of minimizations is reached, the callback asked to stop, or no finite misfit
+                was found.
         """
         for known in self.solutions[self._settled :]:
             if abs(known.strength - strength) <= SAME_STRENGTH_TOLERANCE * strength:
                 return known
         if len(self.solutions) >= self._max_solves:
-            raise Ended("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
+            raise SearchEnded("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
         return self._accept(self._solve(strength, self._start(strength)))
 
     def go_on_with(self, solve: Solve | None) -> None:
@@ -109,10 +109,10 @@ class Trail:
             if self._on_solution is not None:
                 self._on_solution(solution)
         except StopIteration:
-            raise Ended("stopped", "the callback asked to stop") from None
+            raise SearchEnded("stopped", "the callback asked to stop") from None
         if not (math.isfinite(solution.misfit) and math.isfinite(solution.regularization)):
             message = f": {solution.message}" if solution.message else ""
-            raise Ended("failed", f"no finite misfit was found at strength {solution.strength:.3g}{message}")
+            raise SearchEnded("failed", f"no finite misfit was found at strength {solution.strength:.3g}{message}")
         return solution
 
     def _doubts(self) -> list[str]:

@@ -98,7 +98,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
         if _version(lines)[0] == b"4" and len(section[:200].lstrip().partition(b"\n")[0].split()) == 2:
             raise FileError(f"{path}: the file is of format 4.0, and its header says 4: save it as 4.1 or 2.2")
         if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
-            return  # place_of_nonsense says where
+            return  # first_unreadable_place says where
         blocks, announced = map(int, words[:2])
         at, found = 4, 0
         for _ in range(blocks):
@@ -115,7 +115,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
         )
 
 
-def place_of_nonsense(path: Path) -> str:
+def first_unreadable_place(path: Path) -> str:
     """Return the place of the first line that should hold numbers and does not, to begin a message with.
 
     For a binary file, and where there is no such line, it is the path alone.

@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_deck import read_deck
-from pdeopt.io.meshes.formats.gmsh_sections import announced_elements, check_sections, is_gmsh, place_of_nonsense
+from pdeopt.io.meshes.formats.gmsh_sections import announced_elements, check_sections, first_unreadable_place, is_gmsh
 from pdeopt.io.meshes.formats.meshio_process import MESHIO
 from pdeopt.io.meshes.formats.numbering import lost_lines
 from pdeopt.io.meshes.formats.su2_file import read_su2
@@ -100,7 +100,7 @@ def _unreadable(path: Path, file_format: str, failure: str, said: str) -> str:
             f"{path}: some elements belong to no physical group, and others do: give all a group, or save only those "
             "that have one (in Gmsh: Mesh.SaveAll = 0)"
         )
-    place = place_of_nonsense(path) if file_format == "gmsh" else _place_in_xml(path)
+    place = first_unreadable_place(path) if file_format == "gmsh" else _place_in_xml(path)
     cause = said if failure == "SystemExit" else f"{failure}: {said}"
     return (
         f"{place}: not readable as a mesh ({cause}); the file may be cut short, or of another format than its ending "
