@@ -64,7 +64,7 @@ Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Point:
+class VerificationPoint:
     """A point at which derivatives are checked, with the directions of the checks.
 
     It is so far from the initial guess that J has visibly changed and bent. All steps along v, w and the parts up to
@@ -100,7 +100,7 @@ def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: No
     status("compiling and evaluating the objective …")
     with forgetting():
         functional.terms(np.asarray(problem.initial, float))
-        point = point_of(problem, _evaluated(functional))
+        point = verification_point(problem, _evaluated(functional))
     functional.terms(point.m)
     checks: list[Check] = []
     for title, run in (
@@ -137,7 +137,7 @@ def _evaluated(functional: ReducedFunctional) -> Evaluate:
     return evaluate
 
 
-def point_of(problem: Problem, evaluate: Evaluate) -> Point:
+def verification_point(problem: Problem, evaluate: Evaluate) -> VerificationPoint:
     """Return a point off the bounds, downhill of the initial guess, where J has visibly changed and bent.
 
     A derivative can be right at the initial guess and wrong elsewhere: where the state is uniform, a coefficient that
@@ -183,10 +183,10 @@ def point_of(problem: Problem, evaluate: Evaluate) -> Point:
         parts += [np.clip(at_part.step * direction, -longest, longest)] if at_part.bends else []
     v, w = length * (own + DIRECTION_PERTURBATION * v), length * w
     shown = scale.bends or scale.linear
-    return Point(m, np.clip(v, -longest, longest), np.clip(w, -longest, longest), tuple(parts), shown)
+    return VerificationPoint(m, np.clip(v, -longest, longest), np.clip(w, -longest, longest), tuple(parts), shown)
 
 
-def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
+def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> VerificationPoint:
     """Return the point m with the direction along which it was reached, and a random part added to it.
 
     The point is the same in every call, as the random numbers are.
@@ -199,7 +199,9 @@ def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
     v, w = _rms(way) * np.random.default_rng(0).standard_normal((2, len(m)))
     lower, upper = full_bounds(problem.bounds, len(m))
     longest = 0.9 * np.maximum(np.minimum(m - lower, upper - m), 0.0) / FIRST_STEP
-    return Point(m, np.clip(way + DIRECTION_PERTURBATION * v, -longest, longest), np.clip(w, -longest, longest))
+    return VerificationPoint(
+        m, np.clip(way + DIRECTION_PERTURBATION * v, -longest, longest), np.clip(w, -longest, longest)
+    )
 
 
 def _parts(sizes: np.ndarray) -> list[np.ndarray]:
@@ -238,7 +240,7 @@ def _size(initial: np.ndarray) -> float:
     return _rms(initial) or 1.0
 
 
-def _taylor(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _taylor(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     tests, missing = [], []
     for direction in (point.v, *point.parts):
         action: np.ndarray | None = None
@@ -282,11 +284,11 @@ def _order(name: str, p: int, test: TaylorTest, shown: bool) -> Check:
     if order == np.inf and not shown:
         order = np.nan
     if np.isnan(order):
-        value = untold(test, p)
+        value = inconclusive_reason(test, p)
     return Check(f"Taylor remainder, {name}", value, f"order > {p - 0.1:.1f}", order > p - 0.1)
 
 
-def untold(test: TaylorTest, p: int = 2) -> str:
+def inconclusive_reason(test: TaylorTest, p: int = 2) -> str:
     """Return the reason why the order of the remainder p cannot be told, in words."""
     if not all(np.isfinite(remainder).all() for remainder in test.remainders.values()):
         return "J or its derivative is not finite"
@@ -295,7 +297,7 @@ def untold(test: TaylorTest, p: int = 2) -> str:
     return NO_BEND if p == 3 or test.orders[2] == np.inf else "cannot be told"
 
 
-def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _adjoint(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     """Check the adjoint identity of the map from m to the predicted data.
 
     Where the misfit says nothing of data, the map from m to the state is checked instead.
@@ -314,7 +316,7 @@ def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
     return [_gap(ADJOINT_CHECK, gap)]
 
 
-def _symmetry(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _symmetry(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     def action(direction: np.ndarray) -> np.ndarray:
         return functional.hessian_action(point.m, direction)
 
@@ -325,7 +327,7 @@ def _gap(name: str, gap: float) -> Check:
     return Check(name, f"gap {gap:.1e}", f"< {PRODUCT_GAP_TOLERANCE:.0e}", gap < PRODUCT_GAP_TOLERANCE)
 
 
-def _cost(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _cost(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     """Check that a value with its derivative needs no more factorizations than a value alone.
 
     Both are evaluated at parameters not seen before, so that a factor is remembered only where the matrix does not

@@ -31,7 +31,7 @@ ROUNDING_BACKWARD_ERROR = 1e-10
 
 
 @dataclass(frozen=True)
-class Place:
+class FailedIterate:
     """The place where a line search or trust-region search failed.
 
     Attributes:
@@ -80,7 +80,7 @@ class Parabola:
     decrease: float
 
 
-def explained(message: str, place: Place) -> str:
+def with_diagnosis(message: str, place: FailedIterate) -> str:
     """Return the message of a failed search with what is found at its last iterate.
 
     Where nothing can be found, the message is returned as it was. Costs about 25 values of J and a derivative, which no
@@ -98,7 +98,7 @@ def explained(message: str, place: Place) -> str:
     return f"{message.replace(f'; {STEP_REMEDY}', '')}; at the last iterate {found}" if found else message
 
 
-def _of_derivative(place: Place) -> str:
+def _of_derivative(place: FailedIterate) -> str:
     parabola = _parabola(place)
     if parabola is None:
         return ""
@@ -107,7 +107,7 @@ def _of_derivative(place: Place) -> str:
     return _in_words(test, parabola.decrease, place.accuracy)
 
 
-def _parabola(place: Place) -> Parabola | None:
+def _parabola(place: FailedIterate) -> Parabola | None:
     """Return the parabola that J follows along the gradient, or None where J cannot be seen to change."""
     value = place.value(np.zeros_like(place.m))
     slope = -float(place.derivative @ place.downhill(1e-9)) / 1e-9
@@ -145,7 +145,7 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
     )
 
 
-def _of_state(place: Place) -> str:
+def _of_state(place: FailedIterate) -> str:
     backward_error = getattr(place.functional.state, "backward_error", None)
     if backward_error is None:
         return ""

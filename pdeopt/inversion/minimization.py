@@ -16,7 +16,7 @@ from pdeopt.inverse import (
     continuation,
     inner_product_names,
 )
-from pdeopt.inversion.diagnosis import Place, explained
+from pdeopt.inversion.diagnosis import FailedIterate, with_diagnosis
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
@@ -124,7 +124,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunStatus:
     """The end of a minimization: how it ended, why, and what a rule chose.
 
     Attributes:
@@ -232,8 +232,8 @@ class Minimization:
         """Return why a minimization ended, with a diagnosis where a search failed."""
         if result.status != "failed":
             return result.message
-        place = Place(self.problem, functional, self.product, result.m, self.accuracy)
-        return explained(result.message, place)
+        place = FailedIterate(self.problem, functional, self.product, result.m, self.accuracy)
+        return with_diagnosis(result.message, place)
 
     def _tolerances(self) -> dict[str, float]:
         if self._goal is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import InputError, Problem, ReducedFunctional, inner_product_named
-from pdeopt.inversion.minimization import NEED_NOISE, Ending, Minimization, Settings, at_strength
+from pdeopt.inversion.minimization import NEED_NOISE, Minimization, RunStatus, Settings, at_strength
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
@@ -27,7 +27,7 @@ COOLING_START_FACTOR = 10.0
 FALLBACK_STRENGTH = 1e3
 
 
-def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> Ending:
+def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> RunStatus:
     """Minimize the problem's functional at the strength of the regularization that the settings ask for.
 
     The strength is a number, or is chosen by a rule.
@@ -52,7 +52,7 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
     if isinstance(strength, str):
         return Search(run, strength, say).ending()
     result = run.in_stages(functional, problem.initial)
-    return Ending(result.status, run.explained(functional, result), None, product.name)
+    return RunStatus(result.status, run.explained(functional, result), None, product.name)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Search:
         expected = getattr(self.run.problem.functional.misfit, "expected", None) or 0.0
         self.target = self.run.settings.discrepancy_factor * expected if self.rule in NEED_NOISE else 0.0
 
-    def ending(self) -> Ending:
+    def ending(self) -> RunStatus:
         """Choose the strength and minimize there to the end, so that the last iterate is the chosen one."""
         choice = {"discrepancy": self._discrepancy, "cooling": self._cooling, "lcurve": self._lcurve}[self.rule]()
         chosen = at_strength(self.run.problem.functional, choice.strength)
@@ -90,7 +90,7 @@ class Search:
                 "stopped",
                 f"{choice.reason}; but there the minimization was far from its end: {UNCONVERGED_REMEDY}",
             )
-        return Ending(status, message, choice, self.run.product.name)
+        return RunStatus(status, message, choice, self.run.product.name)
 
     def _moved(self, choice: Choice) -> bool:
         """Return whether the last minimization changed the misfit, by which the rule judged, too much."""
@@ -156,7 +156,7 @@ class Search:
         self.say(f"{self.rule}: strength {solution.strength:.4g}, misfit {solution.misfit:.5g}{against}")
 
 
-def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
+def strength_entries(settings: Settings, ending: RunStatus) -> dict[str, Any]:
     """Return the entries of summary.json about the strength of the regularization."""
     asked = settings.regularization_strength
     rule = asked if isinstance(asked, str) else None

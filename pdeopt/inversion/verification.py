@@ -21,11 +21,11 @@ from pdeopt.inversion.checking import (
     CHECK_HALVINGS,
     FIRST_STEP,
     PRODUCT_GAP_TOLERANCE,
-    Point,
+    VerificationPoint,
+    inconclusive_reason,
     point_along,
-    point_of,
     rounding_of,
-    untold,
+    verification_point,
 )
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.inversion.recorder import Interrupted, Recorder
@@ -160,7 +160,7 @@ class Probe:
         """Return J(m) for m (p,), NaN where the state equation cannot be solved."""
         return self.evaluate(m)[0]
 
-    def is_finite(self, point: Point, step: float) -> bool:
+    def is_finite(self, point: VerificationPoint, step: float) -> bool:
         """Return whether J and its derivative are finite at a point, and J after a step from it."""
         value, derivative = self.evaluate(point.m)
         return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
@@ -177,7 +177,7 @@ class Probe:
         return (4 * short - long) / step
 
 
-def verified(
+def verify_derivatives(
     problem: Problem, stop: Callable[[], bool], stage: Callable[[str, str], None] = lambda name, text: None
 ) -> Verification:
     """Verify the derivatives of a problem downhill of its initial guess, where J has changed and bent.
@@ -265,8 +265,8 @@ class LaterVerification:
             raise DerivativeError(f"the derivative is wrong there: {fault}; {CAUSES}")
 
 
-def _first_finite(problem: Problem, probe: Probe) -> Point | None:
-    far, near = point_of(problem, probe.evaluate), np.asarray(problem.initial, float)
+def _first_finite(problem: Problem, probe: Probe) -> VerificationPoint | None:
+    far, near = verification_point(problem, probe.evaluate), np.asarray(problem.initial, float)
     for part in START_DISTANCES:
         point = far if part == 1 else replace(far, m=near + part * (far.m - near), v=part * far.v, w=part * far.w)
         if probe.is_finite(point, SHORT_STEP):
@@ -274,7 +274,7 @@ def _first_finite(problem: Problem, probe: Probe) -> Point | None:
     return None
 
 
-def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
+def _judged(problem: Problem, probe: Probe, point: VerificationPoint) -> Verification:
     accuracy = accuracy_of(problem)
     for direction in (*point.parts, point.v):  # up to the first that is wrong; the test that was made last is reported
         test = _taylor(probe, point, direction, accuracy)
@@ -291,7 +291,7 @@ def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
     return Verification(test.orders, gap, True, fault, message)
 
 
-def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
+def _taylor(probe: Probe, point: VerificationPoint, direction: np.ndarray, accuracy: float) -> TaylorTest:
     """Return the short Taylor test along a direction where it shows the order, otherwise the thorough one."""
     value, derivative = probe.evaluate(point.m)
     rounding = max(VALUE_ACCURACY_FACTOR * accuracy * abs(value), rounding_of(point.m, value, derivative))
@@ -320,7 +320,7 @@ def _falls(remainders: np.ndarray) -> bool:
     return bool((remainders[:-1] > 2**MIN_HALVING_ORDER * remainders[1:]).all())
 
 
-def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
+def _adjoint_gap(probe: Probe, point: VerificationPoint) -> tuple[float | None, str]:
     """Return the relative gap of the adjoint identity of the predicted data.
 
     Returns:
@@ -342,7 +342,9 @@ def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
 
 def _roughness(test: TaylorTest) -> str:
     """Return the reason why the order of a Taylor test cannot be told, in words."""
-    return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
+    return (
+        inconclusive_reason(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
+    )
 
 
 def _order(test: TaylorTest) -> str:

@@ -310,7 +310,7 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inversion, "verified", interrupted)
+    monkeypatch.setattr(inversion, "verify_derivatives", interrupted)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()

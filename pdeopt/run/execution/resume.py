@@ -16,7 +16,7 @@ from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
-from pdeopt.run.execution.keeping import Keeper, command
+from pdeopt.run.execution.keeping import RunJournal, resume_command
 from pdeopt.run.execution.request import RunRequest, config_of
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
@@ -86,13 +86,13 @@ def resume_run(
         problem = request.problem()
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
-    keeper = Keeper(lambda: directory, path)
-    keeper.open(lambda: progress.note(DEPARTED_MESSAGE))
+    journal = RunJournal(lambda: directory, path)
+    journal.open(lambda: progress.note(DEPARTED_MESSAGE))
     progress.log.open(directory / LOG_FILE)
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
         progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
-    return execute_and_write(request, problem, settings, keeper, progress)
+    return execute_and_write(request, problem, settings, journal, progress)
 
 
 def has_converged(directory: Path) -> bool:
@@ -108,7 +108,7 @@ def _summary(directory: Path) -> dict[str, Any]:
 def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
     at_limit = str(_summary(directory).get("message")).startswith("the maximum number of iterations")
     if at_limit and given in (None, former):
-        more = command(directory, f" --max-iterations {2 * max(former, 1)}")
+        more = resume_command(directory, f" --max-iterations {2 * max(former, 1)}")
         raise UsageError(f"{directory} has come to its largest number of iterations, {former}; go on with: {more}")
 
 

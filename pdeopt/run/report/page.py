@@ -23,7 +23,7 @@ from pdeopt.run.pictures.canvas.style import styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.run_pictures import PICTURES
 from pdeopt.run.report.report_tables import (
-    Table,
+    TextTable,
     facts,
     history,
     nested,
@@ -60,7 +60,7 @@ NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
 
 
 @dataclass(frozen=True)
-class Picture:
+class PagePicture:
     """A PNG picture inside the page.
 
     Attributes:
@@ -78,7 +78,7 @@ class Picture:
     alt: str
 
     @classmethod
-    def of(cls, content: bytes, caption: str, alt: str) -> Picture:
+    def of(cls, content: bytes, caption: str, alt: str) -> PagePicture:
         """Return the picture of a PNG file's content.
 
         Raises:
@@ -91,7 +91,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
+class RunSection:
     """The section of the page about one run.
 
     Attributes:
@@ -115,9 +115,9 @@ class Section:
     message: str
     facts: list[tuple[str, str]]
     command: str
-    pictures: list[Picture]
-    tables: list[Table]
-    folded: list[Table]
+    pictures: list[PagePicture]
+    tables: list[TextTable]
+    folded: list[TextTable]
     unverified: bool
 
 
@@ -166,15 +166,15 @@ def _comparison(runs: Mapping[str, StoredRun]) -> dict[str, Any]:
     found = side_by_side("Settings", {name: settings(run) for name, run in runs.items()})
     different, same = split(found)
     return {
-        "picture": Picture.of(content, "Histories, and reconstructions on one color scale", alt),
+        "picture": PagePicture.of(content, "Histories, and reconstructions on one color scale", alt),
         "results": side_by_side("Results", {name: results(run) for name, run in runs.items()}),
         "different": different,
         "same": same,
     }
 
 
-def _section(anchor: str, name: str, run: StoredRun) -> Section:
-    return Section(
+def _section(anchor: str, name: str, run: StoredRun) -> RunSection:
+    return RunSection(
         anchor=anchor,
         name=name,
         title=run.title,
@@ -204,7 +204,7 @@ def _command(run: StoredRun) -> str:
     return shlex.join(["pdeopt", *kept, *raised]) if kept else ""
 
 
-def _pictures(run: StoredRun) -> list[Picture]:
+def _pictures(run: StoredRun) -> list[PagePicture]:
     """Return the pictures of the run directory; those that it does not have are drawn."""
     found = []
     for name, caption in CAPTIONS.items():
@@ -212,7 +212,7 @@ def _pictures(run: StoredRun) -> list[Picture]:
         with readable(path):
             content = read_bytes(path) if is_regular(path) else _drawn(name, run)
             if content is not None:
-                found.append(Picture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
+                found.append(PagePicture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
     return found
 
 

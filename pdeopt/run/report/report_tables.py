@@ -26,7 +26,7 @@ UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of texts.
 
     Attributes:
@@ -98,12 +98,12 @@ def versions(run: StoredRun) -> dict[str, str]:
     return {name: text_of(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
-def two_columns(caption: str, values: Mapping[str, str]) -> Table:
+def two_columns(caption: str, values: Mapping[str, str]) -> TextTable:
     """Return a table of texts by name."""
-    return Table(caption, ("", "value"), tuple(values.items()))
+    return TextTable(caption, ("", "value"), tuple(values.items()))
 
 
-def nested(run: StoredRun) -> list[Table]:
+def nested(run: StoredRun) -> list[TextTable]:
     """Return a table for each entry of summary.json that is more than one value.
 
     Such are the verification, the times by stage, and the strengths that a rule tried.
@@ -111,16 +111,16 @@ def nested(run: StoredRun) -> list[Table]:
     return [table for name, value in run.summary.items() if _is_nested(value) for table in _tables(words(name), value)]
 
 
-def history(run: StoredRun) -> Table:
+def history(run: StoredRun) -> TextTable:
     """Return a table of every row of the history, or of some of many, with the first and the last."""
     count = len(run.history["iteration"])
     kept = np.unique(np.linspace(0, count - 1, min(count, MAX_HISTORY_ROWS)).round().astype(int))
     some = f"{len(kept)} of {count} rows" if len(kept) < count else f"{count} row{'s'[: count != 1]}"
     columns = [[f"{value:.6g}" for value in column[kept]] for column in run.history.values()]
-    return Table(f"history, {some}", tuple(map(words, run.history)), tuple(zip(*columns, strict=True)))
+    return TextTable(f"history, {some}", tuple(map(words, run.history)), tuple(zip(*columns, strict=True)))
 
 
-def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
+def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> TextTable:
     """Return a table with a column for each run.
 
     Args:
@@ -129,16 +129,16 @@ def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
     """
     names = dict.fromkeys(name for values in runs.values() for name in values)
     rows = tuple((name, *(values.get(name, UNKNOWN) for values in runs.values())) for name in names)
-    return Table(caption, ("", *runs), rows)
+    return TextTable(caption, ("", *runs), rows)
 
 
-def split(table: Table) -> tuple[Table, Table]:
+def split(table: TextTable) -> tuple[TextTable, TextTable]:
     """Return a table of the rows that differ between the columns, marked, and a table of the others."""
     different = tuple(row for row in table.rows if len(set(row[1:])) > 1)
     same = tuple(row for row in table.rows if row not in different)
     return (
-        Table(f"{table.caption} that differ", table.header, different, marked=True),
-        Table(f"{table.caption} that are the same", table.header, same),
+        TextTable(f"{table.caption} that differ", table.header, different, marked=True),
+        TextTable(f"{table.caption} that are the same", table.header, same),
     )
 
 
@@ -150,7 +150,7 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
-def _tables(caption: str, value: Any) -> list[Table]:
+def _tables(caption: str, value: Any) -> list[TextTable]:
     """Return a table of the single values of an entry, and one for each list of objects in it."""
     if _is_list_of_objects(value):
         return [_list_of_objects(caption, value)]
@@ -160,10 +160,10 @@ def _tables(caption: str, value: Any) -> list[Table]:
     return found + [_list_of_objects(f"{caption}: {words(name)}", item) for name, item in lists.items()]
 
 
-def _list_of_objects(caption: str, items: Sequence[Mapping[str, Any]]) -> Table:
+def _list_of_objects(caption: str, items: Sequence[Mapping[str, Any]]) -> TextTable:
     names = list(dict.fromkeys(name for item in items for name in item))
     rows = _numbered((tuple(text_of(item.get(name)) for name in names)) for item in items)
-    return Table(caption, ("", *map(words, names)), rows)
+    return TextTable(caption, ("", *map(words, names)), rows)
 
 
 def _numbered(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

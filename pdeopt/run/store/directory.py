@@ -166,7 +166,7 @@ def refuse_foreign(path: Path) -> None:
         raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
 
 
-def remove_endings(directory: Path) -> None:
+def remove_final_files(directory: Path) -> None:
     """Remove what a run wrote when it ended: it is of an earlier end as soon as the run goes on."""
     for name in RUN_FILES:
         if name not in RESUMED_FILES:

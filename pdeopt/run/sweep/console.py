@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import read_bytes
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The time between two looks into the histories of what runs, in seconds.
 REFRESH_SECONDS = 1.0
@@ -68,7 +68,7 @@ class SweepProgress:
         """Show a run that has started."""
         self._running[name] = self._live.add_task(f"  {name}", total=None, at="")
 
-    def ended(self, name: str, run: Finished | None) -> None:
+    def ended(self, name: str, run: FinishedRun | None) -> None:
         """Show that a run has ended.
 
         Args:
@@ -90,7 +90,7 @@ class SweepProgress:
             self._live.update(task, at=_last_iteration(self._directory / name / "history.csv"))
 
 
-def _reached(run: Finished) -> str:
+def _reached(run: FinishedRun) -> str:
     summary = run.summary
     if any(summary.get(name) is None for name in ("iterations", "objective", "seconds")):
         return f": {summary['message']}"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, ORANGE, new_figure, save, styled
 from pdeopt.run.sweep.grid import Grid, Key
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
 MIN_LOGARITHMIC_RATIO = 10.0
@@ -20,7 +20,7 @@ MIN_LOGARITHMIC_RATIO = 10.0
 MAX_DARK_SHADE = 0.6
 
 
-def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
+def draw_sweep(path: Path, grid: Grid, runs: Sequence[FinishedRun]) -> None:
     """Write the figure of a sweep; none for more than two keys, or where no run has a number.
 
     Args:
@@ -37,19 +37,19 @@ def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
         save(figure, path)
 
 
-def _quantity(runs: Sequence[Finished]) -> tuple[str, str]:
+def _quantity(runs: Sequence[FinishedRun]) -> tuple[str, str]:
     """Return the name in summary.json of the quantity that is drawn, and its label."""
     known = any(run.summary.get("relative_error") is not None for run in runs)
     return ("relative_error", "relative L² error") if known else ("misfit", "misfit (dimensionless)")
 
 
-def _value(run: Finished, quantity: str) -> float:
+def _value(run: FinishedRun, quantity: str) -> float:
     """Return a number of a run's summary, NaN where the run failed before it had one."""
     value = run.summary.get(quantity)
     return np.nan if value is None else float(value)
 
 
-def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Figure:
+def _curve(key: Key, runs: Sequence[FinishedRun], quantity: str, label: str) -> Figure:
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     texts = [run.point.values[key.name] for run in runs]
@@ -75,7 +75,7 @@ def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Fig
     return figure
 
 
-def _map(keys: Sequence[Key], runs: Sequence[Finished], quantity: str, label: str) -> Figure:
+def _map(keys: Sequence[Key], runs: Sequence[FinishedRun], quantity: str, label: str) -> Figure:
     """Return a heat map, the first key upward and the second to the right, values as they were given."""
     rows, columns = keys
     table = np.full((len(rows.values), len(columns.values)), np.nan)
@@ -129,5 +129,5 @@ def _name(key: Key) -> str:
     return key.name.replace("_", " ")
 
 
-def _title(runs: Sequence[Finished]) -> str:
+def _title(runs: Sequence[FinishedRun]) -> str:
     return next((run.summary["problem"] for run in runs if "problem" in run.summary), "")

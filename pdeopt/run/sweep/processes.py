@@ -28,7 +28,7 @@ ENDING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Task:
+class ChildTask:
     """The task of one child process.
 
     Attributes:
@@ -41,7 +41,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedChild:
     """A child process that has ended.
 
     Attributes:
@@ -50,7 +50,7 @@ class Ended:
         errors: Its standard error.
     """
 
-    task: Task
+    task: ChildTask
     exit_status: int
     errors: str
 
@@ -66,8 +66,8 @@ class Listener:
         announce: Called with a text when the user asks to stop.
     """
 
-    started: Callable[[Task], None]
-    ended: Callable[[Ended], Task | None]
+    started: Callable[[ChildTask], None]
+    ended: Callable[[EndedChild], ChildTask | None]
     looked: Callable[[], None]
     announce: Callable[[str], None]
 
@@ -77,7 +77,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tuple[int, ...] = ()) -> bool:
+def run_children(tasks: Iterable[ChildTask], jobs: int, listener: Listener, held: tuple[int, ...] = ()) -> bool:
     """Run all tasks, several at a time, and share the cores among them; return False after Ctrl-C.
 
     Ctrl-C is handed on to each child once, and waits for them; a second one ends them.
@@ -107,7 +107,7 @@ def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tup
 
 @dataclass
 class _Child:
-    task: Task
+    task: ChildTask
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
     interrupted: bool = False
@@ -115,7 +115,7 @@ class _Child:
 
 @dataclass
 class _Pool:
-    waiting: deque[Task]
+    waiting: deque[ChildTask]
     listener: Listener
     environment: dict[str, str]
     held: tuple[int, ...]
@@ -153,7 +153,7 @@ class _Pool:
             child.process.kill()
             child.process.wait()
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: ChildTask) -> None:
         errors = tempfile.TemporaryFile()  # noqa: SIM115  # read when the child has ended
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pdeopt", *task.words],
@@ -168,11 +168,11 @@ class _Pool:
         self.listener.started(task)
 
 
-def _ended(child: _Child) -> Ended:
+def _ended(child: _Child) -> EndedChild:
     with child.errors:
         child.errors.seek(0)
         text = child.errors.read().decode(errors="replace")
-    return Ended(child.task, child.process.returncode, text)
+    return EndedChild(child.task, child.process.returncode, text)
 
 
 def _environment(jobs: int) -> dict[str, str]:

@@ -23,9 +23,9 @@ from pdeopt.run.store.evaluation_log import EVALUATIONS, is_being_written
 from pdeopt.run.sweep.console import SweepProgress
 from pdeopt.run.sweep.directory import claimed, stored_sweep
 from pdeopt.run.sweep.figure import draw_sweep
-from pdeopt.run.sweep.grid import Grid, Point
-from pdeopt.run.sweep.processes import Ended, Listener, Task, cores, run_children
-from pdeopt.run.sweep.results import Finished, ended_run, stored_run, write_table
+from pdeopt.run.sweep.grid import Grid, GridPoint
+from pdeopt.run.sweep.processes import ChildTask, EndedChild, Listener, cores, run_children
+from pdeopt.run.sweep.results import FinishedRun, ended_run, stored_run, write_table
 from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.interruption import exit_status
 
@@ -134,15 +134,15 @@ def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
         return _conclude(sweep, found, console, quiet, done)
 
 
-def _in_order(sweep: Sweep, found: dict[str, Finished]) -> list[Finished]:
+def _in_order(sweep: Sweep, found: dict[str, FinishedRun]) -> list[FinishedRun]:
     return [found[point.folder] for point in sweep.grid.points if point.folder in found]
 
 
-def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress) -> Listener:
+def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgress) -> Listener:
     """Return the listener that adds ended runs to ``found``, and keeps sweep.csv up to date."""
     points = {point.folder: point for point in sweep.grid.points}
 
-    def ended(child: Ended) -> Task | None:
+    def ended(child: EndedChild) -> ChildTask | None:
         point = points[child.task.name]
         folder = sweep.directory / point.folder
         refused = child.exit_status == BAD_INPUT_STATUS and child.task.words[0] == "resume"
@@ -161,18 +161,18 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
     return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
 
 
-def _task(sweep: Sweep, point: Point) -> Task:
+def _task(sweep: Sweep, point: GridPoint) -> ChildTask:
     """Return the task that does a run, or the rest of one that was begun."""
     folder = sweep.directory / point.folder
     if (folder / "config.json").exists():
         said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # trust could not be remembered
-        return Task(point.folder, ["resume", str(folder), "--quiet", *said])
+        return ChildTask(point.folder, ["resume", str(folder), "--quiet", *said])
     return _fresh(sweep, point)
 
 
-def _fresh(sweep: Sweep, point: Point) -> Task:
+def _fresh(sweep: Sweep, point: GridPoint) -> ChildTask:
     out = f"--out={sweep.directory / point.folder}"
-    return Task(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
+    return ChildTask(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
 
 
 def _set_aside(folder: Path) -> Path:
@@ -184,7 +184,7 @@ def _set_aside(folder: Path) -> Path:
     return folder.rename(aside)
 
 
-def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet: bool, done: bool) -> int:
+def _conclude(sweep: Sweep, found: dict[str, FinishedRun], console: Console, quiet: bool, done: bool) -> int:
     """Write the tables and the figure, say what can be done next, and return the exit status."""
     runs, total = _in_order(sweep, found), len(sweep.grid.points)
     write_table(sweep.directory / TABLE_FILE, sweep.grid, runs)
@@ -200,7 +200,7 @@ def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet:
     return int(any(run.failed for run in runs))
 
 
-def _say_what_next(console: Console, sweep: Sweep, runs: list[Finished]) -> None:
+def _say_what_next(console: Console, sweep: Sweep, runs: list[FinishedRun]) -> None:
     folder = shlex.quote(str(sweep.directory))
     lines = [f"files    {folder}/"]
     if any(run.failed for run in runs):

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdeopt.run.sweep.grid import Grid
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The color of each status.
 STATUS_STYLES = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
@@ -25,7 +25,7 @@ RESULT_COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
 )
 
 
-def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> None:
+def print_results(console: Console, grid: Grid, runs: Sequence[FinishedRun]) -> None:
     """Print a table with a row for each run, and below it the messages of those that failed.
 
     Args:
@@ -53,16 +53,16 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
             console.print(line, soft_wrap=True)
 
 
-def _number(run: Finished, name: str) -> float | None:
+def _number(run: FinishedRun, name: str) -> float | None:
     value = run.summary.get(name)
     return value if isinstance(value, (int, float)) else None
 
 
-def _numbers(runs: Sequence[Finished], name: str) -> list[float]:
+def _numbers(runs: Sequence[FinishedRun], name: str) -> list[float]:
     return [value for run in runs if (value := _number(run, name)) is not None]
 
 
-def _cell(run: Finished, name: str, form: Callable[[Any], str], smallest: dict[str, float]) -> Text:
+def _cell(run: FinishedRun, name: str, form: Callable[[Any], str], smallest: dict[str, float]) -> Text:
     value = _number(run, name)
     if value is None:
         return Text("–", "dim")

@@ -19,7 +19,7 @@ from pdeopt.run.watch.stopwatch import StageTimes, in_words
 
 if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
-    from pdeopt.run.watch.remaining_time import Goal
+    from pdeopt.run.watch.remaining_time import ConvergenceGoal
 
 #: The number of rows of the table, where the terminal is high enough.
 MAX_TABLE_ROWS = 10
@@ -55,7 +55,7 @@ class Progress:
         """
         self.log = RunLog()
         self.times = StageTimes()
-        self.goal: Goal | None = None
+        self.goal: ConvergenceGoal | None = None
         self._console = console
         self._quiet = quiet
         self._verbose = verbose

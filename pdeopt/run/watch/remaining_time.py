@@ -23,7 +23,7 @@ MIN_FALL_TO_SCATTER = 3.0
 
 
 @dataclass(frozen=True)
-class Goal:
+class ConvergenceGoal:
     """The goal of a minimization, at which it ends.
 
     Attributes:
