@@ -32,7 +32,7 @@ ROUNDING_BACKWARD_ERROR = 1e-10
 
 @dataclass(frozen=True)
 class FailedIterate:
-    """The place where a line search or trust-region search failed.
+    """An iterate at which a line search or trust-region search failed.
 
     Attributes:
         problem: The problem that was minimized.

@@ -13,7 +13,7 @@ from pdeopt.inversion.minimization import NEED_NOISE, Minimization, RunStatus, S
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
-from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
+from pdeopt.optimize.strength import Choice, RegularizedSolution, cooling, curvature_ratio, discrepancy, lcurve
 
 #: The largest change of the misfit of the chosen solution when it is minimized to the end, as a part of it.
 MAX_MISFIT_CHANGE = 0.05
@@ -50,13 +50,13 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
     )
     run = Minimization(problem, settings, product, recorder)
     if isinstance(strength, str):
-        return Search(run, strength, say).ending()
+        return StrengthSearch(run, strength, say).ending()
     result = run.in_stages(functional, problem.initial)
     return RunStatus(result.status, run.explained(functional, result), None, product.name)
 
 
 @dataclass
-class Search:
+class StrengthSearch:
     """The search of one rule for the strength of the regularization.
 
     Attributes:
@@ -122,7 +122,7 @@ class Search:
     def _initial(self) -> np.ndarray:
         return np.array(self.run.problem.initial, float)
 
-    def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> Solution:
+    def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> RegularizedSolution:
         """Minimize at one strength, and return the solution for the rule.
 
         A minimization that ended at a limit of the rule's own counts as done: the chosen one is minimized to the end
@@ -139,7 +139,7 @@ class Search:
         terms = functional.terms(result.m)
         done = result.status == "converged" or (limit is not None and result.status == "stopped")
         penalty = terms.regularization / strength
-        return Solution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
+        return RegularizedSolution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
 
     def _minimized(self, functional: ReducedFunctional, start: np.ndarray, options: dict[str, Any]) -> Result:
         """Minimize a functional from a warm start.
@@ -151,7 +151,7 @@ class Search:
             start = self.run.in_stages(functional, start, **options).m
         return self.run.warm(functional, start, **options)
 
-    def _tell(self, solution: Solution) -> None:
+    def _tell(self, solution: RegularizedSolution) -> None:
         against = f" ({solution.misfit / self.target:.3g} × the target)" if self.target else ""
         self.say(f"{self.rule}: strength {solution.strength:.4g}, misfit {solution.misfit:.5g}{against}")
 

@@ -109,7 +109,7 @@ def minimize(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Requirements:
     """A task that a minimization sets an optimizer.
 
     Attributes:
@@ -140,7 +140,7 @@ def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
         OptimizerError: It cannot; the message names the optimizers that can.
     """
     constraints = frozenset({"bounds"}) if trace.bounded else frozenset()
-    task = _Task(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
+    task = _Requirements(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
     refusal = task.refused_by(optimizer)
     if refusal:
         able = [name for name, other in optimizers().items() if not task.refused_by(other)]

@@ -135,7 +135,7 @@ def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.nd
         if attempt == 0 and predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            if trace.nothing_left():
+            if trace.gain_is_negligible():
                 raise Finished(
                     "converged", "a step would change the objective by less than the accuracy of its evaluation"
                 )

@@ -230,7 +230,7 @@ def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
         if k == 0 and abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell; its gradient can
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            if trace.nothing_left():
+            if trace.gain_is_negligible():
                 raise Finished(
                     "converged", "a step would change the objective by less than the accuracy of its evaluation"
                 )

@@ -217,7 +217,7 @@ class Trace:
         """The iterate that was accepted last."""
         return self._iterates[-1]
 
-    def decreases_no_more(self) -> bool:
+    def has_stagnated(self) -> bool:
         """Return whether the last iteration changed J by no more than asked for, its accuracy, or rounding."""
         if len(self._iterates) < 2 or not self._advanced:
             return False
@@ -232,7 +232,7 @@ class Trace:
             self._predicted = self.last.iteration, self.model()
         return self._predicted[1]
 
-    def nothing_left(self) -> bool:
+    def gain_is_negligible(self) -> bool:
         """Return whether what is left to gain is negligible."""
         return self.negligible(self.left_to_gain())
 
@@ -261,9 +261,9 @@ class Trace:
             settled: The reason in words where nothing is left to gain, and the minimization has converged.
             failed: The reason in words where the model still sees a decrease; how large that is, is added.
         """
-        if self.nothing_left():
+        if self.gain_is_negligible():
             return Finished("converged", settled)
-        return Finished("failed", f"{failed}, but {self.expectation()}; {STEP_REMEDY}")
+        return Finished("failed", f"{failed}, but {self.gain_in_words()}; {STEP_REMEDY}")
 
     def result(self, end: Finished) -> Result:
         """Return the result of the minimization for its end."""
@@ -290,7 +290,7 @@ class Trace:
 
     def _finish_where_done(self) -> None:
         goals, norm = self.goals, self.last.gradient_norm
-        self._flat = self._flat + 1 if self.decreases_no_more() else 0
+        self._flat = self._flat + 1 if self.has_stagnated() else 0
         small = ""
         if norm <= goals.absolute_gradient:
             below = f"the gradient norm fell below {goals.absolute_gradient:g}"
@@ -299,15 +299,15 @@ class Trace:
             small = f"the gradient norm fell by the factor {goals.gradient:g}"
         elif self._flat >= FLAT_ITERATIONS:
             small = f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
-        if small and (norm == 0 or self.nothing_left()):
+        if small and (norm == 0 or self.gain_is_negligible()):
             raise Finished("converged", small)
-        more = f"; {small}, but {self.expectation()}" if small else ""
+        more = f"; {small}, but {self.gain_in_words()}" if small else ""
         if self._flat >= STALLED_ITERATIONS:
-            raise Finished("stopped", f"{small}, but {self.expectation()}; steps may be too short")
+            raise Finished("stopped", f"{small}, but {self.gain_in_words()}; steps may be too short")
         if self.last.iteration >= goals.iterations:
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached{more}")
 
-    def expectation(self) -> str:
+    def gain_in_words(self) -> str:
         """Return what is left to gain, in words."""
         left = self.left_to_gain()
         if not np.isfinite(left):

@@ -14,7 +14,7 @@ from pdeopt.fem import FunctionSpace, bilinear_form, ddot, div, dot, grad, mul, 
 from pdeopt.fem.forms import assembly
 from pdeopt.fem.forms.assembly import shapes_of
 from pdeopt.fem.forms.coefficients import coefficients_of
-from pdeopt.fem.forms.coupling import coupled_slots, example
+from pdeopt.fem.forms.coupling import coupled_slots, sample_coefficients
 from pdeopt.fem.forms.structure import samples, slots_of, unit
 from pdeopt.fem.tracing.form_tracing import traced_form
 
@@ -44,7 +44,9 @@ def nodal(V, seed=0):
 def groups_of(function, V, **given):
     shapes = shapes_of(V.tables)
     w = coefficients_of("form", V, given, ())
-    return coupled_slots(traced_form(function, "form", samples((shapes, shapes)), example(w)), shapes, shapes, w)
+    return coupled_slots(
+        traced_form(function, "form", samples((shapes, shapes)), sample_coefficients(w)), shapes, shapes, w
+    )
 
 
 def checked_groups(function, V, **given):

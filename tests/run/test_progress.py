@@ -179,8 +179,8 @@ def test_a_steady_fall_is_continued_to_the_goal():
     rows = rows_of(np.geomspace(1.0, 1e-2, 21))
     assert ConvergenceGoal(1e-4, 0.0, 200).seconds_left(rows) == pytest.approx(40.0)
     assert ConvergenceGoal(0.0, 1e-3, 200).seconds_left(rows) == pytest.approx(20.0)
-    assert ConvergenceGoal(1e-4, 0.0, 200).left(rows) == "about 40 s left"
-    assert ConvergenceGoal(1e-4, 0.0, 30).left(rows) == "about 20 s left", "the iterations end before"
+    assert ConvergenceGoal(1e-4, 0.0, 200).time_left(rows) == "about 40 s left"
+    assert ConvergenceGoal(1e-4, 0.0, 30).time_left(rows) == "about 20 s left", "the iterations end before"
 
 
 def test_a_noisy_fall_is_told_within_a_factor():
@@ -196,12 +196,12 @@ def test_a_noisy_fall_is_told_within_a_factor():
 def test_what_cannot_be_told_is_left_out(norms):
     goal = ConvergenceGoal(1e-4, 0.0, 200)
     assert goal.seconds_left(rows_of(norms)) is None
-    assert "about" not in goal.left(rows_of(norms))
-    assert goal.left(rows_of(norms[:3])) == ""
+    assert "about" not in goal.time_left(rows_of(norms))
+    assert goal.time_left(rows_of(norms[:3])) == ""
 
 
 def test_without_a_fall_the_iterations_are_the_limit():
-    assert ConvergenceGoal(1e-4, 0.0, 100).left(rows_of([1.0] * 31)) == "", (
+    assert ConvergenceGoal(1e-4, 0.0, 100).time_left(rows_of([1.0] * 31)) == "", (
         "most runs need a small part of their iterations"
     )
-    assert ConvergenceGoal(1e-4, 0.0, 100).left(rows_of([1.0] * 61)) == "at most 1 min 20 s left"
+    assert ConvergenceGoal(1e-4, 0.0, 100).time_left(rows_of([1.0] * 61)) == "at most 1 min 20 s left"

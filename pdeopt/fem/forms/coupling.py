@@ -41,12 +41,12 @@ def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients
         test: The tensor shapes of the parts of the test function.
         w: The coefficients of the form.
     """
-    return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
+    return _coupled_slots(form, _frozen(trial), _frozen(test), *coefficient_types(w))
 
 
 def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
     """Return the slots of each argument that the form asks for."""
-    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *kinds(w))
+    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *coefficient_types(w))
 
 
 @lru_cache(maxsize=256)
@@ -81,7 +81,7 @@ def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -
     return tuple(slots_of(parts, names) for parts, names in zip(shapes, used, strict=True))
 
 
-def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+def coefficient_types(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     """Return the structure of a form's coefficients, and the shapes and types of their arrays.
 
     A form's trace depends on nothing else of them. The arrays have the sample's cells and points.
@@ -92,9 +92,9 @@ def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
 
 
-def example(w: Coefficients) -> Coefficients:
+def sample_coefficients(w: Coefficients) -> Coefficients:
     """Return coefficients of which there are only shapes and types, at the sample's cells and points."""
-    return jax.tree.unflatten(*kinds(w))
+    return jax.tree.unflatten(*coefficient_types(w))
 
 
 def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from pdeopt.optimize.strength.solution import Solution
+from pdeopt.optimize.strength.solution import RegularizedSolution
 
 #: The least p = −d log R / d log s that is believed; what R has left of a slope below that is the tolerance of the
 #: minimizer.
@@ -38,7 +38,7 @@ class CurvedLine:
         return np.flatnonzero((k[1:-1] > k[:-2]) & (k[1:-1] >= k[2:]))
 
 
-def curved_line(solutions: list[Solution]) -> CurvedLine:
+def curved_line(solutions: list[RegularizedSolution]) -> CurvedLine:
     """Return the L-curve through at least two solutions of different strengths with positive F and R.
 
     On it, F′(s) = −s R′(s). So its slope is −F/(s R), known at every solution without differences, and its curvature

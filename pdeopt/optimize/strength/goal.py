@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.solution import Choice, Solution
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution
 from pdeopt.optimize.strength.trail import SearchEnded, Trail, decay, log_quotient, nearest
 
 
@@ -27,11 +27,11 @@ class Goal:
     weakest: float
     strongest: float
 
-    def reached(self, solution: Solution) -> bool:
+    def reached(self, solution: RegularizedSolution) -> bool:
         """Return whether the misfit of a solution is close enough to the target."""
         return abs(solution.misfit - self.target) <= self.tolerance * self.target
 
-    def excess(self, solution: Solution) -> float:
+    def excess(self, solution: RegularizedSolution) -> float:
         """Return log(F / target), or zero where the goal is reached."""
         return 0.0 if self.reached(solution) else log_quotient(solution.misfit, self.target)
 
@@ -47,7 +47,7 @@ def check_positive(**numbers: float) -> None:
             raise OptimizerError(f"{name} is {value}; expected a number > 0")
 
 
-def run_search(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
+def run_search(rule: str, trail: Trail, goal: Goal, search: Callable[[], RegularizedSolution]) -> Choice:
     """Run a search for the target and put its end into words.
 
     Args:
@@ -64,7 +64,7 @@ def run_search(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solutio
     return trail.choice(rule, found, "converged", reason, goal.target)
 
 
-def check_attainable(path: list[Solution], goal: Goal, upwards: bool) -> None:
+def check_attainable(path: list[RegularizedSolution], goal: Goal, upwards: bool) -> None:
     """Check that a strength may reach the target.
 
     Args:
@@ -82,7 +82,7 @@ def check_attainable(path: list[Solution], goal: Goal, upwards: bool) -> None:
         raise SearchEnded("failed", _too_high(path, goal))
 
 
-def _highest_misfit(path: list[Solution]) -> float:
+def _highest_misfit(path: list[RegularizedSolution]) -> float:
     """Return an estimate of F at infinite strength.
 
     It comes from F′ = −s R′ with R ~ s⁻ᵖ beyond the last solution. p grows to 2 for quadratic terms, so that the p of
@@ -95,7 +95,7 @@ def _highest_misfit(path: list[Solution]) -> float:
     return last.misfit + last.penalty * p / (p - 1) if p >= 1.5 else math.inf
 
 
-def _weightless(path: list[Solution], goal: Goal) -> bool:
+def _weightless(path: list[RegularizedSolution], goal: Goal) -> bool:
     """Return whether the regularization has too little weight for the misfit to fall to the target.
 
     That is so after three decades in which it weighs less than a hundredth of the misfit in excess. With R ~ s⁻ᵖ
@@ -109,7 +109,7 @@ def _weightless(path: list[Solution], goal: Goal) -> bool:
     return decay(last, light[0]) < 0.9
 
 
-def _too_high(path: list[Solution], goal: Goal) -> str:
+def _too_high(path: list[RegularizedSolution], goal: Goal) -> str:
     last = path[-1]
     if not any(one.regularization for one in path):
         return f"the regularization vanishes at every strength tried, and the misfit stays at {last.misfit:.4g}"
@@ -121,7 +121,7 @@ def _too_high(path: list[Solution], goal: Goal) -> str:
     )
 
 
-def _too_low(path: list[Solution], goal: Goal) -> str:
+def _too_low(path: list[RegularizedSolution], goal: Goal) -> str:
     last = path[-1]
     return (
         f"the misfit stays at {last.misfit:.4g}, below the target {goal.target:.4g}, up to strength "

@@ -10,7 +10,7 @@ import numpy as np
 from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.curvature import LEAST_CURVATURE, CurvedLine, curved_line
 from pdeopt.optimize.strength.goal import check_positive
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 from pdeopt.optimize.strength.trail import SearchEnded, Trail
 
 #: The strengths of the grid where none is given: one in each decade, from strong to weak.
@@ -28,7 +28,7 @@ def lcurve(
     *,
     resolution: float = 0.1,
     max_solves: int = 24,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Find the strength where log F over log R turns most sharply.
 
@@ -63,7 +63,7 @@ def lcurve(
     return trail.choice("lcurve", found, "converged", reason, corner=(found.strength, curvature))
 
 
-def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solution, float]:
+def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[RegularizedSolution, float]:
     """Return the solution in the corner, and the curvature there.
 
     Raises:
@@ -99,7 +99,7 @@ def _corner(line: CurvedLine) -> int:
     return min(inner or sharp, key=lambda k: line.height[k])
 
 
-def _next(line: CurvedLine, at: int, known: list[Solution], resolution: float) -> float | None:
+def _next(line: CurvedLine, at: int, known: list[RegularizedSolution], resolution: float) -> float | None:
     """Return the strength to solve at next, or None where the corner is located.
 
     Args:
@@ -128,7 +128,7 @@ def _into_gap(decades: np.ndarray, k: int) -> float | None:
     return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > MAX_NEIGHBOR_DECADES else None
 
 
-def _usable(solutions: list[Solution]) -> list[Solution]:
+def _usable(solutions: list[RegularizedSolution]) -> list[RegularizedSolution]:
     """Return the solutions that have a place on the curve.
 
     Raises:
@@ -142,11 +142,11 @@ def _usable(solutions: list[Solution]) -> list[Solution]:
     return known
 
 
-def _closest(solutions: list[Solution], log_strength: float) -> Solution:
+def _closest(solutions: list[RegularizedSolution], log_strength: float) -> RegularizedSolution:
     return min(solutions, key=lambda one: abs(math.log(one.strength) - log_strength))
 
 
-def _bend(solutions: list[Solution]) -> Solution:
+def _bend(solutions: list[RegularizedSolution]) -> RegularizedSolution:
     """Return the solution where the curve turns most, however little.
 
     It is the last one where there is no curve.
@@ -169,7 +169,7 @@ def _no_corner(line: CurvedLine) -> str:
     )
 
 
-def _runs_out(solutions: list[Solution]) -> str:
+def _runs_out(solutions: list[RegularizedSolution]) -> str:
     strengths = [one.strength for one in solutions]
     return (
         f"the L-curve turns most at an end of the strengths tried, {min(strengths):.3g} to {max(strengths):.3g}; the "

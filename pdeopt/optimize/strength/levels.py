@@ -10,7 +10,7 @@ import numpy as np
 from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
 from pdeopt.optimize.strength.morozov import find_target
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 from pdeopt.optimize.strength.trail import Trail, log_quotient
 
 
@@ -25,7 +25,7 @@ def cooling(
     landing: Solve | None = None,
     max_solves: int = 40,
     span: float = 1e10,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Lower the strength by a factor at a time until the misfit falls to the target, and land on it.
 
@@ -58,7 +58,7 @@ def cooling(
     goal = Goal(target, tolerance, first / span, first * span)
     trail = Trail(solve, initial, max_solves, on_solution)
 
-    def search() -> Solution:
+    def search() -> RegularizedSolution:
         levels = _descend(trail, goal, first, factor)
         trail.go_on_with(landing)
         return find_target(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
@@ -66,7 +66,7 @@ def cooling(
     return run_search("cooling", trail, goal, search)
 
 
-def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[Solution]:
+def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[RegularizedSolution]:
     """Return the levels down to the first with no more than the target misfit.
 
     Raises:
@@ -79,7 +79,7 @@ def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[S
     return levels
 
 
-def _interpolated(levels: list[Solution], goal: Goal) -> float:
+def _interpolated(levels: list[RegularizedSolution], goal: Goal) -> float:
     """Return the strength of the target misfit, by interpolation between the last two levels.
 
     log F is taken as linear in log s.

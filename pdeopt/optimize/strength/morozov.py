@@ -9,7 +9,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 from pdeopt.optimize.strength.trail import SearchEnded, Trail, log_quotient
 
 
@@ -22,7 +22,7 @@ def discrepancy(
     tolerance: float = 0.02,
     max_solves: int = 20,
     span: float = 1e8,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Find the strength at which the misfit equals the target.
 
@@ -52,7 +52,7 @@ def discrepancy(
     return run_search("discrepancy", trail, goal, lambda: find_target(trail, goal, start_strength))
 
 
-def find_target(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
+def find_target(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> RegularizedSolution:
     """Return the solution with the target misfit, which is sought from a strength on.
 
     Args:
@@ -71,7 +71,9 @@ def find_target(trail: Trail, goal: Goal, strength: float, first_step: float = 1
     return next((end for end in ends if goal.reached(end)), None) or _between(trail, goal, *ends)
 
 
-def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tuple[Solution, Solution]:
+def _bracket(
+    trail: Trail, goal: Goal, first: RegularizedSolution, first_step: float
+) -> tuple[RegularizedSolution, RegularizedSolution]:
     """Return the last two solutions of a walk towards the target.
 
     They enclose it, or the last one reaches it.
@@ -91,7 +93,7 @@ def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tu
     return path[-2], path[-1]
 
 
-def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
+def _next_step(path: list[RegularizedSolution], goal: Goal, decades: float) -> float:
     """Return the next step of a walk, in decades.
 
     It leads a bit beyond the point where the secant of log F over log s crosses the target, and is at most twice the
@@ -103,7 +105,7 @@ def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
     return min(max(1.2 * predicted, 0.2), 2 * decades, 2.0)
 
 
-def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Solution:
+def _between(trail: Trail, goal: Goal, one: RegularizedSolution, other: RegularizedSolution) -> RegularizedSolution:
     """Return the solution with the target misfit between two solutions that enclose it.
 
     Each one is sought where the path predicts it. Where a prediction halved neither the bracket (in log s) nor
@@ -127,7 +129,7 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
     raise SearchEnded("failed", _jump(weak, strong, goal))
 
 
-def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
+def _torn(weak: RegularizedSolution, strong: RegularizedSolution, goal: Goal) -> bool:
     """Return whether F jumps over the target between two solutions.
 
     There it rises faster than s¹⁰ (as s² for quadratic terms), or s hardly differs.
@@ -137,7 +139,7 @@ def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
     return rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
 
 
-def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
+def _predicted(weak: RegularizedSolution, strong: RegularizedSolution, goal: Goal) -> float:
     """Return the strength of the target misfit by interpolation between two solutions.
 
     It is cubic Hermite interpolation of log J over t = log s, with J = F + s R. The slope of log J is s R/J at every
@@ -152,7 +154,7 @@ def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
     return float(np.exp(inner[np.abs(misfit - goal.target).argmin()]))
 
 
-def _jump(below: Solution, above: Solution, goal: Goal) -> str:
+def _jump(below: RegularizedSolution, above: RegularizedSolution, goal: Goal) -> str:
     return (
         f"the misfit jumps over the target {goal.target:.4g}: {below.misfit:.4g} at strength {below.strength:.5g}, "
         f"{above.misfit:.4g} at {above.strength:.5g}; either there are several local minima, or minimizations end early"

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 
 #: The relative difference up to which two strengths are the same.
 SAME_STRENGTH_TOLERANCE = 1e-9
@@ -36,7 +36,11 @@ class Trail:
     """
 
     def __init__(
-        self, solve: Solve, initial: np.ndarray, max_solves: int, on_solution: Callable[[Solution], None] | None
+        self,
+        solve: Solve,
+        initial: np.ndarray,
+        max_solves: int,
+        on_solution: Callable[[RegularizedSolution], None] | None,
     ) -> None:
         if max_solves < 1:
             raise OptimizerError(f"max_solves is {max_solves}; expected at least 1")
@@ -44,10 +48,10 @@ class Trail:
         self._initial = np.asarray(initial, float)
         self._max_solves = max_solves
         self._on_solution = on_solution
-        self.solutions: list[Solution] = []
+        self.solutions: list[RegularizedSolution] = []
         self._settled = 0  # solutions before this one were computed by another function
 
-    def at(self, strength: float) -> Solution:
+    def at(self, strength: float) -> RegularizedSolution:
         """Return the solution at a strength, which is computed once.
 
         Raises:
@@ -69,7 +73,7 @@ class Trail:
     def choice(
         self,
         rule: str,
-        solution: Solution,
+        solution: RegularizedSolution,
         status: str,
         reason: str,
         target: float | None = None,
@@ -103,7 +107,7 @@ class Trail:
             return min(reversed(larger), key=lambda one: one.strength).m.copy()
         return max(reversed(self.solutions), key=lambda one: one.strength).m.copy() if self.solutions else self._initial
 
-    def _accept(self, solution: Solution) -> Solution:
+    def _accept(self, solution: RegularizedSolution) -> RegularizedSolution:
         self.solutions.append(solution)
         try:
             if self._on_solution is not None:
@@ -127,7 +131,7 @@ class Trail:
         return []
 
 
-def nearest(solutions: list[Solution], target: float) -> Solution:
+def nearest(solutions: list[RegularizedSolution], target: float) -> RegularizedSolution:
     """Return the solution whose misfit is closest to the target, as a quotient.
 
     It is the last one where none is finite. Where all misfits are above the target, it is the strongest one whose
@@ -148,7 +152,7 @@ def log_quotient(a: float, b: float) -> float:
     return math.log(max(a, tiny)) - math.log(max(b, tiny))
 
 
-def decay(weak: Solution, strong: Solution) -> float:
+def decay(weak: RegularizedSolution, strong: RegularizedSolution) -> float:
     """Return p in R ~ s⁻ᵖ between two strengths.
 
     For quadratic terms it is 0 where s no longer matters, and 2 where nothing else does.
@@ -156,14 +160,14 @@ def decay(weak: Solution, strong: Solution) -> float:
     return log_quotient(weak.regularization, strong.regularization) / log_quotient(strong.strength, weak.strength)
 
 
-def _unfinished(solution: Solution) -> list[str]:
+def _unfinished(solution: RegularizedSolution) -> list[str]:
     if solution.converged:
         return []
     message = f" ({solution.message})" if solution.message else ""
     return [f"the minimization at this strength is unfinished{message}"]
 
 
-def _disorder(weak: Solution, strong: Solution) -> str:
+def _disorder(weak: RegularizedSolution, strong: RegularizedSolution) -> str:
     """Return the words that say which of two solutions is no minimizer.
 
     The other one has a lower objective at its strength.

@@ -20,7 +20,7 @@ from pdeopt.run.errors import attempt
 from pdeopt.run.execution.interpretation import Interpretation, interpretations
 from pdeopt.run.execution.summary import FinalState
 from pdeopt.run.pictures.run_pictures import draw_run
-from pdeopt.run.store.directory import LIVE_PICTURE, is_ours
+from pdeopt.run.store.directory import LIVE_PICTURE, is_written_by_pdeopt
 from pdeopt.run.store.fields import Fields, fields_of, write_fields
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 from pdeopt.run.watch.progress import Progress
@@ -125,6 +125,6 @@ def write_result(
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
         return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]
-    if (directory / "result.png").exists() and is_ours(directory / LIVE_PICTURE):
+    if (directory / "result.png").exists() and is_written_by_pdeopt(directory / LIVE_PICTURE):
         (directory / LIVE_PICTURE).unlink(missing_ok=True)
     return False, warnings

@@ -31,9 +31,9 @@ RUN_FILES = (
 RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
 #: The files that are written in place.
 APPENDED_FILES = ("evaluations.bin", "run.log")
-#: The picture of a run that is under way; it is written over, or removed, only where pdeopt wrote it (`is_ours`).
+#: The picture of a run that is under way; it is replaced, or removed, only where it `is_written_by_pdeopt`.
 LIVE_PICTURE = "live.png"
-#: The page about a run, which may be written later; it is written over only where pdeopt wrote it (`is_ours`).
+#: The page about a run, which may be written later; it is replaced only where it `is_written_by_pdeopt`.
 REPORT = "report.html"
 #: The name of a file that is being written, which nobody else chooses and nobody can foresee.
 TEMPORARY_NAME = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
@@ -148,7 +148,7 @@ def refuse_irregular_files(directory: Path) -> None:
         refuse_irregular(directory / name, written=name in APPENDED_FILES)
 
 
-def is_ours(path: Path) -> bool:
+def is_written_by_pdeopt(path: Path) -> bool:
     """Return whether nothing has this name, or a picture or a page that pdeopt wrote."""
     try:
         return not is_regular(path) or any(words in read_bytes(path) for words in SIGNATURES)
@@ -162,7 +162,7 @@ def refuse_foreign(path: Path) -> None:
     Raises:
         UsageError: Something else is there.
     """
-    if not is_ours(path):
+    if not is_written_by_pdeopt(path):
         raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
 
 

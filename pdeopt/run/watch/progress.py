@@ -142,7 +142,7 @@ class Progress:
         self._start = time.perf_counter() - row.seconds  # one clock; a run that is resumed has run before
         if not shown:
             return
-        self._left = self.goal.left(self._rows) if self.goal else ""
+        self._left = self.goal.time_left(self._rows) if self.goal else ""
         self._status = ""
         self.log.write(line(self._rows, whole=True))
         if self._verbose:

@@ -75,7 +75,7 @@ class ConvergenceGoal:
         pace = (last[-1].seconds - last[0].seconds) / (len(last) - 1)
         return pace * max(0, self.max_iterations - rows[-1].iteration)
 
-    def left(self, rows: list[Row]) -> str:
+    def time_left(self, rows: list[Row]) -> str:
         """Return the time that is left in words, "" where nothing can be told.
 
         Most runs end long before their iterations are used up: how long all of them take is said from the half of them
