@@ -196,7 +196,7 @@ class Minimization:
             self._goal = max(self.settings.absolute_gradient_tolerance, self.settings.gradient_tolerance * first)
         return result
 
-    def warm(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
+    def from_nearby_minimum(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
         """Minimize a functional, starting from the minimum of one nearby.
 
         The gradient must fall, however small it is at the start. Otherwise a start that meets the goal would be taken

@@ -149,7 +149,7 @@ class StrengthSearch:
         """
         if not self.run.recorder.rows:
             start = self.run.in_stages(functional, start, **options).m
-        return self.run.warm(functional, start, **options)
+        return self.run.from_nearby_minimum(functional, start, **options)
 
     def _tell(self, solution: RegularizedSolution) -> None:
         against = f" ({solution.misfit / self.target:.3g} × the target)" if self.target else ""

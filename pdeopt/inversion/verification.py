@@ -84,7 +84,7 @@ class Verification:
         orders: The orders of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes
             up to rounding, NaN where it cannot be told; empty where J cannot be evaluated.
         gap: The relative gap of the adjoint identity; None where it cannot be told.
-        told: Whether the Taylor test could tell that the derivatives are right or wrong.
+        conclusive: Whether the Taylor test could tell that the derivatives are right or wrong.
         fault: What is wrong and what it means; empty where nothing is.
         message: The result in one line.
         seconds: The time that the verification took, without the first evaluation.
@@ -92,7 +92,7 @@ class Verification:
 
     orders: dict[int, float]
     gap: float | None
-    told: bool
+    conclusive: bool
     fault: str
     message: str
     seconds: float = 0.0
@@ -100,7 +100,7 @@ class Verification:
     @property
     def passed(self) -> bool | None:
         """True or False for right or wrong derivatives, None where it could not be told."""
-        return None if not (self.told or self.fault) else not self.fault
+        return None if not (self.conclusive or self.fault) else not self.fault
 
     def report(self) -> dict[str, Any]:
         """Return the entries of summary.json about the verification.
@@ -111,7 +111,7 @@ class Verification:
         found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
         return {"passed": self.passed, "message": self.message, **found}
 
-    def refuse(self, name: str, remedy: str) -> None:
+    def raise_if_wrong(self, name: str, remedy: str) -> None:
         """Refuse a problem whose derivatives are wrong.
 
         Args:
@@ -255,11 +255,11 @@ class LaterVerification:
             accuracy = accuracy_of(self._problem)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
-        told = bool(fault or _is_right(test))
-        verdict = f"Taylor {_order(test)}" if told else f"{UNVERIFIED}{_roughness(test)}"
+        conclusive = bool(fault or _is_right(test))
+        verdict = f"Taylor {_order(test)}" if conclusive else f"{UNVERIFIED}{_roughness(test)}"
         message = f"at iterate {iteration}, along the way to it: {verdict}"
         orders = {str(p): order for p, order in test.orders.items()}
-        passed = None if not told else not fault
+        passed = None if not conclusive else not fault
         self.report = {"iteration": iteration, "passed": passed, "message": message, "taylor_orders": orders}
         if fault:
             raise DerivativeError(f"the derivative is wrong there: {fault}; {CAUSES}")

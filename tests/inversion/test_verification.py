@@ -119,7 +119,7 @@ def test_what_cannot_be_told_is_said_and_no_alarm(objective, reason):
     assert found.passed is None
     assert found.fault == ""
     assert found.message.startswith(f"derivatives could not be verified: {reason}")
-    found.refuse("x", "x")
+    found.raise_if_wrong("x", "x")
 
 
 def test_the_distance_shrinks_where_the_objective_is_not_finite():

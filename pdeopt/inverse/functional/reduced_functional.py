@@ -117,7 +117,7 @@ class ReducedFunctional(Differentiable):
         Raises:
             InputError: The copy would read other values than this one has read: the two would differ.
         """
-        if "_programs" in self.__dict__ and not self._programs.trace.follows():
+        if "_programs" in self.__dict__ and not self._programs.trace.is_current():
             raise InputError(
                 "this functional keeps values of global variables, closures or arrays that have changed since its first"
                 " use, and a copy would take those of now; make another one with dataclasses.replace(J), and copy that"

@@ -134,7 +134,7 @@ class FunctionalTrace:
         self._parts: TracedParts | None = None
         self._lock = threading.RLock()
 
-    def follows(self) -> bool:
+    def is_current(self) -> bool:
         """Return whether the functions, if they were called now, would give the same traces as before."""
         parts = self._parts
         if parts is None:

@@ -14,7 +14,7 @@ from pdeopt.inversion.verification import DerivativeError
 from pdeopt.run.errors import RunError, bad_input
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import InversionTask, invert
-from pdeopt.run.execution.keeping import RunJournal, resumable, resume_command
+from pdeopt.run.execution.keeping import RunJournal, resume_command, with_resume_hint
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
 from pdeopt.run.pictures.scene_figure import scene_note
@@ -91,7 +91,7 @@ def execute_and_write(
     """
     given = request.argv[1] if request.argv[0] == "run" else request.name
     picture = LivePicture(request.name, problem, progress) if request.live else None
-    with resumable(journal):
+    with with_resume_hint(journal):
         with bad_input(request.path):
             solver = solver_name(problem, request.solver)
         task = InversionTask(

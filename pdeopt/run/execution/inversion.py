@@ -183,7 +183,7 @@ def _goal(problem: Problem, settings: Settings) -> ConvergenceGoal | None:
 def _verify(task: InversionTask, progress: Progress, stop: StopFlag) -> Verification:
     with task.guarded():
         verification = verify_derivatives(task.problem, stop, progress.stage)
-    verification.refuse(task.name, task.remedy)
+    verification.raise_if_wrong(task.name, task.remedy)
     progress.note(f"{verification.message} ({in_words(verification.seconds)})")
     return verification
 

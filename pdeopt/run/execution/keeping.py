@@ -100,7 +100,7 @@ class RunJournal:
 
 
 @contextmanager
-def resumable(journal: RunJournal) -> Iterator[None]:
+def with_resume_hint(journal: RunJournal) -> Iterator[None]:
     """Let errors of the disk and Ctrl-C inside the block say how to go on with the run.
 
     The journal's files are closed at the end of the block.

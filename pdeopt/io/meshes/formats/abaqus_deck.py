@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_text import Block, Line, blocks_of
-from pdeopt.io.meshes.formats.numbering import lost_lines
+from pdeopt.io.meshes.formats.numbering import numbering_warnings
 
 #: The kinds of plane elements, by their number of nodes.
 PLANE_KINDS = {3: "triangle", 4: "quad", 6: "triangle6", 8: "quad8", 9: "quad9"}
@@ -365,7 +365,7 @@ def read_deck(path: Path) -> tuple[Any, list[str]]:
     points: dict[str, set[int]] = {}
     numbers = [np.array([number for _, number in keys]) for keys in (deck.nodes, [*deck.elements, *deck.pointwise])]
     loose = np.array([node for nodes in deck.pointwise.values() for node in nodes], int)
-    notes = lost_lines(path, numbers[0], [*(nodes for _, nodes in cells), loose], numbers[1])
+    notes = numbering_warnings(path, numbers[0], [*(nodes for _, nodes in cells), loose], numbers[1])
     for key in deck.public("ELSET"):
         group = groups.setdefault(deck.spelling[key[1]], {})
         for element in sorted(deck.members("ELSET", key)):

@@ -14,7 +14,7 @@ from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_deck import read_deck
 from pdeopt.io.meshes.formats.gmsh_sections import announced_elements, check_sections, first_unreadable_place, is_gmsh
 from pdeopt.io.meshes.formats.meshio_process import MESHIO
-from pdeopt.io.meshes.formats.numbering import lost_lines
+from pdeopt.io.meshes.formats.numbering import numbering_warnings
 from pdeopt.io.meshes.formats.su2_file import read_su2
 from pdeopt.io.meshes.formats.tetgen_files import read_tetgen
 
@@ -83,7 +83,7 @@ def _by_meshio(path: Path, file_format: str) -> tuple[Any, list[str]]:
     notes = [f"{path}: {said}"] if said else []
     if file_format == "nastran":
         cells = np.concatenate(raw.cells_id) if raw.cells else np.empty(0, int)
-        notes += lost_lines(path, raw.points_id, [block.data for block in raw.cells], cells)
+        notes += numbering_warnings(path, raw.points_id, [block.data for block in raw.cells], cells)
     return raw, notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 MAX_LOST_PART = 0.1
 
 
-def lost_lines(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], elements: np.ndarray) -> list[str]:
+def numbering_warnings(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], elements: np.ndarray) -> list[str]:
     """Return warnings about nodes that no element has, and about gaps between the numbers of elements.
 
     Args:
