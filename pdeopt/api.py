@@ -21,7 +21,7 @@ from pdeopt.inversion.minimization import MAX_ITERATIONS, Settings
 from pdeopt.inversion.verification import DerivativeError
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import write_result
-from pdeopt.run.execution.inversion import NoJournal, Task, carry_out
+from pdeopt.run.execution.inversion import InversionTask, NoJournal, invert
 from pdeopt.run.execution.request import solver_name, versions
 from pdeopt.run.pictures import run_pictures
 from pdeopt.run.pictures.canvas.style import styled
@@ -254,14 +254,14 @@ def solve(
         discrepancy_factor=discrepancy_factor,
     )
     remedy = "pdeopt.check(problem) runs all checks; verify=False solves all the same"
-    task = Task(problem.name, problem, settings, solver_name(problem), verify, remedy, signals=(SIGINT,))
+    task = InversionTask(problem.name, problem, settings, solver_name(problem), verify, remedy, signals=(SIGINT,))
     with Progress(Console(), quiet=not progress) as shown:
-        found = carry_out(task, NoJournal(), shown)
+        found = invert(task, NoJournal(), shown)
         summary = found.summary(task) | {"stage_seconds": shown.times.seconds()}
     if summary["status"] == "failed":
         warnings.warn(f"the inversion failed: {summary['message']}", stacklevel=2)
     config = {"problem": problem.name, "solver": task.solver, **asdict(settings), "versions": versions()}
-    return Solution(StoredRun(Path(), config, as_table(found.rows), summary, found.reached.fields))
+    return Solution(StoredRun(Path(), config, as_table(found.rows), summary, found.final_state.fields))
 
 
 def check(problem: Problem) -> list[Check]:

@@ -15,33 +15,33 @@ import numpy as np
 __all__ = ["Scale", "TaylorTest", "adjoint_identity", "taylor_test", "visible_scale"]
 
 #: The part of the subtracted terms that the accuracy of the derivative (of a solver) is not expected to reach.
-ACCURACY = 1e-12
+DERIVATIVE_ACCURACY = 1e-12
 #: The least size of a remainder that is used, as a multiple of what rounding explains.
-MEASURED = 100
+MIN_REMAINDER = 100
 #: The least change of J, as a multiple of its rounding, for which a remainder that vanishes means something.
-RESOLVED = 1e6
+MIN_CHANGE = 1e6
 #: The least difference of two derivatives that are told apart, as a part of the rate at which J changes.
-TOLD = 1e-8
+MIN_RATE_DIFFERENCE = 1e-8
 #: The least second remainder, as a part of the change of J, for which a third one that vanishes means something.
-BENT = 1e-3
+MIN_SECOND_REMAINDER = 1e-3
 #: The spacing of the points at which the rounding of J is estimated, relative to the largest step.
-SPACING = 1e-6
+ROUNDING_SPACING = 1e-6
 #: The number of those points.
-SAMPLES = 12
+ROUNDING_SAMPLES = 12
 #: The order of the differences of J at those points, in which all that is smooth drops out.
-DIFFERENCES = 4
+DIFFERENCE_ORDER = 4
 #: A function bends visibly where the increments over both halves of a step differ by at least this part of their sum.
 LEAST_BEND = 0.05
 #: A function bends too much over a step where they differ by more than this part of their sum.
 MOST_BEND = 0.9
 #: The part of their sum by which the increments over both halves of a step should differ.
-BEND = 0.3
+TARGET_BEND = 0.3
 #: The largest factor between two steps that are tried.
-FACTOR = 1e3
+MAX_STEP_FACTOR = 1e3
 #: The largest number of steps that are tried.
-TRIES = 12
+MAX_SCALE_STEPS = 12
 #: A function that bends nowhere, up to a step so many times the first one that changes it, is linear.
-LINEAR = 1e6
+LINEAR_RANGE = 1e6
 #: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
 
@@ -84,7 +84,7 @@ def taylor_test(
     first_step: float = 0.1,
     halvings: int = 10,
     rounding: float | None = None,
-    accuracy: float = ACCURACY,
+    accuracy: float = DERIVATIVE_ACCURACY,
 ) -> TaylorTest:
     """Verify a derivative, and a Hessian, against the function itself.
 
@@ -97,7 +97,7 @@ def taylor_test(
         hessian_action: The product of the Hessian at m with the direction, (p,); None for no test of order 3.
         first_step: The largest h.
         halvings: The number of times that h is halved.
-        rounding: The error of J where it is known; otherwise it is estimated, from `SAMPLES` more values.
+        rounding: The error of J where it is known; otherwise it is estimated, from `ROUNDING_SAMPLES` more values.
         accuracy: The relative accuracy of the derivative: that of an iterative solver, or rounding.
 
     Example:
@@ -115,13 +115,13 @@ def taylor_test(
         expansions[3] = expansions[2] + 0.5 * steps**2 * float(np.vdot(hessian_action, direction).real)
     signed = {p: difference - expansion for p, expansion in expansions.items()}
     if rounding is None:
-        rounding = _rounding(value, m, SPACING * first_step * direction)
+        rounding = _rounding(value, m, ROUNDING_SPACING * first_step * direction)
     rounding = max(rounding, EPS * (abs(base) + np.abs(difference).max()))
-    resolved = bool(np.isfinite(difference).all() and np.abs(difference).max() > RESOLVED * rounding)
+    resolved = bool(np.isfinite(difference).all() and np.abs(difference).max() > MIN_CHANGE * rounding)
     floors = {p: rounding + accuracy * np.abs(expansion) for p, expansion in expansions.items()}
     rate = np.abs(difference[-1]) / steps[-1]
     orders = {p: _order_of(p, signed[p], steps, floors[p], resolved, rate) for p in signed}
-    bent = np.abs(signed[2]).max() > BENT * np.abs(difference).max() or orders[2] == np.inf
+    bent = np.abs(signed[2]).max() > MIN_SECOND_REMAINDER * np.abs(difference).max() or orders[2] == np.inf
     if orders.get(3) == np.inf and not bent:
         orders[3] = float("nan")
     return TaylorTest(steps, {p: np.abs(remainder) for p, remainder in signed.items()}, orders, resolved)
@@ -137,11 +137,11 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
     order = _order(np.abs(signed), steps, floor, resolved)
     if np.isnan(order) or (p == 1 and order > 0.9):
         return order
-    if p == 2 and np.abs(signed[-1]) <= MEASURED * floor[-1] and rate * steps[-1] > RESOLVED * floor[-1]:
+    if p == 2 and np.abs(signed[-1]) <= MIN_REMAINDER * floor[-1] and rate * steps[-1] > MIN_CHANGE * floor[-1]:
         return float("inf") if order <= p - 0.1 else order  # the larger steps meet kinks of J
     hidden = np.abs(2.0**p * signed[1:] - signed[:-1])
-    smallest = 2.0**p * floor[1:] + floor[:-1] + TOLD / MEASURED * rate * steps[:-1]
-    usable = np.flatnonzero(hidden > MEASURED * smallest)[-3:]
+    smallest = 2.0**p * floor[1:] + floor[:-1] + MIN_RATE_DIFFERENCE / MIN_REMAINDER * rate * steps[:-1]
+    usable = np.flatnonzero(hidden > MIN_REMAINDER * smallest)[-3:]
     if len(usable) > 1:
         found = np.diff(np.log(hidden[usable])) / np.diff(np.log(steps[usable]))
         if (found < p - 0.5).all():
@@ -156,17 +156,19 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
 
 def _rounding(value: Callable[[np.ndarray], float], m: np.ndarray, spacing: np.ndarray) -> float:
     """Return the size of the rounding errors of J, from high differences of its values (Moré, Wild 2011)."""
-    samples = np.array([value(m + k * spacing) for k in range(SAMPLES)])
+    samples = np.array([value(m + k * spacing) for k in range(ROUNDING_SAMPLES)])
     if not np.isfinite(samples).all():
         return float("nan")
-    return float(np.abs(np.diff(samples, DIFFERENCES)).max() / np.sqrt(math.comb(2 * DIFFERENCES, DIFFERENCES)))
+    return float(
+        np.abs(np.diff(samples, DIFFERENCE_ORDER)).max() / np.sqrt(math.comb(2 * DIFFERENCE_ORDER, DIFFERENCE_ORDER))
+    )
 
 
 def _order(remainder: np.ndarray, steps: np.ndarray, floor: np.ndarray, resolved: bool) -> float:
     """Return the observed order between the two smallest usable steps, the most asymptotic ones."""
     if not (np.isfinite(remainder).all() and np.isfinite(floor).all()):
         return float("nan")
-    usable = np.flatnonzero(remainder > MEASURED * floor)
+    usable = np.flatnonzero(remainder > MIN_REMAINDER * floor)
     if not len(usable):
         return float("inf") if resolved else float("nan")
     i, j = usable[-2:] if len(usable) > 1 else (usable[0], usable[0] + 1)  # the next one is closer to rounding
@@ -183,7 +185,7 @@ class Scale:
         step: A step over which the function changes and bends visibly; where it bends nowhere, the first one that
             changes it; where nothing changes it, the one that was given.
         bends: Whether the function bends visibly over the step.
-        linear: Whether it bends nowhere up to steps `LINEAR` times as long.
+        linear: Whether it bends nowhere up to steps `LINEAR_RANGE` times as long.
     """
 
     step: float
@@ -191,7 +193,9 @@ class Scale:
     linear: bool
 
 
-def visible_scale(along: Callable[[float], float], step: float, *, rounding: float = 0.0, tries: int = TRIES) -> Scale:
+def visible_scale(
+    along: Callable[[float], float], step: float, *, rounding: float = 0.0, tries: int = MAX_SCALE_STEPS
+) -> Scale:
     """Find a step over which a function changes and bends visibly, from its values alone.
 
     That the increments over both halves of a step differ tells how it bends, in any unit of the argument and of the
@@ -215,18 +219,18 @@ def visible_scale(along: Callable[[float], float], step: float, *, rounding: flo
         change, bend, slope = abs(half) + abs(rest), abs(rest - half), abs(3 * half - rest)
         noise = max(rounding, EPS * max(abs(base), abs(base + half), abs(base + full)))
         if not np.isfinite(change) or bend > MOST_BEND * change > noise:
-            longest, factor, shorter = step, shorter, max(shorter**2, 1 / FACTOR)
-        elif LEAST_BEND * change <= MEASURED**2 * noise:
-            factor = FACTOR
+            longest, factor, shorter = step, shorter, max(shorter**2, 1 / MAX_STEP_FACTOR)
+        elif LEAST_BEND * change <= MIN_REMAINDER**2 * noise:
+            factor = MAX_STEP_FACTOR
         elif bend > LEAST_BEND * change:
-            if abs(full) <= 4 * abs(base) or bend <= slope or (base == 0 and slope < TOLD * change):
+            if abs(full) <= 4 * abs(base) or bend <= slope or (base == 0 and slope < MIN_RATE_DIFFERENCE * change):
                 return Scale(step, True, False)
-            factor = max(1 / FACTOR, slope / (4 * bend), (abs(base) / abs(full)) ** 0.5)
+            factor = max(1 / MAX_STEP_FACTOR, slope / (4 * bend), (abs(base) / abs(full)) ** 0.5)
         else:
             first = first or step
-            if step >= LINEAR * first and LINEAR * bend <= change:
+            if step >= LINEAR_RANGE * first and LINEAR_RANGE * bend <= change:
                 return Scale(first, False, True)
-            factor = min(FACTOR, BEND * change / max(bend, MEASURED**2 * noise))
+            factor = min(MAX_STEP_FACTOR, TARGET_BEND * change / max(bend, MIN_REMAINDER**2 * noise))
         step = min(factor * step, (step * longest) ** 0.5)
     return Scale(first or given, False, False)
 

@@ -18,7 +18,7 @@ import numpy as np
 from pdeopt.eit.electrodes.sensitivity import VoltageJacobian
 from pdeopt.eit.experiment import Experiment
 from pdeopt.eit.images.inclusions import (
-    CONTRAST,
+    LOG_CONTRASTS,
     Inclusion,
     ShapePrior,
     bounds_of,
@@ -34,15 +34,15 @@ from pdeopt.inverse.functional.reduced_functional import Action
 from pdeopt.optimize import Objective, minimize
 
 #: The radius of the disk as which an object starts, relative to the tank's.
-NEW_RADIUS = 0.15
+START_RADIUS = 0.15
 #: The distance of the places at which an object may start from each other, relative to the tank's radius.
-APART = 0.2
+START_SPACING = 0.2
 #: The least distance of such a place from the outlines of the other objects, relative to the tank's radius.
-OFF = 0.1
+MIN_OUTLINE_DISTANCE = 0.1
 #: The largest number of iterations of each refinement.
-ITERATIONS = 25
+MAX_REFINEMENT_ITERATIONS = 25
 #: The factor by which the gradient falls, or the relative change of the objective, at which a refinement ends.
-TOLERANCE = 1e-3
+REFINEMENT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,9 @@ class ShapeFitter:
 
     def grown(self, fit: ShapeFit) -> ShapeFit:
         """Return the fit, improved by one object after another, of either kind."""
-        return self.improved(fit, lambda fit: [self._with_another(fit, fit.inclusions, label) for label in CONTRAST])
+        return self.improved(
+            fit, lambda fit: [self._with_another(fit, fit.inclusions, label) for label in LOG_CONTRASTS]
+        )
 
     def exchanged(self, fit: ShapeFit) -> ShapeFit:
         """Return the fit, improved by giving up one object after another for one of the other kind."""
@@ -144,7 +146,7 @@ class ShapeFitter:
             return self._value_and_derivative(parameter_of(inclusions, fit.background))[0]
 
         places = _free_places(inclusions)
-        candidates = [[*inclusions, Inclusion.disk(label, place, NEW_RADIUS)] for place in places]
+        candidates = [[*inclusions, Inclusion.disk(label, place, START_RADIUS)] for place in places]
         return min(candidates, key=objective, default=inclusions)
 
     def refined(self, inclusions: list[Inclusion], background: float = 0.0) -> ShapeFit:
@@ -160,9 +162,9 @@ class ShapeFitter:
             start,
             optimizer="gauss-newton",
             bounds=bounds_of(start),
-            max_iterations=ITERATIONS,
-            gradient_tolerance=TOLERANCE,
-            objective_tolerance=TOLERANCE,
+            max_iterations=MAX_REFINEMENT_ITERATIONS,
+            gradient_tolerance=REFINEMENT_TOLERANCE,
+            objective_tolerance=REFINEMENT_TOLERANCE,
         )
         return ShapeFit(inclusions_of(result.m), float(result.m[0]), float(result.objective))
 
@@ -200,11 +202,11 @@ class ShapeFitter:
 
 def _free_places(inclusions: list[Inclusion]) -> np.ndarray:
     """Return the points (k, 2) of a grid in the tank that lie outside of its objects."""
-    steps = np.arange(-1, 1, APART) + APART / 2
+    steps = np.arange(-1, 1, START_SPACING) + START_SPACING / 2
     grid = np.stack(np.meshgrid(steps, steps)).reshape(2, -1)
-    free = np.hypot(*grid) < 1 - NEW_RADIUS
+    free = np.hypot(*grid) < 1 - START_RADIUS
     for inclusion in inclusions:
-        free &= np.asarray(depth(inclusion.numbers, grid)) < -OFF
+        free &= np.asarray(depth(inclusion.numbers, grid)) < -MIN_OUTLINE_DISTANCE
     return grid[:, free].T
 
 

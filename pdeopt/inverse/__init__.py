@@ -5,7 +5,7 @@ from pdeopt.inverse.data.misfit import FieldMisfit, L2Misfit, Misfit, observatio
 from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, Solved, Terms
+from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
 from pdeopt.inverse.inner_product import (
     inner_product_named,
     inner_product_names,
@@ -56,7 +56,7 @@ __all__ = [
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
-    "Solved",
+    "StateAndAdjoint",
     "Sum",
     "Term",
     "Terms",

@@ -19,7 +19,7 @@ from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
-from pdeopt.inverse.regularization import DEFINITE, Matern, Regularization, terms_of
+from pdeopt.inverse.regularization import TRIVIAL_NULL_SPACE, Matern, Regularization, terms_of
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.sparse.matrix_function import MatrixFunction
@@ -274,7 +274,7 @@ def _is_diagonal(mass: sp.csr_matrix) -> bool:
 
 
 def _is_definite(term: Regularization) -> bool:
-    return getattr(term, "null_space", None) == DEFINITE and getattr(term, "weight", 0.0) > 0
+    return getattr(term, "null_space", None) == TRIVIAL_NULL_SPACE and getattr(term, "weight", 0.0) > 0
 
 
 def _check_positive(parameter: AnyParameter, diagonal: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pdeopt.fem import FunctionSpace
 
 #: The number of cells whose element matrices are made at a time.
-CHUNK = 50_000
+CELLS_PER_CHUNK = 50_000
 
 
 def lumped_mass(space: FunctionSpace) -> np.ndarray:
@@ -50,8 +50,8 @@ def element_masses(space: FunctionSpace) -> np.ndarray:
     """Return the mass matrix of each cell or facet, (c, i, i)."""
     dx, values = np.asarray(space.basis.dx), np.asarray(space.tables.components[0]["value"])
     values = values.reshape(-1, *values.shape[-3:])  # (tensor entry, i, c or 1, q or 1)
-    starts = range(0, len(dx), CHUNK)
-    return np.concatenate([_products(values, dx, slice(start, start + CHUNK)) for start in starts])
+    starts = range(0, len(dx), CELLS_PER_CHUNK)
+    return np.concatenate([_products(values, dx, slice(start, start + CELLS_PER_CHUNK)) for start in starts])
 
 
 def _products(values: np.ndarray, dx: np.ndarray, cells: slice) -> np.ndarray:

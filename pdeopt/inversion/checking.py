@@ -12,36 +12,34 @@ from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.optimize import full_bounds
 from pdeopt.optimize.bounds import projected
 from pdeopt.sparse import forgetting, work
-from pdeopt.verify import TaylorTest, adjoint_identity, taylor_test, visible_scale
+from pdeopt.verify import EPS, TaylorTest, adjoint_identity, taylor_test, visible_scale
 
-#: Relative gap up to which two inner products count as equal.
-IDENTITY = 1e-9
+#: The relative gap up to which two inner products count as equal.
+PRODUCT_GAP_TOLERANCE = 1e-9
 #: The largest step of the Taylor test, as a multiple of the direction of the test.
 FIRST_STEP = 0.5
-#: The number of times that the step of the Taylor test is halved.
-HALVINGS = 12
+#: The number of times that the step of the Taylor test of `pdeopt check` is halved.
+CHECK_HALVINGS = 12
 #: The step of the evaluations whose cost is counted, as a multiple of the direction of the test.
 COST_STEP = 1e-3
 #: The part of J by which the first step away from the initial guess changes it, according to the derivative.
-CHANGE = 0.3
+FIRST_CHANGE = 0.3
 #: The random part of the step away from the initial guess, relative to the rest.
-NUDGE = 0.01
+STEP_PERTURBATION = 0.01
 #: The random part of the direction of the test, relative to the rest.
-RANDOM = 0.1
+DIRECTION_PERTURBATION = 0.1
 #: Entries of a derivative that are so many times as large as all smaller ones belong to another part of m.
-GAP = 1e4
+PART_GAP = 1e4
 #: The largest number of parts of m that are tested separately.
-PARTS = 3
+MAX_TESTED_PARTS = 3
 #: The largest number of steps that are tried for each part of m.
-PART_TRIES = 4
-#: The distance from 1 to the next larger floating-point number.
-EPS = float(np.finfo(float).eps)
+MAX_PART_STEPS = 4
 #: The name of the check of the adjoint.
-ADJOINT = "adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩"
+ADJOINT_CHECK = "adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩"
 #: The message where the order of the third remainder means nothing.
 NO_BEND = "cannot be told: J does not bend along this direction"
 #: The message where J hardly changes.
-UNTOLD = "J does not change along this direction: it does not depend on m, or too little"
+NO_CHANGE = "J does not change along this direction: it does not depend on m, or too little"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Point:
+class VerificationPoint:
     """A point at which derivatives are checked, with the directions of the checks.
 
     It is so far from the initial guess that J has visibly changed and bent. All steps along v, w and the parts up to
@@ -102,7 +100,7 @@ def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: No
     status("compiling and evaluating the objective …")
     with forgetting():
         functional.terms(np.asarray(problem.initial, float))
-        point = point_of(problem, _evaluated(functional))
+        point = verification_point(problem, _evaluated(functional))
     functional.terms(point.m)
     checks: list[Check] = []
     for title, run in (
@@ -139,7 +137,7 @@ def _evaluated(functional: ReducedFunctional) -> Evaluate:
     return evaluate
 
 
-def point_of(problem: Problem, evaluate: Evaluate) -> Point:
+def verification_point(problem: Problem, evaluate: Evaluate) -> VerificationPoint:
     """Return a point off the bounds, downhill of the initial guess, where J has visibly changed and bent.
 
     A derivative can be right at the initial guess and wrong elsewhere: where the state is uniform, a coefficient that
@@ -159,10 +157,10 @@ def point_of(problem: Problem, evaluate: Evaluate) -> Point:
     largest = float(np.abs(line).max(initial=0))
     if 0 < largest < np.inf:
         line = line / largest
-        step = CHANGE * abs(value) / (largest * float(line @ line)) or _size(initial)
+        step = FIRST_CHANGE * abs(value) / (largest * float(line @ line)) or _size(initial)
     else:
-        line, step = nudge, CHANGE * _size(initial)
-    line = line + NUDGE * _rms(line) * nudge
+        line, step = nudge, FIRST_CHANGE * _size(initial)
+    line = line + STEP_PERTURBATION * _rms(line) * nudge
     rounding = rounding_of(initial, value, at_initial)
     scale = visible_scale(lambda t: evaluate(np.clip(initial + t * line, lower, upper))[0], step, rounding=rounding)
     length = scale.step * _rms(line)
@@ -179,14 +177,16 @@ def point_of(problem: Problem, evaluate: Evaluate) -> Point:
         if not 0 < slope < np.inf:
             continue
         along = lambda t, d=direction: evaluate(np.clip(m + t * d, lower, upper))[0]  # noqa: E731
-        at_part = visible_scale(along, CHANGE * abs(evaluate(m)[0]) / slope or _size(initial), tries=PART_TRIES)
+        at_part = visible_scale(
+            along, FIRST_CHANGE * abs(evaluate(m)[0]) / slope or _size(initial), tries=MAX_PART_STEPS
+        )
         parts += [np.clip(at_part.step * direction, -longest, longest)] if at_part.bends else []
-    v, w = length * (own + RANDOM * v), length * w
+    v, w = length * (own + DIRECTION_PERTURBATION * v), length * w
     shown = scale.bends or scale.linear
-    return Point(m, np.clip(v, -longest, longest), np.clip(w, -longest, longest), tuple(parts), shown)
+    return VerificationPoint(m, np.clip(v, -longest, longest), np.clip(w, -longest, longest), tuple(parts), shown)
 
 
-def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
+def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> VerificationPoint:
     """Return the point m with the direction along which it was reached, and a random part added to it.
 
     The point is the same in every call, as the random numbers are.
@@ -199,7 +199,9 @@ def point_along(problem: Problem, m: np.ndarray, way: np.ndarray) -> Point:
     v, w = _rms(way) * np.random.default_rng(0).standard_normal((2, len(m)))
     lower, upper = full_bounds(problem.bounds, len(m))
     longest = 0.9 * np.maximum(np.minimum(m - lower, upper - m), 0.0) / FIRST_STEP
-    return Point(m, np.clip(way + RANDOM * v, -longest, longest), np.clip(w, -longest, longest))
+    return VerificationPoint(
+        m, np.clip(way + DIRECTION_PERTURBATION * v, -longest, longest), np.clip(w, -longest, longest)
+    )
 
 
 def _parts(sizes: np.ndarray) -> list[np.ndarray]:
@@ -212,9 +214,9 @@ def _parts(sizes: np.ndarray) -> list[np.ndarray]:
     """
     order = np.argsort(sizes)[np.count_nonzero(sizes == 0) :]
     with np.errstate(invalid="ignore", over="ignore"):
-        gaps = np.flatnonzero(sizes[order][1:] > GAP * sizes[order][:-1]) + 1
+        gaps = np.flatnonzero(sizes[order][1:] > PART_GAP * sizes[order][:-1]) + 1
     parts = [np.isin(np.arange(len(sizes)), entries) for entries in np.split(order, gaps)[:-1]]
-    return parts[::-1][:PARTS]
+    return parts[::-1][:MAX_TESTED_PARTS]
 
 
 def rounding_of(m: np.ndarray, value: float, derivative: np.ndarray) -> float:
@@ -238,7 +240,7 @@ def _size(initial: np.ndarray) -> float:
     return _rms(initial) or 1.0
 
 
-def _taylor(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _taylor(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     tests, missing = [], []
     for direction in (point.v, *point.parts):
         action: np.ndarray | None = None
@@ -255,7 +257,7 @@ def _taylor(functional: ReducedFunctional, point: Point) -> list[Check]:
                 direction,
                 hessian_action=action,
                 first_step=FIRST_STEP,
-                halvings=HALVINGS,
+                halvings=CHECK_HALVINGS,
             )
         )
     names = {1: "value", 2: "with the derivative", 3: "with the Hessian"}
@@ -282,20 +284,20 @@ def _order(name: str, p: int, test: TaylorTest, shown: bool) -> Check:
     if order == np.inf and not shown:
         order = np.nan
     if np.isnan(order):
-        value = untold(test, p)
+        value = inconclusive_reason(test, p)
     return Check(f"Taylor remainder, {name}", value, f"order > {p - 0.1:.1f}", order > p - 0.1)
 
 
-def untold(test: TaylorTest, p: int = 2) -> str:
+def inconclusive_reason(test: TaylorTest, p: int = 2) -> str:
     """Return the reason why the order of the remainder p cannot be told, in words."""
     if not all(np.isfinite(remainder).all() for remainder in test.remainders.values()):
         return "J or its derivative is not finite"
     if not test.resolved:
-        return UNTOLD
+        return NO_CHANGE
     return NO_BEND if p == 3 or test.orders[2] == np.inf else "cannot be told"
 
 
-def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _adjoint(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     """Check the adjoint identity of the map from m to the predicted data.
 
     Where the misfit says nothing of data, the map from m to the state is checked instead.
@@ -303,7 +305,7 @@ def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
     image = functional.prediction_tangent(point.m, point.v)
     if not image.any():  # 0 = 0 would pass, and says nothing
         value = "Jv = 0: the predicted data do not depend on m, or the derivative is cut off"
-        return [Check(ADJOINT, value, f"< {IDENTITY:.0e}", False)]
+        return [Check(ADJOINT_CHECK, value, f"< {PRODUCT_GAP_TOLERANCE:.0e}", False)]
     cotangent = np.random.default_rng(1).standard_normal(image.shape)
     gap = adjoint_identity(
         lambda _: image,
@@ -311,10 +313,10 @@ def _adjoint(functional: ReducedFunctional, point: Point) -> list[Check]:
         point.v,
         cotangent,
     )
-    return [_gap(ADJOINT, gap)]
+    return [_gap(ADJOINT_CHECK, gap)]
 
 
-def _symmetry(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _symmetry(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     def action(direction: np.ndarray) -> np.ndarray:
         return functional.hessian_action(point.m, direction)
 
@@ -322,10 +324,10 @@ def _symmetry(functional: ReducedFunctional, point: Point) -> list[Check]:
 
 
 def _gap(name: str, gap: float) -> Check:
-    return Check(name, f"gap {gap:.1e}", f"< {IDENTITY:.0e}", gap < IDENTITY)
+    return Check(name, f"gap {gap:.1e}", f"< {PRODUCT_GAP_TOLERANCE:.0e}", gap < PRODUCT_GAP_TOLERANCE)
 
 
-def _cost(functional: ReducedFunctional, point: Point) -> list[Check]:
+def _cost(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
     """Check that a value with its derivative needs no more factorizations than a value alone.
 
     Both are evaluated at parameters not seen before, so that a factor is remembered only where the matrix does not

@@ -11,28 +11,28 @@ from pdeopt.errors import raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.optimize import InnerProduct, full_bounds
 from pdeopt.optimize.bounds import projected
-from pdeopt.optimize.trace import REMEDY
+from pdeopt.optimize.trace import STEP_REMEDY
 from pdeopt.verify import TaylorTest, taylor_test
 
 #: The largest change of J over the longest step, as a part of J.
 LARGEST_CHANGE = 1e-2
 #: The factor by which a step that is too long is divided.
-SHORTER = 30.0
-#: The largest number of steps that are tried.
-TRIES = 12
+STEP_REDUCTION = 30.0
+#: The largest number of steps that are tried to see a parabola.
+MAX_PARABOLA_STEPS = 12
 #: The least change of J by its curvature over the first step of the Taylor test, as a multiple of the accuracy of J.
-VISIBLE = 1e4
-#: The number of times that the step of the Taylor test is halved.
-HALVINGS = 6
+MIN_VISIBLE_CHANGE = 1e4
+#: The number of times that the step of the Taylor test at the last iterate is halved.
+DIAGNOSIS_HALVINGS = 6
 #: A decrease of J of at most so many times its accuracy cannot be told from the error of its evaluation.
-LOST = 100
+LOST_DECREASE = 100
 #: The backward error of a state above which it is not explained by rounding.
-ROUNDED = 1e-10
+ROUNDING_BACKWARD_ERROR = 1e-10
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place where a line search or trust-region search failed.
+class FailedIterate:
+    """An iterate at which a line search or trust-region search failed.
 
     Attributes:
         problem: The problem that was minimized.
@@ -80,7 +80,7 @@ class Parabola:
     decrease: float
 
 
-def explained(message: str, place: Place) -> str:
+def with_diagnosis(message: str, place: FailedIterate) -> str:
     """Return the message of a failed search with what is found at its last iterate.
 
     Where nothing can be found, the message is returned as it was. Costs about 25 values of J and a derivative, which no
@@ -95,35 +95,35 @@ def explained(message: str, place: Place) -> str:
     except Exception as error:  # what goes wrong here must not hide what went wrong before
         raise_interrupt(error)
         return message
-    return f"{message.replace(f'; {REMEDY}', '')}; at the last iterate {found}" if found else message
+    return f"{message.replace(f'; {STEP_REMEDY}', '')}; at the last iterate {found}" if found else message
 
 
-def _of_derivative(place: Place) -> str:
+def _of_derivative(place: FailedIterate) -> str:
     parabola = _parabola(place)
     if parabola is None:
         return ""
     value = lambda m: place.value(m - place.m)  # noqa: E731
-    test = taylor_test(value, place.derivative, place.m, parabola.step, first_step=1.0, halvings=HALVINGS)
+    test = taylor_test(value, place.derivative, place.m, parabola.step, first_step=1.0, halvings=DIAGNOSIS_HALVINGS)
     return _in_words(test, parabola.decrease, place.accuracy)
 
 
-def _parabola(place: Place) -> Parabola | None:
+def _parabola(place: FailedIterate) -> Parabola | None:
     """Return the parabola that J follows along the gradient, or None where J cannot be seen to change."""
     value = place.value(np.zeros_like(place.m))
     slope = -float(place.derivative @ place.downhill(1e-9)) / 1e-9
     if not (slope > 0 and value != 0):
         return None
     length = LARGEST_CHANGE * abs(value) / slope
-    for _ in range(TRIES):
+    for _ in range(MAX_PARABOLA_STEPS):
         step = place.downhill(length)
         change = place.value(step) - value
         if abs(change) <= LARGEST_CHANGE * abs(value):
             break
-        length /= SHORTER
+        length /= STEP_REDUCTION
     curvature = 2 * abs(change - float(place.derivative @ step)) / length**2
     if not (0 < curvature < np.inf):
         return None
-    visible = np.sqrt(2 * VISIBLE * place.accuracy * abs(value) / curvature)
+    visible = np.sqrt(2 * MIN_VISIBLE_CHANGE * place.accuracy * abs(value) / curvature)
     first = min(length, max(2 * slope / curvature, visible))
     return Parabola(place.downhill(first), 0.5 * slope**2 / (curvature * abs(value)))
 
@@ -135,7 +135,7 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
     if order < 1.9:
         return f"the remainder with the derivative has order {order:.2f}, expected 2: the derivative is wrong"
     exact = f"the derivative is exact (order {order:.2f})"
-    if decrease <= LOST * accuracy:
+    if decrease <= LOST_DECREASE * accuracy:
         return (
             f"{exact}, and J has reached the accuracy of its evaluation: it could fall by {decrease:.0e} of its value"
         )
@@ -145,10 +145,10 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
     )
 
 
-def _of_state(place: Place) -> str:
+def _of_state(place: FailedIterate) -> str:
     backward_error = getattr(place.functional.state, "backward_error", None)
     if backward_error is None:
         return ""
     found = float(backward_error(place.functional.coefficient(place.m)))
-    blame = ", far from rounding: look at the solver" if found > ROUNDED else ""
+    blame = ", far from rounding: look at the solver" if found > ROUNDING_BACKWARD_ERROR else ""
     return f"the state is solved to a backward error of {found:.0e}{blame}"

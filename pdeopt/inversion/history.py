@@ -52,7 +52,7 @@ class Row:
 
 
 #: The columns of history.csv, in order.
-COLUMNS = tuple(field.name for field in fields(Row))
+HISTORY_COLUMNS = tuple(field.name for field in fields(Row))
 
 
 def rows_of(table: Mapping[str, np.ndarray]) -> list[Row]:
@@ -64,5 +64,5 @@ def rows_of(table: Mapping[str, np.ndarray]) -> list[Row]:
 
 def as_table(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Return the history as a table: column → values (rows,), in the order of history.csv."""
-    values = np.array([astuple(row) for row in rows], float).reshape(len(rows), len(COLUMNS))
-    return dict(zip(COLUMNS, values.T, strict=True))
+    values = np.array([astuple(row) for row in rows], float).reshape(len(rows), len(HISTORY_COLUMNS))
+    return dict(zip(HISTORY_COLUMNS, values.T, strict=True))

@@ -16,14 +16,14 @@ from pdeopt.inverse import (
     continuation,
     inner_product_names,
 )
-from pdeopt.inversion.diagnosis import Place, explained
+from pdeopt.inversion.diagnosis import FailedIterate, with_diagnosis
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
 from pdeopt.pde import StateEquation
-from pdeopt.sparse.solvers import ROUNDING
+from pdeopt.sparse.solvers import DIRECT_ACCURACY
 
 #: The largest number of iterations of a minimization, where none is given.
 MAX_ITERATIONS = 200
@@ -124,7 +124,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunStatus:
     """The end of a minimization: how it ended, why, and what a rule chose.
 
     Attributes:
@@ -196,7 +196,7 @@ class Minimization:
             self._goal = max(self.settings.absolute_gradient_tolerance, self.settings.gradient_tolerance * first)
         return result
 
-    def warm(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
+    def from_nearby_minimum(self, functional: ReducedFunctional, start: np.ndarray, **options: Any) -> Result:
         """Minimize a functional, starting from the minimum of one nearby.
 
         The gradient must fall, however small it is at the start. Otherwise a start that meets the goal would be taken
@@ -232,8 +232,8 @@ class Minimization:
         """Return why a minimization ended, with a diagnosis where a search failed."""
         if result.status != "failed":
             return result.message
-        place = Place(self.problem, functional, self.product, result.m, self.accuracy)
-        return explained(result.message, place)
+        place = FailedIterate(self.problem, functional, self.product, result.m, self.accuracy)
+        return with_diagnosis(result.message, place)
 
     def _tolerances(self) -> dict[str, float]:
         if self._goal is not None:
@@ -256,5 +256,5 @@ def accuracy_of(problem: Problem) -> float:
     """
     state = problem.functional.state
     if not isinstance(state, StateEquation):
-        return ROUNDING
+        return DIRECT_ACCURACY
     return state.accuracy(problem.functional.coefficient(problem.initial))

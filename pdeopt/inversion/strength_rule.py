@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 
 from pdeopt.inverse import InputError, Problem, ReducedFunctional, inner_product_named
-from pdeopt.inversion.minimization import NEED_NOISE, Ending, Minimization, Settings, at_strength
+from pdeopt.inversion.minimization import NEED_NOISE, Minimization, RunStatus, Settings, at_strength
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import RULES
 from pdeopt.optimize import Result
-from pdeopt.optimize.strength import Choice, Solution, cooling, curvature_ratio, discrepancy, lcurve
+from pdeopt.optimize.strength import Choice, RegularizedSolution, cooling, curvature_ratio, discrepancy, lcurve
 
 #: The largest change of the misfit of the chosen solution when it is minimized to the end, as a part of it.
-MOVED = 0.05
+MAX_MISFIT_CHANGE = 0.05
 #: The remedy where the minimization at the chosen strength was far from its end.
-REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
+UNCONVERGED_REMEDY = "try newton-cg or gauss-newton, or the rule discrepancy"
 #: The largest number of iterations for a point of the L-curve; its corner is then minimized to the end.
 CURVE_ITERATIONS = 50
 #: The strength at which cooling starts, as a multiple of that at which data and regularization pull alike.
-ABOVE = 10.0
+COOLING_START_FACTOR = 10.0
 #: The strength at which cooling starts where no such strength is found, as a factor of the problem's regularization.
-FALLBACK = 1e3
+FALLBACK_STRENGTH = 1e3
 
 
-def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> Ending:
+def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Callable[[str], None]) -> RunStatus:
     """Minimize the problem's functional at the strength of the regularization that the settings ask for.
 
     The strength is a number, or is chosen by a rule.
@@ -50,13 +50,13 @@ def optimize(problem: Problem, settings: Settings, recorder: Recorder, say: Call
     )
     run = Minimization(problem, settings, product, recorder)
     if isinstance(strength, str):
-        return Search(run, strength, say).ending()
+        return StrengthSearch(run, strength, say).ending()
     result = run.in_stages(functional, problem.initial)
-    return Ending(result.status, run.explained(functional, result), None, product.name)
+    return RunStatus(result.status, run.explained(functional, result), None, product.name)
 
 
 @dataclass
-class Search:
+class StrengthSearch:
     """The search of one rule for the strength of the regularization.
 
     Attributes:
@@ -75,7 +75,7 @@ class Search:
         expected = getattr(self.run.problem.functional.misfit, "expected", None) or 0.0
         self.target = self.run.settings.discrepancy_factor * expected if self.rule in NEED_NOISE else 0.0
 
-    def ending(self) -> Ending:
+    def ending(self) -> RunStatus:
         """Choose the strength and minimize there to the end, so that the last iterate is the chosen one."""
         choice = {"discrepancy": self._discrepancy, "cooling": self._cooling, "lcurve": self._lcurve}[self.rule]()
         chosen = at_strength(self.run.problem.functional, choice.strength)
@@ -86,12 +86,17 @@ class Search:
         elif choice.status == "converged" and final.status != "converged":
             status, message = final.status, f"{choice.reason}; there {final.message}"
         elif choice.status == "converged" and self._moved(choice):
-            status, message = "stopped", f"{choice.reason}; but there the minimization was far from its end: {REMEDY}"
-        return Ending(status, message, choice, self.run.product.name)
+            status, message = (
+                "stopped",
+                f"{choice.reason}; but there the minimization was far from its end: {UNCONVERGED_REMEDY}",
+            )
+        return RunStatus(status, message, choice, self.run.product.name)
 
     def _moved(self, choice: Choice) -> bool:
         """Return whether the last minimization changed the misfit, by which the rule judged, too much."""
-        return abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MOVED * choice.solution.misfit
+        return (
+            abs(self.run.recorder.rows[-1].misfit - choice.solution.misfit) > MAX_MISFIT_CHANGE * choice.solution.misfit
+        )
 
     def _discrepancy(self) -> Choice:
         return discrepancy(self._solve, self._initial, self.target, on_solution=self._tell)
@@ -117,7 +122,7 @@ class Search:
     def _initial(self) -> np.ndarray:
         return np.array(self.run.problem.initial, float)
 
-    def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> Solution:
+    def _solve(self, strength: float, start: np.ndarray, limit: int | None = None) -> RegularizedSolution:
         """Minimize at one strength, and return the solution for the rule.
 
         A minimization that ended at a limit of the rule's own counts as done: the chosen one is minimized to the end
@@ -134,7 +139,7 @@ class Search:
         terms = functional.terms(result.m)
         done = result.status == "converged" or (limit is not None and result.status == "stopped")
         penalty = terms.regularization / strength
-        return Solution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
+        return RegularizedSolution(strength, result.m, terms.misfit, penalty, done, result.message, result.iterations)
 
     def _minimized(self, functional: ReducedFunctional, start: np.ndarray, options: dict[str, Any]) -> Result:
         """Minimize a functional from a warm start.
@@ -144,14 +149,14 @@ class Search:
         """
         if not self.run.recorder.rows:
             start = self.run.in_stages(functional, start, **options).m
-        return self.run.warm(functional, start, **options)
+        return self.run.from_nearby_minimum(functional, start, **options)
 
-    def _tell(self, solution: Solution) -> None:
+    def _tell(self, solution: RegularizedSolution) -> None:
         against = f" ({solution.misfit / self.target:.3g} × the target)" if self.target else ""
         self.say(f"{self.rule}: strength {solution.strength:.4g}, misfit {solution.misfit:.5g}{against}")
 
 
-def chosen(settings: Settings, ending: Ending) -> dict[str, Any]:
+def strength_entries(settings: Settings, ending: RunStatus) -> dict[str, Any]:
     """Return the entries of summary.json about the strength of the regularization."""
     asked = settings.regularization_strength
     rule = asked if isinstance(asked, str) else None
@@ -197,5 +202,5 @@ def _first_strength(functional: ReducedFunctional, m: np.ndarray) -> float:
             len(m),
         )
     except ValueError:  # the regularization does not see what the data see best
-        return FALLBACK
-    return ABOVE * ratio
+        return FALLBACK_STRENGTH
+    return COOLING_START_FACTOR * ratio

@@ -17,20 +17,20 @@ import numpy as np
 from pdeopt.errors import PdeoptError, describe, raise_interrupt
 from pdeopt.inverse import Problem, ReducedFunctional
 from pdeopt.inversion.checking import (
-    ADJOINT,
+    ADJOINT_CHECK,
+    CHECK_HALVINGS,
     FIRST_STEP,
-    HALVINGS,
-    IDENTITY,
-    Point,
+    PRODUCT_GAP_TOLERANCE,
+    VerificationPoint,
+    inconclusive_reason,
     point_along,
-    point_of,
     rounding_of,
-    untold,
+    verification_point,
 )
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.inversion.recorder import Interrupted, Recorder
 from pdeopt.sparse import forgetting
-from pdeopt.verify import ACCURACY, TaylorTest, adjoint_identity, taylor_test
+from pdeopt.verify import DERIVATIVE_ACCURACY, EPS, TaylorTest, adjoint_identity, taylor_test
 
 #: The largest step of the short test, along directions of the parameter's size. Where the short test does not show the
 #: order that it should, the thorough test of `pdeopt check` decides.
@@ -38,35 +38,33 @@ SHORT_STEP = 4e-3
 #: The number of times that the step of the short test is halved.
 SHORT_HALVINGS = 2
 #: The order of the remainder above which the derivative is taken to be right.
-ORDER = 1.9
+MIN_ORDER = 1.9
 #: The order of the change of J below which J itself is too rough to tell.
-ROUGH = 0.9
+MIN_SMOOTH_ORDER = 0.9
 #: The order that the short test must show at every halving.
-STEADY = 1.5
+MIN_HALVING_ORDER = 1.5
 #: The iterate at which derivatives are verified once more.
-LATER = 3
+LATER_ITERATION = 3
 #: The distances from the initial guess that are tried until J is finite there, as parts of that of `pdeopt check`.
-DISTANCES = (1.0, 0.1, 0.01, 1e-3)
+START_DISTANCES = (1.0, 0.1, 0.01, 1e-3)
 #: The largest error of J with an iterative solver, as a part of the solver's accuracy.
-BETTER = 1e-2
+VALUE_ACCURACY_FACTOR = 1e-2
 #: The largest relative gap of the adjoint identity with a direct solver.
-LARGEST_GAP = 1e3 * IDENTITY
+LARGEST_GAP = 1e3 * PRODUCT_GAP_TOLERANCE
 #: The largest relative gap of the adjoint identity with an iterative solver, as a multiple of its accuracy.
 SOLVER_GAP = 1e3
 #: The error that the slope of J may have, as a multiple of the solver's accuracy.
 SOLVER_SLOPE = 100
 #: The factor by which a step is made shorter to see whether the measured rate comes closer to the derivative.
-SHORTER = 8
+RATE_STEP_REDUCTION = 8
 #: The part to which the distance between rate and derivative must fall over a shorter step, to count as closer.
-CLOSER = 0.5
+MAX_DISTANCE_RATIO = 0.5
 #: The least change of J over a step from which a rate is measured, as a multiple of the rounding of J.
-ROUNDINGS = 1000
-#: The distance from 1 to the next larger floating-point number.
-EPS = float(np.finfo(float).eps)
+MIN_RATE_CHANGE = 1000
 #: The beginning of the messages of a verification without a result.
-UNTOLD = "derivatives could not be verified: "
+UNVERIFIED = "derivatives could not be verified: "
 #: The message where J is not finite.
-NOT_FINITE = f"{UNTOLD}the objective is not finite near the initial guess"
+NOT_FINITE = f"{UNVERIFIED}the objective is not finite near the initial guess"
 #: The likely causes of a wrong derivative, for messages.
 CAUSES = (
     "look for a rule of the problem's own (custom_jvp, custom_vjp), stop_gradient, or an operation without a "
@@ -86,7 +84,7 @@ class Verification:
         orders: The orders of the Taylor remainders, {1: without, 2: with the derivative}; infinity where one vanishes
             up to rounding, NaN where it cannot be told; empty where J cannot be evaluated.
         gap: The relative gap of the adjoint identity; None where it cannot be told.
-        told: Whether the Taylor test could tell that the derivatives are right or wrong.
+        conclusive: Whether the Taylor test could tell that the derivatives are right or wrong.
         fault: What is wrong and what it means; empty where nothing is.
         message: The result in one line.
         seconds: The time that the verification took, without the first evaluation.
@@ -94,7 +92,7 @@ class Verification:
 
     orders: dict[int, float]
     gap: float | None
-    told: bool
+    conclusive: bool
     fault: str
     message: str
     seconds: float = 0.0
@@ -102,7 +100,7 @@ class Verification:
     @property
     def passed(self) -> bool | None:
         """True or False for right or wrong derivatives, None where it could not be told."""
-        return None if not (self.told or self.fault) else not self.fault
+        return None if not (self.conclusive or self.fault) else not self.fault
 
     def report(self) -> dict[str, Any]:
         """Return the entries of summary.json about the verification.
@@ -113,7 +111,7 @@ class Verification:
         found = {"taylor_orders": orders, "adjoint_gap": self.gap, "seconds": round(self.seconds, 6)}
         return {"passed": self.passed, "message": self.message, **found}
 
-    def refuse(self, name: str, remedy: str) -> None:
+    def raise_if_wrong(self, name: str, remedy: str) -> None:
         """Refuse a problem whose derivatives are wrong.
 
         Args:
@@ -162,7 +160,7 @@ class Probe:
         """Return J(m) for m (p,), NaN where the state equation cannot be solved."""
         return self.evaluate(m)[0]
 
-    def is_finite(self, point: Point, step: float) -> bool:
+    def is_finite(self, point: VerificationPoint, step: float) -> bool:
         """Return whether J and its derivative are finite at a point, and J after a step from it."""
         value, derivative = self.evaluate(point.m)
         return bool(np.isfinite([value, self.value(point.m + step * point.v)]).all() and np.isfinite(derivative).all())
@@ -179,7 +177,7 @@ class Probe:
         return (4 * short - long) / step
 
 
-def verified(
+def verify_derivatives(
     problem: Problem, stop: Callable[[], bool], stage: Callable[[str, str], None] = lambda name, text: None
 ) -> Verification:
     """Verify the derivatives of a problem downhill of its initial guess, where J has changed and bent.
@@ -232,7 +230,7 @@ class LaterVerification:
             return False
         if iteration == 0:
             self._start = m.copy()
-        return self._start is not None and (iteration == LATER or last) and not np.array_equal(m, self._start)
+        return self._start is not None and (iteration == LATER_ITERATION or last) and not np.array_equal(m, self._start)
 
     def verify(self, recorder: Recorder) -> None:
         """Verify at the last iterate, along the way from the initial guess to it, and make the report.
@@ -251,32 +249,32 @@ class LaterVerification:
         with forgetting():
             probe, point = Probe(functional, self._stop), point_along(self._problem, m, m - self._start)
             if not point.v.any():
-                message = f"at iterate {iteration}: {UNTOLD}the bounds hold every entry there"
+                message = f"at iterate {iteration}: {UNVERIFIED}the bounds hold every entry there"
                 self.report = {"iteration": iteration, "passed": None, "message": message, "taylor_orders": {}}
                 return
             accuracy = accuracy_of(self._problem)
             test = _taylor(probe, point, point.v, accuracy)
             fault = _taylor_fault(test, probe, m, point.v, accuracy)
-        told = bool(fault or _is_right(test))
-        verdict = f"Taylor {_order(test)}" if told else f"{UNTOLD}{_roughness(test)}"
+        conclusive = bool(fault or _is_right(test))
+        verdict = f"Taylor {_order(test)}" if conclusive else f"{UNVERIFIED}{_roughness(test)}"
         message = f"at iterate {iteration}, along the way to it: {verdict}"
         orders = {str(p): order for p, order in test.orders.items()}
-        passed = None if not told else not fault
+        passed = None if not conclusive else not fault
         self.report = {"iteration": iteration, "passed": passed, "message": message, "taylor_orders": orders}
         if fault:
             raise DerivativeError(f"the derivative is wrong there: {fault}; {CAUSES}")
 
 
-def _first_finite(problem: Problem, probe: Probe) -> Point | None:
-    far, near = point_of(problem, probe.evaluate), np.asarray(problem.initial, float)
-    for part in DISTANCES:
+def _first_finite(problem: Problem, probe: Probe) -> VerificationPoint | None:
+    far, near = verification_point(problem, probe.evaluate), np.asarray(problem.initial, float)
+    for part in START_DISTANCES:
         point = far if part == 1 else replace(far, m=near + part * (far.m - near), v=part * far.v, w=part * far.w)
         if probe.is_finite(point, SHORT_STEP):
             return point
     return None
 
 
-def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
+def _judged(problem: Problem, probe: Probe, point: VerificationPoint) -> Verification:
     accuracy = accuracy_of(problem)
     for direction in (*point.parts, point.v):  # up to the first that is wrong; the test that was made last is reported
         test = _taylor(probe, point, direction, accuracy)
@@ -287,16 +285,16 @@ def _judged(problem: Problem, probe: Probe, point: Point) -> Verification:
     fault = wrong or _gap_fault(gap, max(LARGEST_GAP, SOLVER_GAP * accuracy), test)
     exact = bool(np.isinf(test.orders[2]))
     if not (wrong or (_is_right(test) and (point.shown or not exact))):
-        return Verification(test.orders, gap, False, fault, UNTOLD + _roughness(test))
+        return Verification(test.orders, gap, False, fault, UNVERIFIED + _roughness(test))
     identity = f"adjoint identity not told: {reason}" if gap is None else f"adjoint identity {gap:.0e}"
     message = f"derivatives {'wrong' if fault else 'verified'}: Taylor {_order(test)}, {identity}"
     return Verification(test.orders, gap, True, fault, message)
 
 
-def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) -> TaylorTest:
+def _taylor(probe: Probe, point: VerificationPoint, direction: np.ndarray, accuracy: float) -> TaylorTest:
     """Return the short Taylor test along a direction where it shows the order, otherwise the thorough one."""
     value, derivative = probe.evaluate(point.m)
-    rounding = max(BETTER * accuracy * abs(value), rounding_of(point.m, value, derivative))
+    rounding = max(VALUE_ACCURACY_FACTOR * accuracy * abs(value), rounding_of(point.m, value, derivative))
 
     def test(first_step: float, halvings: int, rounding: float | None) -> TaylorTest:
         return taylor_test(
@@ -307,22 +305,22 @@ def _taylor(probe: Probe, point: Point, direction: np.ndarray, accuracy: float) 
             first_step=first_step,
             halvings=halvings,
             rounding=rounding,
-            accuracy=max(ACCURACY, accuracy),
+            accuracy=max(DERIVATIVE_ACCURACY, accuracy),
         )
 
     short = test(SHORT_STEP, SHORT_HALVINGS, rounding)
     if _is_right(short) and (np.isinf(short.orders[2]) or _falls(short.remainders[2])):
         return short
     far = np.isfinite(probe.value(point.m + FIRST_STEP * direction))
-    return test(FIRST_STEP if far else SHORT_STEP, HALVINGS, None)
+    return test(FIRST_STEP if far else SHORT_STEP, CHECK_HALVINGS, None)
 
 
 def _falls(remainders: np.ndarray) -> bool:
-    """Return whether remainders fall by more than ``2**STEADY`` at every halving; noise hardly does."""
-    return bool((remainders[:-1] > 2**STEADY * remainders[1:]).all())
+    """Return whether remainders fall by more than ``2**MIN_HALVING_ORDER`` at every halving; noise hardly does."""
+    return bool((remainders[:-1] > 2**MIN_HALVING_ORDER * remainders[1:]).all())
 
 
-def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
+def _adjoint_gap(probe: Probe, point: VerificationPoint) -> tuple[float | None, str]:
     """Return the relative gap of the adjoint identity of the predicted data.
 
     Returns:
@@ -344,7 +342,9 @@ def _adjoint_gap(probe: Probe, point: Point) -> tuple[float | None, str]:
 
 def _roughness(test: TaylorTest) -> str:
     """Return the reason why the order of a Taylor test cannot be told, in words."""
-    return untold(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
+    return (
+        inconclusive_reason(test) if np.isnan(test.orders[2]) else "J is too rough: it jumps, or its solver is inexact"
+    )
 
 
 def _order(test: TaylorTest) -> str:
@@ -353,7 +353,7 @@ def _order(test: TaylorTest) -> str:
 
 
 def _is_right(test: TaylorTest) -> bool:
-    return test.orders[2] > ORDER
+    return test.orders[2] > MIN_ORDER
 
 
 def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.ndarray, accuracy: float) -> str:
@@ -362,18 +362,18 @@ def _taylor_fault(test: TaylorTest, probe: Probe, m: np.ndarray, direction: np.n
     A derivative that is wrong stays so over shorter steps, down to the rounding of J. Where J has a bend narrower than
     the steps of the test, as a total variation that is hardly smoothed, the measured rate comes close to it.
     """
-    if not (test.orders[1] >= ROUGH and test.orders[2] <= ORDER):
+    if not (test.orders[1] >= MIN_SMOOTH_ORDER and test.orders[2] <= MIN_ORDER):
         return ""
     value, derivative = probe.evaluate(m)
     derived, step = float(derivative @ direction), SHORT_STEP
     resolved = max(SOLVER_SLOPE * accuracy * float(np.linalg.norm(derivative * direction)), EPS * abs(derived))
-    rounding = max(BETTER * accuracy * abs(value), rounding_of(m, value, derivative))
+    rounding = max(VALUE_ACCURACY_FACTOR * accuracy * abs(value), rounding_of(m, value, derivative))
     measured = probe.rate(m, direction, step)
-    while abs(measured - derived) > max(resolved, SHORTER * ROUNDINGS * rounding / step):
-        step /= SHORTER
+    while abs(measured - derived) > max(resolved, RATE_STEP_REDUCTION * MIN_RATE_CHANGE * rounding / step):
+        step /= RATE_STEP_REDUCTION
         measured = probe.rate(m, direction, step)
-    longer = probe.rate(m, direction, SHORTER * step) if step < SHORT_STEP else measured
-    if abs(measured - derived) <= max(resolved, CLOSER * abs(longer - derived)):
+    longer = probe.rate(m, direction, RATE_STEP_REDUCTION * step) if step < SHORT_STEP else measured
+    if abs(measured - derived) <= max(resolved, MAX_DISTANCE_RATIO * abs(longer - derived)):
         return ""
     return (
         f"Taylor test: along a random direction J changes at the rate {measured:.4g}, its derivative says "
@@ -386,6 +386,6 @@ def _gap_fault(gap: float | None, largest: float, test: TaylorTest) -> str:
         return ""
     right = ". The Taylor test says that reverse mode is right; Newton's methods use both" * _is_right(test)
     return (
-        f"{ADJOINT} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
+        f"{ADJOINT_CHECK} of the predicted data: the gap is {gap:.1e}, at most {largest:.0e} is expected; forward and "
         f"reverse mode are not derivatives of one function{right}"
     )

@@ -16,14 +16,14 @@ from pdeopt.io.meshes.mesh_cells import MESHES
 from pdeopt.io.npz import read_arrays, text_in
 
 #: The arrays of result.npz that hold numbers.
-NUMBERS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
+NUMBER_ARRAYS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
 #: The arrays that result.npz must hold.
-NEEDED = (*NUMBERS, "cell", "label", "at_kind")
+REQUIRED_ARRAYS = (*NUMBER_ARRAYS, "cell", "label", "at_kind")
 #: The kinds of values that cannot be evaluated at points, with the reason.
 NOT_ON_MESH = {"boundary": "lives on a boundary", "numbers": "is a few numbers"}
 #: The largest distance to a vertex at which a point outside the mesh takes the value beside it, as a part of the
 #: longest diagonal of the cells there.
-BESIDE = 0.75
+MAX_OUTSIDE_DISTANCE = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class FormerRun:
         size = np.zeros(mesh.p.shape[1])
         np.maximum.at(size, mesh.t.ravel(), np.broadcast_to(diagonal, mesh.t.shape).ravel())
         distance, vertex = cKDTree(mesh.p.T).query(points.T)
-        far = np.flatnonzero(distance > BESIDE * size[vertex])
+        far = np.flatnonzero(distance > MAX_OUTSIDE_DISTANCE * size[vertex])
         if len(far):
             raise FileError(
                 f"{self.directory}: {len(far)} points lie outside its mesh, up to {distance[far].max():.3g} from the "
@@ -133,7 +133,7 @@ def read_run(directory: str | Path) -> FormerRun:
         what = "it has no result.npz" if directory.is_dir() else missing
         raise FileError(f"{directory} holds no run with a result: {what}; expected the directory of a run that ended")
     arrays = read_arrays(path, "the result of a run")
-    for name in NEEDED:
+    for name in REQUIRED_ARRAYS:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; expected the result of a run")
     for name in ("parameter", "coefficient", "p", "at_x"):
@@ -155,8 +155,8 @@ def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
     Args:
         arrays: The arrays of the result, by name.
     """
-    m, values, p, t, gather, x = (arrays[name] for name in NUMBERS)
-    if any(arrays[name].dtype.kind not in "fiu" for name in NUMBERS):
+    m, values, p, t, gather, x = (arrays[name] for name in NUMBER_ARRAYS)
+    if any(arrays[name].dtype.kind not in "fiu" for name in NUMBER_ARRAYS):
         return False
     if str(arrays["at_kind"]) == "numbers":
         return values.ndim == 1 and values.shape == m.shape == arrays.get("number_names", np.empty(0)).shape

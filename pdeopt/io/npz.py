@@ -13,14 +13,14 @@ import numpy as np
 from pdeopt.io.errors import FileError
 
 #: The errors that numpy.load raises for a file that is no archive, a part of one, or one with wrong bits in it.
-DAMAGED = (
+DAMAGED_FILE_ERRORS = (
     *(OSError, ValueError, EOFError, AttributeError, TypeError, LookupError, RuntimeError, SyntaxError),
     *(struct.error, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError, AssertionError),
 )
 #: The size, in bytes, up to which any file may unpack.
-LARGEST = 4 << 30
+MAX_UNPACKED_BYTES = 4 << 30
 #: The size up to which a file may unpack where that is larger, as a multiple of its own size.
-PACKED = 20
+MAX_UNPACKING_FACTOR = 20
 
 
 def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
@@ -38,7 +38,7 @@ def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > max(LARGEST, PACKED * path.stat().st_size):
+        if size > max(MAX_UNPACKED_BYTES, MAX_UNPACKING_FACTOR * path.stat().st_size):
             raise FileError(f"{path}: it would unpack to {size:.3g} bytes; expected {expected}")
         found: dict[str, np.ndarray] = {}
         with np.load(path, allow_pickle=False) as file:
@@ -46,7 +46,7 @@ def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
                 found[name] = file[name]
     except FileError:
         raise
-    except DAMAGED as error:
+    except DAMAGED_FILE_ERRORS as error:
         place = f"array {name!r}: " if name else ""
         cause = "it announces more than there is memory for" if isinstance(error, MemoryError) else error
         raise FileError(f"{path}: not readable ({place}{cause}); expected {expected}") from error

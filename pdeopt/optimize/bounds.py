@@ -15,7 +15,7 @@ Bound: TypeAlias = np.ndarray | Sequence[float] | float | None
 #: What `full_bounds` takes for bounds.
 BoundsLike: TypeAlias = "tuple[Bound, Bound] | scipy.optimize.Bounds | None"
 #: The end of messages: how bounds are given.
-RIGHT = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
+BOUNDS_REMEDY = "give bounds=(lower, upper), each a number, an array of one number a parameter, or None"
 
 
 def full_bounds(bounds: BoundsLike, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,12 +54,12 @@ def _sides(bounds: Any, size: int) -> tuple[Bound, Bound]:
         lower, upper = (side[0] if np.shape(side) == (1,) else side for side in (bounds.lb, bounds.ub))
         return lower, upper
     if isinstance(bounds, np.ndarray) or not isinstance(bounds, Sequence) or isinstance(bounds, str):
-        raise OptimizerError(f"the bounds are a {type(bounds).__name__}; {RIGHT}")
+        raise OptimizerError(f"the bounds are a {type(bounds).__name__}; {BOUNDS_REMEDY}")
     if len(bounds) == 2 and not (size == 2 and all(isinstance(side, (list, tuple)) for side in bounds)):
         return bounds[0], bounds[1]
     pairs = len(bounds) == size and all(isinstance(side, (list, tuple)) and len(side) == 2 for side in bounds)
     if not pairs:
-        raise OptimizerError(f"the bounds have {len(bounds)} entries; {RIGHT}")
+        raise OptimizerError(f"the bounds have {len(bounds)} entries; {BOUNDS_REMEDY}")
     if size == 2 and not any(side is None for pair in bounds for side in pair):
         doubt = f"bounds={bounds!r} can be a lower and an upper bound or, as SciPy has it, a pair for each parameter; "
     else:
@@ -69,14 +69,14 @@ def _sides(bounds: Any, size: int) -> tuple[Bound, Bound]:
         for k, none in enumerate((-np.inf, np.inf))
     )
     more = "" if size <= 6 else f", …, of {size} numbers each"
-    raise OptimizerError(f"{doubt}{RIGHT}: for the pairs, ({lower}, {upper}){more}")
+    raise OptimizerError(f"{doubt}{BOUNDS_REMEDY}: for the pairs, ({lower}, {upper}){more}")
 
 
 def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
     try:
         bound = np.asarray(none if side is None else side, float)
     except (TypeError, ValueError):
-        raise OptimizerError(f"the {name} bound is {side!r}, not real numbers; {RIGHT}") from None
+        raise OptimizerError(f"the {name} bound is {side!r}, not real numbers; {BOUNDS_REMEDY}") from None
     if bound.shape not in ((), (size,)):
         raise OptimizerError(f"a bound has shape {bound.shape}; expected a number or ({size},), as the {name} one")
     return np.broadcast_to(bound, (size,))

@@ -15,7 +15,7 @@ from pdeopt.optimize.registry import check_optimizer, optimizer_named, optimizer
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 #: The least part of J that a minimization may leave to gain, where the caller says nothing.
-REMAINING = 1e-5
+REMAINING_TOLERANCE = 1e-5
 
 
 def minimize(
@@ -88,7 +88,7 @@ def minimize(
         gradient_tolerance,
         absolute_gradient_tolerance,
         objective_tolerance,
-        max(REMAINING, 0.1 * gradient_tolerance) if remaining_tolerance is None else remaining_tolerance,
+        max(REMAINING_TOLERANCE, 0.1 * gradient_tolerance) if remaining_tolerance is None else remaining_tolerance,
         max_iterations,
         accuracy,
     )
@@ -109,7 +109,7 @@ def minimize(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Requirements:
     """A task that a minimization sets an optimizer.
 
     Attributes:
@@ -140,7 +140,7 @@ def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
         OptimizerError: It cannot; the message names the optimizers that can.
     """
     constraints = frozenset({"bounds"}) if trace.bounded else frozenset()
-    task = _Task(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
+    task = _Requirements(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)))
     refusal = task.refused_by(optimizer)
     if refusal:
         able = [name for name, other in optimizers().items() if not task.refused_by(other)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pdeopt.optimize.levenberg_marquardt import DENSE, minimize_levenberg_marquardt
+from pdeopt.optimize.levenberg_marquardt import MAX_GAUSS_NEWTON_PARAMETERS, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonMethod, minimize_newton
 from pdeopt.optimize.objective import hessians_of
 from pdeopt.optimize.trace import Trace
@@ -31,7 +31,7 @@ class GaussNewton(NewtonMethod):
     def run(self, trace: Trace) -> None:
         """Iterate by Levenberg–Marquardt where there are bounds and few parameters, by Newton–CG otherwise."""
         hessian = hessians_of(trace.objective)["gauss_newton"]
-        if trace.bounded and len(trace.last.m) <= DENSE:
+        if trace.bounded and len(trace.last.m) <= MAX_GAUSS_NEWTON_PARAMETERS:
             minimize_levenberg_marquardt(trace, hessian)
         else:
             minimize_newton(trace, hessian, self)

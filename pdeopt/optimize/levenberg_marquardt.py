@@ -16,15 +16,15 @@ from pdeopt.optimize.objective import Action, OptimizerError
 from pdeopt.optimize.trace import Finished, Trace
 
 #: The largest number of parameters for which the Gauss–Newton matrix is formed.
-DENSE = 2000
+MAX_GAUSS_NEWTON_PARAMETERS = 2000
 #: The number of columns of the Gauss–Newton matrix that are computed at a time.
-BLOCK = 16
+BLOCK_COLUMNS = 16
 #: The part of the decrease that the model predicts by which J must fall where a step is taken.
-ACCEPTED = 1e-4
+MIN_GAIN_RATIO = 1e-4
 #: The damping μ at the start.
 FIRST_DAMPING = 1e-2
 #: The largest number of steps that are tried at an iterate.
-REJECTIONS = 40
+MAX_TRIAL_STEPS = 40
 
 
 @dataclass
@@ -105,11 +105,12 @@ def _matrix(action: Action, movable: np.ndarray) -> np.ndarray:
         OptimizerError: The action is not linear on blocks, as where it is for vectors only.
     """
     size, kept = len(movable), np.flatnonzero(movable)
-    columns = np.zeros((size, -(-len(kept) // BLOCK) * BLOCK))
+    columns = np.zeros((size, -(-len(kept) // BLOCK_COLUMNS) * BLOCK_COLUMNS))
     columns[kept, np.arange(len(kept))] = 1.0
     matrix = np.zeros((size, size))
-    for k in range(0, len(kept), BLOCK):
-        matrix[:, kept[k : k + BLOCK]] = action(columns[:, k : k + BLOCK])[:, : len(kept[k : k + BLOCK])]
+    for k in range(0, len(kept), BLOCK_COLUMNS):
+        block = kept[k : k + BLOCK_COLUMNS]
+        matrix[:, block] = action(columns[:, k : k + BLOCK_COLUMNS])[:, : len(block)]
     if len(kept):
         _check_block_action(action, columns[:, 0], matrix[:, kept[0]], np.abs(matrix).max())
     matrix[~movable] = 0.0
@@ -126,7 +127,7 @@ def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.nd
     value, derivative = trace.evaluate(m)
     free, norm = np.flatnonzero(trace.projected(m)), trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)
-    for attempt in range(REJECTIONS):
+    for attempt in range(MAX_TRIAL_STEPS):
         candidate = np.clip(m + _damped_step(hessian, derivative, free, damping.value), trace.lower, trace.upper)
         step = candidate - m
         predicted = -float(derivative @ step + 0.5 * step @ (hessian @ step))
@@ -134,11 +135,11 @@ def _accepted_step(trace: Trace, hessian: np.ndarray, damping: Damping) -> np.nd
         if attempt == 0 and predicted <= rounding and abs(decrease) <= rounding:  # J cannot tell any more
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            if trace.nothing_left():
+            if trace.gain_is_negligible():
                 raise Finished(
                     "converged", "a step would change the objective by less than the accuracy of its evaluation"
                 )
-        if decrease > ACCEPTED * predicted:
+        if decrease > MIN_GAIN_RATIO * predicted:
             damping.accept(decrease / predicted)
             return candidate
         damping.reject()

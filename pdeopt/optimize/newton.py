@@ -17,22 +17,22 @@ from pdeopt.optimize.recycling import Recycling
 from pdeopt.optimize.trace import Finished, Trace
 
 #: The part of the predicted decrease by which J must fall, in Armijo's rule.
-SUFFICIENT = 1e-4
+ARMIJO_FRACTION = 1e-4
 #: The largest number of steps that are tried in a line search, each half of the one before it.
-HALVINGS = 25
+MAX_LINE_SEARCH_STEPS = 25
 #: The largest relative residual to which a Newton system is solved. It falls with the square root of the gradient norm
 #: (Nocedal, Wright, "Numerical Optimization", 2006, section 7.1; Eisenstat, Walker 1996).
-LOOSEST = 0.5
+MAX_FORCING = 0.5
 #: The smallest relative residual to which a Newton system is solved. What a system was not solved for is not lost, as
 #: its products precondition the next one: with 0.2 instead of 0, total variation on 128 × 128 × 2 triangles takes 89
 #: products instead of 187, in as many Newton steps.
-TIGHTEST = 0.2
+MIN_FORCING = 0.2
 #: The relative residual to which the system is solved to see what is left to gain, where the gradient is small or J
 #: hardly falls any more.
-CERTAIN = 0.05
+FINAL_FORCING = 0.05
 #: The part of their range (of their size where that is infinite) within which entries that are pushed against a bound
 #: move to it (Bertsekas 1982).
-NEAR = 1e-3
+ACTIVE_SET_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class _Steps:
             return self._certain[1]
         fallen = trace.last.gradient_norm / trace.first.gradient_norm
         step, free = self._held()
-        return np.where(free, self._solved(free, float(np.clip(fallen**0.5, TIGHTEST, LOOSEST))).step, step)
+        return np.where(free, self._solved(free, float(np.clip(fallen**0.5, MIN_FORCING, MAX_FORCING))).step, step)
 
     def left_to_gain(self) -> float:
         """Return what the model gains between the last iterate and its minimum.
@@ -140,7 +140,7 @@ class _Steps:
         bound = held + 0.5 * float(rhs @ self._preconditioner(free)(rhs))
         if trace.negligible(bound) or not rhs.any():
             return bound
-        found = self._solved(free, CERTAIN)
+        found = self._solved(free, FINAL_FORCING)
         self._certain = trace.last.iteration, np.where(free, found.step, step)
         return held + found.decrease
 
@@ -207,7 +207,7 @@ def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.nda
     """
     m = trace.last.m
     width = trace.upper - trace.lower
-    near = NEAR * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
+    near = ACTIVE_SET_MARGIN * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
     near = np.minimum(near, scale * np.abs(trace.product.gradient(derivative)))
     return ((m <= trace.lower + near) & (derivative > 0)) | ((m >= trace.upper - near) & (derivative < 0))
 
@@ -223,18 +223,18 @@ def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
     m, derivative = trace.last.m, trace.evaluate(trace.last.m)[1]
     value, norm = trace.last.objective, trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)
-    for k in range(HALVINGS):
+    for k in range(MAX_LINE_SEARCH_STEPS):
         candidate = np.clip(m + 0.5**k * step, trace.lower, trace.upper)
         predicted = float(derivative @ (m - candidate))
         found = trace.evaluate(candidate)[0]
         if k == 0 and abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell; its gradient can
             if trace.gradient_norm(candidate) < norm:
                 return candidate
-            if trace.nothing_left():
+            if trace.gain_is_negligible():
                 raise Finished(
                     "converged", "a step would change the objective by less than the accuracy of its evaluation"
                 )
-        if predicted > 0 and found <= value - SUFFICIENT * predicted:
+        if predicted > 0 and found <= value - ARMIJO_FRACTION * predicted:
             return candidate
     words = "no step along the Newton direction lowers the objective"
     raise trace.ended(f"{words} any more", f"the line search failed: {words}")

@@ -10,9 +10,9 @@ from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.optimize.objective import Action
 
 #: The memory that the remembered products may take, in bytes.
-LARGEST = 2**29
+MAX_MEMORY_BYTES = 2**29
 #: The cosine between v and Hv from which on the curvature vᵀHv is more than rounding.
-FLATTEST = 1e-14
+MIN_CURVATURE_COSINE = 1e-14
 
 
 class Recycling:
@@ -31,11 +31,11 @@ class Recycling:
         """Start with an empty memory.
 
         Args:
-            memory: The largest number of products; fewer are kept where they would take more than `LARGEST`.
+            memory: The largest number of products; fewer are kept where they would take more than `MAX_MEMORY_BYTES`.
             size: The number of parameters p.
             product: The inner product in which curvatures are measured.
         """
-        affordable = LARGEST // (2 * 8 * max(size, 1))
+        affordable = MAX_MEMORY_BYTES // (2 * 8 * max(size, 1))
         self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=min(memory, affordable))
         self._product = product
 
@@ -47,7 +47,7 @@ class Recycling:
             image: The product Hv (p,), or the difference of the derivatives at the ends of the step.
         """
         curvature = float(direction @ image)
-        if self._pairs.maxlen and curvature > FLATTEST * np.linalg.norm(direction) * np.linalg.norm(image):
+        if self._pairs.maxlen and curvature > MIN_CURVATURE_COSINE * np.linalg.norm(direction) * np.linalg.norm(image):
             self._pairs.append((direction, image, self._product.norm(direction) ** 2 / curvature))
 
     def recorded(self, hessian: Action) -> Action:

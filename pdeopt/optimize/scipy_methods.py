@@ -15,17 +15,17 @@ from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.trace import Trace
 
 #: The largest number of parameters for which a method may keep a dense p × p matrix (72 MB).
-DENSE = 3000
+MAX_DENSE_PARAMETERS = 3000
 #: The factor by which SciPy's own limits exceed ours, so that the trace ends the minimization.
-UNREACHED = 100
+SCIPY_LIMIT_FACTOR = 100
 #: The part of their range within which entries near a bound are taken to be on it; SLSQP comes no closer.
-SNAPPED = 1e-13
+BOUND_TOLERANCE = 1e-13
 #: The number of points, each nearer than the one before it, that are tried to probe the curvature.
-NEARER = 3
+MAX_CURVATURE_PROBES = 3
 #: The factor by which the first step is longer than a parabola along the gradient asks for: its curvature is mostly
 #: that of the steepest directions, and the line search shortens. With 8, L-BFGS-B takes 52 iterations on the problem
 #: poisson_mother, with 1 it takes 86; on others it does not matter.
-LONGER = 8.0
+FIRST_STEP_FACTOR = 8.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class SciPyMethod(Optimizer):
             Finished: The minimization has ended.
         """
         length = parabola_length(trace)
-        coordinates = _Coordinates(trace, LONGER * length if self.unit_step else length, self.plain_callback)
+        coordinates = _Coordinates(trace, FIRST_STEP_FACTOR * length if self.unit_step else length, self.plain_callback)
         found = scipy.optimize.minimize(
             coordinates.evaluate,
             coordinates.start,
@@ -96,7 +96,7 @@ class SciPyMethod(Optimizer):
             method=self.method,
             bounds=coordinates.bounds,
             callback=coordinates.accept_plain if self.plain_callback else coordinates.accept,
-            options={**self.options, self.limit: UNREACHED * trace.goals.iterations},
+            options={**self.options, self.limit: SCIPY_LIMIT_FACTOR * trace.goals.iterations},
             **self._hessian(trace, coordinates),
         )
         return ": no step lowers the objective" + ("" if found.success else f" ({found.message})")
@@ -157,7 +157,7 @@ class _Coordinates:
         if self.bounds is None:
             return m
         lower, upper = self.bounds.lb, self.bounds.ub
-        near = SNAPPED * np.where(np.isfinite(upper - lower), upper - lower, np.abs(z))
+        near = BOUND_TOLERANCE * np.where(np.isfinite(upper - lower), upper - lower, np.abs(z))
         m = np.where(z <= lower + near, self._trace.lower, np.where(z >= upper - near, self._trace.upper, m))
         return np.clip(m, self._trace.lower, self._trace.upper)
 
@@ -216,57 +216,64 @@ def parabola_length(trace: Trace) -> float:
     part = 10 * trace.goals.accuracy**0.5
     near = part * abs(first.objective) / float(derivative @ gradient)
     highest = first.objective + trace.goals.accuracy * abs(first.objective)
-    for _ in range(NEARER):
+    for _ in range(MAX_CURVATURE_PROBES):
         step = np.clip(first.m - near * gradient, trace.lower, trace.upper) - first.m
         value, other = trace.evaluate(first.m + step)
         if step.any() and value <= highest:
             trace.secants.remember(step, other - trace.evaluate(first.m)[1])
             slope, curvature = -float(derivative @ step), float((other - derivative) @ step)
-            times = min(slope / curvature, 1 / part) if curvature > 0 else 1 / (LONGER * part)
+            times = min(slope / curvature, 1 / part) if curvature > 0 else 1 / (FIRST_STEP_FACTOR * part)
             return times * product.norm(step)
         near *= part
     return 1.0
 
 
 #: The needs of a method that needs the Hessian.
-HESSIAN = frozenset({"hessian"})
+NEEDS_HESSIAN = frozenset({"hessian"})
 #: The constraints of a method that keeps bounds.
-BOUNDS = frozenset({"bounds"})
+KEEPS_BOUNDS = frozenset({"bounds"})
 #: SciPy's minimizers; the one that `minimize` takes where none is named comes first.
 METHODS = (
     SciPyMethod(
         "l-bfgs-b",
         "L-BFGS-B",
-        keeps=BOUNDS,
+        keeps=KEEPS_BOUNDS,
         unit_step=True,
         options={"maxcor": 20, "gtol": 0.0, "ftol": 0.0, "maxls": 40},
     ),
     SciPyMethod("cg", "CG", options={"gtol": 0.0}),
-    SciPyMethod("bfgs", "BFGS", max_parameters=DENSE, options={"gtol": 0.0}),
+    SciPyMethod("bfgs", "BFGS", max_parameters=MAX_DENSE_PARAMETERS, options={"gtol": 0.0}),
     SciPyMethod(
         "tnc",
         "TNC",
-        keeps=BOUNDS,
+        keeps=KEEPS_BOUNDS,
         plain_callback=True,
         limit="maxfun",
         options={"gtol": 0.0, "ftol": 0.0, "xtol": 0.0},
     ),
-    SciPyMethod("slsqp", "SLSQP", keeps=BOUNDS, max_parameters=DENSE, plain_callback=True, options={"ftol": 0.0}),
-    SciPyMethod("trust-ncg", "trust-ncg", needs=HESSIAN, unit_step=True, options={"gtol": 0.0}),
-    SciPyMethod("trust-krylov", "trust-krylov", needs=HESSIAN, unit_step=True, options={"gtol": 0.0}),
+    SciPyMethod(
+        "slsqp",
+        "SLSQP",
+        keeps=KEEPS_BOUNDS,
+        max_parameters=MAX_DENSE_PARAMETERS,
+        plain_callback=True,
+        options={"ftol": 0.0},
+    ),
+    SciPyMethod("trust-ncg", "trust-ncg", needs=NEEDS_HESSIAN, unit_step=True, options={"gtol": 0.0}),
+    SciPyMethod("trust-krylov", "trust-krylov", needs=NEEDS_HESSIAN, unit_step=True, options={"gtol": 0.0}),
     SciPyMethod(
         "trust-constr",
         "trust-constr",
-        needs=HESSIAN,
-        keeps=BOUNDS,
+        needs=NEEDS_HESSIAN,
+        keeps=KEEPS_BOUNDS,
         unit_step=True,
         options={"gtol": 0.0, "xtol": 1e-12},
     ),
     SciPyMethod(
         "trust-exact",
         "trust-exact",
-        needs=HESSIAN,
-        max_parameters=DENSE,
+        needs=NEEDS_HESSIAN,
+        max_parameters=MAX_DENSE_PARAMETERS,
         forms_hessian=True,
         unit_step=True,
         options={"gtol": 0.0},
@@ -274,8 +281,8 @@ METHODS = (
     SciPyMethod(
         "dogleg",
         "dogleg",
-        needs=HESSIAN,
-        max_parameters=DENSE,
+        needs=NEEDS_HESSIAN,
+        max_parameters=MAX_DENSE_PARAMETERS,
         forms_hessian=True,
         unit_step=True,
         options={"gtol": 0.0},

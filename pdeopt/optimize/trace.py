@@ -15,23 +15,23 @@ from pdeopt.optimize.optimizer import Iterate, Result
 from pdeopt.optimize.recycling import Recycling
 
 #: The part of the whole derivative below which the projected one is rounding.
-ROUNDING = 1e-12
+PROJECTION_ROUNDING = 1e-12
 #: The average number of evaluations that are allowed for each iteration.
-EVALUATIONS = 20
+MAX_MEAN_EVALUATIONS = 20
 #: The largest number of evaluations between two iterates.
-SEARCH = 100
+MAX_SEARCH_EVALUATIONS = 100
 #: The number of iterations in a row that must hardly change the objective; a single one may have been cut short.
-FLAT = 2
+FLAT_ITERATIONS = 2
 #: The number of such iterations in a row after which the method is given up where its model sees more to gain.
-STALLED = 10
+STALLED_ITERATIONS = 10
 #: The number of steps between iterates whose differences of gradients make the model of a method that states none.
-SECANTS = 20
+SECANT_PAIRS = 20
 #: The part of the decrease so far that is nothing, if no more is asked for: J may fall to 0, so that no part of J is.
-NOTHING = 1e-12
+NEGLIGIBLE_FALL = 1e-12
 #: The number of points that are remembered: a method comes back to the point before the last one, at most.
-REMEMBERED = 2
+REMEMBERED_POINTS = 2
 #: The remedy where a step should lower the objective and does not.
-REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
+STEP_REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
 #: The distance from 1 to the next larger floating-point number.
 EPS = float(np.finfo(float).eps)
 
@@ -104,10 +104,10 @@ class Trace:
         self.lower, self.upper = bounds
         self.goals = goals
         self.cg_iterations = 0
-        self.secants = Recycling(SECANTS, len(self.lower), product)
+        self.secants = Recycling(SECANT_PAIRS, len(self.lower), product)
         self.model: Callable[[], float] = self._secant_model
         self._callback = callback
-        self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED)
+        self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED_POINTS)
         self._evaluations = 0
         self._iterates: list[Iterate] = []  # the first and the last two
         self._advanced = False
@@ -128,11 +128,11 @@ class Trace:
         for at, found in reversed(self._found):
             if np.array_equal(m, at):
                 return found
-        if self._evaluations >= EVALUATIONS * max(self.goals.iterations, 1):
+        if self._evaluations >= MAX_MEAN_EVALUATIONS * max(self.goals.iterations, 1):
             raise Finished("stopped", f"the maximum number of evaluations, {self._evaluations}, was reached")
         spent = self._evaluations - (self._iterates[-1].evaluations if self._iterates else 0)
-        if spent > SEARCH:
-            raise Finished("failed", f"{spent} evaluations found no step that lowers the objective; {REMEDY}")
+        if spent > MAX_SEARCH_EVALUATIONS:
+            raise Finished("failed", f"{spent} evaluations found no step that lowers the objective; {STEP_REMEDY}")
         self._evaluations += 1
         self._found.append((m.copy(), self._evaluated(m)))
         return self._found[-1][1]
@@ -176,7 +176,7 @@ class Trace:
         self._append(Iterate(0, m.copy(), value, norm, 0.0, self._evaluations, 0))
         if not (np.isfinite(value) and np.isfinite(norm)):
             raise Finished("failed", "the objective or its derivative is not finite at the initial guess")
-        if np.abs(self.projected(m)).max(initial=0) <= ROUNDING * np.abs(derivative).max(initial=0):
+        if np.abs(self.projected(m)).max(initial=0) <= PROJECTION_ROUNDING * np.abs(derivative).max(initial=0):
             raise Finished("converged", "the initial guess is stationary within the bounds")
         if norm <= self.goals.absolute_gradient:
             raise Finished("converged", f"the gradient norm is below {self.goals.absolute_gradient:g} from the start")
@@ -217,7 +217,7 @@ class Trace:
         """The iterate that was accepted last."""
         return self._iterates[-1]
 
-    def decreases_no_more(self) -> bool:
+    def has_stagnated(self) -> bool:
         """Return whether the last iteration changed J by no more than asked for, its accuracy, or rounding."""
         if len(self._iterates) < 2 or not self._advanced:
             return False
@@ -232,7 +232,7 @@ class Trace:
             self._predicted = self.last.iteration, self.model()
         return self._predicted[1]
 
-    def nothing_left(self) -> bool:
+    def gain_is_negligible(self) -> bool:
         """Return whether what is left to gain is negligible."""
         return self.negligible(self.left_to_gain())
 
@@ -240,7 +240,7 @@ class Trace:
         """Return whether a decrease is as small as asked for, or lost in the accuracy of J or its fall so far."""
         first, last = self.first.objective, self.last.objective
         enough = max(self.goals.remaining, self.goals.accuracy) * abs(last)
-        nothing = min(NOTHING, self.goals.gradient**2)
+        nothing = min(NEGLIGIBLE_FALL, self.goals.gradient**2)
         return decrease <= max(enough, nothing * (first - last), EPS * abs(first))
 
     def _secant_model(self) -> float:
@@ -261,9 +261,9 @@ class Trace:
             settled: The reason in words where nothing is left to gain, and the minimization has converged.
             failed: The reason in words where the model still sees a decrease; how large that is, is added.
         """
-        if self.nothing_left():
+        if self.gain_is_negligible():
             return Finished("converged", settled)
-        return Finished("failed", f"{failed}, but {self.expectation()}; {REMEDY}")
+        return Finished("failed", f"{failed}, but {self.gain_in_words()}; {STEP_REMEDY}")
 
     def result(self, end: Finished) -> Result:
         """Return the result of the minimization for its end."""
@@ -290,24 +290,24 @@ class Trace:
 
     def _finish_where_done(self) -> None:
         goals, norm = self.goals, self.last.gradient_norm
-        self._flat = self._flat + 1 if self.decreases_no_more() else 0
+        self._flat = self._flat + 1 if self.has_stagnated() else 0
         small = ""
         if norm <= goals.absolute_gradient:
             below = f"the gradient norm fell below {goals.absolute_gradient:g}"
             small = below if goals.absolute_gradient > 0 else "the gradient is zero"
         elif norm <= goals.gradient * self.first.gradient_norm:
             small = f"the gradient norm fell by the factor {goals.gradient:g}"
-        elif self._flat >= FLAT:
+        elif self._flat >= FLAT_ITERATIONS:
             small = f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
-        if small and (norm == 0 or self.nothing_left()):
+        if small and (norm == 0 or self.gain_is_negligible()):
             raise Finished("converged", small)
-        more = f"; {small}, but {self.expectation()}" if small else ""
-        if self._flat >= STALLED:
-            raise Finished("stopped", f"{small}, but {self.expectation()}; steps may be too short")
+        more = f"; {small}, but {self.gain_in_words()}" if small else ""
+        if self._flat >= STALLED_ITERATIONS:
+            raise Finished("stopped", f"{small}, but {self.gain_in_words()}; steps may be too short")
         if self.last.iteration >= goals.iterations:
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached{more}")
 
-    def expectation(self) -> str:
+    def gain_in_words(self) -> str:
         """Return what is left to gain, in words."""
         left = self.left_to_gain()
         if not np.isfinite(left):

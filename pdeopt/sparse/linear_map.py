@@ -22,9 +22,9 @@ from pdeopt.sparse.errors import SolveError
 
 #: The numbers of entries to which rows are filled up, so that rows of equal length are summed entry by entry; longer
 #: rows are scattered.
-LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+BUNDLE_LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 #: The number of readings of each entry beyond which an input is computed once before, and not anew for each reading.
-READINGS = 4
+MAX_READINGS = 4
 
 
 @jax.tree_util.register_dataclass
@@ -112,11 +112,11 @@ class Rows:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the image of x (columns, …)."""
-        if self.entries > READINGS * self.shape[1]:
+        if self.entries > MAX_READINGS * self.shape[1]:
             x = materialized(x, self.index)
         y = jnp.concatenate([part(x) for part in self.parts]) if self.parts else jnp.zeros((0, *x.shape[1:]), x.dtype)
         y = y if self.order is None else _take(y, self.order, True)
-        return materialized(y, self.index) if self.entries > READINGS * self.shape[0] else y
+        return materialized(y, self.index) if self.entries > MAX_READINGS * self.shape[0] else y
 
     @property
     def index(self) -> jax.Array:
@@ -255,8 +255,8 @@ def _rows_of(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], weights
     cols = cols[entries]
     weights = None if weights is None else weights[entries]
     lengths = np.diff(starts)
-    kind = np.searchsorted(LENGTHS, lengths)
-    members = [np.flatnonzero(kind == k).astype(np.int32) for k in range(len(LENGTHS) + 1)]
+    kind = np.searchsorted(BUNDLE_LENGTHS, lengths)
+    members = [np.flatnonzero(kind == k).astype(np.int32) for k in range(len(BUNDLE_LENGTHS) + 1)]
     parts: list[Bundle | LongRows] = [
         _bundle(starts[group], lengths[group], cols, weights, shape[1]) for group in members[:-1] if len(group)
     ]

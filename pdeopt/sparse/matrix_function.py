@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from pdeopt.sparse.errors import SolveError
 
 #: The relative size of the remainder of the series.
-ROUNDING = 1e-16
+SERIES_REMAINDER = 1e-16
 #: The largest degree of the series; it is enough for condition numbers up to about 700.
 MAX_DEGREE = 512
 
@@ -66,7 +66,7 @@ def _series(interval: tuple[float, float], function: Callable[[np.ndarray], np.n
         return np.array([float(function(np.array(0.5 * (low + high))))])
 
     root = np.sqrt(high / low)
-    degree = int(np.ceil(np.log(1 / ROUNDING) / np.log((root + 1) / (root - 1)))) + 2
+    degree = int(np.ceil(np.log(1 / SERIES_REMAINDER) / np.log((root + 1) / (root - 1)))) + 2
     if degree > MAX_DEGREE:
         raise SolveError(f"the matrix is too ill-conditioned for a Chebyshev series: its spectrum lies in {interval}")
     angles = (np.arange(2 * degree) + 0.5) * (np.pi / (2 * degree))

@@ -16,7 +16,7 @@ import jax
 from pdeopt.errors import PdeoptError
 
 #: The remedy where a process was forked.
-SPAWN = (
+SPAWN_REMEDY = (
     "start processes anew instead: multiprocessing.get_context('spawn'), ProcessPoolExecutor(mp_context=…), or joblib"
     " with its default backend (loky)"
 )
@@ -47,7 +47,7 @@ def check_process() -> None:
     if _computing != process:
         raise ProcessError(
             f"this process was forked from one that had computed with JAX before, whose threads it lacks: it would wait"
-            f" for ever; {SPAWN}"
+            f" for ever; {SPAWN_REMEDY}"
         )
 
 
@@ -67,7 +67,8 @@ def clear_compiled() -> None:
 def _warn_of_fork() -> None:
     if _computing == os.getpid():
         warnings.warn(
-            f"this process has computed with JAX and is forked now; pdeopt refuses to compute in the child: {SPAWN}",
+            "this process has computed with JAX and is forked now; pdeopt refuses to compute in the child: "
+            f"{SPAWN_REMEDY}",
             stacklevel=2,
         )
 

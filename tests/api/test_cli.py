@@ -21,7 +21,7 @@ from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.run.store.directory import write_json
 from pdeopt.run.store.json_file import read_object
 from pdeopt.run.sweep.grid import Grid, Key
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.end_of_run import print_checks
 from pdeopt.run.watch.progress import Progress
@@ -329,7 +329,7 @@ def test_every_encoding_shows_checks_summaries_and_tables(encoding):
             progress.status("compiling and evaluating the objective …")
             progress.note("α = ½ · 10⁻³ °C")
         grid = Grid((Key("--n", ("4", "6")),))
-        runs = [Finished(point, {"status": "failed", "message": "σ – ∞"}) for point in grid.points]
+        runs = [FinishedRun(point, {"status": "failed", "message": "σ – ∞"}) for point in grid.points]
         print_results(console, grid, runs)
     assert "adjoint identity" in shown.text
     assert "1/2" in shown.text or "½" in shown.text

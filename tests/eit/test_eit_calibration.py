@@ -11,7 +11,7 @@ import skfem
 from pdeopt.eit.electrodes.electrode_model import complete_electrode_model
 from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.eit.images.phantom import ktc_patterns
-from pdeopt.eit.measurements.calibration import LEAST, calibrate
+from pdeopt.eit.measurements.calibration import MIN_IMPEDANCE, calibrate
 from pdeopt.eit.measurements.ktc import TankData, read_ktc
 from pdeopt.eit.measurements.simulation import simulated_data
 from pdeopt.eit.tanks.tank import Tank, electrode_names
@@ -116,4 +116,4 @@ def test_measured_reference():
     assert found.misfit < 0.081
     assert found.misfit < found.common_misfit < 0.084
     assert found.superposition == pytest.approx(0.048, abs=5e-4)
-    assert found.impedances.min() > 0.99 * LEAST * 0.115 / found.conductivity
+    assert found.impedances.min() > 0.99 * MIN_IMPEDANCE * 0.115 / found.conductivity

@@ -10,7 +10,7 @@ import skfem
 
 from pdeopt.eit.experiment import Experiment
 from pdeopt.eit.images.inclusions import (
-    NUMBERS,
+    NUMBERS_PER_INCLUSION,
     Inclusion,
     ShapePrior,
     bounds_of,
@@ -39,7 +39,7 @@ METAL = Inclusion.disk(2, np.array([0.5, -0.2]), 0.2)
 
 def test_objects_survive_being_a_parameter():
     parameter = parameter_of([PLASTIC, METAL], background=0.1)
-    assert parameter.shape == (1 + 2 * NUMBERS,)
+    assert parameter.shape == (1 + 2 * NUMBERS_PER_INCLUSION,)
     found = inclusions_of(parameter)
     assert [inclusion.label for inclusion in found] == [1, 2]
     np.testing.assert_allclose(found[1].center, METAL.center)
@@ -48,7 +48,7 @@ def test_objects_survive_being_a_parameter():
 
 def test_bounds_fix_contrasts_alone():
     lower, upper = bounds_of(parameter_of([PLASTIC, METAL]))
-    np.testing.assert_array_equal(np.flatnonzero(lower == upper), [1, 1 + NUMBERS])
+    np.testing.assert_array_equal(np.flatnonzero(lower == upper), [1, 1 + NUMBERS_PER_INCLUSION])
 
 
 @pytest.mark.slow

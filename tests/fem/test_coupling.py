@@ -14,7 +14,7 @@ from pdeopt.fem import FunctionSpace, bilinear_form, ddot, div, dot, grad, mul, 
 from pdeopt.fem.forms import assembly
 from pdeopt.fem.forms.assembly import shapes_of
 from pdeopt.fem.forms.coefficients import coefficients_of
-from pdeopt.fem.forms.coupling import coupled_slots, example
+from pdeopt.fem.forms.coupling import coupled_slots, sample_coefficients
 from pdeopt.fem.forms.structure import samples, slots_of, unit
 from pdeopt.fem.tracing.form_tracing import traced_form
 
@@ -44,7 +44,9 @@ def nodal(V, seed=0):
 def groups_of(function, V, **given):
     shapes = shapes_of(V.tables)
     w = coefficients_of("form", V, given, ())
-    return coupled_slots(traced_form(function, "form", samples((shapes, shapes)), example(w)), shapes, shapes, w)
+    return coupled_slots(
+        traced_form(function, "form", samples((shapes, shapes)), sample_coefficients(w)), shapes, shapes, w
+    )
 
 
 def checked_groups(function, V, **given):
@@ -361,7 +363,7 @@ def test_mapped_and_summed_assembly_agree_in_values_and_gradients_and_with_sciki
     matrix = form.assemble(V, m=V.interpolate(m)).to_scipy()
     count = len(mapped_calls)
     assert count
-    monkeypatch.setattr(assembly, "MAPPED", 0)
+    monkeypatch.setattr(assembly, "MAX_MAPPED_ENTRIES", 0)
     summed = values_and_gradient()
     assert len(mapped_calls) == count
     for here, there in zip(mapped, summed, strict=True):
@@ -374,7 +376,7 @@ def test_mapped_and_summed_assembly_agree_in_values_and_gradients_and_with_sciki
 def test_the_orders_above_have_few_and_many_quadrature_points():
     for mesh, element in ((TRI, P1), (TET, TET_P1)):
         few, many = (FunctionSpace(mesh, element, order=order).basis.dx.shape[1] for order in (2, 4))
-        assert 1 < few <= assembly.WRITTEN_OUT < many
+        assert 1 < few <= assembly.MAX_WRITTEN_OUT_TERMS < many
 
 
 COEFFICIENTS = {
@@ -392,7 +394,7 @@ def test_mapped_and_summed_assembly_agree_for_coefficients_of_any_kind(make, map
     form = bilinear_form(lambda u, v, w: by_axes(u, v, w["k"], 2.0 * w["k"]))
     mapped = form.assemble(V, k=make(V)).data
     assert len(mapped_calls) == 1
-    monkeypatch.setattr(assembly, "MAPPED", 0)
+    monkeypatch.setattr(assembly, "MAX_MAPPED_ENTRIES", 0)
     summed = form.assemble(V, k=make(V)).data
     assert len(mapped_calls) == 1
     assert mapped.dtype == summed.dtype

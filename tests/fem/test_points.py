@@ -6,7 +6,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import FEMError, FunctionSpace, cells_at
-from pdeopt.fem.spaces.points import located
+from pdeopt.fem.spaces.points import locate_points
 from pdeopt.inverse import AtPoints
 from pdeopt.io import FileError, read_observations
 
@@ -150,7 +150,7 @@ def test_sensors_on_the_rim_with_few_decimals_are_moved_to_it_and_counted(rim, d
     np.testing.assert_allclose(values, 1 + on_rim[0] - 2 * on_rim[-1], atol=3 * 10.0**-decimals)
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"{outside} of {points.shape[1]} points lie outside the mesh by up to ")
-    moved = located(mesh, points)
+    moved = locate_points(mesh, points)
     assert 0 < moved.distances.max() < 10.0**-decimals
     np.testing.assert_allclose(moved.distances, np.sqrt(((moved.points - points) ** 2).sum(0)), atol=1e-15)
 
@@ -176,12 +176,12 @@ def test_sensors_on_a_circle_are_those_of_its_polygon():
     ],
 )
 def test_the_distance_of_the_worst_point_is_told(mesh, point, distance, relative):
-    found = located(mesh, np.array(point)[:, None])
+    found = locate_points(mesh, np.array(point)[:, None])
     assert (found.cells[0], found.distances[0]) == (-1, pytest.approx(distance))
     assert found.relative[0] == pytest.approx(relative, rel=0.3)
     with pytest.raises(FEMError, match=rf"the worst by {distance:.3g}"):
         FunctionSpace(mesh, mesh.elem()).point_evaluation(np.array(point)[:, None])
-    closer = located(mesh, np.array(point)[:, None], tolerance=10.0)
+    closer = locate_points(mesh, np.array(point)[:, None], tolerance=10.0)
     assert (closer.cells[0] >= 0, closer.distances[0]) == (True, pytest.approx(distance))
 
 

@@ -24,7 +24,7 @@ from pdeopt.inverse import (
 )
 from pdeopt.inverse.newton_model import softness
 from pdeopt.optimize import NewtonCG, Objective, euclidean, minimize
-from pdeopt.optimize.recycling import LARGEST, Recycling
+from pdeopt.optimize.recycling import MAX_MEMORY_BYTES, Recycling
 
 TICKS = np.linspace(0, 1, 11)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
@@ -289,7 +289,7 @@ def test_recycling_saves_products():
 
 
 def test_what_is_remembered_is_limited_in_bytes():
-    recycling = Recycling(40, LARGEST // 32, euclidean(4))  # of which two fit
+    recycling = Recycling(40, MAX_MEMORY_BYTES // 32, euclidean(4))  # of which two fit
     action = recycling.recorded(lambda v: 2.0 * v)
     for v in np.eye(4):
         action(v)

@@ -11,7 +11,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse import FullField, InputError, L2Misfit, ReducedFunctional, continuation, h1, total_variation
 from pdeopt.pde import LinearStateEquation
@@ -207,7 +207,7 @@ def test_a_trace_owns_its_arrays_wherever_they_are():
     tensor, number = np.eye(2), np.array(2.0)
     inner = jax.jit(lambda x: tensor @ x + number)
     closed = jax.make_jaxpr(lambda x: (tensor @ inner(x) + inner(2 * x), number))(np.ones(2))
-    copied = owned(closed)
+    copied = with_copied_arrays(closed)
     before = jax.core.eval_jaxpr(copied.jaxpr, copied.consts, np.ones(2))
     digest = fingerprint(copied.jaxpr, copied.consts)
     assert digest == fingerprint(closed.jaxpr, closed.consts)
@@ -217,7 +217,7 @@ def test_a_trace_owns_its_arrays_wherever_they_are():
     assert digest == fingerprint(copied.jaxpr, copied.consts)
     np.testing.assert_array_equal(jax.core.eval_jaxpr(copied.jaxpr, copied.consts, np.ones(2))[0], before[0])
     without = jax.make_jaxpr(jax.jit(jnp.sin))(np.ones(2))
-    assert owned(without) is without
+    assert with_copied_arrays(without) is without
 
 
 def test_another_number_of_parameters_is_refused():

@@ -13,7 +13,7 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import ReducedFunctional
 from pdeopt.inversion import checking
 from pdeopt.inversion.recorder import Interrupted
-from pdeopt.inversion.verification import DerivativeError, LaterVerification, verified
+from pdeopt.inversion.verification import DerivativeError, LaterVerification, verify_derivatives
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import resolve_solver
 from pdeopt.verify import taylor_test
@@ -159,11 +159,11 @@ def problem_of(break_=RIGHT, initial=0.0, m=1.0, J=1.0, bounds=None, solver="sup
 
 
 def verify(problem):
-    return verified(problem, lambda: False)
+    return verify_derivatives(problem, lambda: False)
 
 
 def taylor_rows(problem):
-    point = checking.point_of(problem, problem.functional.value_and_derivative)
+    point = checking.verification_point(problem, problem.functional.value_and_derivative)
     return {check.name.split(", ")[1]: check for check in checking._taylor(problem.functional, point)}
 
 
@@ -274,7 +274,7 @@ def test_a_step_too_short_to_bend_proves_no_hessian():
     assert test.orders[2] == pytest.approx(2, abs=0.1)
     assert np.isnan(test.orders[3])
     assert not test.passed
-    assert checking.untold(test, 3) == "cannot be told: J does not bend along this direction"
+    assert checking.inconclusive_reason(test, 3) == "cannot be told: J does not bend along this direction"
 
 
 # --- once more, where the optimizer went -------------------------------------------------------------------------

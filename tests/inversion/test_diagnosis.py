@@ -11,15 +11,15 @@ from small_problem import SMALL, WRONG_ADJOINT
 from pdeopt.cli import main
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import FullField, L2Misfit, Log, NewtonModel, Parameter, Problem, ReducedFunctional, h1, l2_product
-from pdeopt.inversion.diagnosis import Place, explained
+from pdeopt.inversion.diagnosis import FailedIterate, with_diagnosis
 from pdeopt.optimize import euclidean, minimize
-from pdeopt.optimize.trace import REMEDY
+from pdeopt.optimize.trace import STEP_REMEDY
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import resolve_solver
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-FAILED = f"the search failed; {REMEDY}"
+FAILED = f"the search failed; {STEP_REMEDY}"
 
 
 @bilinear_form
@@ -47,7 +47,7 @@ def problem_of(V, misfit=None, bounds=None, state=None):
 
 
 def place_of(problem, m, accuracy=1e-13):
-    return Place(problem, problem.functional, l2_product(problem.parameter), m, accuracy)
+    return FailedIterate(problem, problem.functional, l2_product(problem.parameter), m, accuracy)
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +64,17 @@ def solved():
 def test_at_a_minimum_the_derivative_is_exact_and_nothing_is_left_to_gain(solved):
     problem, minimizer = solved
     rng = np.random.default_rng(0)
-    message = explained(FAILED, place_of(problem, minimizer + 1e-9 * rng.standard_normal(len(minimizer))))
+    message = with_diagnosis(FAILED, place_of(problem, minimizer + 1e-9 * rng.standard_normal(len(minimizer))))
     assert message.startswith("the search failed; at the last iterate the derivative is exact (order 2.0"), message
     assert "J has reached the accuracy of its evaluation" in message
     assert "the state is solved to a backward error of" in message
-    assert REMEDY not in message
+    assert STEP_REMEDY not in message
     assert "far from rounding" not in message
 
 
 def test_far_from_a_minimum_the_direction_is_to_blame():
     problem = problem_of(space())
-    message = explained(FAILED, place_of(problem, problem.initial))
+    message = with_diagnosis(FAILED, place_of(problem, problem.initial))
     assert "the derivative is exact" in message
     assert "the direction was bad" in message
 
@@ -86,15 +86,15 @@ def test_on_bounds_only_feasible_steps_are_tried():
     bounds = (np.log(0.91), np.log(1.49))
     problem = problem_of(V, inside, bounds)
     m = np.where(np.arange(V.n) % 2, bounds[0], 0.0)
-    place = Place(problem, problem.functional, euclidean(V.n), m, 1e-13)
-    assert "the derivative is exact" in explained(FAILED, place)
+    place = FailedIterate(problem, problem.functional, euclidean(V.n), m, 1e-13)
+    assert "the derivative is exact" in with_diagnosis(FAILED, place)
 
 
 def test_a_rough_objective_is_called_so():
     V = space()
     rough = lambda u, k: 1e3 * jnp.sum((u - 0.05) ** 2) + 1e-4 * jnp.sin(1e13 * jnp.sum(k))  # noqa: E731
     problem = problem_of(V, rough)
-    assert "too rough" in explained(FAILED, place_of(problem, problem.initial, accuracy=1e-10))
+    assert "too rough" in with_diagnosis(FAILED, place_of(problem, problem.initial, accuracy=1e-10))
 
 
 def test_what_goes_wrong_meanwhile_hides_nothing(monkeypatch):
@@ -103,13 +103,13 @@ def test_what_goes_wrong_meanwhile_hides_nothing(monkeypatch):
 
     monkeypatch.setattr(ReducedFunctional, "derivative", fail)
     problem = problem_of(space())
-    assert explained(FAILED, place_of(problem, problem.initial)) == FAILED
+    assert with_diagnosis(FAILED, place_of(problem, problem.initial)) == FAILED
 
 
 def test_a_state_without_an_equation_is_left_out():
     V = space()
     problem = problem_of(V, state=lambda k: k**2)
-    assert "backward error" not in explained(FAILED, place_of(problem, problem.initial))
+    assert "backward error" not in with_diagnosis(FAILED, place_of(problem, problem.initial))
 
 
 @pytest.mark.slow

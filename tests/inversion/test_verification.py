@@ -12,8 +12,8 @@ from small_problem import NO_DERIVATIVE, SMALL, WRONG_ADJOINT, WRONG_TANGENT, WR
 from pdeopt.cli import main
 from pdeopt.inverse import ReducedFunctional
 from pdeopt.inversion import verification
-from pdeopt.inversion.checking import Point
-from pdeopt.inversion.verification import Probe, Verification, verified
+from pdeopt.inversion.checking import VerificationPoint
+from pdeopt.inversion.verification import Probe, Verification, verify_derivatives
 from pdeopt.run.execution import inversion
 from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build
 from pdeopt.sparse import CG, SolveError, clear_memo, work
@@ -30,7 +30,7 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 
 def verify(problem):
-    return verified(problem, lambda: False)
+    return verify_derivatives(problem, lambda: False)
 
 
 def built(name, **options):
@@ -95,7 +95,7 @@ def test_what_cannot_be_told_is_said_and_no_alarm(objective, reason):
     assert found.passed is None
     assert found.fault == ""
     assert found.message.startswith(f"derivatives could not be verified: {reason}")
-    found.refuse("x", "x")
+    found.raise_if_wrong("x", "x")
 
 
 def test_the_distance_shrinks_where_the_objective_is_not_finite():
@@ -246,7 +246,7 @@ def test_ctrl_c_is_seen_between_two_evaluations():
         return len(seen) == 3
 
     with pytest.raises(KeyboardInterrupt):
-        verified(problem_of(FUNCTIONS["quadratic"]), stop)
+        verify_derivatives(problem_of(FUNCTIONS["quadratic"]), stop)
 
 
 @pytest.mark.slow
@@ -278,6 +278,6 @@ def test_a_bend_narrower_than_the_steps_of_the_test_is_no_wrong_derivative(facto
     m = 0.3 * np.maximum(x - 0.5, 0)
     direction = m + 0.01 * np.random.default_rng(0).standard_normal(len(m))
     probe = Probe(SimpleNamespace(value_and_derivative=value_and_derivative), lambda: False)
-    test = verification._taylor(probe, Point(m, direction, direction), direction, 1e-14)
+    test = verification._taylor(probe, VerificationPoint(m, direction, direction), direction, 1e-14)
     assert not is_wrong or test.orders[2] < 1.9
     assert bool(verification._taylor_fault(test, probe, m, direction, 1e-14)) == is_wrong

@@ -197,15 +197,15 @@ def test_each_format_carries_what_the_table_says(tmp_path, ending, dimension):
 
 def test_the_table_has_every_format_that_is_read():
     endings = [ending for row in TABLE for ending in row]
-    assert sorted(endings) == sorted([*mesh_formats.OWN, *mesh_formats.BY_MESHIO])
-    for ending in mesh_formats.REFUSED:
+    assert sorted(endings) == sorted([*mesh_formats.OWN_READERS, *mesh_formats.MESHIO_FORMATS])
+    for ending in mesh_formats.REFUSED_FORMATS:
         assert f"`{ending}`" in PAGE
     assert {f".{e.lstrip('.')}" for e in meshio.extension_to_filetypes} - {".svg"} <= {
-        *(*endings, *mesh_formats.REFUSED, ".post.gz", ".dato.gz")
+        *(*endings, *mesh_formats.REFUSED_FORMATS, ".post.gz", ".dato.gz")
     }
 
 
-@pytest.mark.parametrize("ending", mesh_formats.REFUSED)
+@pytest.mark.parametrize("ending", mesh_formats.REFUSED_FORMATS)
 def test_formats_that_are_not_read_say_why(tmp_path, ending):
     (tmp_path / f"m{ending}").write_text("anything")
     with pytest.raises(FileError, match=rf"meshes in \{ending} are not read, since .*; write it as Gmsh's \.msh"):

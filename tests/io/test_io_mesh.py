@@ -523,10 +523,10 @@ def test_a_reader_that_does_not_end_is_ended(tmp_path, monkeypatch):
     own = MeshioProcess()
     monkeypatch.setattr(mesh_formats, "MESHIO", own)
     read_mesh(tmp_path / "m.vtu")
-    monkeypatch.setattr(meshio_process, "SECONDS", 0.5)
+    monkeypatch.setattr(meshio_process, "READING_SECONDS", 0.5)
     with pytest.raises(FileError, match=r"m\.bdf: reading it did not end within 1 s: it is damaged"):
         read_mesh(tmp_path / "m.bdf")
-    monkeypatch.setattr(meshio_process, "SECONDS", 60)
+    monkeypatch.setattr(meshio_process, "READING_SECONDS", 60)
     assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
     own._process.kill()
     assert_same(read_mesh(tmp_path / "m.vtu"), "tri", *NUMBERED)
@@ -536,7 +536,7 @@ def test_the_time_to_start_the_reader_is_no_time_of_the_file(tmp_path, monkeypat
     slow = "import time\ntime.sleep(1)\ndef read(path, file_format):\n    raise ValueError('it has started')\n"
     (tmp_path / "meshio.py").write_text(slow)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(meshio_process, "SECONDS", 0.5)
+    monkeypatch.setattr(meshio_process, "READING_SECONDS", 0.5)
     (tmp_path / "m.vtu").write_text("any")
     assert MeshioProcess().read(tmp_path / "m.vtu", "vtu") == (None, "ValueError", "it has started")
 

@@ -318,7 +318,7 @@ def test_units_that_are_no_text(tmp_path, unit):
 
 
 def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "LARGEST", 1_000_000)
+    monkeypatch.setattr(npz, "MAX_UNPACKED_BYTES", 1_000_000)
     np.savez_compressed(tmp_path / "data.npz", **(ARRAYS | {"values": np.zeros(10**6)}))
     with pytest.raises(FileError, match=r"it would unpack to 8e\+06 bytes"):
         read_observations(tmp_path / "data.npz", unit="V")

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares, lsq_linear
 
 from pdeopt.optimize import Diagonal, Objective, gauss_newton, minimize
-from pdeopt.optimize.levenberg_marquardt import BLOCK, DENSE, FIRST_DAMPING, Damping
+from pdeopt.optimize.levenberg_marquardt import BLOCK_COLUMNS, FIRST_DAMPING, MAX_GAUSS_NEWTON_PARAMETERS, Damping
 
 rng = np.random.default_rng(4)
 T = np.linspace(0, 2, 30)
@@ -103,7 +103,7 @@ def test_nonlinear_least_squares_are_scipys(residual, jacobian, start, bounds, w
     assert found.objective == pytest.approx(want.cost, rel=1e-8, abs=1e-15)
     np.testing.assert_allclose(found.m, want.x, atol=1e-4)
     assert found.evaluations <= 80
-    assert set(asked) == {(len(start), BLOCK), (len(start),)}, "one block a step, and a column to check it"
+    assert set(asked) == {(len(start), BLOCK_COLUMNS), (len(start),)}, "one block a step, and a column to check it"
 
 
 def test_parameters_that_the_data_do_not_see_stay():
@@ -165,8 +165,8 @@ def test_points_that_cannot_be_evaluated_are_stepped_back_from():
 @pytest.mark.parametrize(
     ("size", "bounds", "dense"),
     [
-        (DENSE, (0.0, 1.0), True),
-        (DENSE + 1, (0.0, 1.0), False),
+        (MAX_GAUSS_NEWTON_PARAMETERS, (0.0, 1.0), True),
+        (MAX_GAUSS_NEWTON_PARAMETERS + 1, (0.0, 1.0), False),
         (5, None, False),
         (5, (None, None), False),
         (5, (-np.inf, np.inf), False),
@@ -184,7 +184,7 @@ def test_few_bounded_parameters_have_their_matrix_formed_and_many_are_left_to_cg
 
 
 def test_beyond_the_limit_a_bounded_problem_is_solved_with_vectors():
-    size, asked = DENSE + 1, []
+    size, asked = MAX_GAUSS_NEWTON_PARAMETERS + 1, []
     target = rng.uniform(-0.5, 1.5, size)
     objective = Objective(
         lambda m: (0.5 * (m - target) @ (m - target), m - target),

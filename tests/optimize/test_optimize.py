@@ -479,7 +479,7 @@ def test_the_optimizer_that_was_meant_is_named(name, meant):
 
 @pytest.mark.parametrize("optimizer", ["bfgs", "trust-exact"])
 def test_methods_with_dense_matrices_refuse_many_parameters(optimizer):
-    m = np.zeros(scipy_methods.DENSE + 1)
+    m = np.zeros(scipy_methods.MAX_DENSE_PARAMETERS + 1)
     with pytest.raises(
         ValueError, match="at most 3000 parameters, and there are 3001; use one of l-bfgs-b, newton-cg, cg"
     ):

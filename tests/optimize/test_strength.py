@@ -14,7 +14,7 @@ from scipy.linalg import toeplitz
 from scipy.optimize import brentq
 
 from pdeopt.inversion.strength_option import StrengthError, parse_strength
-from pdeopt.optimize.strength import Solution, cooling, curvature_ratio, discrepancy, lcurve
+from pdeopt.optimize.strength import RegularizedSolution, cooling, curvature_ratio, discrepancy, lcurve
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.strength_figure import draw_strength
 
@@ -81,7 +81,7 @@ class Linear:
 
     def of(self, strength, m, converged=True):
         residual = (self.A @ m - self.data) / self.sigma
-        return Solution(strength, m, 0.5 * residual @ residual, 0.5 * m @ self.L @ m, converged)
+        return RegularizedSolution(strength, m, 0.5 * residual @ residual, 0.5 * m @ self.L @ m, converged)
 
     def hessian(self, v):
         return self.A.T @ (self.A @ v) / self.sigma**2
@@ -232,7 +232,7 @@ def test_discrepancy_says_when_the_regularization_is_zero():
 
 def test_a_jump_over_the_target_is_named():
     def solve(strength, start):  # two branches of local minima
-        return Solution(strength, start, 40.0 if strength > 0.0123 else 20.0, 1 / strength)
+        return RegularizedSolution(strength, start, 40.0 if strength > 0.0123 else 20.0, 1 / strength)
 
     choice = discrepancy(solve, ZERO, 30.0)
     assert choice.status == "failed"
@@ -289,7 +289,9 @@ def test_callback_can_stop_between_the_ends():
 @pytest.mark.parametrize("rule", [discrepancy, lcurve])
 def test_a_solve_without_a_finite_misfit_ends_the_rule(rule):
     def solve(strength, start):
-        return Solution(strength, start, np.nan, 1.0, False, "the objective is not finite at the initial guess")
+        return RegularizedSolution(
+            strength, start, np.nan, 1.0, False, "the objective is not finite at the initial guess"
+        )
 
     choice = rule(solve, ZERO, 1.0) if rule is discrepancy else rule(solve, ZERO)
     assert choice.status == "failed"

@@ -17,7 +17,7 @@ from pdeopt.run.errors import RunError, UsageError
 from pdeopt.sparse import ProcessError, SolveError
 
 #: Exceptions that end or interrupt a computation of pdeopt's own, and say nothing to the user.
-SIGNALS = {"Ended", "Finished", "Interrupted", "_End", "_Opaque", "_Stop"}
+SIGNALS = {"Finished", "Interrupted", "SearchEnded", "_End", "_Opaque", "_Stop"}
 
 
 def exceptions_of_pdeopt():

@@ -21,7 +21,7 @@ from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.pictures.canvas.style import save
 from pdeopt.run.problem_files import trust
 from pdeopt.run.problem_files.trust import is_trusted, remember
-from pdeopt.run.store.directory import LIVE, RunDirectory, atomic, remove_leftovers, write_json, write_text
+from pdeopt.run.store.directory import LIVE_PICTURE, RunDirectory, atomic, remove_leftovers, write_json, write_text
 from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.watch.run_log import RunLog
@@ -303,17 +303,17 @@ def test_the_end_of_a_run_removes_the_live_picture_that_pdeopt_drew_only(tmp_pat
     fields = fields_on("P1")
     for content, stays in ((b"\x89PNG mine", True), (png(), False)):
         run = write_run(tmp_path / f"run {stays}", fields)
-        (run / LIVE).write_bytes(content)
+        (run / LIVE_PICTURE).write_bytes(content)
         (run / "result.png").write_bytes(png())
         write_result(run, [], {}, fields)
-        assert (run / LIVE).exists() == stays
+        assert (run / LIVE_PICTURE).exists() == stays
 
 
 def test_a_live_picture_replaces_none_that_is_not_ours(tmp_path):
-    (tmp_path / LIVE).write_bytes(b"\x89PNG mine")
+    (tmp_path / LIVE_PICTURE).write_bytes(b"\x89PNG mine")
     with pytest.raises(UsageError, match="pdeopt did not write it"):
-        LivePicture("x", None, None)._draw(tmp_path / LIVE, None, None)
-    assert (tmp_path / LIVE).read_bytes() == b"\x89PNG mine"
+        LivePicture("x", None, None)._draw(tmp_path / LIVE_PICTURE, None, None)
+    assert (tmp_path / LIVE_PICTURE).read_bytes() == b"\x89PNG mine"
 
 
 def test_a_report_replaces_reports_only(tmp_path, capsys):

@@ -29,7 +29,7 @@ from pdeopt.run.execution import resume
 from pdeopt.run.pictures import run_pictures as pictures
 from pdeopt.run.report import page as html_report
 from pdeopt.run.report import report_tables
-from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, read_checkpoint, write_checkpoint
+from pdeopt.run.store.checkpoint import CHECKPOINT, CHECKPOINT_FORMAT, Checkpoint, read_checkpoint, write_checkpoint
 from pdeopt.run.store.directory import write_json
 from pdeopt.run.store.evaluation_log import EVALUATIONS, HEAD, MARK, EvaluationFile
 from pdeopt.run.store.stored_run import drawable, read_run, readable
@@ -68,7 +68,7 @@ def stored(tmp_path_factory):
     m = np.linspace(0.0, 1.0, 25)
     write_checkpoint(
         run / CHECKPOINT,
-        Checkpoint(FORMAT, pdeopt.__version__, "p", "0" * 64, 1.0, m, 2, 1.0, 0.1, 0.5, 1.0, 0.2),
+        Checkpoint(CHECKPOINT_FORMAT, pdeopt.__version__, "p", "0" * 64, 1.0, m, 2, 1.0, 0.1, 0.5, 1.0, 0.2),
     )
     answers = EvaluationFile()
     answers.open(run / EVALUATIONS)

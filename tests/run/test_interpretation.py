@@ -16,12 +16,12 @@ from pdeopt.eit.tanks.tank import Tank
 from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional
-from pdeopt.run.execution.interpretation import interpreted
+from pdeopt.run.execution.interpretation import interpretations
 from pdeopt.run.pictures.canvas.electrode_marks import electrodes_of
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.segmentation_figure import FORMER_NAMES, draw_segmentation
-from pdeopt.run.store.fields import STORED, fields_of, read_fields, write_fields
+from pdeopt.run.store.fields import RESULT_NAMES, fields_of, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -191,13 +191,13 @@ def test_a_picture_that_fails_is_a_warning(capsys):
 def test_what_cannot_be_written_is_refused(returned, words):
     problem = tank_problem(interpret=lambda m: returned, quantities={"largest": np.max})
     with pytest.raises(InputError) as raised:
-        list(interpreted(problem, problem.initial))
+        list(interpretations(problem, problem.initial))
     assert words in str(raised.value)
 
 
 def test_names_of_the_other_file_are_free():
     """A scalar goes to summary.json alone, an array to result.npz."""
-    (found,) = interpreted(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
+    (found,) = interpretations(tank_problem(interpret=lambda m: {"truth": 1.5, "misfit": m}), np.arange(3.0))
     assert found.scalars == {"truth": 1.5}
     assert found.arrays["misfit"] == pytest.approx(np.arange(3.0))
 
@@ -205,7 +205,7 @@ def test_names_of_the_other_file_are_free():
 def test_an_interpretation_cannot_change_the_result():
     problem = tank_problem(interpret=lambda m: {"first": m.fill(7.0) or m[0]})
     m = problem.initial.copy()
-    assert next(interpreted(problem, m)).scalars == {"first": 7.0}
+    assert next(interpretations(problem, m)).scalars == {"first": 7.0}
     assert (m == problem.initial).all()
 
 
@@ -228,7 +228,7 @@ def test_stored_names_are_those_that_are_written(tmp_path):
     other = replace(fields, state=np.zeros(finer.n), adjoint=None, state_at=place_field(finer))
     write_fields(tmp_path / "other.npz", other)
     with np.load(tmp_path / "result.npz") as one_mesh, np.load(tmp_path / "other.npz") as two_meshes:
-        assert set(one_mesh) | set(two_meshes) | {"number_names"} == STORED
+        assert set(one_mesh) | set(two_meshes) | {"number_names"} == RESULT_NAMES
         assert set(two_meshes) - set(one_mesh) == {"state_p", "state_t", "state_cell"}
 
 

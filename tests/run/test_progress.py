@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pdeopt.inversion.history import COLUMNS as NAMES
-from pdeopt.inversion.history import Row
+from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.watch import progress as progress_module
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.progress_table import COLUMNS
-from pdeopt.run.watch.remaining_time import Goal
+from pdeopt.run.watch.progress_table import TABLE_COLUMNS
+from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.stopwatch import StageTimes, in_words, total_seconds
 
 ROW = Row(
-    **dict.fromkeys(NAMES, 0)
+    **dict.fromkeys(HISTORY_COLUMNS, 0)
     | {"objective": 2.29236e05, "misfit": 2.2924e05, "regularization": 1.3e-4, "gradient_norm": 3e6, "step": 0.1}
     | {"seconds": 12.3, "strength": 1.0, "evaluations": 98, "factorizations": 97, "solves": 196}
 )
@@ -54,7 +53,7 @@ def plain(rows, **settings):
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
 def test_nothing_is_cut_off_at_any_width(width, more):
     rows = [replace(row, **more) for row in rows_of(np.geomspace(3e6, 2, 30))]
-    screen, _ = on_terminal(rows, width=width, goal=Goal(1e-4, 0.0, 200))
+    screen, _ = on_terminal(rows, width=width, goal=ConvergenceGoal(1e-4, 0.0, 200))
     assert "…" not in screen
     assert max(map(len, screen.splitlines())) <= width
     for number in ("2.29236e+05", "3.00e+06", "2.00e+00"):
@@ -70,7 +69,7 @@ def test_eighty_columns_hold_all_that_changes_and_the_totals_stand_beneath():
 
 def test_a_wide_terminal_has_whole_titles():
     screen, _ = on_terminal([replace(ROW, **ALL)], width=140)
-    assert all(column.title in screen for column in COLUMNS if not column.counted)
+    assert all(column.title in screen for column in TABLE_COLUMNS if not column.counted)
 
 
 def test_a_low_terminal_has_fewer_rows():
@@ -93,7 +92,7 @@ def test_beneath_the_table_stands_what_is_done_and_for_how_long():
 
 def test_plain_lines_are_few_but_none_is_silent_for_long(monkeypatch):
     assert plain(rows_of([1.0] * 25)).count("iteration ") == 12, "0 to 10, and 20"
-    monkeypatch.setattr(progress_module, "SILENT", -1.0)
+    monkeypatch.setattr(progress_module, "MAX_SILENT_SECONDS", -1.0)
     assert plain(rows_of([1.0] * 25)).count("iteration ") == 25
 
 
@@ -178,29 +177,31 @@ def test_seconds_in_words(seconds, words):
 
 def test_a_steady_fall_is_continued_to_the_goal():
     rows = rows_of(np.geomspace(1.0, 1e-2, 21))
-    assert Goal(1e-4, 0.0, 200).seconds_left(rows) == pytest.approx(40.0)
-    assert Goal(0.0, 1e-3, 200).seconds_left(rows) == pytest.approx(20.0)
-    assert Goal(1e-4, 0.0, 200).left(rows) == "about 40 s left"
-    assert Goal(1e-4, 0.0, 30).left(rows) == "about 20 s left", "the iterations end before"
+    assert ConvergenceGoal(1e-4, 0.0, 200).seconds_left(rows) == pytest.approx(40.0)
+    assert ConvergenceGoal(0.0, 1e-3, 200).seconds_left(rows) == pytest.approx(20.0)
+    assert ConvergenceGoal(1e-4, 0.0, 200).time_left(rows) == "about 40 s left"
+    assert ConvergenceGoal(1e-4, 0.0, 30).time_left(rows) == "about 20 s left", "the iterations end before"
 
 
 def test_a_noisy_fall_is_told_within_a_factor():
     rng = np.random.default_rng(0)
     norms = np.geomspace(1.0, 1e-4, 101) * np.exp(0.5 * rng.standard_normal(101))
     for k in (30, 50, 70):
-        assert 0.5 < Goal(1e-4, 0.0, 1000).seconds_left(rows_of(norms)[:k]) / (2.0 * (100 - k)) < 2
+        assert 0.5 < ConvergenceGoal(1e-4, 0.0, 1000).seconds_left(rows_of(norms)[:k]) / (2.0 * (100 - k)) < 2
 
 
 @pytest.mark.parametrize(
     "norms", [[1.0], [1.0, 0.5, 0.2], [1.0] * 30, [0.0] * 9], ids=["one row", "three rows", "no fall", "zero"]
 )
 def test_what_cannot_be_told_is_left_out(norms):
-    goal = Goal(1e-4, 0.0, 200)
+    goal = ConvergenceGoal(1e-4, 0.0, 200)
     assert goal.seconds_left(rows_of(norms)) is None
-    assert "about" not in goal.left(rows_of(norms))
-    assert goal.left(rows_of(norms[:3])) == ""
+    assert "about" not in goal.time_left(rows_of(norms))
+    assert goal.time_left(rows_of(norms[:3])) == ""
 
 
 def test_without_a_fall_the_iterations_are_the_limit():
-    assert Goal(1e-4, 0.0, 100).left(rows_of([1.0] * 31)) == "", "most runs need a small part of their iterations"
-    assert Goal(1e-4, 0.0, 100).left(rows_of([1.0] * 61)) == "at most 1 min 20 s left"
+    assert ConvergenceGoal(1e-4, 0.0, 100).time_left(rows_of([1.0] * 31)) == "", (
+        "most runs need a small part of their iterations"
+    )
+    assert ConvergenceGoal(1e-4, 0.0, 100).time_left(rows_of([1.0] * 61)) == "at most 1 min 20 s left"

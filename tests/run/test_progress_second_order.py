@@ -10,7 +10,7 @@ from rich.console import Console
 from small_problem import SMALL, read_json
 
 from pdeopt.cli import main
-from pdeopt.inversion.history import COLUMNS, Row
+from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.pictures.canvas.style import new_figure
 from pdeopt.run.pictures.history_figure import draw_histories_into, draw_history
 from pdeopt.run.watch.end_of_run import print_summary
@@ -19,7 +19,7 @@ from pdeopt.run.watch.progress import Progress
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 ROW = Row(
-    **dict.fromkeys(COLUMNS, 0)
+    **dict.fromkeys(HISTORY_COLUMNS, 0)
     | {"objective": 2.0, "misfit": 1.5, "regularization": 0.5, "seconds": 0.1, "strength": 1.0}
 )
 
@@ -109,7 +109,7 @@ def test_a_given_strength_is_said(capsys):
 
 def history_of(strengths):
     rows = [replace(ROW, iteration=k, strength=s, gradient_norm=1.0 / (k + 1)) for k, s in enumerate(strengths)]
-    return {name: np.array([asdict(row)[name] for row in rows], float) for name in COLUMNS}
+    return {name: np.array([asdict(row)[name] for row in rows], float) for name in HISTORY_COLUMNS}
 
 
 def test_history_is_broken_where_the_strength_changes():

@@ -434,7 +434,7 @@ def assert_whole(path):
             assert b"IEND" in file.read_bytes()[-12:]
 
 
-LEFT = directory.LEFTOVER
+LEFT = directory.TEMPORARY_NAME
 KILLS, SEED = 10, 20261123
 
 

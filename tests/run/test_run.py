@@ -29,7 +29,7 @@ from pdeopt.optimize import Iterate, full_bounds
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import conclusion, keeping, request
 from pdeopt.run.pictures import run_pictures as pictures
-from pdeopt.run.store.directory import FILES, RunDirectory, atomic, write_json
+from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic, write_json
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
@@ -42,7 +42,7 @@ COLUMNS = [
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
 OPTIONAL = ("strength", "components", "segmentation", "reference", "scene")
-WRITTEN = set(FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
+WRITTEN = set(RUN_FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),
@@ -381,7 +381,7 @@ def test_a_derivative_that_factors_again_is_too_dear():
         def value_and_derivative(self, m):
             work.factorizations += 2
 
-    (check,) = checking._cost(Functional(), checking.Point(*np.ones((3, 4))))
+    (check,) = checking._cost(Functional(), checking.VerificationPoint(*np.ones((3, 4))))
     assert (check.value, check.required, check.passed) == ("2; value alone: 1", "no more than the value alone", False)
 
 
@@ -411,7 +411,7 @@ def test_all_steps_of_a_check_stay_within_the_bounds(bounds):
     def evaluate(m):
         return float(np.sum(m**4)), 4 * m**3
 
-    point = checking.point_of(SimpleNamespace(initial=np.ones(4), bounds=bounds), evaluate)
+    point = checking.verification_point(SimpleNamespace(initial=np.ones(4), bounds=bounds), evaluate)
     lower, upper = full_bounds(bounds, 4)
     for direction in (point.v, point.w):
         assert np.all(direction != 0) or np.array_equal(direction != 0, lower < upper), "only what is fixed stays"

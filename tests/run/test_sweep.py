@@ -20,8 +20,8 @@ from pdeopt.cli.command import sweep_of
 from pdeopt.run.errors import UsageError
 from pdeopt.run.sweep.figure import draw_sweep
 from pdeopt.run.sweep.grid import Grid, Key
-from pdeopt.run.sweep.processes import Ended, Task
-from pdeopt.run.sweep.results import Finished, ended_run, write_table
+from pdeopt.run.sweep.processes import ChildTask, EndedChild
+from pdeopt.run.sweep.results import FinishedRun, ended_run, write_table
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.sweep.table import print_results
 
@@ -267,7 +267,7 @@ def test_a_run_that_somebody_ended_is_not_taken_for_done(fake, capsys):
 
 
 def test_a_second_interrupt_ends_what_does_not_stop(fake, capsys, monkeypatch):
-    monkeypatch.setattr("pdeopt.run.sweep.processes.PATIENCE", 0.3)
+    monkeypatch.setattr("pdeopt.run.sweep.processes.ENDING_SECONDS", 0.3)
     interrupt_when(fake / "s" / "n=6" / "config.json", times=2)
     start = time.monotonic()
     assert main([*GRID, "--alpha", "11"]) == 130
@@ -315,9 +315,9 @@ def test_a_sweep_goes_on_from_another_folder(fake, monkeypatch):
 
 def test_a_child_that_is_interrupted_while_python_starts_has_not_failed(tmp_path):
     (point, _) = Grid((Key("--n", ("4", "6")),)).points
-    child = Task(point.folder, [])
-    assert ended_run(tmp_path, point, Ended(child, -signal.SIGINT, "")) is None
-    assert ended_run(tmp_path, point, Ended(child, -signal.SIGKILL, "")).failed
+    child = ChildTask(point.folder, [])
+    assert ended_run(tmp_path, point, EndedChild(child, -signal.SIGINT, "")) is None
+    assert ended_run(tmp_path, point, EndedChild(child, -signal.SIGKILL, "")).failed
 
 
 def test_two_sweeps_are_not_mixed(fake, capsys):
@@ -361,7 +361,7 @@ def runs_of(keys, values, name="relative_error"):
     failed = {"problem": "p", "status": "failed", "message": "no"}
     stopped = {"problem": "p", "status": "stopped", "message": "", "solver": "rslab"}
     pairs = zip(Grid(keys).points, values, strict=True)
-    return [Finished(point, failed if value is None else {**stopped, name: value}) for point, value in pairs]
+    return [FinishedRun(point, failed if value is None else {**stopped, name: value}) for point, value in pairs]
 
 
 def test_what_a_summary_has_under_a_keys_name_is_kept(tmp_path):

@@ -46,9 +46,9 @@ def watched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         clear_memo()  # of the tests before
-        patch.setattr(live_picture, "SHORTEST", 0.0)
-        patch.setattr(live_picture, "EXPECTED", 0.0)
-        patch.setattr(live_picture, "PART", 1.0)
+        patch.setattr(live_picture, "MIN_PAUSE_SECONDS", 0.0)
+        patch.setattr(live_picture, "FIRST_DRAWING_SECONDS", 0.0)
+        patch.setattr(live_picture, "MAX_DRAWING_PART", 1.0)
         patch.setattr(live_picture.LivePicture, "update", update_and_look)
         assert main(["run", small_problem(folder), "--max-iterations", "2", "--out", "out", "--quiet", "--live"]) == 0
     return folder / "out", seen
@@ -310,7 +310,7 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inversion, "verified", interrupted)
+    monkeypatch.setattr(inversion, "verify_derivatives", interrupted)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
@@ -371,7 +371,7 @@ def test_two_kinds_of_signals_at_one_time_are_one(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         assert stop()
         assert exit_status() == 143
-        monkeypatch.setattr(interruption, "TOGETHER", 0.0)
+        monkeypatch.setattr(interruption, "SAME_INTERRUPT_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGHUP)
 

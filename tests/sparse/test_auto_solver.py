@@ -42,7 +42,7 @@ def laplacian(shape):
 @pytest.fixture
 def eager(monkeypatch):
     """Multigrid for small matrices, too."""
-    monkeypatch.setattr(auto, "WIDE", 20)
+    monkeypatch.setattr(auto, "MAX_DIRECT_WIDTH", 20)
     clear_memo()
     yield
     clear_memo()
@@ -212,7 +212,7 @@ def conductivity(**options):
 
 def test_simulating_on_a_wide_mesh_changes_neither_accuracy_nor_name_of_the_inversion(monkeypatch):
     """In 3-D data are simulated by multigrid, on 7 cells a side with quadratic elements, and inverted directly."""
-    monkeypatch.setattr(auto, "WIDE", 100)
+    monkeypatch.setattr(auto, "MAX_DIRECT_WIDTH", 100)
     clear_memo()
 
     def answers():

@@ -153,7 +153,7 @@ def test_factors_of_one_pattern_live_side_by_side(analyze, name):
 
 @each_pardiso
 def test_more_factors_than_one_instance_has_slots(monkeypatch, analyze, name):
-    monkeypatch.setattr(mkl, "SLOTS", 3)
+    monkeypatch.setattr(mkl, "MAX_FACTORS", 3)
     S, pattern, data = taken_apart(name)
     factorize = analyze(pattern, data)
     varied = [symmetrically_varied(S, seed) for seed in range(8)]

@@ -109,7 +109,7 @@ def test_a_choice_by_the_kind_of_the_values_is_no_fallback(warnings, solver, mat
 
 
 def test_multigrid_that_gives_way_to_a_direct_solver_tells(warnings, monkeypatch):
-    monkeypatch.setattr(auto, "WIDE", 20)
+    monkeypatch.setattr(auto, "MAX_DIRECT_WIDTH", 20)
     line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(8, 8))
     total = sp.csr_matrix(sum(sp.kron(sp.kron(*p[:2]), p[2]) for p in _axes(line)) - 2.9 * sp.eye(512))
     name = f"cg+ruge-stuben → {fastest_direct().name}"

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from pdeopt.sparse import LinearMap, SparsityPattern, materialized, with_stored_derivatives
-from pdeopt.sparse.linear_map import LENGTHS, READINGS, LongRows, grouped
+from pdeopt.sparse.linear_map import BUNDLE_LENGTHS, MAX_READINGS, LongRows, grouped
 from pdeopt.sparse.solvers.krylov import row_blocks
 from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 
@@ -30,7 +30,7 @@ def rows_of_lengths(lengths, columns):
     return rows[order], cols[order], (len(lengths), columns)
 
 
-LONG = LENGTHS[-1] + 1
+LONG = BUNDLE_LENGTHS[-1] + 1
 CASES = {
     "a few": random_entries(12, (5, 7)),
     "duplicates": (np.array([1, 1, 0, 1, 2]), np.array([2, 2, 0, 1, 2]), (3, 3)),
@@ -43,9 +43,9 @@ CASES = {
     "a long row": rows_of_lengths([3, LONG, 0, 1], 90),
     "long rows only": rows_of_lengths([LONG, 2 * LONG], 40),
     "long columns": (*rows_of_lengths([3, LONG, 0, 1], 90)[1::-1], (90, 4)),
-    "each bundle's longest row": rows_of_lengths(RNG.permutation(LENGTHS), 60),
+    "each bundle's longest row": rows_of_lengths(RNG.permutation(BUNDLE_LENGTHS), 60),
     "rows of many lengths": rows_of_lengths(RNG.permutation([*range(11), 13, LONG, LONG + 4]), 80),
-    "many entries for few rows": rows_of_lengths([READINGS + 1] * 6, 200),
+    "many entries for few rows": rows_of_lengths([MAX_READINGS + 1] * 6, 200),
     "many entries for few columns": rows_of_lengths([2] * 60, 5),
 }
 WEIGHTS = ["ones", "real"]

@@ -7,7 +7,7 @@ import skfem
 from skfem.models import elasticity
 
 from pdeopt.sparse import AMG, CG, ILU, CSRMatrix, Jacobi, SolveError, clear_memo, work
-from pdeopt.sparse.solvers.krylov.multigrid import MAX_COARSE, MAX_DENSE, _coarse_solves
+from pdeopt.sparse.solvers.krylov.multigrid import MAX_COARSE_UNKNOWNS, MAX_PSEUDO_INVERSE_UNKNOWNS, _coarse_solves
 
 N = 30
 
@@ -63,7 +63,7 @@ def test_the_adjoint_preconditioner_is_the_exact_transpose(matrix, preconditione
 @pytest.mark.parametrize("kind", ["smoothed-aggregation", "ruge-stuben"])
 def test_the_cycle_is_symmetric_and_positive_definite_where_the_matrix_is(kind):
     matrix = poisson(8)
-    assert matrix.shape[0] < MAX_COARSE < N**2
+    assert matrix.shape[0] < MAX_COARSE_UNKNOWNS < N**2
     for matrix in (poisson(8), poisson(), poisson(8, 3)):
         cycle = AMG(kind).set_up(matrix)
         assert asymmetry(cycle.apply, cycle.apply, matrix) < 1e-14
@@ -103,7 +103,7 @@ def test_zeros_on_the_diagonal_are_left_out_and_the_transpose_stays_exact():
 @pytest.mark.parametrize("n", [N, 10], ids=["factored", "pseudo-inverse"])
 def test_the_coarsest_system_and_its_transpose_are_solved(n):
     matrix = sp.csr_array(advection(n))
-    assert (matrix.shape[0] > MAX_DENSE) == (n == N)
+    assert (matrix.shape[0] > MAX_PSEUDO_INVERSE_UNKNOWNS) == (n == N)
     solve, solve_transposed = _coarse_solves(matrix)
     r = random(matrix, 0)
     np.testing.assert_allclose(matrix @ solve(r), r, atol=1e-10)

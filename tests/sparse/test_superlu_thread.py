@@ -14,7 +14,7 @@ from pdeopt.sparse import GMRES, ILU, SparsityPattern, clear_memo, resolve_solve
 from pdeopt.sparse.solvers.direct import superlu_thread
 from pdeopt.sparse.solvers.direct.cholesky import Cholesky
 from pdeopt.sparse.solvers.direct.superlu_thread import incomplete_factors, superlu_factors
-from pdeopt.sparse.solvers.krylov.multigrid import MAX_DENSE, _coarse_solves
+from pdeopt.sparse.solvers.krylov.multigrid import MAX_PSEUDO_INVERSE_UNKNOWNS, _coarse_solves
 
 
 def laplacian(n):
@@ -23,7 +23,7 @@ def laplacian(n):
 
 
 S = laplacian(40)
-assert S.shape[0] > MAX_DENSE
+assert S.shape[0] > MAX_PSEUDO_INVERSE_UNKNOWNS
 SINGULAR = sp.csr_matrix(np.diag(np.ones(1600)) - np.diag(np.eye(1600)[7]))
 
 

@@ -8,9 +8,9 @@ from jax.typing import ArrayLike
 from pdeopt.inverse import InputError
 
 #: The largest sum of the currents of a pattern, relative to the sum of their magnitudes: charge is conserved.
-BALANCED = 1e-6
+BALANCE_TOLERANCE = 1e-6
 #: The singular value, relative to the largest, below which others belong to rounding.
-RANK = 1e-10
+RANK_TOLERANCE = 1e-10
 
 
 def checked_patterns(values: ArrayLike, electrodes: int, what: str) -> np.ndarray:
@@ -49,7 +49,7 @@ def check_balanced(currents: np.ndarray) -> None:
         InputError: A pattern, which the message names, does not sum to zero, or all currents are zero.
     """
     total, size = np.abs(currents.sum(0)), np.abs(currents).sum(0)
-    bad = np.flatnonzero(total > BALANCED * size)
+    bad = np.flatnonzero(total > BALANCE_TOLERANCE * size)
     if len(bad):
         k = bad[0]
         raise InputError(
@@ -73,6 +73,6 @@ def independent_patterns(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     balanced = patterns - patterns.mean(0)
     left, values, right = np.linalg.svd(balanced, full_matrices=False)
-    kept = values > RANK * values.max(initial=0)
+    kept = values > RANK_TOLERANCE * values.max(initial=0)
     basis = left[:, kept]
     return basis - basis.mean(0), values[kept, None] * right[kept]

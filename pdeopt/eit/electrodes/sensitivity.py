@@ -27,7 +27,7 @@ from pdeopt.inverse import Parametrization
 from pdeopt.inverse.compiled import Compiled
 
 #: The number of pairs of states that are pulled back at a time.
-BLOCK = 4
+PAIRS_PER_BLOCK = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class VoltageJacobian:
         def pair(index: jax.Array) -> jax.Array:
             return pull(-adjoint[index // len(forward)] * forward[index % len(forward)])[0]
 
-        found = jax.lax.map(pair, jnp.arange(len(adjoint) * len(forward)), batch_size=BLOCK)
+        found = jax.lax.map(pair, jnp.arange(len(adjoint) * len(forward)), batch_size=PAIRS_PER_BLOCK)
         return found.reshape(len(adjoint), len(forward), -1)
 
     def _entries(self, m: jax.Array) -> jax.Array:

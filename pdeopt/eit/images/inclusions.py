@@ -29,25 +29,25 @@ from jax.typing import ArrayLike
 from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, WATER
 
 #: The log-contrast of each label: plastic insulates, metal conducts at least 50 times as well as water.
-CONTRAST = {RESISTIVE: float(np.log(1e-2)), CONDUCTIVE: float(np.log(1e2))}
+LOG_CONTRASTS = {RESISTIVE: float(np.log(1e-2)), CONDUCTIVE: float(np.log(1e2))}
 #: The numbers n of the Fourier modes of the outline.
-MODES = (2, 3, 4)
+FOURIER_MODES = (2, 3, 4)
 #: The number of numbers of an object: contrast, center (2), log-radius, a and b of each mode.
-NUMBERS = 4 + 2 * len(MODES)
+NUMBERS_PER_INCLUSION = 4 + 2 * len(FOURIER_MODES)
 #: The standard deviations of center, log-radius and modes: objects are round rather than not, and of any size.
-DEVIATIONS = np.array([0.6, 0.6, 0.6, *np.repeat([0.25, 0.12, 0.08], 2)])
+SHAPE_DEVIATIONS = np.array([0.6, 0.6, 0.6, *np.repeat([0.25, 0.12, 0.08], 2)])
 #: The standard deviation of how deep objects may be in each other, or in the wall, as disks of their radii, relative
 #: to the tank's radius.
-OVERLAP = 0.05
+OVERLAP_DEVIATION = 0.05
 #: The radius of an object of which nothing else is known, relative to the tank's.
 TYPICAL_RADIUS = 0.25
 #: The width w of the rim, relative to the tank's radius. It is half a cell of the meshes that it is used on: narrower,
 #: derivatives would miss it.
-RIM = 0.03
+RIM_WIDTH = 0.03
 #: The shift t₀ of the rim for the contrasts above, the root of that integral.
-SHIFT = 0.9222
+RIM_SHIFT = 0.9222
 #: The largest distance of a center from the tank's axis along each coordinate, relative to the tank's radius.
-FARTHEST = 0.95
+MAX_CENTER = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,24 @@ class Inclusion:
 
     @classmethod
     def disk(cls, label: int, center: np.ndarray, radius: float) -> Inclusion:
-        """Return a disk; its center is moved to within `FARTHEST` of the axis along each coordinate.
+        """Return a disk; its center is moved to within `MAX_CENTER` of the axis along each coordinate.
 
         Args:
             label: The label, 1 resistive or 2 conductive.
             center: The center (2,), relative to the tank's radius.
             radius: The radius, relative to the tank's.
         """
-        return cls(label, np.clip(center, -FARTHEST, FARTHEST), float(np.log(radius)), np.zeros(2 * len(MODES)))
+        kept = np.clip(center, -MAX_CENTER, MAX_CENTER)
+        return cls(label, kept, float(np.log(radius)), np.zeros(2 * len(FOURIER_MODES)))
 
     @property
     def numbers(self) -> np.ndarray:
-        """The object as a part of the parameter, (NUMBERS,)."""
-        return np.concatenate([[CONTRAST[self.label]], self.center, [self.log_radius], self.modes])
+        """The object as a part of the parameter, (NUMBERS_PER_INCLUSION,)."""
+        return np.concatenate([[LOG_CONTRASTS[self.label]], self.center, [self.log_radius], self.modes])
 
 
 def parameter_of(inclusions: list[Inclusion], background: float = 0.0) -> np.ndarray:
-    """Return the parameter (1 + K · NUMBERS,) of K objects: β, then the objects.
+    """Return the parameter (1 + K · NUMBERS_PER_INCLUSION,) of K objects: β, then the objects.
 
     Args:
         inclusions: The objects.
@@ -97,9 +98,9 @@ def inclusions_of(parameter: np.ndarray) -> list[Inclusion]:
     """Return the objects of a parameter.
 
     Args:
-        parameter: The parameter (1 + K · NUMBERS,).
+        parameter: The parameter (1 + K · NUMBERS_PER_INCLUSION,).
     """
-    rows = np.reshape(parameter[1:], (-1, NUMBERS))
+    rows = np.reshape(parameter[1:], (-1, NUMBERS_PER_INCLUSION))
     return [Inclusion(RESISTIVE if row[0] < 0 else CONDUCTIVE, row[1:3], float(row[3]), row[4:]) for row in rows]
 
 
@@ -107,14 +108,14 @@ def bounds_of(parameter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return bounds that keep the contrasts as they are, and the centers in the tank.
 
     Args:
-        parameter: The parameter (1 + K · NUMBERS,).
+        parameter: The parameter (1 + K · NUMBERS_PER_INCLUSION,).
 
     Returns:
-        The lower and the upper bounds, both (1 + K · NUMBERS,).
+        The lower and the upper bounds, both (1 + K · NUMBERS_PER_INCLUSION,).
     """
     lower, upper = np.full_like(parameter, -np.inf), np.full_like(parameter, np.inf)
-    rows, low, high = (np.reshape(array[1:], (-1, NUMBERS)) for array in (parameter, lower, upper))
-    low[:, 1:3], high[:, 1:3] = -FARTHEST, FARTHEST
+    rows, low, high = (np.reshape(array[1:], (-1, NUMBERS_PER_INCLUSION)) for array in (parameter, lower, upper))
+    low[:, 1:3], high[:, 1:3] = -MAX_CENTER, MAX_CENTER
     low[:, 0], high[:, 0] = rows[:, 0], rows[:, 0]
     return lower, upper
 
@@ -123,11 +124,11 @@ def log_conductivity(parameter: jax.Array, x: jax.Array) -> jax.Array:
     """Return log(σ / σ₀) at points.
 
     Args:
-        parameter: The parameter (1 + K · NUMBERS,).
+        parameter: The parameter (1 + K · NUMBERS_PER_INCLUSION,).
         x: The points (2, …), in units of the tank's radius.
     """
-    rows = jnp.reshape(parameter[1:], (-1, NUMBERS))
-    inside = jax.vmap(lambda row: row[0] * 0.5 * (1 + jnp.tanh(depth(row, x) / RIM - SHIFT)))(rows)
+    rows = jnp.reshape(parameter[1:], (-1, NUMBERS_PER_INCLUSION))
+    inside = jax.vmap(lambda row: row[0] * 0.5 * (1 + jnp.tanh(depth(row, x) / RIM_WIDTH - RIM_SHIFT)))(rows)
     return parameter[0] + inside.sum(0)
 
 
@@ -135,7 +136,7 @@ def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
     """Return ``ρ(θ) − |x − center|`` of one object at points: positive inside.
 
     Args:
-        row: The numbers of the object, (NUMBERS,).
+        row: The numbers of the object, (NUMBERS_PER_INCLUSION,).
         x: The points (2, …), in units of the tank's radius.
     """
     row, x = jnp.asarray(row), jnp.asarray(x)
@@ -143,7 +144,7 @@ def depth(row: ArrayLike, x: ArrayLike) -> jax.Array:
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     direction = jax.lax.complex(dx / distance, dy / distance)
     log_radius = row[3]
-    for k, n in enumerate(MODES):
+    for k, n in enumerate(FOURIER_MODES):
         wave = direction**n
         log_radius = log_radius + row[4 + 2 * k] * wave.real + row[5 + 2 * k] * wave.imag
     return jnp.exp(log_radius) - distance
@@ -171,7 +172,7 @@ class ShapePrior:
     """
 
     def __call__(self, m: jax.Array) -> jax.Array:
-        """Return the value of the term at the parameter m (1 + K · NUMBERS,)."""
+        """Return the value of the term at the parameter m (1 + K · NUMBERS_PER_INCLUSION,)."""
         return 0.5 * (self.residuals(m) ** 2).sum()
 
     def residuals(self, m: jax.Array) -> jax.Array:
@@ -180,19 +181,19 @@ class ShapePrior:
         They are for the Gauss–Newton matrix, as overlaps are not convex.
 
         Args:
-            m: The parameter (1 + K · NUMBERS,).
+            m: The parameter (1 + K · NUMBERS_PER_INCLUSION,).
         """
-        rows = jnp.reshape(m[1:], (-1, NUMBERS))
-        mean = np.zeros(NUMBERS - 1)
+        rows = jnp.reshape(m[1:], (-1, NUMBERS_PER_INCLUSION))
+        mean = np.zeros(NUMBERS_PER_INCLUSION - 1)
         mean[2] = np.log(TYPICAL_RADIUS)
-        return jnp.concatenate([((rows[:, 1:] - mean) / DEVIATIONS).ravel(), _overlaps(rows) / OVERLAP])
+        return jnp.concatenate([((rows[:, 1:] - mean) / SHAPE_DEVIATIONS).ravel(), _overlaps(rows) / OVERLAP_DEVIATION])
 
 
 def _overlaps(rows: jax.Array) -> jax.Array:
     """Return how deep disks of the objects' radii are in each other, for each pair, and in the wall.
 
     Args:
-        rows: The numbers of the objects, (K, NUMBERS).
+        rows: The numbers of the objects, (K, NUMBERS_PER_INCLUSION).
     """
     centers, radii = rows[:, 1:3], jnp.exp(rows[:, 3])
     i, j = np.triu_indices(len(rows), 1)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, SIDE, WATER, pixel_centers
+from pdeopt.eit.images.pixels import CONDUCTIVE, PIXELS_PER_SIDE, RESISTIVE, WATER, pixel_centers
 from pdeopt.eit.tanks.tank import Tank, check_positive
 from pdeopt.inverse import InputError
 
 #: The numbers of corners of objects that are drawn at random; 0 is an ellipse, drawn as often as all polygons together.
-CORNERS = (0, 0, 0, 3, 4, 5)
+CORNER_COUNTS = (0, 0, 0, 3, 4, 5)
 #: The least and the largest radius of objects that are drawn at random, relative to the tank's.
-RADII = (0.12, 0.3)
+RADIUS_RANGE = (0.12, 0.3)
 #: The least distance of such objects from each other and from the wall, relative to the tank's radius.
-APART = 0.05
+MIN_OBJECT_DISTANCE = 0.05
 #: The number of places that are tried for all objects together before starting anew.
-PLACES = 200
+MAX_PLACES = 200
 #: The largest number of times that drawing is started.
-ATTEMPTS = 50
+MAX_ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ def picture(inclusions: Sequence[PhantomObject], tank: Tank) -> np.ndarray:
         inclusions: The objects; where they overlap, the last one counts.
         tank: The tank.
     """
-    pixels = pixel_centers(tank.radius, SIDE)
+    pixels = pixel_centers(tank.radius, PIXELS_PER_SIDE)
     return np.where(np.hypot(*pixels) < tank.radius, labels(inclusions, pixels), np.uint8(WATER))
 
 
 def random_objects(
-    rng: np.random.Generator, count: int, tank: Tank | None = None, radii: tuple[float, float] = RADII
+    rng: np.random.Generator, count: int, tank: Tank | None = None, radii: tuple[float, float] = RADIUS_RANGE
 ) -> list[PhantomObject]:
     """Return objects of random label, form, size and place; none touches another one or the wall.
 
@@ -120,9 +120,11 @@ def random_objects(
     tank = Tank() if tank is None else tank
     if count < 0:
         raise InputError(f"{count} objects; expected 0 or more")
-    if not 0 < radii[0] <= radii[1] < 1 - APART:
-        raise InputError(f"radii = {radii}; expected two ascending numbers in (0, {1 - APART}), parts of the tank's")
-    for _ in range(ATTEMPTS):
+    if not 0 < radii[0] <= radii[1] < 1 - MIN_OBJECT_DISTANCE:
+        raise InputError(
+            f"radii = {radii}; expected two ascending numbers in (0, {1 - MIN_OBJECT_DISTANCE}), parts of the tank's"
+        )
+    for _ in range(MAX_ATTEMPTS):
         circles = _placed(rng, rng.uniform(*radii, count))
         if len(circles) == count:
             return [_random_form(rng, circle * tank.radius) for circle in circles]
@@ -141,12 +143,12 @@ def _placed(rng: np.random.Generator, radii: np.ndarray) -> list[np.ndarray]:
     """
     circles: list[np.ndarray] = []
     sizes = sorted(radii, reverse=True)
-    for _ in range(PLACES):
+    for _ in range(MAX_PLACES):
         if len(circles) == len(sizes):
             break
         circle = np.array([*rng.uniform(-1, 1, 2), sizes[len(circles)]])
-        inside = np.hypot(*circle[:2]) + circle[2] + APART <= 1
-        if inside and all(np.hypot(*(circle - c)[:2]) >= circle[2] + c[2] + APART for c in circles):
+        inside = np.hypot(*circle[:2]) + circle[2] + MIN_OBJECT_DISTANCE <= 1
+        if inside and all(np.hypot(*(circle - c)[:2]) >= circle[2] + c[2] + MIN_OBJECT_DISTANCE for c in circles):
             circles.append(circle)
     return circles
 
@@ -156,7 +158,7 @@ def _random_form(rng: np.random.Generator, circle: np.ndarray) -> PhantomObject:
         label=int(rng.choice([RESISTIVE, CONDUCTIVE])),
         center=(float(circle[0]), float(circle[1])),
         radius=float(circle[2]),
-        corners=int(rng.choice(CORNERS)),
+        corners=int(rng.choice(CORNER_COUNTS)),
         angle=float(rng.uniform(0, 2 * np.pi)),
         aspect=float(rng.uniform(0.6, 1)),
     )

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from pdeopt.inverse import InputError
 
 #: The number of pixels along each side of the Kuopio Tomography Challenge's pictures.
-SIDE = 256
+PIXELS_PER_SIDE = 256
 #: The label of a pixel that holds water.
 WATER = 0
 #: The label of a pixel that holds something resistive.
@@ -17,7 +17,7 @@ RESISTIVE = 1
 CONDUCTIVE = 2
 
 
-def pixel_centers(radius: float, n: int = SIDE) -> np.ndarray:
+def pixel_centers(radius: float, n: int = PIXELS_PER_SIDE) -> np.ndarray:
     """Return the centers (2, n, n) of the pixels, in the unit of the radius: [:, row, column] is (x, y).
 
     The picture is the square around the tank; row 0 is its top, y = +radius, and column 0 its left, x = −radius.
@@ -46,10 +46,10 @@ def checked_labels(picture: ArrayLike, name: str) -> np.ndarray:
         InputError: The picture is of another shape, or has other labels.
     """
     labels = np.asarray(picture)
-    if labels.shape != (SIDE, SIDE):
+    if labels.shape != (PIXELS_PER_SIDE, PIXELS_PER_SIDE):
         raise InputError(
-            f"{name} has shape {labels.shape}; expected ({SIDE}, {SIDE}), with the top of the tank in row 0: resample "
-            "it at the points of pixel_centers"
+            f"{name} has shape {labels.shape}; expected ({PIXELS_PER_SIDE}, {PIXELS_PER_SIDE}), with the top of the "
+            "tank in row 0: resample it at the points of pixel_centers"
         )
     wrong = labels[~np.isin(labels, (WATER, RESISTIVE, CONDUCTIVE))]
     if wrong.size:

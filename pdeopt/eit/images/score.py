@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pdeopt.eit.images.pixels import CONDUCTIVE, RESISTIVE, SIDE, checked_labels
+from pdeopt.eit.images.pixels import CONDUCTIVE, PIXELS_PER_SIDE, RESISTIVE, checked_labels
 
 #: The standard deviation of the Gaussian window in pixels; the window ends at twice of it, 321 pixels wide.
-DEVIATION = 80
+WINDOW_DEVIATION = 80
 #: The constant c₁ that keeps the quotient of two small means near 1.
 C_MEAN = 1e-4
 #: The constant c₂ that keeps the quotient of two small variances near 1.
@@ -73,6 +73,6 @@ def _window() -> np.ndarray:
 
     Row i weighs by the Gaussian around i, which is cut at the edge, and sums up to 1.
     """
-    distance = np.subtract.outer(np.arange(SIDE), np.arange(SIDE))
-    weights = np.exp(-0.5 * (distance / DEVIATION) ** 2) * (abs(distance) <= 2 * DEVIATION)
+    distance = np.subtract.outer(np.arange(PIXELS_PER_SIDE), np.arange(PIXELS_PER_SIDE))
+    weights = np.exp(-0.5 * (distance / WINDOW_DEVIATION) ** 2) * (abs(distance) <= 2 * WINDOW_DEVIATION)
     return weights / weights.sum(1, keepdims=True)

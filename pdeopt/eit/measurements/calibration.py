@@ -26,31 +26,31 @@ from pdeopt.sparse import diagonal_matrix
 
 #: The lower bound of σ₀ z, relative to half the extent of the mesh: below, voltages hardly depend on it any more, and
 #: its derivative loses digits.
-LEAST = 1e-4
+MIN_IMPEDANCE = 1e-4
 #: The upper bound of σ₀ z, relative to half the extent of the mesh: above, it exceeds the resistance of the tank.
-MOST = 10.0
+MAX_IMPEDANCE = 10.0
 #: The least σ₀ z, relative to half the extent of the mesh, at which the fit of single electrodes begins: near the lower
 #: bound the first steps gain nothing.
-FELT = 3e-3
+MIN_START_IMPEDANCE = 3e-3
 #: The number of values of a common impedance that are tried at a time.
-TRIALS = 13
+TRIAL_IMPEDANCES = 13
 #: The number of times that such values are tried, each time between the neighbors of the best one.
-ROUNDS = 4
+TRIAL_ROUNDS = 4
 #: The standard deviation of log z around the common value.
-SPREAD = 2.0
+LOG_IMPEDANCE_DEVIATION = 2.0
 #: The σ₀, in mS, that no tank exceeds; none falls below one over it.
-ABSURD = 1e3
+MAX_CONDUCTIVITY = 1e3
 #: The relative misfit above which a reference is not that of this tank: permuted electrodes give 0.25 and more.
-HOPELESS = 0.2
+MAX_MISFIT = 0.2
 #: The largest number of times that impedances of single electrodes are fitted, each time with the misfit of the last
 #: fit as noise level.
-PASSES = 4
+MAX_FITS_OF_ELECTRODES = 4
 #: The factor by which the misfit must fall for another fit.
-FALL = 0.8
+REFIT_FACTOR = 0.8
 #: The largest number of iterations of a fit.
-ITERATIONS = 40
+MAX_FIT_ITERATIONS = 40
 #: The relative change of the objective at which a fit ends.
-TOLERANCE = 1e-4
+FIT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ class _Fit:
     @property
     def bounds(self) -> tuple[float, float]:
         """The bounds of log ζ."""
-        return float(np.log(LEAST * self.scale)), float(np.log(MOST * self.scale))
+        return float(np.log(MIN_IMPEDANCE * self.scale)), float(np.log(MAX_IMPEDANCE * self.scale))
 
     @property
     def size(self) -> float:
@@ -179,8 +179,8 @@ class _Fit:
         """Return the best log ζ that all electrodes have in common, which is found by trials."""
         lowest, highest = self.bounds
         low, high = lowest, highest
-        for _ in range(ROUNDS):
-            trials = np.linspace(low, high, TRIALS)
+        for _ in range(TRIAL_ROUNDS):
+            trials = np.linspace(low, high, TRIAL_IMPEDANCES)
             best = trials[np.argmin([self.misfit(self.scaled(trial)[1]) for trial in trials])]
             step = trials[1] - trials[0]
             low, high = max(best - step, lowest), min(best + step, highest)
@@ -195,11 +195,11 @@ class _Fit:
         factor, predicted = self.scaled(common)
         center = np.array([-np.log(factor), *np.full(len(self.data.currents), common)])
         functional, missed = self._functional(center), self.misfit(predicted)
-        m = np.maximum(center, [center[0], *np.full(len(center) - 1, np.log(FELT * self.scale))])
-        for _ in range(PASSES):
+        m = np.maximum(center, [center[0], *np.full(len(center) - 1, np.log(MIN_START_IMPEDANCE * self.scale))])
+        for _ in range(MAX_FITS_OF_ELECTRODES):
             m, before = self._minimized(functional.with_strength(missed**2), m), missed
             missed = self.misfit(self.table(np.exp(m[1:])) / np.exp(m[0]))
-            if missed > FALL * before:
+            if missed > REFIT_FACTOR * before:
                 break
         return m
 
@@ -213,9 +213,9 @@ class _Fit:
             start,
             optimizer="gauss-newton",
             bounds=(lower, upper),
-            max_iterations=ITERATIONS,
+            max_iterations=MAX_FIT_ITERATIONS,
             gradient_tolerance=1e-3,
-            objective_tolerance=TOLERANCE,
+            objective_tolerance=FIT_TOLERANCE,
         ).m
 
     def _functional(self, center: np.ndarray) -> ReducedFunctional:
@@ -226,7 +226,7 @@ class _Fit:
         """
         observation = ElectrodeVoltages.of(self.model, self.data.differences, self.data.valid)
         misfit = L2Misfit.of(observation, self.data.reference[observation.places], self.size)
-        weights = np.full(len(center), SPREAD**-2.0)
+        weights = np.full(len(center), LOG_IMPEDANCE_DEVIATION**-2.0)
         weights[0] = 0  # σ₀ is free
         prior = Quadratic(1.0, diagonal_matrix(weights), jnp.asarray(center))
         return ReducedFunctional(self._state, misfit, prior, Log())
@@ -254,13 +254,13 @@ def _check(fit: _Fit, common: float) -> None:
             f"{got} a positive one: check the signs of the currents, of the voltages and of the differences "
             "(U_j − U_{j+1}), and the order and direction of the electrodes"
         )
-    if not 1 / ABSURD < conductivity < ABSURD:
+    if not 1 / MAX_CONDUCTIVITY < conductivity < MAX_CONDUCTIVITY:
         raise InputError(
-            f"{got} one between {1 / ABSURD:g} and {ABSURD:g}: check the units, currents are in mA, voltages in V and "
-            "lengths in m"
+            f"{got} one between {1 / MAX_CONDUCTIVITY:g} and {MAX_CONDUCTIVITY:g}: check the units, currents are in "
+            "mA, voltages in V and lengths in m"
         )
-    if fit.misfit(predicted) > HOPELESS:
+    if fit.misfit(predicted) > MAX_MISFIT:
         raise InputError(
-            f"{got} one below {HOPELESS}: the mesh is not that of this tank; check the order and the places of its "
+            f"{got} one below {MAX_MISFIT}: the mesh is not that of this tank; check the order and the places of its "
             "electrodes, their width, and that the reference is one of water alone"
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from pdeopt.eit.electrodes.patterns import BALANCED
+from pdeopt.eit.electrodes.patterns import BALANCE_TOLERANCE
 from pdeopt.eit.images.pixels import checked_labels
 from pdeopt.inverse import InputError
 
@@ -27,11 +27,11 @@ LEVELS = range(1, 8)
 #: The largest difference of currents that are equal, as a part of the largest current.
 CURRENT_TOLERANCE = 1e-6
 #: The factor by which objects do not change the rms of the voltages; another unit does.
-UNIT_FACTOR = 20
+MAX_RMS_FACTOR = 20
 #: The size above which a voltage is a fault, as a multiple of what 99 % of the voltages are below.
-OUTLIER = 10
+OUTLIER_FACTOR = 10
 #: The part of patterns with negative power above which it is no accident of single electrodes.
-WRONG_POWERS = 1 / 6
+MAX_NEGATIVE_POWERS = 1 / 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,7 +354,7 @@ def _recording(variables: _Variables, currents: str, voltages: str, water: _Reco
 def _currents(variables: _Variables, name: str) -> np.ndarray:
     currents = variables.real(name)
     net, size = np.nan_to_num(currents.sum(0)), np.nan_to_num(abs(currents).sum(0))
-    wrong = abs(net) > BALANCED * size
+    wrong = abs(net) > BALANCE_TOLERANCE * size
     if wrong.any():
         k = int(wrong.argmax())
         raise InputError(
@@ -464,7 +464,7 @@ def _check_outliers(recording: _Recording) -> None:
     """
     sizes = np.where(recording.measured, abs(recording.voltages), 0)
     usual = np.percentile(sizes[recording.measured], 99) if recording.measured.any() else 0.0
-    if sizes.max() > OUTLIER * usual > 0:
+    if sizes.max() > OUTLIER_FACTOR * usual > 0:
         j, k = np.unravel_index(sizes.argmax(), sizes.shape)
         raise InputError(
             f"{recording.file}: difference {j + 1} of pattern {k + 1} is {recording.voltages[j, k]:.3g} V, where 99 % "
@@ -484,9 +484,9 @@ def _check_power(recording: _Recording, patterns: np.ndarray) -> None:
     """
     powers = np.array([recording.power(k) for k in patterns])
     known, negative = int(np.isfinite(powers).sum()), int((powers < 0).sum())
-    if negative <= known * WRONG_POWERS:
+    if negative <= known * MAX_NEGATIVE_POWERS:
         return
-    if negative < known * (1 - WRONG_POWERS):
+    if negative < known * (1 - MAX_NEGATIVE_POWERS):
         cause = (
             "the voltages do not belong to the patterns: give all differences of the first pattern, then all of the "
             "second, and so on"
@@ -517,11 +517,11 @@ def _check_sizes(water: _Recording, tank: _Recording, measured: np.ndarray) -> N
     before, after = np.sqrt(np.mean(u**2)), np.sqrt(np.mean(v**2))
     if not before or not after:
         raise InputError(f"the voltages of {tank.file if before else water.file} are all 0; nothing was measured")
-    if not 1 / UNIT_FACTOR < after / before < UNIT_FACTOR:
+    if not 1 / MAX_RMS_FACTOR < after / before < MAX_RMS_FACTOR:
         raise InputError(
             f"the voltages of {tank.file} have an rms of {after:.3g}, those of {water.file} one of {before:.3g}; "
-            f"expected less than a factor of {UNIT_FACTOR} between them: one of the two is in another unit, such as mV "
-            "instead of V"
+            f"expected less than a factor of {MAX_RMS_FACTOR} between them: one of the two is in another unit, such as "
+            "mV instead of V"
         )
     if u @ v < 0:
         cosine = u @ v / (before * after * u.size)

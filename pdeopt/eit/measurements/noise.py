@@ -10,20 +10,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pdeopt.eit.electrodes.patterns import RANK
+from pdeopt.eit.electrodes.patterns import RANK_TOLERANCE
 from pdeopt.eit.measurements.ktc import CURRENT_TOLERANCE, TankData
 from pdeopt.inverse import InputError
 
 #: The noise of differences over their superposition violation: the part of the error that is not linear is the smaller
 #: one.
-FACTOR = 2.5
+NOISE_PER_VIOLATION = 2.5
 #: The noise of differences, relative to their rms, where nothing is redundant.
-WITHOUT_REDUNDANCY = 0.15
+DEFAULT_NOISE = 0.15
 #: The least noise, relative to the rms of the differences: what repeated patterns of the challenge's training data
 #: show.
-LEAST = 1e-3
+MIN_NOISE = 1e-3
 #: The variance where the reference vanishes, over what is added to it where the reference has its rms.
-OFFSET = 0.02
+NOISE_OFFSET = 0.02
 
 
 def superposition_violation(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | None = None) -> float | None:
@@ -82,7 +82,7 @@ def repeat_noise(currents: ArrayLike, voltages: ArrayLike, valid: ArrayLike | No
     return float(np.sqrt(squares / redundant)) if redundant else None
 
 
-def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
+def difference_noise(data: TankData, factor: float = NOISE_PER_VIOLATION) -> np.ndarray:
     """Return the standard deviations (q, K) of the differences ``data.voltages − data.reference``, V.
 
     Their rms over the valid entries is ``factor`` times the superposition violation of the differences. Half of the
@@ -103,7 +103,7 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
         InputError: The factor is not positive, or all differences vanish.
     """
     if not (np.isfinite(factor) and factor > 0):
-        raise InputError(f"factor = {factor}; expected a positive number, such as {FACTOR}")
+        raise InputError(f"factor = {factor}; expected a positive number, such as {NOISE_PER_VIOLATION}")
     differences = data.voltages - data.reference
     size = _rms(differences[data.valid])
     if not size:
@@ -112,9 +112,9 @@ def difference_noise(data: TankData, factor: float = FACTOR) -> np.ndarray:
             "target, and that of the reference, and not one for both"
         )
     violation = superposition_violation(data.currents, differences, data.valid)
-    least = max(repeat_noise(data.currents, differences, data.valid) or 0.0, LEAST * size)
+    least = max(repeat_noise(data.currents, differences, data.valid) or 0.0, MIN_NOISE * size)
     if violation is None:
-        return np.maximum(shaped_noise(data.reference, data.valid, WITHOUT_REDUNDANCY * size), least)
+        return np.maximum(shaped_noise(data.reference, data.valid, DEFAULT_NOISE * size), least)
     shares = shaped_noise(data.reference, data.valid, violation), _row_noise(data, differences, violation)
     return np.maximum(factor * np.sqrt((shares[0] ** 2 + shares[1] ** 2) / 2), least)
 
@@ -151,7 +151,7 @@ def shaped_noise(reference: np.ndarray, valid: np.ndarray, rms: float) -> np.nda
         valid: Which of them are valid, (q, K) bool.
         rms: The rms of the result over the valid entries.
     """
-    shape = np.sqrt(OFFSET + np.abs(reference) / _rms(reference[valid]))
+    shape = np.sqrt(NOISE_OFFSET + np.abs(reference) / _rms(reference[valid]))
     return shape * (rms / _rms(shape[valid]))
 
 
@@ -196,7 +196,7 @@ def _nonlinear(currents: np.ndarray, voltages: np.ndarray) -> tuple[np.ndarray, 
         voltages: The voltages (rows, K).
     """
     _, values, right = np.linalg.svd(currents, full_matrices=False)
-    basis = right[values > RANK * values.max(initial=0)]
+    basis = right[values > RANK_TOLERANCE * values.max(initial=0)]
     return voltages - (voltages @ basis.T) @ basis, currents.shape[1] - len(basis)
 
 

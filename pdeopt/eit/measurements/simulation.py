@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import skfem
 
 #: The edge length in the middle, as a part of the radius: another one than the default of `disk_mesh`.
-SIZE = 1 / 48
+MIDDLE_EDGE = 1 / 48
 #: The growth of the edge length for each unit of length: another one than the default of `disk_mesh`.
-GROWTH = 0.22
+EDGE_GROWTH = 0.22
 #: The largest number of times that elements on the rim of objects are divided.
-MOST_REFINEMENTS = 5
+MAX_RIM_REFINEMENTS = 5
 #: The edge length, as a part of the object's radius, down to which they are divided.
 RIM_EDGE = 1 / 40
 
@@ -101,8 +101,8 @@ def simulated_data(
 
 def _mesh(tank: Tank, inclusions: Sequence[PhantomObject], size: float | None) -> skfem.MeshTri:
     """Return a mesh of the tank's cross-section that is fine at the rims of the objects."""
-    mesh = disk_mesh(tank, tank.radius * SIZE if size is None else size, growth=GROWTH)
-    for _ in range(MOST_REFINEMENTS):
+    mesh = disk_mesh(tank, tank.radius * MIDDLE_EDGE if size is None else size, growth=EDGE_GROWTH)
+    for _ in range(MAX_RIM_REFINEMENTS):
         rim = _coarse_rim(mesh, inclusions)
         if not len(rim):
             break

@@ -12,9 +12,9 @@ from pdeopt.inverse import InputError
 
 #: The largest length by which a facet may reach over the end of an electrode, relative to the width of the electrode or
 #: of the gap, whichever is smaller.
-TOLERANCE = 1e-6
+ELECTRODE_END_TOLERANCE = 1e-6
 #: The number of vertices above which a choice of edge lengths is taken for a slip in the units.
-MOST_VERTICES = 4e6
+MAX_VERTICES = 4e6
 
 
 def disk_mesh(
@@ -73,7 +73,7 @@ def disk_spacing(
 def _check_count(tank: Tank, spacing: Spacing) -> None:
     around = 2 * np.pi * tank.radius / spacing.wall
     count = 4 * (tank.radius / spacing.middle) ** 2 + around / spacing.growth
-    if count > MOST_VERTICES:
+    if count > MAX_VERTICES:
         raise InputError(
             f"edges of {spacing.middle:g} in the middle and {spacing.wall:g} at the wall give some {count:.0e} "
             f"vertices; take larger ones, in the units of the radius ({tank.radius:g})"
@@ -130,7 +130,7 @@ def electrodes_at(tank: Tank, angles: np.ndarray) -> np.ndarray:
     middle = first + _wrapped(angles - first).mean(0)
     nearest = np.rint((middle - tank.first_angle) / tank.pitch).astype(int)
     beyond = np.abs(_wrapped(angles - tank.first_angle - nearest * tank.pitch)) * tank.radius - tank.width / 2
-    tolerance = TOLERANCE * min(tank.width, tank.gap)
+    tolerance = ELECTRODE_END_TOLERANCE * min(tank.width, tank.gap)
     inside, outside = (beyond <= tolerance).all(0), (beyond >= -tolerance).all(0)
     if not (inside | outside).all():
         bad = np.flatnonzero(~(inside | outside))

@@ -13,7 +13,7 @@ from pdeopt.io import FileError, read_mesh
 from pdeopt.io.meshes.mesh_file import names_of
 
 #: The name of an electrode: "electrode 1", and also "Electrode_1" or "electrode01".
-ELECTRODE = re.compile(r"electrode[\s_-]*0*([1-9]\d*)", re.IGNORECASE)
+ELECTRODE_NAME = re.compile(r"electrode[\s_-]*0*([1-9]\d*)", re.IGNORECASE)
 
 
 def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
@@ -26,7 +26,9 @@ def electrode_names_of(mesh: skfem.Mesh) -> tuple[str, ...]:
         MeshError: There are none, numbers are missing or given twice, or an electrode has no facets, facets of another
             electrode, or facets inside the mesh.
     """
-    found = [(int(match[1]), name) for name in mesh.boundaries or () if (match := ELECTRODE.fullmatch(name.strip()))]
+    found = [
+        (int(match[1]), name) for name in mesh.boundaries or () if (match := ELECTRODE_NAME.fullmatch(name.strip()))
+    ]
     if not found:
         raise MeshError(
             f"the mesh has no boundary named 'electrode 1', 'electrode 2', …; it has {names_of(mesh)}. Name the "

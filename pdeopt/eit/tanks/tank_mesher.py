@@ -17,15 +17,15 @@ import numpy as np
 from scipy.spatial import Delaunay, cKDTree
 
 #: The circumradius, over the wanted edge length, above which a triangle is split; 0.58 in an equilateral one.
-SPLIT = 0.72
+SPLIT_CIRCUMRADIUS = 0.72
 #: The least distance of inserted vertices from each other, over the wanted edge length.
-APART = 1.0
+MIN_VERTEX_DISTANCE = 1.0
 #: The least distance of inserted vertices from the wall, over the wanted edge length.
-OFF_WALL = 0.45
+MIN_WALL_DISTANCE = 0.45
 #: The largest number of times that vertices are inserted.
-BATCHES = 100
+MAX_INSERTIONS = 100
 #: The number of rounds of smoothing.
-SMOOTHINGS = 10
+SMOOTHING_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,17 @@ def _lattice(radius: float, edge: float, sizes: Callable[[np.ndarray], np.ndarra
 
 
 def _refined(points: np.ndarray, radius: float, sizes: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    for _ in range(BATCHES):
+    for _ in range(MAX_INSERTIONS):
         centers, circumradii = _circumcircles(points[Delaunay(points).simplices])
         inside = np.hypot(*centers.T) < radius
         centers, circumradii = centers[inside], circumradii[inside]
         wanted = sizes(centers)
-        off_wall = radius - np.hypot(*centers.T) > OFF_WALL * wanted
-        large = np.flatnonzero((circumradii > SPLIT * wanted) & off_wall)
+        off_wall = radius - np.hypot(*centers.T) > MIN_WALL_DISTANCE * wanted
+        large = np.flatnonzero((circumradii > SPLIT_CIRCUMRADIUS * wanted) & off_wall)
         if not len(large):
             break
         order = large[np.argsort(-(circumradii / wanted)[large], kind="stable")]
-        points = np.concatenate([points, _apart(centers[order], APART * wanted[order])])
+        points = np.concatenate([points, _apart(centers[order], MIN_VERTEX_DISTANCE * wanted[order])])
     return points
 
 
@@ -175,7 +175,7 @@ def _smoothed(
         sizes: The map from points (k, 2) to the edge lengths (k,) that are wanted there.
     """
     meshes = [(points, Delaunay(points).simplices)]
-    for _ in range(SMOOTHINGS):
+    for _ in range(SMOOTHING_ROUNDS):
         moved = _patch_centroids(*meshes[-1], sizes)
         moved[:fixed] = points[:fixed]
         meshes.append((moved, Delaunay(moved).simplices))

@@ -23,19 +23,19 @@ from pdeopt.fem.forms.coefficients import Coefficients
 from pdeopt.fem.forms.coupling import Group, coupled_slots, used_slots
 from pdeopt.fem.forms.structure import Shapes, Slot, unit
 from pdeopt.fem.spaces.reference import Reference
-from pdeopt.fem.spaces.space import WRITTEN_OUT, FunctionSpace, Tables
+from pdeopt.fem.spaces.space import MAX_WRITTEN_OUT_TERMS, FunctionSpace, Tables
 from pdeopt.fem.tracing.form_tracing import TracedForm
 from pdeopt.sparse import LinearMap, SparsityPattern, materialized
 
 #: The largest number of entries of an element matrix, times coefficients, for which the map from the coefficients is
 #: made; it takes 32 bytes for each of them and each cell.
-MAPPED = 32
+MAX_MAPPED_ENTRIES = 32
 #: The largest number of entries of an element matrix whose products are written out; of more, products are batched.
 #: Measured on 524 k triangles (3 × 3): 40 ms against 71 ms; on 25 k P2 tetrahedra (10 × 10): 111 ms against 53 ms.
-WRITTEN_OUT_ENTRIES = 16
+MAX_WRITTEN_OUT_ENTRIES = 16
 
 #: The number of patterns and maps that a space keeps, the last ones made.
-KEPT = 32
+MAX_KEPT_PATTERNS = 32
 
 Blocks = tuple[tuple[FunctionSpace, FunctionSpace], ...]
 """The pairs of trial and test space that fill one matrix; more than one for interior facets, which have two sides."""
@@ -70,7 +70,7 @@ def _kept(blocks: Blocks, key: Any, make: Callable[[], Made]) -> Made:
     known = blocks[0][0].patterns
     if key not in known:
         known[key] = make()
-        if len(known) > KEPT:
+        if len(known) > MAX_KEPT_PATTERNS:
             del known[next(iter(known))]
     made: Made = known[key]
     return made
@@ -122,7 +122,7 @@ def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
     tables = [_slot_table(trial, s) for group in groups for s, _ in group]
     tables += [_slot_table(test, t) for group in groups for _, t in group]
     size = trial.local_shape[0] * test.local_shape[0] * len(groups)
-    return 0 < size <= MAPPED and all(table.shape[-1] == 1 for table in tables)
+    return 0 < size <= MAX_MAPPED_ENTRIES and all(table.shape[-1] == 1 for table in tables)
 
 
 def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Group) -> LinearMap:
@@ -184,7 +184,7 @@ def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.A
     Where the points are many, they are returned together.
     """
     count = dx.shape[-1]
-    if count > WRITTEN_OUT:
+    if count > MAX_WRITTEN_OUT_TERMS:
         return [(w, dx)]
 
     def parts(leaf: Any) -> Sequence[Any]:
@@ -252,7 +252,7 @@ def _contract(density: Density, trial: Tables, test: Tables) -> jax.Array:
     test_tables = {t: _slot_table(test, t) for _, t in density}
     if all(table.shape[-1] == 1 for table in (*trial_tables.values(), *test_tables.values())):
         density = {pair: values.sum(-1, keepdims=True) for pair, values in density.items()}
-    contract = _written_out if shape[0] * shape[1] <= WRITTEN_OUT_ENTRIES else _batched
+    contract = _written_out if shape[0] * shape[1] <= MAX_WRITTEN_OUT_ENTRIES else _batched
     return contract(density, trial_tables, test_tables, shape)
 
 

@@ -26,8 +26,8 @@ from pdeopt.fem.tracing.form_tracing import TracedForm
 Group = tuple[tuple[Slot, Slot], ...]
 #: An output of a traced function: a known array, or the number of an expression.
 Term = np.ndarray | int
-#: The numbers of cells and points of the coefficients that a form is traced with; it is evaluated point by point.
-SAMPLE = (2, 2)
+#: The numbers of cells and of points with which a form is traced and tested; it is evaluated point by point.
+SAMPLE_SHAPE = (2, 2)
 
 
 def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[Group, ...]:
@@ -41,12 +41,12 @@ def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients
         test: The tensor shapes of the parts of the test function.
         w: The coefficients of the form.
     """
-    return _coupled_slots(form, _frozen(trial), _frozen(test), *kinds(w))
+    return _coupled_slots(form, _frozen(trial), _frozen(test), *coefficient_types(w))
 
 
 def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
     """Return the slots of each argument that the form asks for."""
-    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *kinds(w))
+    return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *coefficient_types(w))
 
 
 @lru_cache(maxsize=256)
@@ -81,20 +81,20 @@ def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -
     return tuple(slots_of(parts, names) for parts, names in zip(shapes, used, strict=True))
 
 
-def kinds(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+def coefficient_types(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     """Return the structure of a form's coefficients, and the shapes and types of their arrays.
 
     A form's trace depends on nothing else of them. The arrays have the sample's cells and points.
     """
     leaves, structure = jax.tree.flatten(w)
-    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE) for leaf in leaves]
+    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE_SHAPE) for leaf in leaves]
     types = [jnp.result_type(leaf) for leaf in leaves]
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
 
 
-def example(w: Coefficients) -> Coefficients:
+def sample_coefficients(w: Coefficients) -> Coefficients:
     """Return coefficients of which there are only shapes and types, at the sample's cells and points."""
-    coefficients: Coefficients = jax.tree.unflatten(*kinds(w))
+    coefficients: Coefficients = jax.tree.unflatten(*coefficient_types(w))
     return coefficients
 
 

@@ -16,6 +16,7 @@ from pdeopt.fem.errors import FormError
 from pdeopt.fem.field import Field, value_of
 from pdeopt.fem.forms.assembly import scalar_density
 from pdeopt.fem.forms.coefficients import Coefficients
+from pdeopt.fem.forms.coupling import SAMPLE_SHAPE
 from pdeopt.fem.forms.structure import Shapes
 from pdeopt.fem.tracing.form_tracing import TracedForm
 
@@ -23,9 +24,7 @@ Function = tuple[Field, ...]
 """A trial or test function at the sample points: one field for each component of its element."""
 
 #: The ranges of random coefficients, tried until the form has a finite value (a logarithm or a root may have none).
-RANGES = ((0.5, 1.5), (2.0, 10.0), (50.0, 1000.0), (-1.5, -0.5))
-#: The numbers of cells and points of the sample.
-SAMPLE = (2, 2)
+COEFFICIENT_RANGES = ((0.5, 1.5), (2.0, 10.0), (50.0, 1000.0), (-1.5, -0.5))
 
 #: The forms that were checked and not refused, each with the kind of its arguments.
 _passed: set[tuple[int, Any]] = set()
@@ -66,7 +65,7 @@ def _finite_sample(
 ) -> Coefficients | None:
     """Return random coefficients at which the form is finite; None where there seem to be none."""
     arguments = [_random(shape, rng) for shape in shapes]
-    for low, high in RANGES:
+    for low, high in COEFFICIENT_RANGES:
         sample: Coefficients = jax.tree.map(lambda leaf, a=low, b=high: _like(leaf, a, b, rng), w)
         if np.isfinite(_density(form, arguments, sample)).all():
             return sample
@@ -85,7 +84,7 @@ def _like(leaf: Any, low: float, high: float, rng: np.random.Generator) -> Any:
         rng: The source of randomness.
     """
     ndim, kind = _kind(leaf)
-    shape = () if ndim == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE)
+    shape = () if ndim == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE_SHAPE)
     if kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
     if kind in "iu":
@@ -122,7 +121,9 @@ def _check_argument(
             f"form '{form.name}' is not linear in its {which} function: check for a product of two, or a term without "
             "it"
         )
-    if not all(_is_local(form, arguments, w, point, values[0], 1e-8 * scale) for point in product(*map(range, SAMPLE))):
+    if not all(
+        _is_local(form, arguments, w, point, values[0], 1e-8 * scale) for point in product(*map(range, SAMPLE_SHAPE))
+    ):
         raise FormError(
             f"form '{form.name}' mixes cells or quadrature points (a sum, a mean or an index over the last two axes): "
             "a form is evaluated point by point"
@@ -155,7 +156,7 @@ def _is_local(
 
 def _random(shapes: Shapes, rng: np.random.Generator) -> Function:
     return tuple(
-        Field({name: rng.standard_normal((*shape, *SAMPLE)) for name, shape in parts.items()}) for parts in shapes
+        Field({name: rng.standard_normal((*shape, *SAMPLE_SHAPE)) for name, shape in parts.items()}) for parts in shapes
     )
 
 

@@ -19,7 +19,7 @@ from pdeopt.fem.forms.assembly import (
     shapes_of,
 )
 from pdeopt.fem.forms.coefficients import coefficients_of
-from pdeopt.fem.forms.coupling import example, shape_of
+from pdeopt.fem.forms.coupling import sample_coefficients, shape_of
 from pdeopt.fem.forms.linearity import check_linear
 from pdeopt.fem.forms.structure import samples
 from pdeopt.fem.spaces.space import FunctionSpace
@@ -69,7 +69,7 @@ class BilinearForm:
         w = coefficients_of(self.name, trial, given, index)
         arguments = shapes_of(trial.tables), shapes_of(test.tables)
         with form_errors(self.name):
-            form = traced_form(self.function, self.name, samples(arguments), example(w))
+            form = traced_form(self.function, self.name, samples(arguments), sample_coefficients(w))
             check_linear(form, arguments, w)
             return matrix_values(form, blocks, which, w)
 
@@ -104,7 +104,7 @@ class LinearForm:
         w = coefficients_of(self.name, test, given, index)
         arguments = (shapes_of(test.tables),)
         with form_errors(self.name):
-            form = traced_form(self.function, self.name, samples(arguments), example(w))
+            form = traced_form(self.function, self.name, samples(arguments), sample_coefficients(w))
             check_linear(form, arguments, w)
             values: jax.Array = linear_values(form, test.tables, w)
             return values

@@ -18,16 +18,16 @@ from pdeopt.fem.errors import MeshError
 from pdeopt.fem.meshes.curved_cells import local_coordinates
 
 #: The largest distance of vertices at the same place, relative to the size of the mesh.
-SAME_PLACE = 1e-10
+SAME_PLACE_TOLERANCE = 1e-10
 #: The largest distance of a point from a cell on which it lies, relative to the widths of that cell and of the
 #: point's own.
-ON_CELL = 1e-3
+ON_CELL_TOLERANCE = 1e-3
 #: The largest number of parts of a mesh of which each is searched for overlaps; of more, as many are chosen evenly.
-PARTS_SEARCHED = 64
+MAX_PARTS_SEARCHED = 64
 #: The meshes that were found to conform, by identity.
 _CONFORMING: WeakValueDictionary[int, skfem.Mesh] = WeakValueDictionary()
 #: The remedy that ends each message.
-REMEDY = (
+CONFORMING_REMEDY = (
     "mesh the parts together, with the same vertices and facets where they meet (Gmsh: BooleanFragments, Coherence); "
     "where this is meant, pass check_conformity=False"
 )
@@ -73,7 +73,9 @@ def _places(mesh: skfem.Mesh, boundary: np.ndarray) -> np.ndarray:
     place = np.arange(mesh.nvertices)
     used = np.unique(mesh.facets[:, boundary])
     points = mesh.p[:, used].T
-    pairs = used[cKDTree(points).query_pairs(SAME_PLACE * np.ptp(points, axis=0).max(), output_type="ndarray")]
+    pairs = used[
+        cKDTree(points).query_pairs(SAME_PLACE_TOLERANCE * np.ptp(points, axis=0).max(), output_type="ndarray")
+    ]
     if not len(pairs):
         return place
     _, cluster = connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(len(place),) * 2), False)
@@ -104,7 +106,7 @@ def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray)
 
     is_curved = mesh.p.shape[1] > mesh.nvertices
     radii = np.sqrt(((nodes - centers[:, None]) ** 2).sum(0).max(0)) * (1.5 if is_curved else 1)
-    which, near = _pairs_within(points, centers, radii * (1 + 2 * ON_CELL))
+    which, near = _pairs_within(points, centers, radii * (1 + 2 * ON_CELL_TOLERANCE))
     of_cell, of_point = place[mesh.t[:, cells[near]]], place[corners[:, which]]
     foreign = ~(of_point[:, None] == of_cell[None]).any(1).all(0)
     which, near = which[foreign], cells[near[foreign]]
@@ -112,23 +114,23 @@ def _check_cells_near(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray)
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1
     with np.errstate(invalid="ignore"):
         inside = np.minimum(local.min(0), 1 - (local.sum(0) if is_simplex else local.max(0)))
-    close = np.flatnonzero(inside >= -ON_CELL)
+    close = np.flatnonzero(inside >= -ON_CELL_TOLERANCE)
     which, near, inside, local = which[close], near[close], inside[close], local[:, close]
     on_cell = np.clip(local, 0, 1)
     on_cell = on_cell / np.maximum(on_cell.sum(0), 1) if is_simplex else on_cell
     distance = np.sqrt(((mesh.mapping().F(on_cell[:, :, None], near)[..., 0] - points[:, which]) ** 2).sum(0))
-    found = distance <= ON_CELL * width_at[which]
+    found = distance <= ON_CELL_TOLERANCE * width_at[which]
     which, near, inside = which[found], near[found], inside[found]
     if not len(which):
         return
-    hanging = which[(which < len(vertices)) & (inside <= ON_CELL)]
+    hanging = which[(which < len(vertices)) & (inside <= ON_CELL_TOLERANCE)]
     if len(hanging):
         what = (
             f"{len(np.unique(hanging))} vertices lie on the side of a cell that does not have them as vertices "
             "(hanging nodes, or parts that do not match)"
         )
         raise _error(what, points[:, np.unique(hanging)])
-    deep = inside > ON_CELL
+    deep = inside > ON_CELL_TOLERANCE
     if deep.any():
         what = f"{len(np.unique(owner[which[deep]]))} cells reach into others (overlapping parts)"
         raise _error(what, points[:, np.unique(which[deep])])
@@ -213,7 +215,7 @@ def _check_parts(mesh: skfem.Mesh, boundary: np.ndarray, place: np.ndarray, torn
                     mesh.p[:, touched],
                 )
             first = np.unique(part, return_index=True)[1]
-            samples = first[:: -(-len(first) // PARTS_SEARCHED)]
+            samples = first[:: -(-len(first) // MAX_PARTS_SEARCHED)]
     centers = mesh.p[:, mesh.t[:, samples]].mean(1)
     repeated = np.flatnonzero(_numbers_of_cells(mesh, boundary, centers) > 1.5)
     if len(repeated):
@@ -289,4 +291,4 @@ def _error(what: str, places: np.ndarray) -> MeshError:
     places = np.unique(np.round(places.reshape(len(places), -1), 6), axis=1)
     shown = ", ".join(str(place.tolist()) for place in places[:, :3].T)
     more = " …" if places.shape[1] > 3 else ""
-    return MeshError(f"the mesh does not conform: {what}, near {shown}{more}; {REMEDY}")
+    return MeshError(f"the mesh does not conform: {what}, near {shown}{more}; {CONFORMING_REMEDY}")

@@ -9,14 +9,14 @@ import skfem
 from scipy.spatial import cKDTree
 
 #: The meshes with curved cells, of second order.
-SECOND_ORDER = (skfem.MeshTri2, skfem.MeshQuad2, skfem.MeshTet2, skfem.MeshHex2)
+CURVED_MESHES = (skfem.MeshTri2, skfem.MeshQuad2, skfem.MeshTet2, skfem.MeshHex2)
 #: The number of cells, those with the nearest centers, in which a point is looked for first; it lies in one of them
 #: unless cells are long and thin.
-CANDIDATES = 16
+CANDIDATE_CELLS = 16
 #: The number of steps of Newton's method for the reference coordinates of a point.
 NEWTON_STEPS = 20
 #: The distance by which a point in a cell may lie outside by rounding, in reference coordinates.
-INSIDE = 1e-12
+INSIDE_TOLERANCE = 1e-12
 
 #: A function from the coordinates of points, d arrays (k,), to the cells (k,) that hold them.
 Finder = Callable[..., np.ndarray]
@@ -28,7 +28,7 @@ def curved_finder(mesh: skfem.Mesh) -> Finder:
     It stands for ``mesh.element_finder()``, which finds none here.
 
     Args:
-        mesh: A mesh of second order, one of `SECOND_ORDER`.
+        mesh: A mesh of second order, one of `CURVED_MESHES`.
 
     Returns:
         A function from the coordinates of points, d arrays (k,), to their cells (k,). It raises ValueError where a
@@ -41,7 +41,7 @@ def curved_finder(mesh: skfem.Mesh) -> Finder:
 
     def find(*coordinates: np.ndarray) -> np.ndarray:
         points = np.array(coordinates)
-        _, near = centers.query(points.T, range(1, min(CANDIDATES, mesh.nelements) + 1))  # (k, candidates)
+        _, near = centers.query(points.T, range(1, min(CANDIDATE_CELLS, mesh.nelements) + 1))  # (k, candidates)
         cells = _holding(mesh, points, near)
         for k in np.flatnonzero(cells < 0):
             point = points[:, [k]]
@@ -94,5 +94,5 @@ def _is_inside(mesh: skfem.Mesh, local: np.ndarray) -> np.ndarray:
     """Return for reference coordinates (d, k) whether they are those of a point in the cell, (k,)."""
     is_simplex = mesh.elem.refdom.nnodes == mesh.dim() + 1
     highest = local.sum(0) if is_simplex else local.max(0)
-    inside: np.ndarray = (local.min(0) >= -INSIDE) & (highest <= 1 + INSIDE)
+    inside: np.ndarray = (local.min(0) >= -INSIDE_TOLERANCE) & (highest <= 1 + INSIDE_TOLERANCE)
     return inside

@@ -21,7 +21,7 @@ from pdeopt.fem.spaces.space import Facets, FunctionSpace
 from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
 
 #: The largest difference of equal values of one degree of freedom, relative to the largest value.
-SAME_VALUE = 1e-12
+SAME_VALUE_TOLERANCE = 1e-12
 
 #: The prescribed values: None for zero, a number, an array, or a function of x (d, k) that returns one of these.
 Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
@@ -114,7 +114,7 @@ class Dirichlet:
                 for c, at in ((self, here), (other, there))
             )
             size = max(np.abs(a).max(), np.abs(b).max())
-            differ = ~(np.abs(a - b) <= SAME_VALUE * size).all(1)
+            differ = ~(np.abs(a - b) <= SAME_VALUE_TOLERANCE * size).all(1)
             if differ.any():
                 k = int(differ.argmax())
                 raise FEMError(

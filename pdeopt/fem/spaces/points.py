@@ -15,26 +15,26 @@ import skfem
 from scipy.spatial import cKDTree
 
 from pdeopt.fem.errors import FEMError
-from pdeopt.fem.meshes.curved_cells import SECOND_ORDER, Finder, clipped_into, curved_finder
+from pdeopt.fem.meshes.curved_cells import CURVED_MESHES, Finder, clipped_into, curved_finder
 
 #: The number of points that are looked up at once. scikit-fem's finder tests each point against the candidate cells of
 #: all points: 4 k points at once take 6 s.
-CHUNK = 64
+POINTS_PER_LOOKUP = 64
 #: The distance by which a point on the boundary may lie outside by rounding, as a part of its distance to the center
 #: of a cell near it.
-ROUNDING = 1e-9
+BOUNDARY_ROUNDING = 1e-9
 #: The largest distance from the boundary, relative to the size of the cell there, at which a point outside is moved to
 #: the nearest place of the boundary: coordinates with four decimals are rounded by so much of cells of 0.0014, and a
 #: sensor on the rim of a disk lies outside of its polygon by so much of an edge that spans 23 degrees.
-TOLERANCE = 0.05
+OUTSIDE_TOLERANCE = 0.05
 #: The number of times that a curved side is halved into straight pieces: they deviate by 1/64 of what the edge does.
-PIECES = 3
+SIDE_HALVINGS = 3
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class LocatedPoints:
     """A set of points in the cells that hold them.
 
     Attributes:
@@ -59,7 +59,7 @@ class Located:
         return f"the worst by {self.distances[worst]:.3g}, which is {self.relative[worst]:.3g} of the cell there"
 
 
-def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) -> Located:
+def locate_points(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = OUTSIDE_TOLERANCE) -> LocatedPoints:
     """Return points in their cells, those a little outside moved to the boundary, which is logged.
 
     Args:
@@ -80,7 +80,7 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) 
         boundary = _Boundary(mesh)
         for k in outside if len(boundary.cells) else ():
             place, owner, distances[k] = boundary.nearest(points[:, k])
-            if isinstance(mesh, SECOND_ORDER):  # from the pieces to the curved side itself
+            if isinstance(mesh, CURVED_MESHES):  # from the pieces to the curved side itself
                 curved = clipped_into(mesh, points[:, [k]], boundary.cells[[owner]])[:, 0]
                 distance = np.sqrt(((curved - points[:, k]) ** 2).sum())
                 if distance < distances[k]:
@@ -98,7 +98,7 @@ def located(mesh: skfem.Mesh, points: np.ndarray, tolerance: float = TOLERANCE) 
             distances[near].max(),
             relative[near].max(),
         )
-    return Located(moved, cells, distances, relative)
+    return LocatedPoints(moved, cells, distances, relative)
 
 
 class _Boundary:
@@ -116,7 +116,7 @@ class _Boundary:
         else:
             quads = len(mesh.facets) == 4
             reference = skfem.MeshLine if mesh.dim() == 2 else skfem.MeshQuad if quads else skfem.MeshTri
-            pieces = reference.init_refdom().refined(PIECES if isinstance(mesh, SECOND_ORDER) else 0)
+            pieces = reference.init_refdom().refined(SIDE_HALVINGS if isinstance(mesh, CURVED_MESHES) else 0)
             pieces = pieces.to_meshtri() if quads else pieces
             corners = mesh._mapping().G(pieces.p, find=facets)[:, :, pieces.t].transpose(0, 2, 1, 3)
         self.owner = np.repeat(np.arange(len(facets)), corners.shape[3])
@@ -178,7 +178,7 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -
     Raises:
         FEMError: Points lie outside the mesh by more than the tolerance; it lists them.
     """
-    found = located(basis.mesh, points, tolerance)
+    found = locate_points(basis.mesh, points, tolerance)
     if (found.cells < 0).any():
         raise FEMError(_points_outside(found, points, tolerance))
     cells, points = found.cells, found.points
@@ -192,7 +192,7 @@ def point_matrix(basis: skfem.CellBasis, points: np.ndarray, tolerance: float) -
     return matrix
 
 
-def known_points(points: Any) -> np.ndarray:
+def concrete_points(points: Any) -> np.ndarray:
     """Return points as a NumPy array.
 
     Raises:
@@ -209,7 +209,7 @@ def known_points(points: Any) -> np.ndarray:
 
 def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
     """Return the cell (k,) that holds each of the points (d, k); −1 for those outside the mesh."""
-    points = known_points(points)
+    points = concrete_points(points)
     lowest, highest = mesh.p.min(1, keepdims=True), mesh.p.max(1, keepdims=True)
     size = np.max(highest - lowest)  # squares of distances to points far away would overflow
     near = ((points > lowest - size) & (points < highest + size)).all(0)
@@ -219,10 +219,10 @@ def cells_at(mesh: skfem.Mesh, points: np.ndarray) -> np.ndarray:
         return cells
     if not points.shape[1]:
         return np.empty(0, int)
-    find = _line_finder(mesh) if mesh.dim() == 1 else curved_finder(mesh) if isinstance(mesh, SECOND_ORDER) else None
+    find = _line_finder(mesh) if mesh.dim() == 1 else curved_finder(mesh) if isinstance(mesh, CURVED_MESHES) else None
     find = find or mesh.element_finder()
     centers = cache(lambda: cKDTree(mesh.p[:, mesh.t].mean(1).T))  # seldom needed
-    chunks = np.array_split(points, range(CHUNK, points.shape[1], CHUNK), axis=1)
+    chunks = np.array_split(points, range(POINTS_PER_LOOKUP, points.shape[1], POINTS_PER_LOOKUP), axis=1)
     return np.concatenate([_found(find, chunk, centers) for chunk in chunks])
 
 
@@ -250,7 +250,7 @@ def _found(find: Finder, points: np.ndarray, centers: Callable[[], cKDTree]) -> 
 def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     """Return the cell that holds a point (d,), −1 for none.
 
-    A point in no cell is moved a little, by `ROUNDING`, toward the nearest ones.
+    A point in no cell is moved a little, by `BOUNDARY_ROUNDING`, toward the nearest ones.
 
     Args:
         find: The finder of the mesh.
@@ -258,7 +258,7 @@ def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
         centers: The centers of the cells.
     """
     _, nearest = centers.query(point, range(1, min(4, centers.n) + 1))
-    for place in (point, *(point + ROUNDING * (centers.data[nearest] - point))):
+    for place in (point, *(point + BOUNDARY_ROUNDING * (centers.data[nearest] - point))):
         try:
             return int(find(*place[:, np.newaxis])[0])
         except ValueError:
@@ -266,7 +266,7 @@ def _cell_of(find: Finder, point: np.ndarray, centers: cKDTree) -> int:
     return -1
 
 
-def _points_outside(found: Located, points: np.ndarray, tolerance: float) -> str:
+def _points_outside(found: LocatedPoints, points: np.ndarray, tolerance: float) -> str:
     outside = np.flatnonzero(found.cells < 0)
     listed = "; ".join(f"{k}: {points[:, k].tolist()}" for k in outside[:5])
     return (

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 #: The number of cells from which the reference functions are taken, about.
-SAMPLE = 32
+REFERENCE_CELLS = 32
 #: The largest number of reference functions.
-LARGEST_RANK = 4
+MAX_REFERENCE_FUNCTIONS = 4
 #: The rounding of the tables, relative to the largest entry of the same cell.
-ROUNDING = 1e-13
+TABLE_ROUNDING = 1e-13
 
 
 @jax.tree_util.register_dataclass
@@ -51,9 +51,12 @@ def reference_of(table: np.ndarray) -> Reference | None:
     if not sizes.all():
         return None
     scaled = by_cell / sizes[:, None, None]
-    functions = _row_space(scaled[:: max(1, cells // SAMPLE)].reshape(-1, count * points))
+    functions = _row_space(scaled[:: max(1, cells // REFERENCE_CELLS)].reshape(-1, count * points))
     coefficients = scaled @ functions.T  # (c, tensor axes, r)
-    if len(functions) > LARGEST_RANK or np.abs(scaled - coefficients @ functions).max() > 10 * ROUNDING:
+    if (
+        len(functions) > MAX_REFERENCE_FUNCTIONS
+        or np.abs(scaled - coefficients @ functions).max() > 10 * TABLE_ROUNDING
+    ):
         return None
     coefficients = np.moveaxis(coefficients * sizes[:, None, None], 0, -1).reshape(*axes, len(functions), cells)
     return Reference(jnp.asarray(coefficients), jnp.asarray(functions.reshape(-1, count, points)))
@@ -62,4 +65,4 @@ def reference_of(table: np.ndarray) -> Reference | None:
 def _row_space(rows: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis (r, k) of the space that the rows (…, k) span."""
     _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
-    return basis[: int((sizes > ROUNDING * sizes[0]).sum())]
+    return basis[: int((sizes > TABLE_ROUNDING * sizes[0]).sum())]

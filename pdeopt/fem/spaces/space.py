@@ -21,12 +21,12 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.meshes.mesh_check import check_mesh
-from pdeopt.fem.spaces.points import TOLERANCE, known_points, point_matrix
+from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE, concrete_points, point_matrix
 from pdeopt.fem.spaces.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
 
 #: The largest number of basis functions, and of quadrature points, over which sums are written out.
-WRITTEN_OUT = 4
+MAX_WRITTEN_OUT_TERMS = 4
 #: The facets that are meant: names of boundaries, indices of facets, a condition on facet midpoints, or None for the
 #: whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
@@ -296,7 +296,7 @@ class FunctionSpace:
         cells = self.basis.tind
         return Field({"value": (values if cells is None else values[cells])[:, None]}, self.cells)
 
-    def point_evaluation(self, points: ArrayLike, *, tolerance: float = TOLERANCE) -> CSRMatrix:
+    def point_evaluation(self, points: ArrayLike, *, tolerance: float = OUTSIDE_TOLERANCE) -> CSRMatrix:
         """Return the matrix (k, n) that evaluates a function of this space at points (d, k).
 
         For vector-valued functions (components · k, n): all points of the first component come first, so that
@@ -314,7 +314,7 @@ class FunctionSpace:
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
-        points = np.atleast_2d(known_points(points))
+        points = np.atleast_2d(concrete_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
         return CSRMatrix.from_scipy(point_matrix(self.basis, points, tolerance))
@@ -448,7 +448,9 @@ def _references(parts: dict[str, jax.Array]) -> dict[str, Reference | None]:
         parts: The tables (tensor axes, i, c, q) of the parts of a component, by name.
     """
     return {
-        name: reference_of(np.asarray(table)) if table.shape[-3] > WRITTEN_OUT and table.shape[-1] > 1 else None
+        name: reference_of(np.asarray(table))
+        if table.shape[-3] > MAX_WRITTEN_OUT_TERMS and table.shape[-1] > 1
+        else None
         for name, table in parts.items()
     }
 
@@ -484,11 +486,11 @@ def _combine(table: jax.Array, local: Sequence[jax.Array]) -> jax.Array:
         table: The table (…, i, c, q) of the basis functions.
         local: For each local dof i its values in the cells, (c,).
     """
-    if len(local) > WRITTEN_OUT:
+    if len(local) > MAX_WRITTEN_OUT_TERMS:
         if table.shape[-2] == 1:  # the same in all cells
             return jnp.einsum("ic,...iq->...cq", jnp.stack(local), table[..., 0, :])
         return (jnp.stack(local)[:, :, None] * table).sum(-3)
-    if table.shape[-1] > WRITTEN_OUT:
+    if table.shape[-1] > MAX_WRITTEN_OUT_TERMS:
         return sum(local[i][:, None] * table[..., i, :, :] for i in range(len(local)))  # type: ignore[return-value]
     points = [sum(local[i] * table[..., i, :, q] for i in range(len(local))) for q in range(table.shape[-1])]
     return jnp.stack(points, axis=-1)

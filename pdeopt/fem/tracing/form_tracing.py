@@ -19,7 +19,7 @@ import scipy
 import skfem
 
 from pdeopt.fem.errors import FormError
-from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 
 
@@ -52,7 +52,7 @@ class TracedForm:
         kept under a digest must go on computing what the digest says.
         """
         closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
-        closed = owned(closed)
+        closed = with_copied_arrays(closed)
         return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
 
 
@@ -134,7 +134,7 @@ _UNTRACEABLE: tuple[tuple[type[Exception], str, str], ...] = (
     ),
 )
 #: The folders of code that is not the user's, each with a separator at its end.
-_LIBRARIES = (
+_LIBRARY_FOLDERS = (
     *(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (jax, np, scipy, skfem)),
     f"{Path(__file__).parents[2]}{os.sep}",
 )
@@ -170,7 +170,7 @@ def tracing_errors(what: str) -> Iterator[None]:
 def _last_line(error: Exception) -> tuple[str, str]:
     """Return the place and the text of the last line of the user's own code that an error passed through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARY_FOLDERS, "<frozen"))]
     if not own:
         return "", ""
     name, line = Path(own[-1].filename).name, own[-1].line or ""

@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 PARTS_OF_JAXPR = ("eqns", "outvars", "consts") if ClosedJaxpr is Jaxpr else ("eqns", "outvars")
 
 
-def owned(closed: ClosedJaxpr) -> ClosedJaxpr:
+def with_copied_arrays(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return a trace with copies of its NumPy arrays, also in the traces inside of its operations.
 
     JAX keeps these arrays as they are, those of a function under `jax.jit` inside of the operation that calls it.

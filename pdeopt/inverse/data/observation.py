@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace, dot, functional, grad
-from pdeopt.fem.spaces.points import TOLERANCE
+from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE
 from pdeopt.fem.spaces.space import Facets
 from pdeopt.inverse.errors import InputError
 from pdeopt.sparse import CSRMatrix
@@ -95,7 +95,7 @@ class AtPoints:
     matrix: CSRMatrix
 
     @classmethod
-    def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = TOLERANCE) -> AtPoints:
+    def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = OUTSIDE_TOLERANCE) -> AtPoints:
         """Return the observation at given points.
 
         Args:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.functional.tracing import Parts, Trace
+from pdeopt.inverse.functional.tracing import FunctionalTrace, TracedParts
 from pdeopt.inverse.regularization import Regularization
 from pdeopt.sparse import check_process, solve_errors
 
@@ -39,7 +39,7 @@ class Programs:
         terms: The single terms of the regularization.
     """
 
-    trace: Trace
+    trace: FunctionalTrace
     terms: tuple[Regularization, ...]
 
     @property
@@ -53,7 +53,7 @@ class Programs:
         plain = self.plain_terms
         return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
 
-    def parts(self, m: jax.Array) -> Parts:
+    def parts(self, m: jax.Array) -> TracedParts:
         """Return the traced functions of which all programs are made, for m (p,).
 
         Raises:

@@ -17,7 +17,7 @@ from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.data.misfit import AnyMisfit
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.programs import Programs
-from pdeopt.inverse.functional.tracing import Trace
+from pdeopt.inverse.functional.tracing import FunctionalTrace
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.regularization import Regularization, terms_of
 from pdeopt.optimize.objective import Differentiable
@@ -40,7 +40,7 @@ class Terms(NamedTuple):
     regularization: float
 
 
-class Solved(NamedTuple):
+class StateAndAdjoint(NamedTuple):
     """The solutions of the state equation and of its adjoint.
 
     Attributes:
@@ -126,7 +126,7 @@ class ReducedFunctional(Differentiable):
         Raises:
             InputError: The copy would read other values than this one has read: the two would differ.
         """
-        if "_programs" in self.__dict__ and not self._programs.trace.follows():
+        if "_programs" in self.__dict__ and not self._programs.trace.is_current():
             raise InputError(
                 "this functional keeps values of global variables, closures or arrays that have changed since its first"
                 " use, and a copy would take those of now; make another one with dataclasses.replace(J), and copy that"
@@ -232,10 +232,12 @@ class ReducedFunctional(Differentiable):
         """Return the state u(m), (n,) or (n, r)."""
         return np.asarray(self._programs.solution(m))
 
-    def solved(self, m: ArrayLike) -> Solved:
+    def solved(self, m: ArrayLike) -> StateAndAdjoint:
         """Return the state, the prediction and the adjoint state at m, in one program."""
         state, prediction, adjoint = self._programs.solved(m)
-        return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
+        return StateAndAdjoint(
+            np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint)
+        )
 
     def coefficient(self, m: ArrayLike) -> np.ndarray:
         """Return the physical coefficient of m."""
@@ -292,7 +294,7 @@ class ReducedFunctional(Differentiable):
 
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(Trace(self.state, self.misfit, self.parametrization), self.regularization_terms)
+        return Programs(FunctionalTrace(self.state, self.misfit, self.parametrization), self.regularization_terms)
 
 
 def _check_callable(name: str, given: Any, expected: str) -> None:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem.tracing.form_tracing import tracing_errors
-from pdeopt.fem.tracing.jaxpr_constants import owned
+from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse.data.misfit import AnyMisfit, observation_of
 from pdeopt.inverse.errors import InputError
@@ -27,7 +27,7 @@ from pdeopt.inverse.regularization import Regularization
 
 
 @dataclass(frozen=True, eq=False)
-class Traced:
+class TracedFunction:
     """A function of pytrees that reads nothing from outside any more. It is made by `traced`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Traced:
         return self.result(jax.core.eval_jaxpr(self.jaxpr, self.constants, *arrays))
 
 
-def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Traced, Any]:
+def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[TracedFunction, Any]:
     """Return the trace of a function, from one call with arrays of which only shapes and types are known.
 
     Args:
@@ -80,7 +80,7 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
 
     with tracing_errors(what):
         closed, shapes = jax.make_jaxpr(of_arrays, return_shape=True)([leaves[k] for k in places])
-    closed = owned(closed)
+    closed = with_copied_arrays(closed)
     others, form = returned
     found = [k for k, leaf in enumerate(others) if _is_array(leaf)]
     others = _filled(others, found, [None] * len(found))  # no tracer outlives its trace
@@ -88,11 +88,11 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
     def result(arrays: Sequence[Any]) -> Any:
         return jax.tree.unflatten(form, _filled(others, found, arrays))
 
-    return Traced(closed.jaxpr, [_constant(what, value) for value in closed.consts], result), result(shapes)
+    return TracedFunction(closed.jaxpr, [_constant(what, value) for value in closed.consts], result), result(shapes)
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class TracedParts:
     """The traced functions that make a reduced functional. κ is the physical coefficient, u the state.
 
     Attributes:
@@ -108,13 +108,13 @@ class Parts:
     """
 
     size: int
-    parametrization: Traced
-    state: Traced
-    observation: Traced
-    misfit: Traced
-    distance: Traced | None
-    adjoint: Traced | None
-    terms: dict[int, tuple[Regularization, Traced]]
+    parametrization: TracedFunction
+    state: TracedFunction
+    observation: TracedFunction
+    misfit: TracedFunction
+    distance: TracedFunction | None
+    adjoint: TracedFunction | None
+    terms: dict[int, tuple[Regularization, TracedFunction]]
 
     def digests(self) -> list[bytes]:
         """Return a digest of each part, in which constants count by their content."""
@@ -123,7 +123,7 @@ class Parts:
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 
 
-class Trace:
+class FunctionalTrace:
     """The functions of a reduced functional, which are traced together when the first of them is needed.
 
     Functionals that differ only in their regularization share one trace.
@@ -131,10 +131,10 @@ class Trace:
 
     def __init__(self, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> None:
         self._given = state, misfit, parametrization
-        self._parts: Parts | None = None
+        self._parts: TracedParts | None = None
         self._lock = threading.RLock()
 
-    def follows(self) -> bool:
+    def is_current(self) -> bool:
         """Return whether the functions, if they were called now, would give the same traces as before."""
         parts = self._parts
         if parts is None:
@@ -143,7 +143,7 @@ class Trace:
         again.terms.update({key: (term, _term(parts.size, term)) for key, (term, _) in parts.terms.items()})
         return again.digests() == parts.digests()
 
-    def parts(self, size: int, terms: Sequence[Regularization]) -> Parts:
+    def parts(self, size: int, terms: Sequence[Regularization]) -> TracedParts:
         """Return all parts, for m (p,) of one size and at least the given terms.
 
         Args:
@@ -168,7 +168,9 @@ class Trace:
         return parts
 
 
-def _parts(size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> Parts:
+def _parts(
+    size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization
+) -> TracedParts:
     """Return the traces of all parts but the regularization.
 
     They are made of fresh functions, because JAX finds traces of known ones again.
@@ -189,10 +191,10 @@ def _parts(size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, para
         distance, _ = traced("the misfit", lambda predicted: misfit.distance(predicted), predicted)
     if hasattr(state, "adjoint"):
         adjoint, _ = traced("the adjoint state", lambda c, cotangent: state.adjoint(c, cotangent), coefficient, u)
-    return Parts(size, to_coefficient, to_state, observe, compare, distance, adjoint, {})
+    return TracedParts(size, to_coefficient, to_state, observe, compare, distance, adjoint, {})
 
 
-def _term(size: int, term: Regularization) -> Traced:
+def _term(size: int, term: Regularization) -> TracedFunction:
     what = f"the regularization term {getattr(term, '__name__', type(term).__name__)}"
     found, value = traced(what, lambda m: term(m), jax.ShapeDtypeStruct((size,), np.float64))
     _check_number(what, value)

@@ -3,11 +3,11 @@
 from pdeopt.inverse.regularization.bilaplacian import Matern, matern, matern_from_length
 from pdeopt.inverse.regularization.forms import mass, stiffness
 from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
-from pdeopt.inverse.regularization.terms import DEFINITE, Regularization, Sum, Term, terms_of
+from pdeopt.inverse.regularization.terms import TRIVIAL_NULL_SPACE, Regularization, Sum, Term, terms_of
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
 
 __all__ = [
-    "DEFINITE",
+    "TRIVIAL_NULL_SPACE",
     "Matern",
     "Quadratic",
     "Regularization",

@@ -22,11 +22,11 @@ from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.regularization.forms import check_gradient, mass, restricted, slope, total
 from pdeopt.inverse.regularization.quadratic import half_square
-from pdeopt.inverse.regularization.terms import DEFINITE, Term, nonnegative
+from pdeopt.inverse.regularization.terms import TRIVIAL_NULL_SPACE, Term, nonnegative
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
 #: The length of the Robin condition over √(γ/δ) with which the variance at the boundary is near that of the interior.
-ROBIN = 1.42
+ROBIN_LENGTH_RATIO = 1.42
 #: The least correlation length, in longest edges of a cell; where it is less in more than `REFUSED_PART` of the domain,
 #: the field is refused. Measured standard deviations at the center of the unit square or cube, where 1 was asked for,
 #: with the length as so many times the longest edge of linear cells: triangles 0.69 at 0.18, 1.29 at 0.7, 1.22 at 1.4,
@@ -91,7 +91,7 @@ class Matern(Term):
     stretch: float = 1.0
 
     inner_product = "Matérn: L2 of −γ ∇·Θ∇m + δ m"
-    null_space = DEFINITE
+    null_space = TRIVIAL_NULL_SPACE
     quadratic = True
 
     def __call__(self, m: jax.Array) -> jax.Array:
@@ -223,7 +223,7 @@ def matern(
     A = gamma * _anisotropic_stiffness.assemble(space, tensor=tensor[:, :, None, None]) + delta * mass.assemble(space)
     if robin and not on_facets:
         edge = _robin.assemble(space.boundary(), tensor=tensor[:, :, None, None])
-        A = A + (gamma * math.sqrt(delta / gamma) / ROBIN) * edge
+        A = A + (gamma * math.sqrt(delta / gamma) / ROBIN_LENGTH_RATIO) * edge
     return Matern(
         nonnegative(weight),
         float(gamma),

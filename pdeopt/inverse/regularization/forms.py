@@ -9,10 +9,10 @@ import scipy.sparse as sp
 
 from pdeopt.fem import FunctionSpace, bilinear_form, grad, inner
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.regularization.terms import DEFINITE
+from pdeopt.inverse.regularization.terms import TRIVIAL_NULL_SPACE
 
 #: The size below which entries of a matrix, relative to its largest, are rounding of the assembly.
-ROUNDING = 1e-12
+ASSEMBLY_ROUNDING = 1e-12
 
 
 @bilinear_form
@@ -66,13 +66,13 @@ def null_space(matrix: sp.csr_matrix, dofs: np.ndarray | None, constants: bool) 
     """
     kept = np.arange(matrix.shape[0]) if dofs is None else dofs
     rest = np.setdiff1d(np.arange(matrix.shape[0]), kept)
-    tolerance = ROUNDING * abs(matrix).max()
+    tolerance = ASSEMBLY_ROUNDING * abs(matrix).max()
     parts = []
     if constants and not (abs(matrix[kept][:, rest]) > tolerance).nnz:
         parts.append("constants")
     if not (matrix.diagonal()[kept] > tolerance).all():
         parts.append("functions that vanish where it is integrated")
-    return ", ".join(parts) or DEFINITE
+    return ", ".join(parts) or TRIVIAL_NULL_SPACE
 
 
 def check_gradient(space: FunctionSpace) -> None:

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from pdeopt.inverse.errors import InputError
 
 #: The null space of a term that is positive definite.
-DEFINITE = "{0}"
+TRIVIAL_NULL_SPACE = "{0}"
 
 
 class Regularization(Protocol):
@@ -34,7 +34,8 @@ class Term:
     Attributes:
         weight: The factor before the term.
         inner_product: The product whose square the term is, in words: "H1 seminorm".
-        null_space: The functions that the term does not see, in words: "constants"; `DEFINITE` where there are none.
+        null_space: The functions that the term does not see, in words: "constants"; `TRIVIAL_NULL_SPACE` where there
+            are none.
         quadratic: Whether `operator` is the Hessian, whatever m is.
     """
 
@@ -99,7 +100,7 @@ class Sum(Term):
     def null_space(self) -> str:  # type: ignore[override]
         """The functions that no term sees, in words."""
         spaces = dict.fromkeys(term.null_space for term in self.terms)
-        return DEFINITE if DEFINITE in spaces else " ∩ ".join(spaces)
+        return TRIVIAL_NULL_SPACE if TRIVIAL_NULL_SPACE in spaces else " ∩ ".join(spaces)
 
 
 def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Regularization, ...]:

@@ -17,7 +17,7 @@ from skfem.generic_utils import OrientedBoundary
 from skfem.io.meshio import INV_HEX_MAPPING
 
 from pdeopt.fem import MeshError
-from pdeopt.fem.meshes.conformity import SAME_PLACE
+from pdeopt.fem.meshes.conformity import SAME_PLACE_TOLERANCE
 from pdeopt.io.meshes.mesh_groups import Group, node_sets_of
 
 #: The meshes of scikit-fem, by meshio's name of the kind of their cells.
@@ -33,8 +33,8 @@ MESHES = {
     "hexahedron27": skfem.MeshHex2,
 }
 
-#: The largest coordinate: products of larger ones overflow.
-FARTHEST = 1e100
+#: The largest coordinate of a node or a point, in any unit of length: products of larger ones overflow.
+MAX_COORDINATE = 1e100
 
 #: What to do about vertices at the same place: see `read_mesh`.
 Coincident = Literal["refuse", "merge", "keep"]
@@ -84,8 +84,10 @@ def mesh_of(raw: Any, groups: Mapping[str, Group], scale: float, coincident: Coi
     if points.ndim != 2 or not 1 <= points.shape[1] <= 3:
         raise MeshError(f"points are of shape {points.shape}; expected 1 to 3 coordinates for each")
     largest = np.max(np.abs(points), where=np.isfinite(points), initial=0) * scale
-    if largest > FARTHEST:
-        raise MeshError(f"coordinates reach {largest:.3g}; expected none above {FARTHEST:g}: squares of them overflow")
+    if largest > MAX_COORDINATE:
+        raise MeshError(
+            f"coordinates reach {largest:.3g}; expected none above {MAX_COORDINATE:g}: squares of them overflow"
+        )
     points = points * scale
     representative = _representatives(raw, kind, points, coincident)
     cells = _cells(raw, kind, groups, representative)
@@ -181,7 +183,7 @@ def _representatives(raw: Any, kind: str, points: np.ndarray, coincident: Coinci
         raise MeshError(f"cells have points that are not in the file, which holds {len(points)}; write it anew")
     if coincident == "keep" or not np.isfinite(points[used]).all():  # check_mesh refuses the latter
         return own
-    pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE * np.ptp(points[used]), output_type="ndarray")]
+    pairs = used[cKDTree(points[used]).query_pairs(SAME_PLACE_TOLERANCE * np.ptp(points[used]), output_type="ndarray")]
     if len(pairs) and coincident == "refuse":
         a, b = pairs[0]
         raise MeshError(

@@ -9,11 +9,11 @@ import numpy as np
 #: The largest number of different whole numbers in an array that groups cells; with more it counts them.
 MOST_TAGS = 256
 #: The array with Gmsh's geometrical entities, which are no groups.
-GEOMETRICAL = "gmsh:geometrical"
+GEOMETRY_ARRAY = "gmsh:geometrical"
 #: The array with the families of a MED file, and meshio's attribute with the groups of each family.
-FAMILIES = "cell_tags"
+FAMILY_ARRAY = "cell_tags"
 #: The arrays of numbers that may have names by number and dimension, and where 0 stands for none.
-NUMBERED = ("gmsh:physical", "netgen:index", "ugrid:ref")
+GROUP_ARRAYS = ("gmsh:physical", "netgen:index", "ugrid:ref")
 
 #: The indices of the cells that belong to a group, for each block of cells of a meshio mesh.
 Group = list[np.ndarray]
@@ -55,7 +55,7 @@ def _indices(raw: Any, sets: list) -> Group:
 
 def _physical_names(raw: Any) -> dict[str, tuple[int, int]]:
     """Return the number and the dimension of each group that has a name, by its name."""
-    numbered = any(array in raw.cell_data for array in NUMBERED)
+    numbered = any(array in raw.cell_data for array in GROUP_ARRAYS)
     entries = {name: np.asarray(value) for name, value in raw.field_data.items()} if numbered else {}
     return {name: (int(value[0]), int(value[1])) for name, value in entries.items() if value.shape == (2,)}
 
@@ -65,7 +65,7 @@ def _tagged(raw: Any, number: int, dimension: int) -> Group:
 
     Each dimension numbers its groups anew; a negative number stands for a reversed curve.
     """
-    array = next(array for array in NUMBERED if array in raw.cell_data)
+    array = next(array for array in GROUP_ARRAYS if array in raw.cell_data)
     tags = zip(raw.cells, raw.cell_data[array], strict=True)
     return [np.flatnonzero((np.abs(tag) == number) & (block.dim == dimension)) for block, tag in tags]
 
@@ -73,13 +73,13 @@ def _tagged(raw: Any, number: int, dimension: int) -> Group:
 def _tag_groups(raw: Any) -> dict[str, Group]:
     groups: dict[str, Group] = {}
     for array, values in raw.cell_data.items():
-        data = [] if array == GEOMETRICAL or array.startswith("skfem:") else _tags(values)
+        data = [] if array == GEOMETRY_ARRAY or array.startswith("skfem:") else _tags(values)
         if not data:
             continue
         numbers = [int(number) for number in _numbers(data)]
-        if array in NUMBERED:
+        if array in GROUP_ARRAYS:
             groups |= _unnamed(raw, data, numbers, array.split(":")[1])
-        elif array == FAMILIES and hasattr(raw, FAMILIES):
+        elif array == FAMILY_ARRAY and hasattr(raw, FAMILY_ARRAY):
             groups |= _family_groups(raw.cell_tags, data)
         else:
             names = _joined_names(array, numbers)

@@ -17,9 +17,9 @@ from pdeopt.io.errors import FileError
 #: The title of a column: a name and its unit in parentheses, which may hold others: "k (W/(m K))".
 HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>(?:[^()]|\([^()]*\))*)\)")
 #: The words, in small letters, that stand for a missing value in tables of other programs.
-MISSING = {"na", "n/a", "#n/a", "null", "none", "missing", "-", "--", ".", "?"}
+MISSING_VALUE_WORDS = {"na", "n/a", "#n/a", "null", "none", "missing", "-", "--", ".", "?"}
 #: The separators of columns that are refused, with their names in words.
-SEPARATORS = {";": "semicolons", "\t": "tabs"}
+REFUSED_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
 
 
 def _check_separator(path: Path, line: int, header: str) -> None:
-    for separator, name in SEPARATORS.items():
+    for separator, name in REFUSED_SEPARATORS.items():
         if separator in header:
             raise FileError(
                 f"{path}, line {line}: columns are separated by {name}; expected commas, and points in decimal numbers:"
@@ -133,7 +133,7 @@ def _number(path: Path, line: int, cell: str, title: str) -> float:
     place = f"{path}, line {line}, column {title!r}"
     if not _is_number(cell):
         hint = ": write a decimal point" if _is_number(cell.replace(",", ".")) else ""
-        if cell.lower() in MISSING:
+        if cell.lower() in MISSING_VALUE_WORDS:
             hint = ": leave out rows where nothing was measured"
         raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty")
     if not np.isfinite(float(cell)):

@@ -9,13 +9,13 @@ import numpy as np
 
 from pdeopt.io.errors import FileError
 from pdeopt.io.npz import read_arrays, text_in
-from pdeopt.io.observations.values import Expected, Observations, same_unit
+from pdeopt.io.observations.values import ExpectedObservations, Observations, same_unit
 
 #: The arrays that hold numbers.
-NUMBERS = ("points", "values", "uncertainty")
+OBSERVATION_ARRAYS = ("points", "values", "uncertainty")
 
 
-def from_arrays(path: Path, expected: Expected) -> Observations:
+def from_arrays(path: Path, expected: ExpectedObservations) -> Observations:
     """Return the observations in the arrays of an NPZ file.
 
     Args:
@@ -28,7 +28,7 @@ def from_arrays(path: Path, expected: Expected) -> Observations:
     found = read_arrays(path, "an .npz file; write it with numpy.savez")
     default = {} if expected.uncertainty is None else {"uncertainty": np.array(expected.uncertainty)}
     arrays = default | dict(found)
-    for name in (*NUMBERS, "unit", "length_unit"):
+    for name in (*OBSERVATION_ARRAYS, "unit", "length_unit"):
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
     for name, unit in (("unit", expected.unit), ("length_unit", expected.length_unit)):
@@ -54,10 +54,10 @@ def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, 
     Raises:
         FileError: An array is of another shape, or holds no real numbers.
     """
-    for name in NUMBERS:
+    for name in OBSERVATION_ARRAYS:
         if arrays[name].dtype.kind not in "fiu":
             raise FileError(f"{path}, array {name!r}: its type is {arrays[name].dtype}; expected real numbers")
-    points, values, spread = (np.asarray(arrays[name], float) for name in NUMBERS)
+    points, values, spread = (np.asarray(arrays[name], float) for name in OBSERVATION_ARRAYS)
     points = np.atleast_2d(points)
     if values.ndim != 1 or not values.size:
         raise FileError(f"{path}, array 'values': its shape is {values.shape}; expected (k,), one value a point")

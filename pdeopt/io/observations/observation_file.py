@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import skfem
 
-from pdeopt.fem.spaces.points import TOLERANCE
+from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE
 from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.observations.csv_table import HEADER_CELL
 from pdeopt.io.observations.observation_arrays import from_arrays
-from pdeopt.io.observations.observation_table import AXES, UNCERTAINTY, from_table
-from pdeopt.io.observations.values import Expected, Observations, check_inside, check_repetition, check_values
+from pdeopt.io.observations.observation_table import COORDINATE_COLUMNS, UNCERTAINTY_COLUMN, from_table
+from pdeopt.io.observations.values import (
+    ExpectedObservations,
+    Observations,
+    check_inside,
+    check_repetition,
+    check_values,
+)
 
 
 def read_observations(
@@ -25,7 +31,7 @@ def read_observations(
     mesh: skfem.Mesh | None = None,
     repeated: bool = False,
     keep_markers: bool = False,
-    tolerance: float = TOLERANCE,
+    tolerance: float = OUTSIDE_TOLERANCE,
 ) -> Observations:
     """Return observations from a CSV or NPZ file.
 
@@ -51,7 +57,7 @@ def read_observations(
             points outside the mesh.
     """
     path = existing_file(path, "observation data in a .csv or .npz file")
-    expected = Expected(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
+    expected = ExpectedObservations(unit, length_unit, label, uncertainty, None if mesh is None else mesh.dim())
     read = {".csv": from_table, ".npz": from_arrays}.get(path.suffix.lower())
     if read is None:
         raise FileError(f"{path}: observation data are read from .csv and .npz files, not from {path.suffix!r}")
@@ -82,15 +88,18 @@ def write_observations(path: str | Path, observations: Observations) -> None:
 
 
 def _write_table(path: Path, o: Observations) -> None:
-    taken = o.label in (*AXES, UNCERTAINTY) or set(o.data_label) & set(',;"\t\n')
+    taken = o.label in (*COORDINATE_COLUMNS, UNCERTAINTY_COLUMN) or set(o.data_label) & set(',;"\t\n')
     if taken or not HEADER_CELL.fullmatch(o.data_label.strip()):
         raise FileError(
             f"{path}: a column cannot be named {o.data_label!r}; expected another name than x, y, z and uncertainty, "
             "without commas, semicolons, quotes and parentheses, and a unit"
         )
-    axes = [f"{axis} ({o.length_unit})" for axis in AXES[: len(o.points)]]
+    axes = [f"{axis} ({o.length_unit})" for axis in COORDINATE_COLUMNS[: len(o.points)]]
     numbers = np.vstack([o.points, o.values, np.broadcast_to(o.uncertainty, o.values.shape)]).T
-    rows = [[*axes, o.data_label, f"{UNCERTAINTY} ({o.unit})"], *([repr(float(x)) for x in row] for row in numbers)]
+    rows = [
+        [*axes, o.data_label, f"{UNCERTAINTY_COLUMN} ({o.unit})"],
+        *([repr(float(x)) for x in row] for row in numbers),
+    ]
     path.write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
 
 

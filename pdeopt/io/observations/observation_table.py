@@ -8,15 +8,15 @@ import numpy as np
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.observations.csv_table import Table, read_table
-from pdeopt.io.observations.values import Expected, Observations, same_unit
+from pdeopt.io.observations.values import ExpectedObservations, Observations, same_unit
 
 #: The names of the columns of coordinates, in order.
-AXES = ("x", "y", "z")
+COORDINATE_COLUMNS = ("x", "y", "z")
 #: The name of the column of standard deviations.
-UNCERTAINTY = "uncertainty"
+UNCERTAINTY_COLUMN = "uncertainty"
 
 
-def from_table(path: Path, expected: Expected) -> Observations:
+def from_table(path: Path, expected: ExpectedObservations) -> Observations:
     """Return the observations in the columns of a CSV file.
 
     Args:
@@ -28,12 +28,12 @@ def from_table(path: Path, expected: Expected) -> Observations:
     """
     table = read_table(path)
     axes, label = _axes(path, table, expected), _value_column(path, table, expected)
-    for names, unit in ((axes, expected.length_unit), ((label, UNCERTAINTY), expected.unit)):
+    for names, unit in ((axes, expected.length_unit), ((label, UNCERTAINTY_COLUMN), expected.unit)):
         _check_units(path, table, names, unit)
-    if UNCERTAINTY not in table.columns and expected.uncertainty is None:
-        raise _missing(path, table, f"{UNCERTAINTY} ({expected.unit})")
+    if UNCERTAINTY_COLUMN not in table.columns and expected.uncertainty is None:
+        raise _missing(path, table, f"{UNCERTAINTY_COLUMN} ({expected.unit})")
     values = table.columns[label]
-    spread = np.asarray(table.columns.get(UNCERTAINTY, expected.uncertainty), float)
+    spread = np.asarray(table.columns.get(UNCERTAINTY_COLUMN, expected.uncertainty), float)
     return Observations(
         np.array([table.columns[axis] for axis in axes]),
         values,
@@ -45,9 +45,9 @@ def from_table(path: Path, expected: Expected) -> Observations:
     )
 
 
-def _axes(path: Path, table: Table, expected: Expected) -> tuple[str, ...]:
-    present = [axis for axis in AXES if axis in table.columns]
-    axes = AXES[: expected.dimension or (AXES.index(present[-1]) + 1 if present else 1)]
+def _axes(path: Path, table: Table, expected: ExpectedObservations) -> tuple[str, ...]:
+    present = [axis for axis in COORDINATE_COLUMNS if axis in table.columns]
+    axes = COORDINATE_COLUMNS[: expected.dimension or (COORDINATE_COLUMNS.index(present[-1]) + 1 if present else 1)]
     for axis in axes:
         if axis not in table.columns:
             raise _missing(path, table, f"{axis} ({expected.length_unit})")
@@ -59,8 +59,8 @@ def _axes(path: Path, table: Table, expected: Expected) -> tuple[str, ...]:
     return axes
 
 
-def _value_column(path: Path, table: Table, expected: Expected) -> str:
-    others = [name for name in table.columns if name not in (*AXES, UNCERTAINTY)]
+def _value_column(path: Path, table: Table, expected: ExpectedObservations) -> str:
+    others = [name for name in table.columns if name not in (*COORDINATE_COLUMNS, UNCERTAINTY_COLUMN)]
     if expected.label is not None and expected.label not in others:
         raise _missing(path, table, f"{expected.label} ({expected.unit})", did_you_mean(expected.label, others))
     if not others:

@@ -10,17 +10,16 @@ from unicodedata import normalize
 import numpy as np
 import skfem
 
-from pdeopt.fem.spaces.points import located
+from pdeopt.fem.spaces.points import locate_points
 from pdeopt.io.errors import FileError, listed
+from pdeopt.io.meshes.mesh_cells import MAX_COORDINATE
 
 #: The characters that look like others: three degree signs, four dots of multiplication, five minus signs.
 LOOK_ALIKE = str.maketrans(dict.fromkeys("º˚", "°") | dict.fromkeys("·⋅∙•*", " ") | dict.fromkeys("−‐‑‒–", "-"))
 #: The finite numbers that stand for a missing value in many files: also fill values of netCDF and of 32-bit numbers.
 NO_DATA = (-999.0, 9999.0, 99999.0, 999999.0, 32768.0, 1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38)
 #: The name of a number in a message, by its array.
-NAMES = {"values": "a value", "uncertainty": "an uncertainty"}
-#: The largest coordinate of a point: squares of distances between points that are further away overflow.
-FARTHEST = 1e100
+WORDS_OF_ARRAYS = {"values": "a value", "uncertainty": "an uncertainty"}
 
 
 def same_unit(one: str, other: str) -> bool:
@@ -66,7 +65,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedObservations:
     """A record of what a file must hold, as `read_observations` is told.
 
     Attributes:
@@ -107,15 +106,15 @@ def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
         marked = np.flatnonzero(np.isclose(sizes[:, np.newaxis], np.abs(NO_DATA), rtol=1e-6, atol=0).any(1))
         if len(marked):
             raise FileError(
-                f"{path}, {found.places[marked[0]]}: {arrays[name][marked[0]]:g} as {NAMES[name]}, in "
+                f"{path}, {found.places[marked[0]]}: {arrays[name][marked[0]]:g} as {WORDS_OF_ARRAYS[name]}, in "
                 f"{len(marked)} of {len(found.values)} places: in many files it stands for a missing one. Leave out "
                 "what was not measured, or read_observations(..., keep_markers=True) where it was"
             )
-    far = np.flatnonzero((np.abs(found.points) > FARTHEST).any(0))
+    far = np.flatnonzero((np.abs(found.points) > MAX_COORDINATE).any(0))
     if len(far):
         raise FileError(
             f"{path}, {found.places[far[0]]}: the point {_shown(found.points[:, far[0]])} is further away than "
-            f"{FARTHEST:g}; expected coordinates in {found.length_unit}"
+            f"{MAX_COORDINATE:g}; expected coordinates in {found.length_unit}"
         )
     flat = np.flatnonzero(found.uncertainty <= 0)
     if len(flat):
@@ -160,7 +159,7 @@ def check_inside(path: Path, found: Observations, mesh: skfem.Mesh, tolerance: f
     """
     if len(found.points) != mesh.dim():
         raise FileError(f"{path}: points have {len(found.points)} coordinates; the mesh has {mesh.dim()} dimensions")
-    places = located(mesh, found.points, tolerance)
+    places = locate_points(mesh, found.points, tolerance)
     outside = np.flatnonzero(places.cells < 0).tolist()
     if len(outside):
         raise FileError(

@@ -9,6 +9,6 @@ from pdeopt.optimize.strength.initial_strength import curvature_ratio
 from pdeopt.optimize.strength.l_curve import lcurve
 from pdeopt.optimize.strength.levels import cooling
 from pdeopt.optimize.strength.morozov import discrepancy
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 
-__all__ = ["Choice", "Solution", "Solve", "cooling", "curvature_ratio", "discrepancy", "lcurve"]
+__all__ = ["Choice", "RegularizedSolution", "Solve", "cooling", "curvature_ratio", "discrepancy", "lcurve"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from pdeopt.optimize.strength.solution import Solution
+from pdeopt.optimize.strength.solution import RegularizedSolution
 
 #: The least p = −d log R / d log s that is believed; what R has left of a slope below that is the tolerance of the
 #: minimizer.
@@ -15,7 +15,7 @@ LEAST_DECAY = 0.01
 #: The least curvature of a corner, that of a circle of radius 1.
 LEAST_CURVATURE = 1.0
 #: The number of points in a decade of s at which the curvature is looked at.
-FINENESS = 100
+POINTS_PER_DECADE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class CurvedLine:
         return np.flatnonzero((k[1:-1] > k[:-2]) & (k[1:-1] >= k[2:]))
 
 
-def curved_line(solutions: list[Solution]) -> CurvedLine:
+def curved_line(solutions: list[RegularizedSolution]) -> CurvedLine:
     """Return the L-curve through at least two solutions of different strengths with positive F and R.
 
     On it, F′(s) = −s R′(s). So its slope is −F/(s R), known at every solution without differences, and its curvature
@@ -51,7 +51,7 @@ def curved_line(solutions: list[Solution]) -> CurvedLine:
     """
     known = sorted(solutions, key=lambda one: one.strength)
     t = np.log([one.strength for one in known])
-    fine = np.linspace(t[0], t[-1], max(2, int(FINENESS * (t[-1] - t[0]) / np.log(10))))
+    fine = np.linspace(t[0], t[-1], max(2, int(POINTS_PER_DECADE * (t[-1] - t[0]) / np.log(10))))
     log_misfit = PchipInterpolator(t, np.log([one.misfit for one in known]))(fine)
     log_regularization = PchipInterpolator(t, np.log([one.regularization for one in known]))
     decay = np.maximum(-log_regularization(fine, 1), LEAST_DECAY)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.solution import Choice, Solution
-from pdeopt.optimize.strength.trail import Ended, Trail, decay, log_quotient, nearest
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution
+from pdeopt.optimize.strength.trail import SearchEnded, Trail, decay, log_quotient, nearest
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Goal:
     weakest: float
     strongest: float
 
-    def reached(self, solution: Solution) -> bool:
+    def reached(self, solution: RegularizedSolution) -> bool:
         """Return whether the misfit of a solution is close enough to the target."""
         return abs(solution.misfit - self.target) <= self.tolerance * self.target
 
-    def excess(self, solution: Solution) -> float:
+    def excess(self, solution: RegularizedSolution) -> float:
         """Return log(F / target), or zero where the goal is reached."""
         return 0.0 if self.reached(solution) else log_quotient(solution.misfit, self.target)
 
@@ -47,24 +47,24 @@ def check_positive(**numbers: float) -> None:
             raise OptimizerError(f"{name} is {value}; expected a number > 0")
 
 
-def concluded(rule: str, trail: Trail, goal: Goal, search: Callable[[], Solution]) -> Choice:
+def run_search(rule: str, trail: Trail, goal: Goal, search: Callable[[], RegularizedSolution]) -> Choice:
     """Run a search for the target and put its end into words.
 
     Args:
         rule: The name of the rule.
         trail: The trail on which the search computes its solutions.
         goal: The goal.
-        search: The function that returns the solution with the target misfit, or raises `Ended`.
+        search: The function that returns the solution with the target misfit, or raises `SearchEnded`.
     """
     try:
         found = search()
-    except Ended as end:
+    except SearchEnded as end:
         return trail.choice(rule, nearest(trail.solutions, goal.target), end.status, end.reason, goal.target)
     reason = f"the misfit {found.misfit:.4g} is within {100 * goal.tolerance:g} % of the target {goal.target:.4g}"
     return trail.choice(rule, found, "converged", reason, goal.target)
 
 
-def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
+def check_attainable(path: list[RegularizedSolution], goal: Goal, upwards: bool) -> None:
     """Check that a strength may reach the target.
 
     Args:
@@ -73,16 +73,16 @@ def check_hope(path: list[Solution], goal: Goal, upwards: bool) -> None:
         upwards: Whether the strengths of the path grow.
 
     Raises:
-        Ended: The target lies beyond all strengths.
+        SearchEnded: The target lies beyond all strengths.
     """
     last = path[-1]
     if upwards and (last.strength >= goal.strongest or _highest_misfit(path) < goal.target * (1 - goal.tolerance)):
-        raise Ended("failed", _too_low(path, goal))
+        raise SearchEnded("failed", _too_low(path, goal))
     if not upwards and (last.strength <= goal.weakest or _weightless(path, goal)):
-        raise Ended("failed", _too_high(path, goal))
+        raise SearchEnded("failed", _too_high(path, goal))
 
 
-def _highest_misfit(path: list[Solution]) -> float:
+def _highest_misfit(path: list[RegularizedSolution]) -> float:
     """Return an estimate of F at infinite strength.
 
     It comes from F′ = −s R′ with R ~ s⁻ᵖ beyond the last solution. p grows to 2 for quadratic terms, so that the p of
@@ -95,7 +95,7 @@ def _highest_misfit(path: list[Solution]) -> float:
     return last.misfit + last.penalty * p / (p - 1) if p >= 1.5 else math.inf
 
 
-def _weightless(path: list[Solution], goal: Goal) -> bool:
+def _weightless(path: list[RegularizedSolution], goal: Goal) -> bool:
     """Return whether the regularization has too little weight for the misfit to fall to the target.
 
     That is so after three decades in which it weighs less than a hundredth of the misfit in excess. With R ~ s⁻ᵖ
@@ -109,7 +109,7 @@ def _weightless(path: list[Solution], goal: Goal) -> bool:
     return decay(last, light[0]) < 0.9
 
 
-def _too_high(path: list[Solution], goal: Goal) -> str:
+def _too_high(path: list[RegularizedSolution], goal: Goal) -> str:
     last = path[-1]
     if not any(one.regularization for one in path):
         return f"the regularization vanishes at every strength tried, and the misfit stays at {last.misfit:.4g}"
@@ -121,7 +121,7 @@ def _too_high(path: list[Solution], goal: Goal) -> str:
     )
 
 
-def _too_low(path: list[Solution], goal: Goal) -> str:
+def _too_low(path: list[RegularizedSolution], goal: Goal) -> str:
     last = path[-1]
     return (
         f"the misfit stays at {last.misfit:.4g}, below the target {goal.target:.4g}, up to strength "

@@ -10,15 +10,15 @@ import numpy as np
 from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.strength.curvature import LEAST_CURVATURE, CurvedLine, curved_line
 from pdeopt.optimize.strength.goal import check_positive
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
-from pdeopt.optimize.strength.trail import Ended, Trail
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
+from pdeopt.optimize.strength.trail import SearchEnded, Trail
 
 #: The strengths of the grid where none is given: one in each decade, from strong to weak.
 DEFAULT_STRENGTHS = tuple(10.0**k for k in range(3, -6, -1))
 #: The least number of solutions that a curve needs.
-FEWEST = 5
+MIN_SOLUTIONS = 5
 #: The number of decades to either side within which the corner must have a neighbor before it is believed.
-NEIGHBOR = 0.55
+MAX_NEIGHBOR_DECADES = 0.55
 
 
 def lcurve(
@@ -28,7 +28,7 @@ def lcurve(
     *,
     resolution: float = 0.1,
     max_solves: int = 24,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Find the strength where log F over log R turns most sharply.
 
@@ -51,23 +51,23 @@ def lcurve(
             max_solves is less than 1.
     """
     grid = sorted({float(s) for s in (DEFAULT_STRENGTHS if strengths is None else strengths)}, reverse=True)
-    if len(grid) < FEWEST:
-        raise OptimizerError(f"the L-curve got {len(grid)} different strengths; expected at least {FEWEST}")
+    if len(grid) < MIN_SOLUTIONS:
+        raise OptimizerError(f"the L-curve got {len(grid)} different strengths; expected at least {MIN_SOLUTIONS}")
     check_positive(strengths=grid[-1], resolution=resolution)
     trail = Trail(solve, initial, max_solves, on_solution)
     try:
         found, curvature = _search(trail, grid, resolution)
-    except Ended as end:
+    except SearchEnded as end:
         return trail.choice("lcurve", _bend(trail.solutions), end.status, end.reason)
     reason = f"the L-curve turns most at strength {found.strength:.3g}, with curvature {curvature:.3g}"
     return trail.choice("lcurve", found, "converged", reason, corner=(found.strength, curvature))
 
 
-def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solution, float]:
+def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[RegularizedSolution, float]:
     """Return the solution in the corner, and the curvature there.
 
     Raises:
-        Ended: No corner is found, or the search was stopped.
+        SearchEnded: No corner is found, or the search was stopped.
     """
     for strength in grid:
         trail.at(strength)
@@ -79,7 +79,7 @@ def _search(trail: Trail, grid: list[float], resolution: float) -> tuple[Solutio
         if wanted is None:
             return _closest(trail.solutions, line.log_strength[at]), float(line.curvature[at])
         if not weakest * 0.99 <= wanted <= strongest * 1.01:
-            raise Ended("failed", _runs_out(trail.solutions))
+            raise SearchEnded("failed", _runs_out(trail.solutions))
         trail.at(wanted)
 
 
@@ -90,16 +90,16 @@ def _corner(line: CurvedLine) -> int:
     others.
 
     Raises:
-        Ended: No peak is sharp enough.
+        SearchEnded: No peak is sharp enough.
     """
     sharp = [k for k in line.peaks() if line.curvature[k] >= LEAST_CURVATURE]
     if not sharp:
-        raise Ended("failed", _no_corner(line))
+        raise SearchEnded("failed", _no_corner(line))
     inner = [k for k in sharp if 0 < k < len(line.curvature) - 1]
     return min(inner or sharp, key=lambda k: line.height[k])
 
 
-def _next(line: CurvedLine, at: int, known: list[Solution], resolution: float) -> float | None:
+def _next(line: CurvedLine, at: int, known: list[RegularizedSolution], resolution: float) -> float | None:
     """Return the strength to solve at next, or None where the corner is located.
 
     Args:
@@ -125,26 +125,28 @@ def _into_gap(decades: np.ndarray, k: int) -> float | None:
     """
     gaps = np.diff(decades)
     wide = max((j for j in (k - 1, k) if 0 <= j < len(gaps)), key=lambda j: gaps[j])
-    return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > NEIGHBOR else None
+    return float(10 ** (decades[wide] + gaps[wide] / 2)) if gaps[wide] > MAX_NEIGHBOR_DECADES else None
 
 
-def _usable(solutions: list[Solution]) -> list[Solution]:
+def _usable(solutions: list[RegularizedSolution]) -> list[RegularizedSolution]:
     """Return the solutions that have a place on the curve.
 
     Raises:
-        Ended: They are too few.
+        SearchEnded: They are too few.
     """
     known = [one for one in solutions if one.misfit > 0 and one.regularization > 0]
-    if len(known) < FEWEST:
-        raise Ended("failed", f"misfit and regularization are positive at {len(known)} strengths; expected {FEWEST}")
+    if len(known) < MIN_SOLUTIONS:
+        raise SearchEnded(
+            "failed", f"misfit and regularization are positive at {len(known)} strengths; expected {MIN_SOLUTIONS}"
+        )
     return known
 
 
-def _closest(solutions: list[Solution], log_strength: float) -> Solution:
+def _closest(solutions: list[RegularizedSolution], log_strength: float) -> RegularizedSolution:
     return min(solutions, key=lambda one: abs(math.log(one.strength) - log_strength))
 
 
-def _bend(solutions: list[Solution]) -> Solution:
+def _bend(solutions: list[RegularizedSolution]) -> RegularizedSolution:
     """Return the solution where the curve turns most, however little.
 
     It is the last one where there is no curve.
@@ -167,7 +169,7 @@ def _no_corner(line: CurvedLine) -> str:
     )
 
 
-def _runs_out(solutions: list[Solution]) -> str:
+def _runs_out(solutions: list[RegularizedSolution]) -> str:
     strengths = [one.strength for one in solutions]
     return (
         f"the L-curve turns most at an end of the strengths tried, {min(strengths):.3g} to {max(strengths):.3g}; the "

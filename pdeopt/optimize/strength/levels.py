@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
-from pdeopt.optimize.strength.morozov import land
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
+from pdeopt.optimize.strength.morozov import find_target
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 from pdeopt.optimize.strength.trail import Trail, log_quotient
 
 
@@ -25,7 +25,7 @@ def cooling(
     landing: Solve | None = None,
     max_solves: int = 40,
     span: float = 1e10,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Lower the strength by a factor at a time until the misfit falls to the target, and land on it.
 
@@ -58,28 +58,28 @@ def cooling(
     goal = Goal(target, tolerance, first / span, first * span)
     trail = Trail(solve, initial, max_solves, on_solution)
 
-    def search() -> Solution:
+    def search() -> RegularizedSolution:
         levels = _descend(trail, goal, first, factor)
         trail.go_on_with(landing)
-        return land(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
+        return find_target(trail, goal, _interpolated(levels, goal), first_step=0.5 * math.log10(factor))
 
-    return concluded("cooling", trail, goal, search)
+    return run_search("cooling", trail, goal, search)
 
 
-def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[Solution]:
+def _descend(trail: Trail, goal: Goal, strength: float, factor: float) -> list[RegularizedSolution]:
     """Return the levels down to the first with no more than the target misfit.
 
     Raises:
-        Ended: There is none, or the search was stopped.
+        SearchEnded: There is none, or the search was stopped.
     """
     levels = [trail.at(strength)]
     while levels[-1].misfit > goal.target * (1 + goal.tolerance):
-        check_hope(levels, goal, upwards=False)
+        check_attainable(levels, goal, upwards=False)
         levels.append(trail.at(max(levels[-1].strength / factor, goal.weakest)))
     return levels
 
 
-def _interpolated(levels: list[Solution], goal: Goal) -> float:
+def _interpolated(levels: list[RegularizedSolution], goal: Goal) -> float:
     """Return the strength of the target misfit, by interpolation between the last two levels.
 
     log F is taken as linear in log s.

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from pdeopt.optimize.strength.goal import Goal, check_hope, check_positive, concluded
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
-from pdeopt.optimize.strength.trail import Ended, Trail, log_quotient
+from pdeopt.optimize.strength.goal import Goal, check_attainable, check_positive, run_search
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
+from pdeopt.optimize.strength.trail import SearchEnded, Trail, log_quotient
 
 
 def discrepancy(
@@ -22,7 +22,7 @@ def discrepancy(
     tolerance: float = 0.02,
     max_solves: int = 20,
     span: float = 1e8,
-    on_solution: Callable[[Solution], None] | None = None,
+    on_solution: Callable[[RegularizedSolution], None] | None = None,
 ) -> Choice:
     """Find the strength at which the misfit equals the target.
 
@@ -49,10 +49,10 @@ def discrepancy(
     check_positive(target=target, start_strength=start_strength, tolerance=tolerance)
     goal = Goal(target, tolerance, start_strength / span, start_strength * span)
     trail = Trail(solve, initial, max_solves, on_solution)
-    return concluded("discrepancy", trail, goal, lambda: land(trail, goal, start_strength))
+    return run_search("discrepancy", trail, goal, lambda: find_target(trail, goal, start_strength))
 
 
-def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> Solution:
+def find_target(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> RegularizedSolution:
     """Return the solution with the target misfit, which is sought from a strength on.
 
     Args:
@@ -62,7 +62,7 @@ def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> 
         first_step: The number of decades from the first strength to the second.
 
     Raises:
-        Ended: No solution has the target misfit, or the search was stopped.
+        SearchEnded: No solution has the target misfit, or the search was stopped.
     """
     first = trail.at(strength)
     if goal.reached(first):
@@ -71,19 +71,21 @@ def land(trail: Trail, goal: Goal, strength: float, first_step: float = 1.0) -> 
     return next((end for end in ends if goal.reached(end)), None) or _between(trail, goal, *ends)
 
 
-def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tuple[Solution, Solution]:
+def _bracket(
+    trail: Trail, goal: Goal, first: RegularizedSolution, first_step: float
+) -> tuple[RegularizedSolution, RegularizedSolution]:
     """Return the last two solutions of a walk towards the target.
 
     They enclose it, or the last one reaches it.
 
     Raises:
-        Ended: The target lies beyond all strengths, or the search was stopped.
+        SearchEnded: The target lies beyond all strengths, or the search was stopped.
     """
     upwards = goal.excess(first) < 0
     path = [first]
     decades = first_step
     while len(path) < 2 or goal.excess(path[-1]) * goal.excess(first) > 0:
-        check_hope(path, goal, upwards)
+        check_attainable(path, goal, upwards)
         last = path[-1].strength
         factor = 10 ** (decades if upwards else -decades)
         path.append(trail.at(min(max(last * factor, goal.weakest), goal.strongest)))
@@ -91,7 +93,7 @@ def _bracket(trail: Trail, goal: Goal, first: Solution, first_step: float) -> tu
     return path[-2], path[-1]
 
 
-def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
+def _next_step(path: list[RegularizedSolution], goal: Goal, decades: float) -> float:
     """Return the next step of a walk, in decades.
 
     It leads a bit beyond the point where the secant of log F over log s crosses the target, and is at most twice the
@@ -103,14 +105,14 @@ def _next_step(path: list[Solution], goal: Goal, decades: float) -> float:
     return min(max(1.2 * predicted, 0.2), 2 * decades, 2.0)
 
 
-def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Solution:
+def _between(trail: Trail, goal: Goal, one: RegularizedSolution, other: RegularizedSolution) -> RegularizedSolution:
     """Return the solution with the target misfit between two solutions that enclose it.
 
     Each one is sought where the path predicts it. Where a prediction halved neither the bracket (in log s) nor
     the distance of log F to the goal, the next solution is sought in the middle of the bracket.
 
     Raises:
-        Ended: The misfit jumps over the target, or the search was stopped.
+        SearchEnded: The misfit jumps over the target, or the search was stopped.
     """
     weak, strong = sorted((one, other), key=lambda end: end.strength)
     trusted = True
@@ -124,10 +126,10 @@ def _between(trail: Trail, goal: Goal, one: Solution, other: Solution) -> Soluti
         weak, strong = (found, strong) if goal.excess(found) < 0 else (weak, found)
         closer = abs(goal.excess(found)) <= 0.5 * distance
         trusted = closer or log_quotient(strong.strength, weak.strength) <= 0.5 * width
-    raise Ended("failed", _jump(weak, strong, goal))
+    raise SearchEnded("failed", _jump(weak, strong, goal))
 
 
-def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
+def _torn(weak: RegularizedSolution, strong: RegularizedSolution, goal: Goal) -> bool:
     """Return whether F jumps over the target between two solutions.
 
     There it rises faster than s¹⁰ (as s² for quadratic terms), or s hardly differs.
@@ -137,7 +139,7 @@ def _torn(weak: Solution, strong: Solution, goal: Goal) -> bool:
     return rise > 10 * width or width < min(1e-3, 0.1 * goal.tolerance)
 
 
-def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
+def _predicted(weak: RegularizedSolution, strong: RegularizedSolution, goal: Goal) -> float:
     """Return the strength of the target misfit by interpolation between two solutions.
 
     It is cubic Hermite interpolation of log J over t = log s, with J = F + s R. The slope of log J is s R/J at every
@@ -152,7 +154,7 @@ def _predicted(weak: Solution, strong: Solution, goal: Goal) -> float:
     return float(np.exp(inner[np.abs(misfit - goal.target).argmin()]))
 
 
-def _jump(below: Solution, above: Solution, goal: Goal) -> str:
+def _jump(below: RegularizedSolution, above: RegularizedSolution, goal: Goal) -> str:
     return (
         f"the misfit jumps over the target {goal.target:.4g}: {below.misfit:.4g} at strength {below.strength:.5g}, "
         f"{above.misfit:.4g} at {above.strength:.5g}; either there are several local minima, or minimizations end early"

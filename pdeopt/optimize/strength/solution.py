@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class RegularizedSolution:
     """A minimizer of F(m) + s R(m).
 
     Attributes:
@@ -38,7 +38,7 @@ class Solution:
 
 
 #: A function (strength, start (p,)) ↦ the minimizer at that strength, found from that start.
-Solve = Callable[[float, np.ndarray], Solution]
+Solve = Callable[[float, np.ndarray], RegularizedSolution]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,8 @@ class Choice:
     """
 
     rule: str
-    solution: Solution
-    solutions: list[Solution]
+    solution: RegularizedSolution
+    solutions: list[RegularizedSolution]
     status: str
     reason: str
     target: float | None = None

@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.strength.solution import Choice, Solution, Solve
+from pdeopt.optimize.strength.solution import Choice, RegularizedSolution, Solve
 
 #: The relative difference up to which two strengths are the same.
-SAME = 1e-9
+SAME_STRENGTH_TOLERANCE = 1e-9
 
 
-class Ended(Exception):
+class SearchEnded(Exception):
     """An exception that says that a search is over without the strength that it was after.
 
     Attributes:
@@ -36,7 +36,11 @@ class Trail:
     """
 
     def __init__(
-        self, solve: Solve, initial: np.ndarray, max_solves: int, on_solution: Callable[[Solution], None] | None
+        self,
+        solve: Solve,
+        initial: np.ndarray,
+        max_solves: int,
+        on_solution: Callable[[RegularizedSolution], None] | None,
     ) -> None:
         if max_solves < 1:
             raise OptimizerError(f"max_solves is {max_solves}; expected at least 1")
@@ -44,21 +48,21 @@ class Trail:
         self._initial = np.asarray(initial, float)
         self._max_solves = max_solves
         self._on_solution = on_solution
-        self.solutions: list[Solution] = []
+        self.solutions: list[RegularizedSolution] = []
         self._settled = 0  # solutions before this one were computed by another function
 
-    def at(self, strength: float) -> Solution:
+    def at(self, strength: float) -> RegularizedSolution:
         """Return the solution at a strength, which is computed once.
 
         Raises:
-            Ended: The largest number of minimizations is reached, the callback asked to stop, or no finite misfit was
-                found.
+            SearchEnded: The largest number of minimizations is reached, the callback asked to stop, or no finite misfit
+                was found.
         """
         for known in self.solutions[self._settled :]:
-            if abs(known.strength - strength) <= SAME * strength:
+            if abs(known.strength - strength) <= SAME_STRENGTH_TOLERANCE * strength:
                 return known
         if len(self.solutions) >= self._max_solves:
-            raise Ended("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
+            raise SearchEnded("stopped", f"{self._max_solves} minimizations, the most allowed, did not suffice")
         return self._accept(self._solve(strength, self._start(strength)))
 
     def go_on_with(self, solve: Solve | None) -> None:
@@ -69,7 +73,7 @@ class Trail:
     def choice(
         self,
         rule: str,
-        solution: Solution,
+        solution: RegularizedSolution,
         status: str,
         reason: str,
         target: float | None = None,
@@ -98,21 +102,21 @@ class Trail:
         It is the solution at the next larger strength, as J changes least from there; that at the largest one where
         there is none larger, and the initial guess where there is none at all.
         """
-        larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME)]
+        larger = [one for one in self.solutions if one.strength >= strength * (1 - SAME_STRENGTH_TOLERANCE)]
         if larger:
             return min(reversed(larger), key=lambda one: one.strength).m.copy()
         return max(reversed(self.solutions), key=lambda one: one.strength).m.copy() if self.solutions else self._initial
 
-    def _accept(self, solution: Solution) -> Solution:
+    def _accept(self, solution: RegularizedSolution) -> RegularizedSolution:
         self.solutions.append(solution)
         try:
             if self._on_solution is not None:
                 self._on_solution(solution)
         except StopIteration:
-            raise Ended("stopped", "the callback asked to stop") from None
+            raise SearchEnded("stopped", "the callback asked to stop") from None
         if not (math.isfinite(solution.misfit) and math.isfinite(solution.regularization)):
             message = f": {solution.message}" if solution.message else ""
-            raise Ended("failed", f"no finite misfit was found at strength {solution.strength:.3g}{message}")
+            raise SearchEnded("failed", f"no finite misfit was found at strength {solution.strength:.3g}{message}")
         return solution
 
     def _doubts(self) -> list[str]:
@@ -127,7 +131,7 @@ class Trail:
         return []
 
 
-def nearest(solutions: list[Solution], target: float) -> Solution:
+def nearest(solutions: list[RegularizedSolution], target: float) -> RegularizedSolution:
     """Return the solution whose misfit is closest to the target, as a quotient.
 
     It is the last one where none is finite. Where all misfits are above the target, it is the strongest one whose
@@ -148,7 +152,7 @@ def log_quotient(a: float, b: float) -> float:
     return math.log(max(a, tiny)) - math.log(max(b, tiny))
 
 
-def decay(weak: Solution, strong: Solution) -> float:
+def decay(weak: RegularizedSolution, strong: RegularizedSolution) -> float:
     """Return p in R ~ s⁻ᵖ between two strengths.
 
     For quadratic terms it is 0 where s no longer matters, and 2 where nothing else does.
@@ -156,14 +160,14 @@ def decay(weak: Solution, strong: Solution) -> float:
     return log_quotient(weak.regularization, strong.regularization) / log_quotient(strong.strength, weak.strength)
 
 
-def _unfinished(solution: Solution) -> list[str]:
+def _unfinished(solution: RegularizedSolution) -> list[str]:
     if solution.converged:
         return []
     message = f" ({solution.message})" if solution.message else ""
     return [f"the minimization at this strength is unfinished{message}"]
 
 
-def _disorder(weak: Solution, strong: Solution) -> str:
+def _disorder(weak: RegularizedSolution, strong: RegularizedSolution) -> str:
     """Return the words that say which of two solutions is no minimizer.
 
     The other one has a lower objective at its strength.

@@ -15,27 +15,27 @@ import numpy as np
 from pdeopt.errors import describe, is_interrupt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.history import Row
-from pdeopt.inversion.minimization import Ending
+from pdeopt.inversion.minimization import RunStatus
 from pdeopt.run.errors import attempt
-from pdeopt.run.execution.interpretation import Meaning, interpreted
-from pdeopt.run.execution.summary import Reached
+from pdeopt.run.execution.interpretation import Interpretation, interpretations
+from pdeopt.run.execution.summary import FinalState
 from pdeopt.run.pictures.run_pictures import draw_run
-from pdeopt.run.store.directory import LIVE, is_ours
+from pdeopt.run.store.directory import LIVE_PICTURE, is_written_by_pdeopt
 from pdeopt.run.store.fields import Fields, fields_of, write_fields
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 from pdeopt.run.watch.progress import Progress
 
 #: The result where nothing can be evaluated.
-NOTHING = Reached(None, None, None, {})
+NO_FINAL_STATE = FinalState(None, None, None, {})
 
 
 def evaluate(
     problem: Problem,
     m: np.ndarray,
-    ending: Ending,
+    ending: RunStatus,
     progress: Progress,
     guarded: Callable[[], AbstractContextManager[None]],
-) -> tuple[Reached, Ending]:
+) -> tuple[FinalState, RunStatus]:
     """Return what is known at the last iterate, and the end of the run, which may have changed by it.
 
     A run whose last iterate cannot be evaluated has failed, and its history stays.
@@ -50,38 +50,38 @@ def evaluate(
     progress.stage("evaluating", "evaluating the result …")
     try:
         errors = problem.relative_error(m), problem.relative_error(problem.initial)
-        reached = Reached(fields_of(problem, m), *errors, problem.measure(m))
+        final_state = FinalState(fields_of(problem, m), *errors, problem.measure(m))
     except KeyboardInterrupt:
-        return NOTHING, _interrupted(ending, "evaluated")
+        return NO_FINAL_STATE, _interrupted(ending, "evaluated")
     except Exception as error:
         if is_interrupt(error):
-            return NOTHING, _interrupted(ending, "evaluated")
+            return NO_FINAL_STATE, _interrupted(ending, "evaluated")
         progress.failed(error)
         message = f"{ending.message}; the result cannot be evaluated: {describe(error)}"
-        return NOTHING, replace(ending, status="failed", message=message)
+        return NO_FINAL_STATE, replace(ending, status="failed", message=message)
     if problem.interpret is None:
-        return reached, ending
+        return final_state, ending
     progress.stage("interpreting", "interpreting the result …")
-    return _interpret(problem, m, reached, ending, progress, guarded)
+    return _interpret(problem, m, final_state, ending, progress, guarded)
 
 
 def _interpret(
     problem: Problem,
     m: np.ndarray,
-    reached: Reached,
-    ending: Ending,
+    final_state: FinalState,
+    ending: RunStatus,
     progress: Progress,
     guarded: Callable[[], AbstractContextManager[None]],
-) -> tuple[Reached, Ending]:
+) -> tuple[FinalState, RunStatus]:
     """Return the result with what the problem's `interpret` says of m, and the end of the run.
 
     Where `interpret` fails, or is interrupted, what it said before and all else stay.
     """
-    meaning = Meaning()
+    interpretation = Interpretation()
     try:
         with guarded():
-            for meaning in interpreted(problem, m):
-                progress.detail(f"found {', '.join((*meaning.scalars, *meaning.arrays))}")
+            for interpretation in interpretations(problem, m):
+                progress.detail(f"found {', '.join((*interpretation.scalars, *interpretation.arrays))}")
     except KeyboardInterrupt:
         ending = _interrupted(ending, "interpreted")
     except Exception as error:
@@ -91,12 +91,12 @@ def _interpret(
             progress.failed(error)
             message = f"{ending.message}; the result cannot be interpreted: {describe(error)}"
             ending = replace(ending, status="failed", message=message)
-    assert reached.fields is not None
-    fields = replace(reached.fields, extra=meaning.arrays)
-    return replace(reached, fields=fields, quantities={**reached.quantities, **meaning.scalars}), ending
+    assert final_state.fields is not None
+    fields = replace(final_state.fields, extra=interpretation.arrays)
+    return replace(final_state, fields=fields, quantities={**final_state.quantities, **interpretation.scalars}), ending
 
 
-def _interrupted(ending: Ending, done: str) -> Ending:
+def _interrupted(ending: RunStatus, done: str) -> RunStatus:
     return replace(ending, status="interrupted", message=f"{ending.message}; interrupted while the result was {done}")
 
 
@@ -125,6 +125,6 @@ def write_result(
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
         return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]
-    if (directory / "result.png").exists() and is_ours(directory / LIVE):
-        (directory / LIVE).unlink(missing_ok=True)
+    if (directory / "result.png").exists() and is_written_by_pdeopt(directory / LIVE_PICTURE):
+        (directory / LIVE_PICTURE).unlink(missing_ok=True)
     return False, warnings

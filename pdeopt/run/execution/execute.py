@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pdeopt.inverse import Problem
-from pdeopt.inversion.minimization import Ending, Settings
+from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.verification import DerivativeError
 from pdeopt.run.errors import RunError, bad_input
 from pdeopt.run.execution.conclusion import write_result
-from pdeopt.run.execution.inversion import Task, carry_out
-from pdeopt.run.execution.keeping import Keeper, command, resumable
+from pdeopt.run.execution.inversion import InversionTask, invert
+from pdeopt.run.execution.keeping import RunJournal, resume_command, with_resume_hint
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
 from pdeopt.run.pictures.scene_figure import scene_note
@@ -63,8 +63,8 @@ def run_problem(request: RunRequest, progress: Progress) -> Outcome:
     announce(request, progress)
     problem = request.problem()
     settings = request.settings(problem)
-    keeper = Keeper(lambda: directory.make(config_of(request, problem, settings)), request.path)
-    return execute_and_write(request, problem, settings, keeper, progress)
+    journal = RunJournal(lambda: directory.make(config_of(request, problem, settings)), request.path)
+    return execute_and_write(request, problem, settings, journal, progress)
 
 
 def announce(request: RunRequest, progress: Progress) -> None:
@@ -75,7 +75,7 @@ def announce(request: RunRequest, progress: Progress) -> None:
 
 
 def execute_and_write(
-    request: RunRequest, problem: Problem, settings: Settings, keeper: Keeper, progress: Progress
+    request: RunRequest, problem: Problem, settings: Settings, journal: RunJournal, progress: Progress
 ) -> Outcome:
     """Invert, from the answers that are kept on, and write the results.
 
@@ -83,7 +83,7 @@ def execute_and_write(
         request: The request.
         problem: The problem, built.
         settings: How it is minimized.
-        keeper: Keeps what the run goes on from, and makes its directory.
+        journal: Keeps what the run goes on from, and makes its directory.
         progress: Told what is done.
 
     Raises:
@@ -91,10 +91,10 @@ def execute_and_write(
     """
     given = request.argv[1] if request.argv[0] == "run" else request.name
     picture = LivePicture(request.name, problem, progress) if request.live else None
-    with resumable(keeper):
+    with with_resume_hint(journal):
         with bad_input(request.path):
             solver = solver_name(problem, request.solver)
-        task = Task(
+        task = InversionTask(
             name=request.name,
             problem=problem,
             settings=settings,
@@ -104,36 +104,36 @@ def execute_and_write(
             guarded=partial(bad_input, request.path),
         )
         try:
-            found = carry_out(task, keeper, progress, picture)
+            found = invert(task, journal, progress, picture)
         except DerivativeError as error:
             raise RunError(str(error)) from error
         _tell_unused(request, found.ending, progress)
         progress.stage("pictures", "writing results and pictures …")
-        assert keeper.directory is not None
+        assert journal.directory is not None
         summary = found.summary(task)
-        interrupted, warnings = write_result(keeper.directory, found.rows, summary, found.reached.fields)
+        interrupted, warnings = write_result(journal.directory, found.rows, summary, found.final_state.fields)
         summary["stage_seconds"] = progress.times.seconds()
-        write_json(keeper.directory / "summary.json", summary)  # the last file: a run that has it is complete
+        write_json(journal.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
-            keeper.discard()
-    fields = found.reached.fields
+            journal.discard()
+    fields = found.final_state.fields
     if fields is not None and (note := scene_note(fields)):
         progress.note(note)
     interrupted |= found.ending.status == "interrupted"
     status = exit_status() if interrupted else EXIT_STATUS[found.ending.status]
-    return Outcome(keeper.directory, summary, status, warnings, _next_step(found.ending, settings, keeper.directory))
+    return Outcome(journal.directory, summary, status, warnings, _next_step(found.ending, settings, journal.directory))
 
 
-def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | None:
+def _next_step(ending: RunStatus, settings: Settings, directory: Path) -> str | None:
     """Return the command that goes on with a run, or None where it has come to its end."""
     if ending.status == "interrupted":
-        return command(directory)
+        return resume_command(directory)
     if ending.status == "stopped":
-        return command(directory, f" --max-iterations {2 * max(settings.max_iterations, 1)}")
+        return resume_command(directory, f" --max-iterations {2 * max(settings.max_iterations, 1)}")
     return None
 
 
-def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:
+def _tell_unused(request: RunRequest, ending: RunStatus, progress: Progress) -> None:
     """Tell of options of the command line that did not do what they say."""
     asked, used = request.inner_product, ending.inner_product
     if asked and used and asked != used:

@@ -10,16 +10,16 @@ import numpy as np
 
 from pdeopt.inverse import InputError, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.store.fields import STORED
+from pdeopt.run.store.fields import RESULT_NAMES
 
 #: The kinds of arrays that a file can hold without pickling: numbers, and text.
-KINDS = "biufcU"
+STORABLE_KINDS = "biufcU"
 #: The names that NumPy's writer has for arguments of its own.
-RESERVED = frozenset({"file", "allow_pickle"})
+RESERVED_NAMES = frozenset({"file", "allow_pickle"})
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Interpretation:
     """The interpretation of an iterate.
 
     Attributes:
@@ -30,17 +30,17 @@ class Meaning:
     scalars: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def with_part(self, part: Meaning) -> Meaning:
+    def with_part(self, part: Interpretation) -> Interpretation:
         """Return this interpretation with another part of it.
 
         Raises:
             InputError: A name is in both.
         """
         _refuse({*self.scalars, *self.arrays} & {*part.scalars, *part.arrays}, "an earlier part")
-        return Meaning({**self.scalars, **part.scalars}, {**self.arrays, **part.arrays})
+        return Interpretation({**self.scalars, **part.scalars}, {**self.arrays, **part.arrays})
 
 
-def interpreted(problem: Problem, m: np.ndarray) -> Iterator[Meaning]:
+def interpretations(problem: Problem, m: np.ndarray) -> Iterator[Interpretation]:
     """Yield what the problem's `interpret` says at m, more with every part that it yields.
 
     Where it returns instead, all comes at once.
@@ -54,21 +54,21 @@ def interpreted(problem: Problem, m: np.ndarray) -> Iterator[Meaning]:
     """
     assert problem.interpret is not None
     found = problem.interpret(np.array(m))
-    meaning = Meaning()
+    interpretation = Interpretation()
     for part in found if isinstance(found, Iterator) else [found]:
-        meaning = meaning.with_part(_checked(problem, part))
-        yield meaning
+        interpretation = interpretation.with_part(_checked(problem, part))
+        yield interpretation
 
 
-def _checked(problem: Problem, found: Any) -> Meaning:
+def _checked(problem: Problem, found: Any) -> Interpretation:
     if not isinstance(found, Mapping):
         raise InputError(f"interpret returned {type(found).__name__}; expected a dictionary: name → number or array")
     values = {_name(name): _value(name, value) for name, value in found.items()}
     scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
     arrays = {name: value for name, value in values.items() if value.ndim}
     _refuse(set(scalars) & (SUMMARY_NAMES | set(problem.quantities)), "summary.json")
-    _refuse(set(arrays) & (STORED | RESERVED), "result.npz")
-    return Meaning(scalars, arrays)
+    _refuse(set(arrays) & (RESULT_NAMES | RESERVED_NAMES), "result.npz")
+    return Interpretation(scalars, arrays)
 
 
 def _name(name: Any) -> str:
@@ -82,7 +82,7 @@ def _value(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:  # nested lists of different lengths
         array = np.array(None)
-    if array.dtype.kind not in KINDS:
+    if array.dtype.kind not in STORABLE_KINDS:
         raise InputError(
             f"interpret returned {name} of type {type(value).__name__}; expected a number, a text or an array of them: "
             "convert it, or leave it out where there is none"

@@ -15,25 +15,25 @@ from pdeopt.errors import describe, raise_interrupt
 from pdeopt.inverse import NewtonModel, Problem, continuation
 from pdeopt.inversion.evaluation_log import DamagedLogError, EvaluationLog, NoLog
 from pdeopt.inversion.history import Row
-from pdeopt.inversion.minimization import Ending, Settings
+from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.recorder import Interrupted, Recorder
 from pdeopt.inversion.strength_rule import optimize
-from pdeopt.inversion.verification import LaterVerification, Verification, verified
+from pdeopt.inversion.verification import LaterVerification, Verification, verify_derivatives
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import evaluate
 from pdeopt.run.execution.live_picture import LivePicture
-from pdeopt.run.execution.summary import Reached, summarize
+from pdeopt.run.execution.summary import FinalState, summarize
 from pdeopt.run.store.fields import check_state_space
 from pdeopt.run.watch.interruption import SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.remaining_time import Goal
-from pdeopt.run.watch.run_log import LOG
+from pdeopt.run.watch.remaining_time import ConvergenceGoal
+from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
 from pdeopt.sparse import Work, work
 
 
 @dataclass(frozen=True)
-class Task:
+class InversionTask:
     """An inversion to be carried out.
 
     Attributes:
@@ -93,33 +93,33 @@ class NoJournal:
 
 
 @dataclass(frozen=True)
-class Inverted:
+class InversionResult:
     """The outcome of an inversion.
 
     Attributes:
         rows: The history.
         m: The last iterate (p,).
         ending: How the minimization ended.
-        reached: What is evaluated at the last iterate.
+        final_state: What is evaluated at the last iterate.
         fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
         verification: The entries of summary.json about the verification; None where derivatives were not verified.
     """
 
     rows: list[Row]
     m: np.ndarray
-    ending: Ending
-    reached: Reached
+    ending: RunStatus
+    final_state: FinalState
     fallbacks: dict[str, int]
     verification: dict[str, Any] | None
 
-    def summary(self, task: Task) -> dict[str, Any]:
+    def summary(self, task: InversionTask) -> dict[str, Any]:
         """Return what stands in summary.json, but for the times of the stages."""
         found = summarize(
             task.name,
             task.problem,
             self.rows[-1],
             self.ending,
-            self.reached,
+            self.final_state,
             task.settings,
             task.solver,
             self.fallbacks,
@@ -127,7 +127,9 @@ class Inverted:
         return found | {"verification": self.verification, "stage_seconds": {}}
 
 
-def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePicture | None = None) -> Inverted:
+def invert(
+    task: InversionTask, journal: Journal, progress: Progress, picture: LivePicture | None = None
+) -> InversionResult:
     """Verify the derivatives, minimize, and evaluate the last iterate.
 
     Args:
@@ -154,8 +156,10 @@ def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePic
         journal.finish(recorder)
     _tell_work(task, work.since(before), recorder.fallbacks, progress)
     assert recorder.m is not None
-    reached, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
-    return Inverted(recorder.rows, recorder.m, ending, reached, recorder.fallbacks, _report(verification, later))
+    final_state, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
+    return InversionResult(
+        recorder.rows, recorder.m, ending, final_state, recorder.fallbacks, _report(verification, later)
+    )
 
 
 def _size(problem: Problem) -> str:
@@ -166,26 +170,26 @@ def _size(problem: Problem) -> str:
     return f"{problem.parameter.size} parameters{where}{known}"
 
 
-def _goal(problem: Problem, settings: Settings) -> Goal | None:
+def _goal(problem: Problem, settings: Settings) -> ConvergenceGoal | None:
     """Return the goal of the only minimization, or None where there are several.
 
     Their number is not known, so that the time that is left cannot be told.
     """
     if isinstance(settings.regularization_strength, str) or len(continuation(problem.functional)) > 1:
         return None
-    return Goal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
+    return ConvergenceGoal(settings.gradient_tolerance, settings.absolute_gradient_tolerance, settings.max_iterations)
 
 
-def _verify(task: Task, progress: Progress, stop: StopFlag) -> Verification:
+def _verify(task: InversionTask, progress: Progress, stop: StopFlag) -> Verification:
     with task.guarded():
-        verification = verified(task.problem, stop, progress.stage)
-    verification.refuse(task.name, task.remedy)
+        verification = verify_derivatives(task.problem, stop, progress.stage)
+    verification.raise_if_wrong(task.name, task.remedy)
     progress.note(f"{verification.message} ({in_words(verification.seconds)})")
     return verification
 
 
 def _recorder(
-    task: Task,
+    task: InversionTask,
     journal: Journal,
     progress: Progress,
     stop: StopFlag,
@@ -196,7 +200,7 @@ def _recorder(
         journal.row(recorder)
         if row.iteration == 0:
             if journal.directory is not None:
-                progress.log.open(journal.directory / LOG)
+                progress.log.open(journal.directory / LOG_FILE)
             progress.stage("optimization")
         live = not journal.log.replaying
         progress.row(row, shown=live)
@@ -223,7 +227,9 @@ def _verify_later(later: LaterVerification | None, recorder: Recorder, progress:
             (progress.detail if later.report["passed"] else progress.note)(later.report["message"])
 
 
-def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVerification | None) -> Ending:
+def _minimize(
+    task: InversionTask, recorder: Recorder, progress: Progress, later: LaterVerification | None
+) -> RunStatus:
     def say(text: str) -> None:
         if not recorder.log.replaying:  # a former process has said it already
             progress.note(text)
@@ -235,7 +241,7 @@ def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVe
     except Interrupted:
         if not recorder.rows:
             raise KeyboardInterrupt from None
-        return Ending("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
+        return RunStatus("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
     except (OSError, UsageError, DamagedLogError):  # the directory cannot be written, or was taken by another run
         raise
     except Exception as error:
@@ -244,10 +250,10 @@ def _minimize(task: Task, recorder: Recorder, progress: Progress, later: LaterVe
             with task.guarded():
                 raise
         progress.failed(error)
-        return Ending("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
+        return RunStatus("failed", f"after iteration {recorder.rows[-1].iteration}: {describe(error)}")
 
 
-def _tell_work(task: Task, spent: Work, fallbacks: dict[str, int], progress: Progress) -> None:
+def _tell_work(task: InversionTask, spent: Work, fallbacks: dict[str, int], progress: Progress) -> None:
     """Tell the work of the minimization, that of preconditioners and inner products included."""
     progress.times.add("optimization/factorizations", spent.factoring_seconds)
     progress.times.add("optimization/solves", spent.solving_seconds)

@@ -12,18 +12,18 @@ from pathlib import Path
 import pdeopt
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.run.errors import RunError
-from pdeopt.run.store.checkpoint import CHECKPOINT, FORMAT, Checkpoint, source_of, write_checkpoint
-from pdeopt.run.store.directory import remove_endings
+from pdeopt.run.store.checkpoint import CHECKPOINT, CHECKPOINT_FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.store.directory import remove_final_files
 from pdeopt.run.store.evaluation_log import EVALUATIONS, EvaluationFile
 from pdeopt.run.store.history import write_history
 
 #: The number of iterations after which a checkpoint is written.
-ITERATIONS = 10
+CHECKPOINT_ITERATIONS = 10
 #: The time after which a checkpoint is written, in seconds.
-SECONDS = 60.0
+CHECKPOINT_SECONDS = 60.0
 
 
-class Keeper:
+class RunJournal:
     """A journal that writes evaluations.bin, history.csv and checkpoint.npz.
 
     Attributes:
@@ -60,9 +60,9 @@ class Keeper:
         if not self.log.is_open:
             self.open()
         assert self.directory is not None
-        remove_endings(self.directory)
+        remove_final_files(self.directory)
         write_history(self.directory / "history.csv", recorder.rows)
-        if recorder.rows[-1].iteration % ITERATIONS == 0 or time.monotonic() > self._due:
+        if recorder.rows[-1].iteration % CHECKPOINT_ITERATIONS == 0 or time.monotonic() > self._due:
             self.checkpoint(recorder)
 
     def checkpoint(self, recorder: Recorder) -> None:
@@ -71,7 +71,7 @@ class Keeper:
         assert recorder.m is not None
         assert self.directory is not None
         checkpoint = Checkpoint(
-            format=FORMAT,
+            format=CHECKPOINT_FORMAT,
             version=pdeopt.__version__,
             problem=self._problem,
             source=self._source,
@@ -85,7 +85,7 @@ class Keeper:
             seconds=last.seconds,
         )
         write_checkpoint(self.directory / CHECKPOINT, checkpoint)
-        self._due = time.monotonic() + SECONDS
+        self._due = time.monotonic() + CHECKPOINT_SECONDS
 
     def finish(self, recorder: Recorder) -> None:
         """Keep the end of the minimization: the history, and a last checkpoint."""
@@ -100,13 +100,13 @@ class Keeper:
 
 
 @contextmanager
-def resumable(keeper: Keeper) -> Iterator[None]:
+def with_resume_hint(journal: RunJournal) -> Iterator[None]:
     """Let errors of the disk and Ctrl-C inside the block say how to go on with the run.
 
-    The keeper's files are closed at the end of the block.
+    The journal's files are closed at the end of the block.
 
     Args:
-        keeper: Keeps what the run goes on from.
+        journal: Keeps what the run goes on from.
 
     Raises:
         RunError: The run directory can no longer be written.
@@ -115,21 +115,21 @@ def resumable(keeper: Keeper) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if keeper.directory is None or not keeper.log.is_open:
+        if journal.directory is None or not journal.log.is_open:
             raise
         remedy = "make room, then go on" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "go on"
-        where, what = keeper.directory, error.strerror or error
-        message = f"cannot write to {where}: {what}; what was reached is kept: {remedy} with: {command(where)}"
+        where, what = journal.directory, error.strerror or error
+        message = f"cannot write to {where}: {what}; what was reached is kept: {remedy} with: {resume_command(where)}"
         raise RunError(message) from error
     except KeyboardInterrupt:
-        if keeper.directory is None or not keeper.log.is_open:
+        if journal.directory is None or not journal.log.is_open:
             raise
-        raise KeyboardInterrupt(f"interrupted; go on with: {command(keeper.directory)}") from None
+        raise KeyboardInterrupt(f"interrupted; go on with: {resume_command(journal.directory)}") from None
     finally:
-        keeper.log.close()
+        journal.log.close()
 
 
-def command(directory: Path, more: str = "") -> str:
+def resume_command(directory: Path, more: str = "") -> str:
     """Return the command that goes on with a run.
 
     Args:

@@ -13,17 +13,17 @@ from pdeopt.inversion.history import Row
 from pdeopt.run.errors import attempt
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.result_figure import draw_result
-from pdeopt.run.store.directory import LIVE, refuse_foreign
+from pdeopt.run.store.directory import LIVE_PICTURE, refuse_foreign
 from pdeopt.run.store.fields import fields_of
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import forgetting
 
 #: The part of the run's time that drawing may take.
-PART = 0.1
+MAX_DRAWING_PART = 0.1
 #: The least time between two pictures, in seconds.
-SHORTEST = 3.0
+MIN_PAUSE_SECONDS = 3.0
 #: The time that the first picture is expected to take, in seconds.
-EXPECTED = 1.0
+FIRST_DRAWING_SECONDS = 1.0
 
 
 class LivePicture:
@@ -34,7 +34,7 @@ class LivePicture:
 
     def __init__(self, name: str, problem: Problem, progress: Progress) -> None:
         self._name, self._problem, self._progress = name, problem, progress
-        self._next = time.perf_counter() + _pause(EXPECTED)
+        self._next = time.perf_counter() + _pause(FIRST_DRAWING_SECONDS)
         self._drawn = False
 
     def update(self, directory: Path, row: Row, m: np.ndarray) -> None:
@@ -50,7 +50,7 @@ class LivePicture:
             return
         self._progress.stage("live picture")
         with forgetting():
-            warnings = attempt(LIVE, lambda: self._draw(directory / LIVE, row, m))
+            warnings = attempt(LIVE_PICTURE, lambda: self._draw(directory / LIVE_PICTURE, row, m))
         self._progress.stage("optimization")
         now = time.perf_counter()
         self._next = float("inf") if warnings else now + _pause(now - start)
@@ -76,10 +76,10 @@ class LivePicture:
         for warning in warnings:
             self._progress.warn(f"{warning}; the run went on without it")
         if not (self._drawn or warnings):
-            self._progress.note(f"live picture: {directory / LIVE}")
+            self._progress.note(f"live picture: {directory / LIVE_PICTURE}")
         self._drawn = True
 
 
 def _pause(seconds: float) -> float:
     """Return the seconds until the next picture, after one that took so long."""
-    return max(SHORTEST, seconds * (1 / PART - 1))
+    return max(MIN_PAUSE_SECONDS, seconds * (1 / MAX_DRAWING_PART - 1))

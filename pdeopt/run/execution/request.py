@@ -20,7 +20,7 @@ from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.sparse import resolve_solver
 
 #: The packages whose versions are recorded.
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
+RECORDED_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def solver_name(problem: Problem, asked: str | None = None) -> str | None:
 def versions() -> dict[str, str]:
     """Return the versions of Python, of pdeopt and of the packages that its numbers depend on."""
     found = {"python": platform.python_version(), "pdeopt": pdeopt.__version__}
-    for package in PACKAGES:
+    for package in RECORDED_PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

@@ -16,7 +16,7 @@ from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
-from pdeopt.run.execution.keeping import Keeper, command
+from pdeopt.run.execution.keeping import RunJournal, resume_command
 from pdeopt.run.execution.request import RunRequest, config_of
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
@@ -27,10 +27,10 @@ from pdeopt.run.store.json_file import check_entries, read_object, shown
 from pdeopt.run.store.regular_file import is_regular
 from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.run_log import LOG
+from pdeopt.run.watch.run_log import LOG_FILE
 
 #: The types of the entries of config.json.
-ENTRIES: Mapping[str, tuple[type, ...]] = {
+CONFIG_ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), (str,)),
     **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
     "max_iterations": (int,),
@@ -39,12 +39,12 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
     **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
 }
 #: The least and the largest value of its numbers.
-LIMITS = {
+NUMBER_LIMITS = {
     **{"gradient_tolerance": (0, 1), "absolute_gradient_tolerance": (0, 1e308)},
     **{"discrepancy_factor": (0, 1e308), "max_iterations": (0, 1e15)},
 }
 #: The message where the answers that are kept are no longer those that the optimizer asks for.
-DEPARTED = (
+DEPARTED_MESSAGE = (
     "the optimizer goes another way than before, as with another version of a package or number of threads: "
     "from here on all is computed again"
 )
@@ -86,13 +86,13 @@ def resume_run(
         problem = request.problem()
     if checkpoint is not None:
         _refuse_other_values(checkpoint, problem, path)
-    keeper = Keeper(lambda: directory, path)
-    keeper.open(lambda: progress.note(DEPARTED))
-    progress.log.open(directory / LOG)
+    journal = RunJournal(lambda: directory, path)
+    journal.open(lambda: progress.note(DEPARTED_MESSAGE))
+    progress.log.open(directory / LOG_FILE)
     _prepare(directory, _resumed(config_of(request, problem, settings), config))
     if checkpoint is not None:
         progress.note(f"going on from iteration {checkpoint.iteration}, after {checkpoint.seconds:.1f} s")
-    return execute_and_write(request, problem, settings, keeper, progress)
+    return execute_and_write(request, problem, settings, journal, progress)
 
 
 def has_converged(directory: Path) -> bool:
@@ -108,7 +108,7 @@ def _summary(directory: Path) -> dict[str, Any]:
 def _refuse_at_limit(directory: Path, former: int, given: int | None) -> None:
     at_limit = str(_summary(directory).get("message")).startswith("the maximum number of iterations")
     if at_limit and given in (None, former):
-        more = command(directory, f" --max-iterations {2 * max(former, 1)}")
+        more = resume_command(directory, f" --max-iterations {2 * max(former, 1)}")
         raise UsageError(f"{directory} has come to its largest number of iterations, {former}; go on with: {more}")
 
 
@@ -122,7 +122,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not is_regular(path):
         raise UsageError(f"{directory} is not a run directory: it has no config.json")
     config = read_object(path)
-    check_entries(path, config, ENTRIES)
+    check_entries(path, config, CONFIG_ENTRIES)
     return config
 
 
@@ -153,7 +153,7 @@ def _settings(config: dict[str, Any], directory: Path) -> Settings:
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
         raise UsageError(f"{path} has no {min(missing)!r}; it is of another version of pdeopt")
-    for name, (least, most) in LIMITS.items():
+    for name, (least, most) in NUMBER_LIMITS.items():
         if not least <= config[name] <= most:
             raise UsageError(f"cannot read {path}: its {name} is {shown(config[name])}; expected {least} to {most:g}")
     given = {part.name: config[part.name] for part in fields(Settings)}

@@ -9,13 +9,13 @@ import numpy as np
 
 from pdeopt.inverse import Problem
 from pdeopt.inversion.history import Row
-from pdeopt.inversion.minimization import Ending, Settings
-from pdeopt.inversion.strength_rule import chosen
+from pdeopt.inversion.minimization import RunStatus, Settings
+from pdeopt.inversion.strength_rule import strength_entries
 from pdeopt.run.store.fields import Fields
 
 
 @dataclass(frozen=True)
-class Reached:
+class FinalState:
     """The values at the last iterate; None where they failed, or there is nothing to compare with.
 
     Attributes:
@@ -35,8 +35,8 @@ def summarize(
     name: str,
     problem: Problem,
     last: Row,
-    ending: Ending,
-    reached: Reached,
+    ending: RunStatus,
+    final_state: FinalState,
     settings: Settings,
     solver: str | None,
     fallbacks: dict[str, int],
@@ -48,7 +48,7 @@ def summarize(
         problem: The problem.
         last: The last row of the history.
         ending: How the minimization ended.
-        reached: What is evaluated at the last iterate.
+        final_state: What is evaluated at the last iterate.
         settings: How the problem was minimized.
         solver: The name of the linear solver; None where it is not known.
         fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
@@ -71,17 +71,17 @@ def summarize(
         "tangent_solves": last.tangent_solves,
         "second_order_solves": last.second_order_solves,
         "seconds": last.seconds,
-        "relative_error": reached.relative_error,
-        "initial_relative_error": reached.initial_relative_error,
+        "relative_error": final_state.relative_error,
+        "initial_relative_error": final_state.initial_relative_error,
         **_noise(problem, last.misfit),
         "parameters": problem.parameter.size,
         "solver": solver,
         "fallbacks": fallbacks,
         "optimizer": settings.optimizer,
         "inner_product": ending.inner_product or settings.inner_product,
-        **chosen(settings, ending),
-        **reached.quantities,
-        **_numbers(reached.fields),
+        **strength_entries(settings, ending),
+        **final_state.quantities,
+        **_numbers(final_state.fields),
     }
 
 

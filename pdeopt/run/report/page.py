@@ -23,7 +23,7 @@ from pdeopt.run.pictures.canvas.style import styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.run_pictures import PICTURES
 from pdeopt.run.report.report_tables import (
-    Table,
+    TextTable,
     facts,
     history,
     nested,
@@ -54,13 +54,13 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 #: The bytes with which a PNG file ends.
 PNG_END = b"IEND\xaeB`\x82"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
-SHOWN = 96 / 150
+PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.
 NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
 
 
 @dataclass(frozen=True)
-class Picture:
+class PagePicture:
     """A PNG picture inside the page.
 
     Attributes:
@@ -78,7 +78,7 @@ class Picture:
     alt: str
 
     @classmethod
-    def of(cls, content: bytes, caption: str, alt: str) -> Picture:
+    def of(cls, content: bytes, caption: str, alt: str) -> PagePicture:
         """Return the picture of a PNG file's content.
 
         Raises:
@@ -86,12 +86,12 @@ class Picture:
         """
         if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
             raise ValueError("it is no whole PNG picture; 'pdeopt plot' draws it again")
-        width, height = (round(int.from_bytes(content[place : place + 4], "big") * SHOWN) for place in (16, 20))
+        width, height = (round(int.from_bytes(content[place : place + 4], "big") * PICTURE_SCALE) for place in (16, 20))
         return cls(f"data:image/png;base64,{b64encode(content).decode()}", width, height, caption, alt)
 
 
 @dataclass(frozen=True)
-class Section:
+class RunSection:
     """The section of the page about one run.
 
     Attributes:
@@ -115,9 +115,9 @@ class Section:
     message: str
     facts: list[tuple[str, str]]
     command: str
-    pictures: list[Picture]
-    tables: list[Table]
-    folded: list[Table]
+    pictures: list[PagePicture]
+    tables: list[TextTable]
+    folded: list[TextTable]
     unverified: bool
 
 
@@ -166,15 +166,15 @@ def _comparison(runs: Mapping[str, StoredRun]) -> dict[str, Any]:
     found = side_by_side("Settings", {name: settings(run) for name, run in runs.items()})
     different, same = split(found)
     return {
-        "picture": Picture.of(content, "Histories, and reconstructions on one color scale", alt),
+        "picture": PagePicture.of(content, "Histories, and reconstructions on one color scale", alt),
         "results": side_by_side("Results", {name: results(run) for name, run in runs.items()}),
         "different": different,
         "same": same,
     }
 
 
-def _section(anchor: str, name: str, run: StoredRun) -> Section:
-    return Section(
+def _section(anchor: str, name: str, run: StoredRun) -> RunSection:
+    return RunSection(
         anchor=anchor,
         name=name,
         title=run.title,
@@ -204,7 +204,7 @@ def _command(run: StoredRun) -> str:
     return shlex.join(["pdeopt", *kept, *raised]) if kept else ""
 
 
-def _pictures(run: StoredRun) -> list[Picture]:
+def _pictures(run: StoredRun) -> list[PagePicture]:
     """Return the pictures of the run directory; those that it does not have are drawn."""
     found = []
     for name, caption in CAPTIONS.items():
@@ -212,7 +212,7 @@ def _pictures(run: StoredRun) -> list[Picture]:
         with readable(path):
             content = read_bytes(path) if is_regular(path) else _drawn(name, run)
             if content is not None:
-                found.append(Picture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
+                found.append(PagePicture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))
     return found
 
 

@@ -14,19 +14,19 @@ from pdeopt.run.store.stored_run import StoredRun
 from pdeopt.run.watch.stopwatch import in_words, total_seconds
 
 #: The largest number of rows of a history that are shown, evenly chosen.
-ROWS = 200
+MAX_HISTORY_ROWS = 200
 #: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
 NO_SETTINGS = frozenset({"path", "folder", "options", "versions", "argv", "resumed"})
 #: The entries of summary.json that stand above its table.
-SAID_ABOVE = frozenset({"problem", "status", "message"})
+HEADING_ENTRIES = frozenset({"problem", "status", "message"})
 #: The names in summary.json of columns of history.csv that have another name there.
-PLURAL = {"iteration": "iterations"}
+PLURAL_NAMES = {"iteration": "iterations"}
 #: The text of what is not known.
-NOTHING = "–"
+UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of texts.
 
     Attributes:
@@ -45,7 +45,7 @@ class Table:
 def text_of(value: Any) -> str:
     """Return a value of a JSON file as a text for people."""
     if value is None:
-        return NOTHING
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -53,7 +53,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{words(name)} {text_of(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(text_of, value)) or NOTHING
+        return ", ".join(map(text_of, value)) or UNKNOWN
     return str(value)
 
 
@@ -80,10 +80,10 @@ def results(run: StoredRun) -> dict[str, str]:
 
     Of an unfinished run they are those of its last iterate.
     """
-    last = {PLURAL.get(name, name): float(column[-1]) for name, column in run.history.items()}
+    last = {PLURAL_NAMES.get(name, name): float(column[-1]) for name, column in run.history.items()}
     found = run.summary or {name: value for name, value in last.items() if name in SUMMARY_NAMES}
     single = {words(name): text_of(value) for name, value in found.items() if not _is_nested(value)}
-    return {"status": run.status} | {name: text for name, text in single.items() if name not in SAID_ABOVE}
+    return {"status": run.status} | {name: text for name, text in single.items() if name not in HEADING_ENTRIES}
 
 
 def settings(run: StoredRun) -> dict[str, str]:
@@ -98,12 +98,12 @@ def versions(run: StoredRun) -> dict[str, str]:
     return {name: text_of(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
-def two_columns(caption: str, values: Mapping[str, str]) -> Table:
+def two_columns(caption: str, values: Mapping[str, str]) -> TextTable:
     """Return a table of texts by name."""
-    return Table(caption, ("", "value"), tuple(values.items()))
+    return TextTable(caption, ("", "value"), tuple(values.items()))
 
 
-def nested(run: StoredRun) -> list[Table]:
+def nested(run: StoredRun) -> list[TextTable]:
     """Return a table for each entry of summary.json that is more than one value.
 
     Such are the verification, the times by stage, and the strengths that a rule tried.
@@ -111,16 +111,16 @@ def nested(run: StoredRun) -> list[Table]:
     return [table for name, value in run.summary.items() if _is_nested(value) for table in _tables(words(name), value)]
 
 
-def history(run: StoredRun) -> Table:
+def history(run: StoredRun) -> TextTable:
     """Return a table of every row of the history, or of some of many, with the first and the last."""
     count = len(run.history["iteration"])
-    kept = np.unique(np.linspace(0, count - 1, min(count, ROWS)).round().astype(int))
+    kept = np.unique(np.linspace(0, count - 1, min(count, MAX_HISTORY_ROWS)).round().astype(int))
     some = f"{len(kept)} of {count} rows" if len(kept) < count else f"{count} row{'s'[: count != 1]}"
     columns = [[f"{value:.6g}" for value in column[kept]] for column in run.history.values()]
-    return Table(f"history, {some}", tuple(map(words, run.history)), tuple(zip(*columns, strict=True)))
+    return TextTable(f"history, {some}", tuple(map(words, run.history)), tuple(zip(*columns, strict=True)))
 
 
-def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
+def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> TextTable:
     """Return a table with a column for each run.
 
     Args:
@@ -128,17 +128,17 @@ def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> Table:
         runs: The texts of each run by name, for each run.
     """
     names = dict.fromkeys(name for values in runs.values() for name in values)
-    rows = tuple((name, *(values.get(name, NOTHING) for values in runs.values())) for name in names)
-    return Table(caption, ("", *runs), rows)
+    rows = tuple((name, *(values.get(name, UNKNOWN) for values in runs.values())) for name in names)
+    return TextTable(caption, ("", *runs), rows)
 
 
-def split(table: Table) -> tuple[Table, Table]:
+def split(table: TextTable) -> tuple[TextTable, TextTable]:
     """Return a table of the rows that differ between the columns, marked, and a table of the others."""
     different = tuple(row for row in table.rows if len(set(row[1:])) > 1)
     same = tuple(row for row in table.rows if row not in different)
     return (
-        Table(f"{table.caption} that differ", table.header, different, marked=True),
-        Table(f"{table.caption} that are the same", table.header, same),
+        TextTable(f"{table.caption} that differ", table.header, different, marked=True),
+        TextTable(f"{table.caption} that are the same", table.header, same),
     )
 
 
@@ -150,7 +150,7 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
-def _tables(caption: str, value: Any) -> list[Table]:
+def _tables(caption: str, value: Any) -> list[TextTable]:
     """Return a table of the single values of an entry, and one for each list of objects in it."""
     if _is_list_of_objects(value):
         return [_list_of_objects(caption, value)]
@@ -160,10 +160,10 @@ def _tables(caption: str, value: Any) -> list[Table]:
     return found + [_list_of_objects(f"{caption}: {words(name)}", item) for name, item in lists.items()]
 
 
-def _list_of_objects(caption: str, items: Sequence[Mapping[str, Any]]) -> Table:
+def _list_of_objects(caption: str, items: Sequence[Mapping[str, Any]]) -> TextTable:
     names = list(dict.fromkeys(name for item in items for name in item))
     rows = _numbered((tuple(text_of(item.get(name)) for name in names)) for item in items)
-    return Table(caption, ("", *map(words, names)), rows)
+    return TextTable(caption, ("", *map(words, names)), rows)
 
 
 def _numbered(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

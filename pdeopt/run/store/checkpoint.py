@@ -19,13 +19,13 @@ from pdeopt.run.store.regular_file import is_regular
 #: The name of the file in a run directory.
 CHECKPOINT = "checkpoint.npz"
 #: The format of the files that a run goes on from; another one is refused.
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
 #: The largest relative difference of misfits, or regularizations, that count as those of the same problem.
-SAME = 1e-6
+SAME_PROBLEM_TOLERANCE = 1e-6
 #: The entries of a checkpoint that are texts.
-TEXTS = frozenset({"version", "problem", "source"})
+CHECKPOINT_TEXTS = frozenset({"version", "problem", "source"})
 #: The entries of a checkpoint that are whole numbers.
-COUNTS = frozenset({"format", "iteration"})
+CHECKPOINT_COUNTS = frozenset({"format", "iteration"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class Checkpoint:
         Raises:
             UsageError: The checkpoint is of another problem, file, version or format.
         """
-        if self.format != FORMAT:
-            _refuse(f"has the format {self.format}, and this pdeopt reads {FORMAT}")
+        if self.format != CHECKPOINT_FORMAT:
+            _refuse(f"has the format {self.format}, and this pdeopt reads {CHECKPOINT_FORMAT}")
         if self.version != pdeopt.__version__:
             _refuse(f"was written by pdeopt {self.version}, and this is {pdeopt.__version__}")
         if self.problem != path.stem:
@@ -90,7 +90,7 @@ class Checkpoint:
         """
         if size != len(self.parameter):
             _refuse(f"has {len(self.parameter)} parameters, and the problem has {size} now")
-        if not math.isclose(misfit, self.initial_misfit, rel_tol=SAME, abs_tol=1e-300):
+        if not math.isclose(misfit, self.initial_misfit, rel_tol=SAME_PROBLEM_TOLERANCE, abs_tol=1e-300):
             _refuse(
                 f"has the misfit {self.initial_misfit:.10g} at the initial guess, and the problem has {misfit:.10g} "
                 "now: its data, its mesh, its initial guess or something that it imports was changed"
@@ -105,7 +105,12 @@ class Checkpoint:
         Raises:
             UsageError: It differs from that of the checkpoint.
         """
-        if not math.isclose(regularization, self.regularization, rel_tol=SAME, abs_tol=SAME**2 * abs(self.objective)):
+        if not math.isclose(
+            regularization,
+            self.regularization,
+            rel_tol=SAME_PROBLEM_TOLERANCE,
+            abs_tol=SAME_PROBLEM_TOLERANCE**2 * abs(self.objective),
+        ):
             _refuse(
                 f"has the regularization {self.regularization:.10g} at its last iterate, and the problem has "
                 f"{regularization:.10g} there now: something that it imports was changed"
@@ -135,7 +140,10 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         given = {part.name: arrays[part.name] for part in fields(Checkpoint)}
         plain = {name: value.item() for name, value in given.items() if name != "parameter"}
         parameter = given["parameter"]
-        kinds = {name: (str,) if name in TEXTS else (int,) if name in COUNTS else (int, float) for name in plain}
+        kinds = {
+            name: (str,) if name in CHECKPOINT_TEXTS else (int,) if name in CHECKPOINT_COUNTS else (int, float)
+            for name in plain
+        }
         wrong = [name for name, kind in kinds.items() if type(plain[name]) not in kind]
         if wrong or parameter.ndim != 1 or parameter.dtype != float:
             raise ValueError(f"its {wrong[0] if wrong else 'parameter'} is of another kind than a run writes")

@@ -19,7 +19,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import is_regular, read_bytes, refuse_irregular
 
 #: The files that a run writes; a folder that holds one of them holds a run, and what has such a name is the run's.
-FILES = (
+RUN_FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
     *("fields.vtu", "state.vtu"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
@@ -28,15 +28,15 @@ FILES = (
     *("scene.png", "scene.pdf", "components.png", "components.pdf"),
 )
 #: The files that a run goes on from; all others are written when it ends.
-KEPT = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
+RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
 #: The files that are written in place.
-GROWING = ("evaluations.bin", "run.log")
-#: The picture of a run that is under way; it is written over, or removed, only where pdeopt wrote it (`is_ours`).
-LIVE = "live.png"
-#: The page about a run, which may be written later; it is written over only where pdeopt wrote it (`is_ours`).
+APPENDED_FILES = ("evaluations.bin", "run.log")
+#: The picture of a run that is under way; it is replaced, or removed, only where it `is_written_by_pdeopt`.
+LIVE_PICTURE = "live.png"
+#: The page about a run, which may be written later; it is replaced only where it `is_written_by_pdeopt`.
 REPORT = "report.html"
 #: The name of a file that is being written, which nobody else chooses and nobody can foresee.
-LEFTOVER = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
+TEMPORARY_NAME = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
 #: The text that stands in the metadata of every picture that pdeopt writes.
 SIGNATURE = "written by pdeopt"
 #: The texts of which one stands in every picture and page that pdeopt writes.
@@ -66,9 +66,13 @@ class RunDirectory:
         self._default = Path("runs") / problem if out is None else None
         self.path = unused(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
-        held = [name for name in (*FILES, LIVE, REPORT) if os.path.lexists(self.path / name)]
+        held = [name for name in (*RUN_FILES, LIVE_PICTURE, REPORT) if os.path.lexists(self.path / name)]
         if held:
-            what = f"already holds a run ({held[0]})" if held[0] in KEPT else f"holds {held[0]}, which a run writes"
+            what = (
+                f"already holds a run ({held[0]})"
+                if held[0] in RESUMED_FILES
+                else f"holds {held[0]}, which a run writes"
+            )
             raise UsageError(f"{self.path} {what}; choose another folder, or move it away")
         _probe(self.path)
         self.others = sorted(path.name for path in self.path.iterdir()) if self._expected else []
@@ -107,7 +111,7 @@ def _claimed(path: Path, expected: bool, config: Mapping[str, Any]) -> bool:
     except FileExistsError:
         if not expected and (not path.is_dir() or any(path.iterdir())):
             return False
-    return _created(path / FILES[0], json_text(config))
+    return _created(path / RUN_FILES[0], json_text(config))
 
 
 def _created(path: Path, text: str) -> bool:
@@ -140,11 +144,11 @@ def refuse_irregular_files(directory: Path) -> None:
     Raises:
         UsageError: There is such a thing.
     """
-    for name in (*FILES, LIVE, REPORT):
-        refuse_irregular(directory / name, written=name in GROWING)
+    for name in (*RUN_FILES, LIVE_PICTURE, REPORT):
+        refuse_irregular(directory / name, written=name in APPENDED_FILES)
 
 
-def is_ours(path: Path) -> bool:
+def is_written_by_pdeopt(path: Path) -> bool:
     """Return whether nothing has this name, or a picture or a page that pdeopt wrote."""
     try:
         return not is_regular(path) or any(words in read_bytes(path) for words in SIGNATURES)
@@ -158,21 +162,21 @@ def refuse_foreign(path: Path) -> None:
     Raises:
         UsageError: Something else is there.
     """
-    if not is_ours(path):
+    if not is_written_by_pdeopt(path):
         raise UsageError(f"{path} is there, and pdeopt did not write it; choose another name, or move it away")
 
 
-def remove_endings(directory: Path) -> None:
+def remove_final_files(directory: Path) -> None:
     """Remove what a run wrote when it ended: it is of an earlier end as soon as the run goes on."""
-    for name in FILES:
-        if name not in KEPT:
+    for name in RUN_FILES:
+        if name not in RESUMED_FILES:
             (directory / name).unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote."""
     for path in directory.iterdir():
-        if LEFTOVER.fullmatch(path.name) and not path.is_dir():
+        if TEMPORARY_NAME.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 

@@ -18,22 +18,22 @@ from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_field, place_parameter
 
 #: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
-FORMAT = 2
+RESULT_FORMAT = 2
 #: The kind of data that are samples of the state.
 SAMPLES = "samples"
 #: The kind of data that are a field with the degrees of freedom of the state.
 FIELD = "field"
 #: The kind where there are no data.
-NOTHING = ""
+NO_DATA_KIND = ""
 #: The role of a coefficient that is found from data.
 RECONSTRUCTION = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
 RESULT = "result"
 #: The largest number of cells that are looked at to tell whether the state's matrix is of a space.
-SAMPLED = 2000
+MAX_CELLS_EXAMINED = 2000
 #: The part of the pairs of degrees of freedom in a cell above which the matrix that couples them is of their space; a
 #: matrix of that space couples nearly all.
-COUPLED = 0.7
+MIN_COUPLED_PART = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +112,16 @@ class Fields:
 #: The arrays of result.npz that are attributes of `Fields`.
 ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points")
 #: The arrays that may be missing.
-OPTIONAL = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
+OPTIONAL_ARRAYS = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
 #: The texts of result.npz that are attributes of `Fields`.
-TEXTS = ("label", "data_label", "kind", "role")
+FIELD_TEXTS = ("label", "data_label", "kind", "role")
 #: The arrays of a mesh.
-MESH = ("p", "t", "cell")
+MESH_ARRAYS = ("p", "t", "cell")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
-STORED = frozenset(
+RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", *ARRAYS, *TEXTS, *MESH, *(f"state_{part}" for part in MESH)),
+        *("format", "length_unit", "number_names", *ARRAYS, *FIELD_TEXTS),
+        *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
     }
 )
@@ -139,7 +140,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
     data, noise = getattr(misfit, "data", None), getattr(misfit, "noise", None)
-    kind = NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
+    kind = NO_DATA_KIND if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
     return Fields(
         parameter=np.asarray(m),
         coefficient=functional.coefficient(m),
@@ -167,8 +168,8 @@ def write_fields(path: Path, fields: Fields) -> None:
     The state's mesh, where it is another, is written as state_p, state_t and state_cell.
     """
     arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
-    texts = {name: np.array(getattr(fields, name)) for name in TEXTS}
-    arrays |= {"format": np.array(FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
+    texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
+    arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
@@ -190,19 +191,21 @@ def read_fields(path: Path) -> Fields:
         ValueError: Arrays do not fit each other, or the format is newer than this version of pdeopt.
     """
     arrays = dict(read_arrays(path, "the result of a run"))
-    if int(arrays.get("format", 1)) > FORMAT:
-        raise ValueError(f"its format is {arrays['format']}; this version of pdeopt reads up to {FORMAT}: update it")
+    if int(arrays.get("format", 1)) > RESULT_FORMAT:
+        raise ValueError(
+            f"its format is {arrays['format']}; this version of pdeopt reads up to {RESULT_FORMAT}: update it"
+        )
     arrays.setdefault("kind", np.array(SAMPLES))  # the only kind when files did not name it
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
-    given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL else arrays[name] for name in ARRAYS}
-    given |= {name: str(arrays[name]) for name in TEXTS}
+    given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL_ARRAYS else arrays[name] for name in ARRAYS}
+    given |= {name: str(arrays[name]) for name in FIELD_TEXTS}
     unit = str(arrays.get("length_unit", ""))
     mesh = PlainMesh(arrays["p"], arrays["t"], str(arrays["cell"]), unit)
     state_mesh = mesh
     if "state_p" in arrays:
         state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
     state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
-    extra = {name: array for name, array in arrays.items() if name not in STORED}
+    extra = {name: array for name, array in arrays.items() if name not in RESULT_NAMES}
     names = tuple(map(str, arrays.get("number_names", ())))
     return Fields(**given, names=names, at=Placement.from_arrays("at", arrays, mesh), state_at=state_at, extra=extra)
 
@@ -268,11 +271,11 @@ def _may_hold_state(space: FunctionSpace, problem: Problem) -> bool:
     rows, columns = np.repeat(np.arange(space.n), np.diff(pattern.indptr)), pattern.indices
     coupled = np.zeros(space.n, bool)  # all, unless it is assembled on a subdomain only
     coupled[rows[rows != columns]] = True
-    every = -(-space.basis.element_dofs.shape[1] // SAMPLED)
+    every = -(-space.basis.element_dofs.shape[1] // MAX_CELLS_EXAMINED)
     local = np.nonzero(~np.eye(space.basis.Nbfun, dtype=bool))
     i, j = (space.basis.element_dofs[k, ::every].ravel() for k in local)
     kept = coupled[i] & coupled[j]
     if not kept.any():
         return True
     i, j = i[kept].astype(np.int64), j[kept].astype(np.int64)
-    return float(np.isin(i * space.n + j, rows * space.n + columns).mean()) > COUPLED
+    return float(np.isin(i * space.n + j, rows * space.n + columns).mean()) > MIN_COUPLED_PART

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pdeopt.inversion.history import COLUMNS, Row
+from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.store.directory import write_text
 from pdeopt.run.store.regular_file import read_bytes
 
@@ -18,7 +18,7 @@ def write_history(path: Path, rows: list[Row]) -> None:
     """Write the whole file again, so that a reader never sees half a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(HISTORY_COLUMNS)
     writer.writerows(astuple(row) for row in rows)
     write_text(path, text.getvalue())
 
@@ -36,7 +36,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     cut = next((k for k, line in enumerate(lines, 2) if None in line or None in line.values()), None)
     if cut is not None:
         raise ValueError(f"line {cut} has another number of values than the first line has names; is it cut off?")
-    missing = [name for name in COLUMNS if not lines or name not in lines[0]]
+    missing = [name for name in HISTORY_COLUMNS if not lines or name not in lines[0]]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")
-    return {name: np.array([float(line[name] or "nan") for line in lines]) for name in COLUMNS}
+    return {name: np.array([float(line[name] or "nan") for line in lines]) for name in HISTORY_COLUMNS}

@@ -11,11 +11,11 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import is_regular, read_bytes
 
 #: The largest size of a file, in bytes; those that pdeopt writes have some thousand.
-LARGEST = 2**26
+MAX_FILE_BYTES = 2**26
 #: The largest number of levels of a file; those that pdeopt writes have some ten.
-DEEPEST = 50
+MAX_LEVELS = 50
 #: The words for a type in messages.
-NAMES: Mapping[type, str] = {
+WORDS_OF_TYPES: Mapping[type, str] = {
     **{str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"},
     **{dict: "an object {…}", type(None): "null"},
 }
@@ -31,8 +31,8 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = read_bytes(path)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has {len(content)} bytes; expected at most {LARGEST}")
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"it has {len(content)} bytes; expected at most {MAX_FILE_BYTES}")
         return parse_object(content)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
@@ -49,7 +49,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     if not isinstance(values, dict):
-        raise ValueError(f"it holds {NAMES[type(values)]}; expected an object {{…}}")
+        raise ValueError(f"it holds {WORDS_OF_TYPES[type(values)]}; expected an object {{…}}")
     _refuse_deep(values)
     return values
 
@@ -67,7 +67,7 @@ def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, 
     """
     for name, kinds in expected.items():
         if name in values and type(values[name]) not in kinds:
-            words = " or ".join(NAMES[kind] for kind in kinds if not (kind is int and float in kinds))
+            words = " or ".join(WORDS_OF_TYPES[kind] for kind in kinds if not (kind is int and float in kinds))
             raise UsageError(f"cannot read {path}: its {name} is {shown(values[name])}; expected {words}")
 
 
@@ -78,12 +78,12 @@ def shown(value: Any) -> str:
 
 
 #: The message for a file with too many levels.
-TOO_DEEP = f"it is nested too deeply; expected at most {DEEPEST} levels"
+TOO_DEEP = f"it is nested too deeply; expected at most {MAX_LEVELS} levels"
 
 
 def _refuse_deep(values: Any) -> None:
     level = [values]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_LEVELS):
         inner = [value.values() if isinstance(value, dict) else value for value in level]
         level = [item for items in inner for item in items if isinstance(item, (dict, list))]
         if not level:

@@ -15,7 +15,7 @@ from pdeopt.inverse.problem import AnyParameter
 from pdeopt.run.store.boundary import curve_coordinate
 
 #: The names of the cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
-CELLS = {
+CELL_NAMES = {
     **{(1, 2): "line", (2, 3): "triangle", (2, 4): "quad"},
     **{(3, 4): "tetra", (3, 6): "wedge", (3, 8): "hexahedron"},
 }
@@ -28,7 +28,7 @@ class PlainMesh:
     Attributes:
         p: The points (d, points); nodes of second-order cells follow the vertices.
         t: The points of each cell, (vertices of a cell, cells).
-        cell: A name of `CELLS`, or "" for cells that cannot be drawn.
+        cell: A name of `CELL_NAMES`, or "" for cells that cannot be drawn.
         unit: The unit of the coordinates; "" where none is stated.
 
     Raises:
@@ -47,7 +47,7 @@ class PlainMesh:
     @classmethod
     def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
         """Return a mesh of scikit-fem in this form, with the unit of its coordinates."""
-        return cls(mesh.p, mesh.t, CELLS.get((mesh.dim(), len(mesh.t)), ""), unit)
+        return cls(mesh.p, mesh.t, CELL_NAMES.get((mesh.dim(), len(mesh.t)), ""), unit)
 
     @property
     def dim(self) -> int:

@@ -13,13 +13,13 @@ from typing import BinaryIO, cast
 from pdeopt.run.errors import UsageError
 
 #: The flags of binary modes of `open`: to read, to read and write, to append; the last two make a missing file.
-FLAGS = {
+MODE_FLAGS = {
     "rb": os.O_RDONLY,
     "r+b": os.O_RDWR | os.O_CREAT,
     "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
 }
 #: The flags of every mode. Systems that lack one have no links or no pipes of this kind, or keep bytes as they are.
-ALWAYS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+COMMON_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 def open_regular(path: Path, mode: str) -> BinaryIO:
@@ -27,7 +27,7 @@ def open_regular(path: Path, mode: str) -> BinaryIO:
 
     Args:
         path: The file.
-        mode: One of `FLAGS`.
+        mode: One of `MODE_FLAGS`.
 
     Raises:
         UsageError: Something else has this name, such as a link, a pipe or a folder, or a file that is to be written
@@ -35,7 +35,7 @@ def open_regular(path: Path, mode: str) -> BinaryIO:
         OSError: The file is missing, or cannot be opened.
     """
     refuse_irregular(path, written=mode != "rb")
-    descriptor = os.open(path, FLAGS[mode] | ALWAYS, 0o666)
+    descriptor = os.open(path, MODE_FLAGS[mode] | COMMON_FLAGS, 0o666)
     try:
         _check(path, os.fstat(descriptor), mode != "rb")  # something else may have been put there since
         return cast(BinaryIO, os.fdopen(descriptor, mode, buffering=0 if mode == "r+b" else -1))

@@ -12,7 +12,7 @@ import numpy as np
 
 from pdeopt.errors import describe, raise_interrupt
 from pdeopt.io import FileError
-from pdeopt.io.npz import DAMAGED
+from pdeopt.io.npz import DAMAGED_FILE_ERRORS
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
@@ -22,9 +22,9 @@ from pdeopt.run.store.regular_file import is_regular
 #: The status of a run without summary.json.
 UNFINISHED = "unfinished"
 #: The entries that every summary.json has, on which pictures and reports rely.
-REQUIRED = ("problem", "status", "message", "iterations")
+REQUIRED_ENTRIES = ("problem", "status", "message", "iterations")
 #: The types of the entries of summary.json; null where nothing is known.
-ENTRIES: Mapping[str, tuple[type, ...]] = {
+SUMMARY_ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("problem", "status", "message"), (str,)),
     "iterations": (int,),
     **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
@@ -37,7 +37,7 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
     ),
 }
 #: The number of letters beyond which values of options are cut to what is last in them, as the name of a folder.
-LONG = 24
+MAX_OPTION_LETTERS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def readable(path: Path) -> Iterator[None]:
         raise UsageError(str(error)) from error
     except KeyError as error:
         raise UsageError(f"cannot read {path}: it has no {error}") from error
-    except DAMAGED as error:
+    except DAMAGED_FILE_ERRORS as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     except Exception as error:  # a file can hold anything
         raise UsageError(f"cannot read {path}: {describe(error)}") from error
@@ -164,10 +164,10 @@ def read_summary(path: Path) -> dict[str, Any]:
         UsageError: An entry on which pictures rely is missing, or has another type.
     """
     summary = read_object(path)
-    missing = [name for name in REQUIRED if summary and name not in summary]
+    missing = [name for name in REQUIRED_ENTRIES if summary and name not in summary]
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
-    check_entries(path, summary, ENTRIES)
+    check_entries(path, summary, SUMMARY_ENTRIES)
     return summary
 
 
@@ -190,4 +190,4 @@ def _said(option: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no {name}"
     text = str(value)
-    return f"{name} {text}" if len(text) <= LONG else f"{name} …{Path(text).name[-LONG:]}"
+    return f"{name} {text}" if len(text) <= MAX_OPTION_LETTERS else f"{name} …{Path(text).name[-MAX_OPTION_LETTERS:]}"

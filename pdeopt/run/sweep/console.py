@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import read_bytes
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The time between two looks into the histories of what runs, in seconds.
-LOOK = 1.0
+REFRESH_SECONDS = 1.0
 
 
 class SweepProgress:
@@ -68,7 +68,7 @@ class SweepProgress:
         """Show a run that has started."""
         self._running[name] = self._live.add_task(f"  {name}", total=None, at="")
 
-    def ended(self, name: str, run: Finished | None) -> None:
+    def ended(self, name: str, run: FinishedRun | None) -> None:
         """Show that a run has ended.
 
         Args:
@@ -83,14 +83,14 @@ class SweepProgress:
 
     def look(self) -> None:
         """Show the last iterates of the runs that are under way, on a terminal and not too often."""
-        if self._live.disable or time.monotonic() - self._looked < LOOK:
+        if self._live.disable or time.monotonic() - self._looked < REFRESH_SECONDS:
             return
         self._looked = time.monotonic()
         for name, task in self._running.items():
             self._live.update(task, at=_last_iteration(self._directory / name / "history.csv"))
 
 
-def _reached(run: Finished) -> str:
+def _reached(run: FinishedRun) -> str:
     summary = run.summary
     if any(summary.get(name) is None for name in ("iterations", "objective", "seconds")):
         return f": {summary['message']}"

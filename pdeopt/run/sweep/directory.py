@@ -15,9 +15,9 @@ from pdeopt.run.store.json_file import check_entries, read_object, shown
 from pdeopt.run.store.regular_file import is_regular
 
 #: The file that says which sweep it is.
-FILE = "sweep.json"
+SWEEP_FILE = "sweep.json"
 #: The entries that it must hold, with their types.
-ENTRIES: Mapping[str, tuple[type, ...]] = {"problem": (str,), "folder": (str,), "grid": (dict,), "argv": (list,)}
+SWEEP_ENTRIES: Mapping[str, tuple[type, ...]] = {"problem": (str,), "folder": (str,), "grid": (dict,), "argv": (list,)}
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def _agree(directory: Path, record: dict[str, Any]) -> None:
         held = sorted(path.name for path in directory.iterdir())
         if held:
             raise UsageError(f"{directory} holds {held[0]} and no sweep; choose another --out")
-        write_json(directory / FILE, record)
+        write_json(directory / SWEEP_FILE, record)
         return
     there, here = ({"problem": one["problem"], **one["grid"]} for one in (stored, record))
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
@@ -79,20 +79,20 @@ def stored_sweep(directory: Path) -> dict[str, Any] | None:
     Raises:
         UsageError: The file cannot be read.
     """
-    path = directory / FILE
+    path = directory / SWEEP_FILE
     if not is_regular(path):
         return None
     stored = read_object(path)
-    missing = [name for name in ENTRIES if name not in stored]
+    missing = [name for name in SWEEP_ENTRIES if name not in stored]
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
-    check_entries(path, stored, ENTRIES)
+    check_entries(path, stored, SWEEP_ENTRIES)
     argv, grid = stored["argv"], stored["grid"]
     if not _are_texts(argv) or argv[:1] != ["sweep"] or len(argv) < 2:
         raise UsageError(f"cannot read {path}: its argv is {shown(argv)}; expected the words of a 'pdeopt sweep'")
     if not all(_are_texts(values) for values in grid.values()):
         raise UsageError(f"cannot read {path}: its grid is {shown(grid)}; expected lists of texts")
-    return {name: stored[name] for name in ENTRIES}
+    return {name: stored[name] for name in SWEEP_ENTRIES}
 
 
 def _are_texts(values: Any) -> bool:

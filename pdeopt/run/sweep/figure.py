@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 
 from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, ORANGE, new_figure, save, styled
 from pdeopt.run.sweep.grid import Grid, Key
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
-DECADE = 10.0
+MIN_LOGARITHMIC_RATIO = 10.0
 #: The place on the color scale, in 0 … 1, below which a heat map is so dark that values are written in white.
-DARK = 0.6
+MAX_DARK_SHADE = 0.6
 
 
-def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
+def draw_sweep(path: Path, grid: Grid, runs: Sequence[FinishedRun]) -> None:
     """Write the figure of a sweep; none for more than two keys, or where no run has a number.
 
     Args:
@@ -37,19 +37,19 @@ def draw_sweep(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
         save(figure, path)
 
 
-def _quantity(runs: Sequence[Finished]) -> tuple[str, str]:
+def _quantity(runs: Sequence[FinishedRun]) -> tuple[str, str]:
     """Return the name in summary.json of the quantity that is drawn, and its label."""
     known = any(run.summary.get("relative_error") is not None for run in runs)
     return ("relative_error", "relative L² error") if known else ("misfit", "misfit (dimensionless)")
 
 
-def _value(run: Finished, quantity: str) -> float:
+def _value(run: FinishedRun, quantity: str) -> float:
     """Return a number of a run's summary, NaN where the run failed before it had one."""
     value = run.summary.get(quantity)
     return np.nan if value is None else float(value)
 
 
-def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Figure:
+def _curve(key: Key, runs: Sequence[FinishedRun], quantity: str, label: str) -> Figure:
     figure = new_figure(6.2, 4.2)
     axes = figure.subplots()
     texts = [run.point.values[key.name] for run in runs]
@@ -75,7 +75,7 @@ def _curve(key: Key, runs: Sequence[Finished], quantity: str, label: str) -> Fig
     return figure
 
 
-def _map(keys: Sequence[Key], runs: Sequence[Finished], quantity: str, label: str) -> Figure:
+def _map(keys: Sequence[Key], runs: Sequence[FinishedRun], quantity: str, label: str) -> Figure:
     """Return a heat map, the first key upward and the second to the right, values as they were given."""
     rows, columns = keys
     table = np.full((len(rows.values), len(columns.values)), np.nan)
@@ -98,7 +98,7 @@ def _map(keys: Sequence[Key], runs: Sequence[Finished], quantity: str, label: st
 def _write_numbers(axes: Axes, table: np.ndarray, scale: Normalize) -> None:
     for (row, column), value in np.ndenumerate(table):
         known = np.isfinite(value)
-        color = "white" if known and scale(value) < DARK else "black"
+        color = "white" if known and scale(value) < MAX_DARK_SHADE else "black"
         axes.text(column, row, f"{value:.3g}" if known else "–", ha="center", va="center", color=color)
 
 
@@ -113,7 +113,7 @@ def _numbers(texts: Sequence[str]) -> np.ndarray | None:
 
 def _spans_a_decade(values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() >= DECADE * finite.min())
+    return bool(finite.size and finite.min() > 0 and finite.max() >= MIN_LOGARITHMIC_RATIO * finite.min())
 
 
 def _evenly_spaced_on_log_scale(numbers: np.ndarray) -> bool:
@@ -129,5 +129,5 @@ def _name(key: Key) -> str:
     return key.name.replace("_", " ")
 
 
-def _title(runs: Sequence[Finished]) -> str:
+def _title(runs: Sequence[FinishedRun]) -> str:
     return next((run.summary["problem"] for run in runs if "problem" in run.summary), "")

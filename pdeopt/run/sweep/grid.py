@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 
 #: The text between two keys in the name of a folder.
-SEPARATE = ","
+KEY_SEPARATOR = ","
 #: The largest number of letters in the name of a folder.
-LONGEST = 100
+MAX_FOLDER_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One run of a grid.
 
     Attributes:
@@ -69,12 +69,12 @@ class Grid:
         return tuple(key for key in self.keys if len(key.values) > 1)
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[GridPoint]:
         """Every combination, the last key's values next to each other."""
         combinations = list(product(*(key.values for key in self.keys)))
         names = _unique([self._folder(values) for values in combinations])
         return [
-            Point(
+            GridPoint(
                 name,
                 {key.name: value for key, value in zip(self.keys, values, strict=True) if key in self.varied},
                 [key.word(value) for key, value in zip(self.keys, values, strict=True)],
@@ -92,7 +92,7 @@ class Grid:
         It has only what file systems and shells let stand.
         """
         parts = [f"{key.name}={value}" for key, value in zip(self.keys, values, strict=True) if key in self.varied]
-        return re.sub(r"[^\w.=,+-]+", "-", SEPARATE.join(parts))[:LONGEST].rstrip(".")
+        return re.sub(r"[^\w.=,+-]+", "-", KEY_SEPARATOR.join(parts))[:MAX_FOLDER_LETTERS].rstrip(".")
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -17,18 +17,18 @@ from typing import IO
 from pdeopt.run.watch.interruption import stop_on_interrupt
 
 #: The environment variables that limit the threads of BLAS, MKL, rslab, and of XLA's two pools.
-THREADS = (
+THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"),
     *("NPROC", "PJRT_NPROC"),
 )
 #: The time between two looks at the children, in seconds.
-PAUSE = 0.1
+POLLING_SECONDS = 0.1
 #: The time that a child has to end after the second Ctrl-C, in seconds.
-PATIENCE = 5.0
+ENDING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Task:
+class ChildTask:
     """The task of one child process.
 
     Attributes:
@@ -41,7 +41,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedChild:
     """A child process that has ended.
 
     Attributes:
@@ -50,7 +50,7 @@ class Ended:
         errors: Its standard error.
     """
 
-    task: Task
+    task: ChildTask
     exit_status: int
     errors: str
 
@@ -66,8 +66,8 @@ class Listener:
         announce: Called with a text when the user asks to stop.
     """
 
-    started: Callable[[Task], None]
-    ended: Callable[[Ended], Task | None]
+    started: Callable[[ChildTask], None]
+    ended: Callable[[EndedChild], ChildTask | None]
     looked: Callable[[], None]
     announce: Callable[[str], None]
 
@@ -77,7 +77,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tuple[int, ...] = ()) -> bool:
+def run_children(tasks: Iterable[ChildTask], jobs: int, listener: Listener, held: tuple[int, ...] = ()) -> bool:
     """Run all tasks, several at a time, and share the cores among them; return False after Ctrl-C.
 
     Ctrl-C is handed on to each child once, and waits for them; a second one ends them.
@@ -96,7 +96,7 @@ def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tup
                     pool.interrupt()
                 else:
                     pool.fill(jobs)
-                time.sleep(PAUSE)
+                time.sleep(POLLING_SECONDS)
                 pool.look()
         except KeyboardInterrupt:
             return False
@@ -107,7 +107,7 @@ def run_children(tasks: Iterable[Task], jobs: int, listener: Listener, held: tup
 
 @dataclass
 class _Child:
-    task: Task
+    task: ChildTask
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
     interrupted: bool = False
@@ -115,7 +115,7 @@ class _Child:
 
 @dataclass
 class _Pool:
-    waiting: deque[Task]
+    waiting: deque[ChildTask]
     listener: Listener
     environment: dict[str, str]
     held: tuple[int, ...]
@@ -146,14 +146,14 @@ class _Pool:
         """End the children that still run: interrupt them, and kill those that do not end in time."""
         for child in self.running:
             child.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + ENDING_SECONDS
         for child in self.running:
             with suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             child.process.kill()
             child.process.wait()
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: ChildTask) -> None:
         errors = tempfile.TemporaryFile()  # noqa: SIM115  # read when the child has ended
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pdeopt", *task.words],
@@ -168,14 +168,14 @@ class _Pool:
         self.listener.started(task)
 
 
-def _ended(child: _Child) -> Ended:
+def _ended(child: _Child) -> EndedChild:
     with child.errors:
         child.errors.seek(0)
         text = child.errors.read().decode(errors="replace")
-    return Ended(child.task, child.process.returncode, text)
+    return EndedChild(child.task, child.process.returncode, text)
 
 
 def _environment(jobs: int) -> dict[str, str]:
     """Return the environment of the children, which share the cores; variables that are set stay."""
-    share = dict.fromkeys(THREADS, str(max(1, cores() // jobs)))
+    share = dict.fromkeys(THREAD_VARIABLES, str(max(1, cores() // jobs)))
     return {**share, **os.environ, "PYTHONIOENCODING": "utf-8"}  # in which standard error is read

@@ -12,21 +12,21 @@ from typing import Any
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.directory import write_text
 from pdeopt.run.store.stored_run import read_summary
-from pdeopt.run.sweep.grid import Grid, Point
-from pdeopt.run.sweep.processes import Ended
+from pdeopt.run.sweep.grid import Grid, GridPoint
+from pdeopt.run.sweep.processes import EndedChild
 from pdeopt.run.watch.interruption import EXIT_STATUSES, SIGNALS
 
 #: The columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
-FIRST = (
+FIRST_COLUMNS = (
     *("status", "objective", "misfit", "regularization", "relative_error", "iterations", "cg_iterations"),
     *("evaluations", "factorizations", "solves", "seconds"),
 )
 #: The last columns of sweep.csv.
-LAST = ("message", "folder")
+LAST_COLUMNS = ("message", "folder")
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run that has ended by itself.
 
     Attributes:
@@ -34,7 +34,7 @@ class Finished:
         summary: The entries of its summary.json; status and message at least.
     """
 
-    point: Point
+    point: GridPoint
     summary: dict[str, Any]
 
     @property
@@ -43,7 +43,7 @@ class Finished:
         return self.summary["status"] == "failed"
 
 
-def stored_run(directory: Path, point: Point) -> Finished | None:
+def stored_run(directory: Path, point: GridPoint) -> FinishedRun | None:
     """Return the run in a folder, or None where there is none, or it was interrupted.
 
     Args:
@@ -57,10 +57,10 @@ def stored_run(directory: Path, point: Point) -> Finished | None:
     if folder.is_symlink():
         raise UsageError(f"{folder} is a symbolic link; expected a folder: the runs of a sweep lie in its directory")
     summary = read_summary(folder / "summary.json")
-    return Finished(point, summary) if summary and "interrupted" not in summary["message"] else None
+    return FinishedRun(point, summary) if summary and "interrupted" not in summary["message"] else None
 
 
-def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
+def ended_run(directory: Path, point: GridPoint, child: EndedChild) -> FinishedRun | None:
     """Return the run that a child has left behind, or None where it was interrupted.
 
     It may have been interrupted also while Python itself started.
@@ -72,11 +72,11 @@ def ended_run(directory: Path, point: Point, child: Ended) -> Finished | None:
     """
     found = stored_run(directory, point) if child.exit_status in (0, 1, *EXIT_STATUSES) else None
     if found is None and child.exit_status not in (*EXIT_STATUSES, *(-number for number in SIGNALS)):
-        return Finished(point, {"status": "failed", "message": _complaint(child)})
+        return FinishedRun(point, {"status": "failed", "message": _complaint(child)})
     return found
 
 
-def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
+def write_table(path: Path, grid: Grid, runs: Sequence[FinishedRun]) -> None:
     """Write sweep.csv, with a row for each run.
 
     What a summary has under the name of a key is "result_…"; what no run has is left out.
@@ -87,9 +87,11 @@ def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
         runs: The results of the runs that have ended.
     """
     rows = [_row(run, {key.name for key in grid.varied}) for run in runs]
-    given = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None or name in FIRST)
-    names = [key.name for key in grid.varied] + [name for name in FIRST if name in given]
-    names += [name for name in given if name not in (*names, *LAST)] + list(LAST)
+    given = dict.fromkeys(
+        name for row in rows for name, value in row.items() if value is not None or name in FIRST_COLUMNS
+    )
+    names = [key.name for key in grid.varied] + [name for name in FIRST_COLUMNS if name in given]
+    names += [name for name in given if name not in (*names, *LAST_COLUMNS)] + list(LAST_COLUMNS)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -97,14 +99,14 @@ def write_table(path: Path, grid: Grid, runs: Sequence[Finished]) -> None:
     write_text(path, text.getvalue())
 
 
-def _row(run: Finished, keys: set[str]) -> dict[str, Any]:
+def _row(run: FinishedRun, keys: set[str]) -> dict[str, Any]:
     """Return a row of sweep.csv: the keys, then the numbers and texts of the summary."""
     plain = {name: value for name, value in run.summary.items() if not isinstance(value, (dict, list))}
     result = {f"result_{name}" if name in keys else name: value for name, value in plain.items()}
     return {**run.point.values, **result, "folder": run.point.folder}
 
 
-def _complaint(child: Ended) -> str:
+def _complaint(child: EndedChild) -> str:
     """Return the last thing that a run without a summary said."""
     lines = [line.removeprefix("pdeopt: error: ") for line in child.errors.splitlines() if line.strip()]
     if child.exit_status < 0:

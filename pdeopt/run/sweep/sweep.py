@@ -23,20 +23,20 @@ from pdeopt.run.store.evaluation_log import EVALUATIONS, is_being_written
 from pdeopt.run.sweep.console import SweepProgress
 from pdeopt.run.sweep.directory import claimed, stored_sweep
 from pdeopt.run.sweep.figure import draw_sweep
-from pdeopt.run.sweep.grid import Grid, Point
-from pdeopt.run.sweep.processes import Ended, Listener, Task, cores, run_children
-from pdeopt.run.sweep.results import Finished, ended_run, stored_run, write_table
+from pdeopt.run.sweep.grid import Grid, GridPoint
+from pdeopt.run.sweep.processes import ChildTask, EndedChild, Listener, cores, run_children
+from pdeopt.run.sweep.results import FinishedRun, ended_run, stored_run, write_table
 from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.interruption import exit_status
 
 #: The table of the results.
-TABLE = "sweep.csv"
+TABLE_FILE = "sweep.csv"
 #: The figure of the results.
-PICTURE = "sweep.png"
+FIGURE_FILE = "sweep.png"
 #: The folder for runs that could not be resumed.
-ASIDE = ".aside"
+ASIDE_FOLDER = ".aside"
 #: The exit status of a command with bad input.
-BAD_INPUT = 2
+BAD_INPUT_STATUS = 2
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,18 @@ def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
         return _conclude(sweep, found, console, quiet, done)
 
 
-def _in_order(sweep: Sweep, found: dict[str, Finished]) -> list[Finished]:
+def _in_order(sweep: Sweep, found: dict[str, FinishedRun]) -> list[FinishedRun]:
     return [found[point.folder] for point in sweep.grid.points if point.folder in found]
 
 
-def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress) -> Listener:
+def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgress) -> Listener:
     """Return the listener that adds ended runs to ``found``, and keeps sweep.csv up to date."""
     points = {point.folder: point for point in sweep.grid.points}
 
-    def ended(child: Ended) -> Task | None:
+    def ended(child: EndedChild) -> ChildTask | None:
         point = points[child.task.name]
         folder = sweep.directory / point.folder
-        refused = child.exit_status == BAD_INPUT and child.task.words[0] == "resume"
+        refused = child.exit_status == BAD_INPUT_STATUS and child.task.words[0] == "resume"
         if refused and not is_being_written(folder / EVALUATIONS):
             aside = _set_aside(folder)
             progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
@@ -155,40 +155,40 @@ def _listener(sweep: Sweep, found: dict[str, Finished], progress: SweepProgress)
         progress.ended(point.folder, run)
         if run is not None:
             found[point.folder] = run
-            write_table(sweep.directory / TABLE, sweep.grid, _in_order(sweep, found))
+            write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
         return None
 
     return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
 
 
-def _task(sweep: Sweep, point: Point) -> Task:
+def _task(sweep: Sweep, point: GridPoint) -> ChildTask:
     """Return the task that does a run, or the rest of one that was begun."""
     folder = sweep.directory / point.folder
     if (folder / "config.json").exists():
         said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # trust could not be remembered
-        return Task(point.folder, ["resume", str(folder), "--quiet", *said])
+        return ChildTask(point.folder, ["resume", str(folder), "--quiet", *said])
     return _fresh(sweep, point)
 
 
-def _fresh(sweep: Sweep, point: Point) -> Task:
+def _fresh(sweep: Sweep, point: GridPoint) -> ChildTask:
     out = f"--out={sweep.directory / point.folder}"
-    return Task(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
+    return ChildTask(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
 
 
 def _set_aside(folder: Path) -> Path:
     """Move a run's folder to where `pdeopt plot DIR/*/` does not find it; return its new path."""
-    aside = unused(folder.parent / ASIDE / folder.name)
+    aside = unused(folder.parent / ASIDE_FOLDER / folder.name)
     if aside.parent.is_symlink():
         raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
     aside.parent.mkdir(exist_ok=True)
     return folder.rename(aside)
 
 
-def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet: bool, done: bool) -> int:
+def _conclude(sweep: Sweep, found: dict[str, FinishedRun], console: Console, quiet: bool, done: bool) -> int:
     """Write the tables and the figure, say what can be done next, and return the exit status."""
     runs, total = _in_order(sweep, found), len(sweep.grid.points)
-    write_table(sweep.directory / TABLE, sweep.grid, runs)
-    for warning in attempt(PICTURE, lambda: draw_sweep(sweep.directory / PICTURE, sweep.grid, runs)):
+    write_table(sweep.directory / TABLE_FILE, sweep.grid, runs)
+    for warning in attempt(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
         print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if runs and not quiet:
         print_results(console, sweep.grid, runs)
@@ -200,7 +200,7 @@ def _conclude(sweep: Sweep, found: dict[str, Finished], console: Console, quiet:
     return int(any(run.failed for run in runs))
 
 
-def _say_what_next(console: Console, sweep: Sweep, runs: list[Finished]) -> None:
+def _say_what_next(console: Console, sweep: Sweep, runs: list[FinishedRun]) -> None:
     folder = shlex.quote(str(sweep.directory))
     lines = [f"files    {folder}/"]
     if any(run.failed for run in runs):

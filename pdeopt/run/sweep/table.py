@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pdeopt.run.sweep.grid import Grid
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 
 #: The color of each status.
-COLORS = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
+STATUS_STYLES = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
 #: The columns of numbers: name in summary.json, header, format, and whether the smallest is marked.
-COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
+RESULT_COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
     ("objective", "objective", "{:.5g}".format, True),
     ("misfit", "misfit", "{:.4g}".format, False),
     ("relative_error", "relative error", "{:.3%}".format, True),
@@ -25,7 +25,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
 )
 
 
-def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> None:
+def print_results(console: Console, grid: Grid, runs: Sequence[FinishedRun]) -> None:
     """Print a table with a row for each run, and below it the messages of those that failed.
 
     Args:
@@ -33,7 +33,7 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
         grid: The grid of the sweep.
         runs: The results of the runs that have ended.
     """
-    shown = [column for column in COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
+    shown = [column for column in RESULT_COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
     smallest = {name: min(_numbers(runs, name)) for name, _, _, marked in shown if marked}
     table = Table(box=None, pad_edge=False)
     for name in [*(key.name for key in grid.varied), "status"]:
@@ -43,7 +43,7 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
     for run in runs:
         status = run.summary["status"]
         cells = [_cell(run, name, form, smallest) for name, _, form, _ in shown]
-        table.add_row(*map(Text, run.point.values.values()), Text(status, COLORS.get(status, "")), *cells)
+        table.add_row(*map(Text, run.point.values.values()), Text(status, STATUS_STYLES.get(status, "")), *cells)
     console.print(table)
     if smallest and len(runs) > 1:
         console.print("* the smallest", highlight=False)
@@ -53,16 +53,16 @@ def print_results(console: Console, grid: Grid, runs: Sequence[Finished]) -> Non
             console.print(line, soft_wrap=True)
 
 
-def _number(run: Finished, name: str) -> float | None:
+def _number(run: FinishedRun, name: str) -> float | None:
     value = run.summary.get(name)
     return value if isinstance(value, (int, float)) else None
 
 
-def _numbers(runs: Sequence[Finished], name: str) -> list[float]:
+def _numbers(runs: Sequence[FinishedRun], name: str) -> list[float]:
     return [value for run in runs if (value := _number(run, name)) is not None]
 
 
-def _cell(run: Finished, name: str, form: Callable[[Any], str], smallest: dict[str, float]) -> Text:
+def _cell(run: FinishedRun, name: str, form: Callable[[Any], str], smallest: dict[str, float]) -> Text:
     value = _number(run, name)
     if value is None:
         return Text("–", "dim")

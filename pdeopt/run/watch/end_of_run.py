@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pdeopt.inversion.checking import Check
 
 #: The part of the whole time below which the time of a stage is not mentioned.
-WORTHWHILE = 0.01
+MIN_SHOWN_PART = 0.01
 #: The color of each status.
-COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
+STATUS_COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
 
 
 def print_summary(console: Console, summary: dict[str, Any], directory: Path) -> None:
@@ -31,7 +31,7 @@ def print_summary(console: Console, summary: dict[str, Any], directory: Path) ->
         directory: The run directory.
     """
     status = summary["status"]
-    console.print(Text.assemble((status, f"bold {COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
+    console.print(Text.assemble((status, f"bold {STATUS_COLORS[status]}"), f": {summary['message']}"), soft_wrap=True)
     lines = _lines(summary, directory)
     width = max(16, *(len(name) + 2 for name, _ in lines))
     for name, text in lines:
@@ -74,7 +74,7 @@ def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """
     seconds = summary.get("stage_seconds", {"optimization": summary["seconds"]})
     total = total_seconds(summary["seconds"], seconds)
-    long = {name: in_words(time) for name, time in seconds.items() if time > WORTHWHILE * total}
+    long = {name: in_words(time) for name, time in seconds.items() if time > MIN_SHOWN_PART * total}
     stages = [f"{name} {time}{_parts(name, long)}" for name, time in long.items() if "/" not in name]
     first, *more = textwrap.wrap(f"{in_words(total)}: {', '.join(stages)}", 60)
     return [("time", first), *(("", line) for line in more)]

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 #: The time after which an interrupt that was ignored comes again, in seconds.
-AGAIN = 0.05
+REPEATED_AFTER_SECONDS = 0.05
 #: The time within which two different signals count as one, in seconds: service managers send SIGTERM and SIGHUP, batch
 #: systems signal a sweep together with its runs, to which it hands the signal on.
-TOGETHER = 1.0
+SAME_INTERRUPT_SECONDS = 1.0
 #: The signals that ask a run to stop, as far as the system has them.
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: The exit statuses of a run that a signal stopped.
@@ -28,7 +28,7 @@ EXIT_STATUSES = tuple(128 + number for number in SIGNALS)
 Handler = Callable[[int, FrameType | None], object]
 
 
-class _Last:
+class _LastSignal:
     """The last signal that was acted upon.
 
     Attributes:
@@ -37,17 +37,17 @@ class _Last:
     """
 
     number: int = signal.SIGINT
-    moment: float = -TOGETHER
+    moment: float = -SAME_INTERRUPT_SECONDS
 
 
 def exit_status() -> int:
     """Return the exit status after an interrupt: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    return 128 + _Last.number
+    return 128 + _LastSignal.number
 
 
 def forget_signals() -> None:
     """Forget the signals of a former command, so that a new one begins as if none had arrived."""
-    _Last.number, _Last.moment = signal.SIGINT, -TOGETHER
+    _LastSignal.number, _LastSignal.moment = signal.SIGINT, -SAME_INTERRUPT_SECONDS
 
 
 def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> dict[int, object]:
@@ -66,8 +66,8 @@ def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS)
 
     def arrive(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if number == _Last.number or now - _Last.moment > TOGETHER:
-            _Last.number, _Last.moment = number, now
+        if number == _LastSignal.number or now - _LastSignal.moment > SAME_INTERRUPT_SECONDS:
+            _LastSignal.number, _LastSignal.moment = number, now
             handle(number, frame)
 
     kept = [one for one in SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
@@ -101,7 +101,7 @@ def interrupts_come_through() -> Iterator[None]:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             hook(ignored)
             return
-        pending.append(threading.Timer(AGAIN, os.kill, (os.getpid(), _Last.number)))
+        pending.append(threading.Timer(REPEATED_AFTER_SECONDS, os.kill, (os.getpid(), _LastSignal.number)))
         pending[-1].start()
 
     sys.unraisablehook = again

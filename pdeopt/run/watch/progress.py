@@ -19,20 +19,20 @@ from pdeopt.run.watch.stopwatch import StageTimes, in_words
 
 if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
-    from pdeopt.run.watch.remaining_time import Goal
+    from pdeopt.run.watch.remaining_time import ConvergenceGoal
 
 #: The number of rows of the table, where the terminal is high enough.
-SHOWN = 10
+MAX_TABLE_ROWS = 10
 #: The number of lines of the terminal that are left for what is not a row of the table.
-BESIDE = 6
+OTHER_LINES = 6
 #: The number of the first rows that are all printed where there is no table; then each tenth one is.
-PRINTED = 10
+FIRST_PRINTED_ROWS = 10
 #: The time without a line after which the next row is printed where there is no table, in seconds.
-SILENT = 10.0
+MAX_SILENT_SECONDS = 10.0
 #: The time from which on everyone is told how long a stage took, where no clock is shown, in seconds.
-LONG = 5.0
+NOTED_STAGE_SECONDS = 5.0
 #: The time from which on it is told as a detail how long a stage took, in seconds.
-SHORT = 0.5
+DETAILED_STAGE_SECONDS = 0.5
 
 
 class Progress:
@@ -55,7 +55,7 @@ class Progress:
         """
         self.log = RunLog()
         self.times = StageTimes()
-        self.goal: Goal | None = None
+        self.goal: ConvergenceGoal | None = None
         self._console = console
         self._quiet = quiet
         self._verbose = verbose
@@ -95,9 +95,9 @@ class Progress:
             text: What is being done, in words; "" shows nothing.
         """
         ended, took = self.times.begin(name)
-        if took > LONG and self._live is None:
+        if took > NOTED_STAGE_SECONDS and self._live is None:
             self.note(f"{ended} took {in_words(took)}")
-        elif ended and took > SHORT:
+        elif ended and took > DETAILED_STAGE_SECONDS:
             self.detail(f"{ended} took {in_words(took)}")
         if text:
             self.status(text)
@@ -142,7 +142,7 @@ class Progress:
         self._start = time.perf_counter() - row.seconds  # one clock; a run that is resumed has run before
         if not shown:
             return
-        self._left = self.goal.left(self._rows) if self.goal else ""
+        self._left = self.goal.time_left(self._rows) if self.goal else ""
         self._status = ""
         self.log.write(line(self._rows, whole=True))
         if self._verbose:
@@ -152,7 +152,7 @@ class Progress:
 
     def _is_due(self, row: Row) -> bool:
         silent = time.perf_counter() - self._printed
-        return row.iteration <= PRINTED or row.iteration % 10 == 0 or silent > SILENT
+        return row.iteration <= FIRST_PRINTED_ROWS or row.iteration % 10 == 0 or silent > MAX_SILENT_SECONDS
 
     def _print(self, text: str) -> None:
         self._printed = time.perf_counter()
@@ -163,7 +163,9 @@ class Progress:
         """Return the table, and beneath it what is going on; the table alone at the end."""
         shown: list[RenderableType] = []
         if self._rows and not self._verbose:
-            shown.append(table(self._rows, max(3, min(SHOWN, self._console.height - BESIDE)), self._console.width))
+            shown.append(
+                table(self._rows, max(3, min(MAX_TABLE_ROWS, self._console.height - OTHER_LINES)), self._console.width)
+            )
         if self._live is not None:
             self._spinner.update(text=Text(self._below(), overflow="fold"))
             shown.append(self._spinner)

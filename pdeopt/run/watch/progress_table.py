@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
 
 #: The number of spaces between two columns; an even number.
-GAP = 2
+COLUMN_SPACES = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Column:
 
 
 #: The columns, in order.
-COLUMNS = (
+TABLE_COLUMNS = (
     Column("iteration", "iter-\nation", lambda row: f"{row.iteration}"),
     Column("strength", "strength", lambda row: f"{row.strength:.3g}", 3, lambda row: row.strength != 1),
     Column("objective", "objective", lambda row: f"{row.objective:.5e}"),
@@ -52,7 +52,7 @@ COLUMNS = (
     Column("seconds", "seconds", lambda row: f"{row.seconds:.1f}", 4),
 )
 #: The titles of the columns in a line where not all are asked for.
-BRIEF = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
+BRIEF_TITLES = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
 
 
 def line(rows: Sequence[Row], whole: bool) -> str:
@@ -62,7 +62,7 @@ def line(rows: Sequence[Row], whole: bool) -> str:
         rows: The rows so far.
         whole: Whether all columns are in it.
     """
-    shown = [c for c in COLUMNS[1:-1] if any(map(c.wanted, rows)) and (whole or c.title in BRIEF)]
+    shown = [c for c in TABLE_COLUMNS[1:-1] if any(map(c.wanted, rows)) and (whole or c.title in BRIEF_TITLES)]
     cells = [f"{column.title} {column.cell(rows[-1])}" for column in shown]
     return f"iteration {rows[-1].iteration:4d}:  {', '.join(cells)}, {rows[-1].seconds:.1f} s"
 
@@ -75,10 +75,10 @@ def table(rows: Sequence[Row], height: int, width: int) -> Table:
         height: The largest number of rows of the table.
         width: The width of the console, in characters.
     """
-    columns = [c for c in COLUMNS if any(map(c.wanted, rows)) and not c.counted]
+    columns = [c for c in TABLE_COLUMNS if any(map(c.wanted, rows)) and not c.counted]
     shown = rows if len(rows) <= height else [rows[0], *rows[1 - height :]]
     columns, titles = _fitting(columns, shown, width)
-    grid = Table(box=None, pad_edge=False, padding=(0, GAP // 2))
+    grid = Table(box=None, pad_edge=False, padding=(0, COLUMN_SPACES // 2))
     for column, title in zip(columns, titles, strict=True):
         grid.add_column(title, justify="right", no_wrap=True, style="bold" if column.title == "objective" else None)
     for row in shown:
@@ -104,4 +104,4 @@ def _width(columns: list[Column], titles: list[str], rows: Sequence[Row]) -> int
         max(*map(len, title.split("\n")), *(len(column.cell(row)) for row in rows))
         for column, title in zip(columns, titles, strict=True)
     ]
-    return sum(widths) + GAP * (len(columns) - 1)
+    return sum(widths) + COLUMN_SPACES * (len(columns) - 1)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from pdeopt.inversion.history import Row
 
 #: The number of rows from which on the time can be told.
-ENOUGH = 5
+MIN_ROWS = 5
 #: The part of the history, at its end, that tells it.
-PART = 0.5
+TREND_PART = 0.5
 #: The least number of rows of that part.
-FEWEST = 4
+MIN_TREND_ROWS = 4
 #: The least fall over these rows, as a multiple of their scatter about it.
-CLEAR = 3.0
+MIN_FALL_TO_SCATTER = 3.0
 
 
 @dataclass(frozen=True)
-class Goal:
+class ConvergenceGoal:
     """The goal of a minimization, at which it ends.
 
     Attributes:
@@ -47,16 +47,16 @@ class Goal:
         Returns:
             The seconds; None where the norm does not fall clearly.
         """
-        if len(rows) < ENOUGH:
+        if len(rows) < MIN_ROWS:
             return None
         norms = np.minimum.accumulate([row.gradient_norm for row in rows])
         goal = max(self.absolute, self.relative * norms[0])
         if not (goal > 0 and norms[-1] > 0):
             return None
-        last = max(FEWEST, int(PART * len(rows)))
+        last = max(MIN_TREND_ROWS, int(TREND_PART * len(rows)))
         seconds, heights = np.array([row.seconds for row in rows[-last:]]), np.log(norms[-last:])
         slope, scatter = _line(seconds, heights)
-        if not -slope * np.ptp(seconds) > CLEAR * scatter:
+        if not -slope * np.ptp(seconds) > MIN_FALL_TO_SCATTER * scatter:
             return None
         return max(0.0, float((heights[-1] - np.log(goal)) / -slope))
 
@@ -69,13 +69,13 @@ class Goal:
         Returns:
             The seconds; None where there are too few rows.
         """
-        if len(rows) < ENOUGH:
+        if len(rows) < MIN_ROWS:
             return None
-        last = rows[-max(FEWEST, int(PART * len(rows))) :]
+        last = rows[-max(MIN_TREND_ROWS, int(TREND_PART * len(rows))) :]
         pace = (last[-1].seconds - last[0].seconds) / (len(last) - 1)
         return pace * max(0, self.max_iterations - rows[-1].iteration)
 
-    def left(self, rows: list[Row]) -> str:
+    def time_left(self, rows: list[Row]) -> str:
         """Return the time that is left in words, "" where nothing can be told.
 
         Most runs end long before their iterations are used up: how long all of them take is said from the half of them

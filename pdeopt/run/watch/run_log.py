@@ -10,7 +10,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import open_regular
 
 #: The name of the log in a run directory.
-LOG = "run.log"
+LOG_FILE = "run.log"
 
 
 class RunLog:

@@ -23,7 +23,7 @@ STAND_INS = {
     **{"─": "-", "━": "-", "┏": "+", "┓": "+", "┗": "+", "┛": "+", "✓": "yes", "∘": "o", "∙": "*", "∩": "and"},
 }
 #: The errors of a stream whose reader has gone: the end of a pipe, a terminal that was closed.
-GONE = (errno.EPIPE, errno.EIO)
+READER_GONE_ERRORS = (errno.EPIPE, errno.EIO)
 
 
 class Screen:
@@ -57,7 +57,7 @@ class Screen:
         try:
             yield
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno not in READER_GONE_ERRORS:
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 #: The stages that come after the last iterate.
-AFTERWARDS = ("evaluating", "interpreting", "pictures")
+FINAL_STAGES = ("evaluating", "interpreting", "pictures")
 
 
 class StageTimes:
@@ -54,7 +54,7 @@ def total_seconds(reached: float, stages: Mapping[str, float]) -> float:
         reached: The seconds from the start to the last iterate.
         stages: The seconds by stage, as `StageTimes.seconds` returns them.
     """
-    return reached + sum(stages.get(name, 0.0) for name in AFTERWARDS)
+    return reached + sum(stages.get(name, 0.0) for name in FINAL_STAGES)
 
 
 def in_words(seconds: float) -> str:

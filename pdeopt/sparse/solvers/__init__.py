@@ -48,7 +48,7 @@ _BY_NAME: dict[str, Solver] = {"auto": Auto(), **_DIRECT, **KRYLOV_BY_NAME}
 
 
 #: The relative accuracy to which a direct solver solves the state equation of a well-posed problem.
-ROUNDING = 1e-13
+DIRECT_ACCURACY = 1e-13
 
 
 class Solver(Protocol):
@@ -89,7 +89,7 @@ def solver_accuracy(solver: Solver) -> float:
 
     It is the ``rtol`` of an iterative solver, and rounding for any other one.
     """
-    return max(ROUNDING, float(solver.rtol)) if isinstance(solver, Iterative) else ROUNDING
+    return max(DIRECT_ACCURACY, float(solver.rtol)) if isinstance(solver, Iterative) else DIRECT_ACCURACY
 
 
 def solver_names() -> list[str]:

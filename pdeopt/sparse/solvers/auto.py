@@ -30,14 +30,14 @@ from pdeopt.sparse.solvers.scaling import absolute_row_sums, is_symmetric
 #: size of the separators that a factorization works through: n^½ in 2-D, n^⅔ in 3-D. Measured with linear tetrahedra,
 #: value and gradient: 30³ nodes take 0.09 s by multigrid and 0.21 s by rslab, 50³ take 0.5 s; factors at hand make
 #: further solves 5 times cheaper.
-WIDE = 5000
+MAX_DIRECT_WIDTH = 5000
 #: The largest number of right-hand sides for which multigrid is worthwhile.
-FEW = 4
+MAX_MULTIGRID_COLUMNS = 4
 #: The number of iterations beyond which a direct solver takes over.
-PATIENCE = 200
+MAX_MULTIGRID_ITERATIONS = 200
 
 #: The iterative solver that is taken.
-MULTIGRID = CG(rtol=1e-10, max_iterations=PATIENCE, preconditioner=AMG("ruge-stuben"))
+MULTIGRID = CG(rtol=1e-10, max_iterations=MAX_MULTIGRID_ITERATIONS, preconditioner=AMG("ruge-stuben"))
 
 _log = logging.getLogger(__name__)
 #: The last matrices on which multigrid failed, with the digests of their values. It would fail again, so that only time
@@ -67,7 +67,11 @@ class Auto:
             dtype: The type of its values.
             columns: The number of right-hand sides.
         """
-        return dtype.kind != "c" and columns <= FEW and pattern.shape[0] > WIDE < widest_level(pattern)
+        return (
+            dtype.kind != "c"
+            and columns <= MAX_MULTIGRID_COLUMNS
+            and pattern.shape[0] > MAX_DIRECT_WIDTH < widest_level(pattern)
+        )
 
     def chosen(self, pattern: SparsityPattern, data: np.ndarray, columns: int) -> DirectSolver | KrylovSolver:
         """Return the solver for a matrix with values ``data`` (nnz,) and for ``columns`` right-hand sides."""

@@ -21,21 +21,21 @@ SYMMETRY_SAMPLE = 50_000
 #: The largest factor by which the sums of rows may differ, and those of columns alike, where they are left as they are
 #: (unknowns of a symmetric matrix then differ by its square root). A direct method reaches the residuals of a scaled
 #: system within that.
-TOLERATED_SPREAD = 2.0**20
+DIRECT_ROW_SPREAD = 2.0**20
 #: The size up to which numbers, and their inverses, are far from overflow and underflow, also in products of a few.
-SAFE = 2.0**200
+SAFE_MAGNITUDE = 2.0**200
 #: The largest entry with which a scaling by the diagonal is taken. In a definite matrix it is 1, up to the rounding to
 #: powers of two.
-DOMINANT = 8.0
+MAX_SCALED_ENTRY = 8.0
 #: The largest number of least-squares fits of a scaling.
-FITS = 4
+MAX_FITS = 4
 #: The largest number of iterations of conjugate gradients that solve each fit.
 FIT_ITERATIONS = 30
 #: The number of bits by which an entry must be smaller than those beside it to be taken for the rounding error of a
 #: zero, perhaps.
-NEGLIGIBLE = 32
+NEGLIGIBLE_BITS = 32
 #: The difference of exponents (of two) beyond which a scaling is called wild.
-WILD = 64
+WILD_EXPONENT_RANGE = 64
 #: The part of a column of x that overflow or underflow may take, relative to its largest entry in scaled units.
 ACCEPTED_LOSS = 1e-12
 
@@ -61,7 +61,7 @@ class Scaling:
     @property
     def is_wild(self) -> bool:
         """True where the exponents differ by more than any contrast of coefficients and mesh sizes does."""
-        return max(np.ptp(side) if len(side) else 0 for side in (self.rows, self.columns)) > WILD
+        return max(np.ptp(side) if len(side) else 0 for side in (self.rows, self.columns)) > WILD_EXPONENT_RANGE
 
     def sides(self, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the exponents (n,) that scale A, or Aᵀ, from the left and from the right."""
@@ -83,7 +83,7 @@ class Scaling:
             SolveError: X lies beyond the range of double precision.
         """
         size = largest(rhs)
-        if self.is_trivial and ((size == 0) | ((size > 1 / SAFE) & (size < SAFE))).all():
+        if self.is_trivial and ((size == 0) | ((size > 1 / SAFE_MAGNITUDE) & (size < SAFE_MAGNITUDE))).all():
             return solve_scaled(rhs, np.zeros_like(rhs, np.int32))
         left, right = (side[:, None] for side in self.sides(transposed))
         shift = np.where(rhs == 0, np.iinfo(np.int32).min // 2, exponents(rhs) + left).max(0)
@@ -123,7 +123,7 @@ class Equilibrated:
 
 
 def equilibrated(
-    pattern: SparsityPattern, data: np.ndarray, tolerated_spread: float = TOLERATED_SPREAD, hermitian: bool = False
+    pattern: SparsityPattern, data: np.ndarray, tolerated_spread: float = DIRECT_ROW_SPREAD, hermitian: bool = False
 ) -> Equilibrated:
     """Return a matrix scaled where it needs it; a symmetric one is scaled symmetrically.
 
@@ -157,7 +157,9 @@ def equilibrated(
         rows, columns = fit(pattern, data)
         values = times_power_of_two(data, rows[pattern.rows] + columns[pattern.indices])
         sums = absolute_row_sums(pattern, values)
-        is_balanced = fit is not _by_diagonal or (np.abs(values).max() <= DOMINANT and sums[sums > 0].min() >= 0.25)
+        is_balanced = fit is not _by_diagonal or (
+            np.abs(values).max() <= MAX_SCALED_ENTRY and sums[sums > 0].min() >= 0.25
+        )
         still_symmetric = is_symmetric(pattern, values, sums, hermitian)
         if is_balanced and still_symmetric:
             break
@@ -166,7 +168,7 @@ def equilibrated(
 
 def _is_safe(sums: np.ndarray) -> bool:
     """Return whether all sums that are not zero are far from overflow and underflow."""
-    return bool(((sums == 0) | ((sums > 1 / SAFE) & (sums < SAFE))).all())
+    return bool(((sums == 0) | ((sums > 1 / SAFE_MAGNITUDE) & (sums < SAFE_MAGNITUDE))).all())
 
 
 def _spread(sums: np.ndarray) -> float:
@@ -201,13 +203,13 @@ def _by_least_squares(pattern: SparsityPattern, data: np.ndarray, symmetric: boo
     starts = np.searchsorted(rows, np.arange(n + 1))
     r, c = np.zeros(n), np.zeros(n)
     scaled, weights = size, np.ones(len(size))
-    for _ in range(FITS):
+    for _ in range(MAX_FITS):
         W = sp.csr_array((weights, columns, starts), (n, n))
         more_r, more_c = _least_squares(W, sp.csr_array((weights * scaled, columns, starts), (n, n)))
         r, c = r + more_r, c + more_c
         scaled = size + r[rows] + c[columns]
         largest_beside = np.maximum(_largest_of(rows, scaled, n)[rows], _largest_of(columns, scaled, n)[columns])
-        if (scaled - largest_beside).min(initial=0) > -NEGLIGIBLE:
+        if (scaled - largest_beside).min(initial=0) > -NEGLIGIBLE_BITS:
             break
         weights = np.exp2((scaled - largest_beside) / 4)
     for _ in range(3):  # bring the largest entries to 1 (Ruiz 2001)

@@ -15,36 +15,36 @@ from scipy.spatial.transform import Rotation
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_text import Block, Line, blocks_of
-from pdeopt.io.meshes.formats.numbering import lost_lines
+from pdeopt.io.meshes.formats.numbering import numbering_warnings
 
 #: The kinds of plane elements, by their number of nodes.
-PLANE = {3: "triangle", 4: "quad", 6: "triangle6", 8: "quad8", 9: "quad9"}
+PLANE_KINDS = {3: "triangle", 4: "quad", 6: "triangle6", 8: "quad8", 9: "quad9"}
 #: The kinds of solid elements, by their number of nodes.
-SOLID = {
+SOLID_KINDS = {
     **{4: "tetra", 5: "pyramid", 6: "wedge", 8: "hexahedron", 10: "tetra10", 15: "wedge15"},
     **{20: "hexahedron20", 27: "hexahedron27"},
 }
 #: The kinds of elements of curves, by their number of nodes.
-CURVE = {2: "line", 3: "line3"}
+CURVE_KINDS = {2: "line", 3: "line3"}
 #: The names of element types as patterns, whose group is the number of nodes, with their kinds by that number.
-TYPES = (
-    (re.compile(r"STRI(6)5"), PLANE),
-    (re.compile(r"(?:AC|DC|C)3D(\d+)[A-Z]*"), SOLID),
-    (re.compile(r"(?:CPS|CPE|CPEG|CAX|CGAX|[DA]C2D|[DA]CAX|DS|SFM3D|M3D|R3D|STRI|S)([34689])[A-Z]*\d?"), PLANE),
-    (re.compile(r"(?:T[23]D|[DA]C1D|[DA]CAX|R2D|RAX)([23])[A-Z]*"), CURVE),
+ELEMENT_TYPES = (
+    (re.compile(r"STRI(6)5"), PLANE_KINDS),
+    (re.compile(r"(?:AC|DC|C)3D(\d+)[A-Z]*"), SOLID_KINDS),
+    (re.compile(r"(?:CPS|CPE|CPEG|CAX|CGAX|[DA]C2D|[DA]CAX|DS|SFM3D|M3D|R3D|STRI|S)([34689])[A-Z]*\d?"), PLANE_KINDS),
+    (re.compile(r"(?:T[23]D|[DA]C1D|[DA]CAX|R2D|RAX)([23])[A-Z]*"), CURVE_KINDS),
 )
 #: The names of beams and pipes; the pattern's group is their number of nodes less one.
-BEAM = re.compile(r"(?:B|PIPE)[23]([12])[A-Z]*")
+BEAM_TYPE = re.compile(r"(?:B|PIPE)[23]([12])[A-Z]*")
 #: The names of elements that are no part of a domain: they join points, or stand at one.
-POINTWISE = re.compile(r"MASS|ROTARYI|(?:SPRING|DASHPOT)[12A]|CONN[23]D2")
+POINTWISE_TYPE = re.compile(r"MASS|ROTARYI|(?:SPRING|DASHPOT)[12A]|CONN[23]D2")
 #: The number of nodes of an element, by its kind.
-NODES = {kind: count for kinds in (PLANE, SOLID, CURVE) for count, kind in kinds.items()}
+NODES_OF_KIND = {kind: count for kinds in (PLANE_KINDS, SOLID_KINDS, CURVE_KINDS) for count, kind in kinds.items()}
 #: The vertices of each edge, by the kind of element.
-EDGES = {"triangle": ((0, 1), (1, 2), (2, 0)), "quad": ((0, 1), (1, 2), (2, 3), (3, 0))}
+EDGES_OF_KIND = {"triangle": ((0, 1), (1, 2), (2, 0)), "quad": ((0, 1), (1, 2), (2, 3), (3, 0))}
 #: The vertices of face S1, S2, … by the kind of element.
-FACES: dict[str, tuple[tuple[int, ...], ...]] = {
-    **{f"triangle{order}": EDGES["triangle"] for order in ("", "6")},
-    **{f"quad{order}": EDGES["quad"] for order in ("", "8", "9")},
+FACES_OF_KIND: dict[str, tuple[tuple[int, ...], ...]] = {
+    **{f"triangle{order}": EDGES_OF_KIND["triangle"] for order in ("", "6")},
+    **{f"quad{order}": EDGES_OF_KIND["quad"] for order in ("", "8", "9")},
     **{f"tetra{order}": ((0, 1, 2), (0, 3, 1), (1, 3, 2), (2, 3, 0)) for order in ("", "10")},
     **{
         f"hexahedron{order}": (
@@ -127,19 +127,19 @@ class Deck:
             self._add("NSET", instance, block.options["NSET"], block, [_first(line) for line in block.lines])
 
     def _elements(self, instance: str, block: Block) -> None:
-        if POINTWISE.fullmatch(block.option("TYPE").upper()):
+        if POINTWISE_TYPE.fullmatch(block.option("TYPE").upper()):
             self._pointwise(instance, block)
             return
         kind, last, firsts = _kind(block), 0, []
         lines = iter(block.lines)
         for line in lines:
             numbers, first = [_integer(block, line, cell) for cell in line.cells if cell], line
-            while len(numbers) <= NODES[kind] and (more := next(lines, None)):
+            while len(numbers) <= NODES_OF_KIND[kind] and (more := next(lines, None)):
                 line, numbers = more, numbers + [_integer(block, more, cell) for cell in more.cells if cell]
-            if len(numbers) != NODES[kind] + 1:
+            if len(numbers) != NODES_OF_KIND[kind] + 1:
                 raise FileError(
                     f"{block.at(line)}: an element of {len(numbers) - 1} nodes; {block.options['TYPE']} has "
-                    f"{NODES[kind]}: a line before it may be cut or missing"
+                    f"{NODES_OF_KIND[kind]}: a line before it may be cut or missing"
                 )
             number, nodes = numbers[0], numbers[1:]
             lost = [node for node in nodes if (instance, node) not in self.nodes]
@@ -306,7 +306,7 @@ class Deck:
                 found += [tuple(self.corners[e][: 3 if "tri" in self.kinds[e] else 4])[::turn] for e in members]
                 continue
             for element in members:
-                sides = FACES.get(self.kinds[element], ())
+                sides = FACES_OF_KIND.get(self.kinds[element], ())
                 letters = "SE" if sides and len(sides[0]) == 2 else "S"  # the edges of shells are E1, E2, …
                 if face and not (face[:1] in letters and face[1:] in map(str, range(1, len(sides) + 1))):
                     raise FileError(
@@ -321,7 +321,7 @@ class Deck:
     @cached_property
     def _owners(self) -> Counter[frozenset[int]]:
         """The number of elements that have each facet, by its vertices."""
-        pairs = ((nodes, FACES.get(kind, ())) for kind, nodes in zip(self.kinds, self.corners, strict=True))
+        pairs = ((nodes, FACES_OF_KIND.get(kind, ())) for kind, nodes in zip(self.kinds, self.corners, strict=True))
         return Counter(frozenset(nodes[vertex] for vertex in side) for nodes, sides in pairs for side in sides)
 
     def _outward(self, element: int, facet: tuple[int, ...]) -> tuple[int, ...]:
@@ -365,7 +365,7 @@ def read_deck(path: Path) -> tuple[Any, list[str]]:
     points: dict[str, set[int]] = {}
     numbers = [np.array([number for _, number in keys]) for keys in (deck.nodes, [*deck.elements, *deck.pointwise])]
     loose = np.array([node for nodes in deck.pointwise.values() for node in nodes], int)
-    notes = lost_lines(path, numbers[0], [*(nodes for _, nodes in cells), loose], numbers[1])
+    notes = numbering_warnings(path, numbers[0], [*(nodes for _, nodes in cells), loose], numbers[1])
     for key in deck.public("ELSET"):
         group = groups.setdefault(deck.spelling[key[1]], {})
         for element in sorted(deck.members("ELSET", key)):
@@ -477,9 +477,9 @@ def _moved(block: Block, move: list[tuple[Line, list[float]]] | None) -> Block:
 
 def _kind(block: Block) -> str:
     given = block.option("TYPE").upper()
-    if match := BEAM.fullmatch(given):
-        return CURVE[int(match[1]) + 1]
-    for pattern, kinds in TYPES:
+    if match := BEAM_TYPE.fullmatch(given):
+        return CURVE_KINDS[int(match[1]) + 1]
+    for pattern, kinds in ELEMENT_TYPES:
         if (match := pattern.fullmatch(given)) and int(match[1]) in kinds:
             return kinds[int(match[1])]
     raise FileError(

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from pdeopt.io.errors import FileError
 
 #: The keywords whose data lines are read.
-MESH = {"NODE", "ELEMENT", "NSET", "ELSET", "SURFACE", "INSTANCE"}
+MESH_KEYWORDS = {"NODE", "ELEMENT", "NSET", "ELSET", "SURFACE", "INSTANCE"}
 #: The keywords that make or move nodes and elements in ways that are not read.
-NOT_READ = {"NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM"}
+UNREAD_KEYWORDS = {"NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM"}
 #: The largest depth to which files include each other.
-DEEPEST = 20
+MAX_INCLUDE_DEPTH = 20
 #: The largest number of files of a deck, those that it includes among them.
-MOST = 1000
+MAX_FILES = 1000
 
 
 class Line(NamedTuple):
@@ -87,10 +87,12 @@ def blocks_of(path: Path, depth: int = 0, opened: list[Path] | None = None) -> I
     """
     opened = [] if opened is None else opened
     opened.append(path)
-    if len(opened) > MOST:
-        raise FileError(f"{path}: more than {MOST} files are included; expected fewer: do they include each other?")
-    if depth > DEEPEST:
-        raise FileError(f"{path}: files include each other, {DEEPEST} deep; expected an end")
+    if len(opened) > MAX_FILES:
+        raise FileError(
+            f"{path}: more than {MAX_FILES} files are included; expected fewer: do they include each other?"
+        )
+    if depth > MAX_INCLUDE_DEPTH:
+        raise FileError(f"{path}: files include each other, {MAX_INCLUDE_DEPTH} deep; expected an end")
     block: Block | None = None
     for piece in _pieces(path):
         if isinstance(piece, Line):
@@ -127,12 +129,12 @@ def _pieces(path: Path) -> Iterator[Block | Line]:
             pairs = (option.partition("=") for option in options if option)
             block = Block(path, number, " ".join(keyword.upper().split()), {}, [])
             block.options.update({name.strip().upper(): value.strip().strip('"') for name, _, value in pairs})
-            if block.keyword in NOT_READ:
+            if block.keyword in UNREAD_KEYWORDS:
                 raise FileError(
                     f"{block.at()}: *{block.keyword} makes or moves nodes or elements and is not read; write the deck "
                     "with all of them listed (in Abaqus/CAE: Job → Write Input)"
                 )
-            matters, after_blank = block.keyword in MESH, False
+            matters, after_blank = block.keyword in MESH_KEYWORDS, False
             yield block
         elif matters:
             cells = [cell.strip().strip('"') for cell in text.split(",")]
@@ -147,7 +149,7 @@ def _completed(block: Block, depth: int, opened: list[Path]) -> Iterator[Block]:
         FileError: The file that it names is missing.
     """
     name = block.options.get("INPUT")
-    if name is None or (block.keyword != "INCLUDE" and block.keyword not in MESH):
+    if name is None or (block.keyword != "INCLUDE" and block.keyword not in MESH_KEYWORDS):
         yield block
         return
     path = block.path.parent / name

@@ -12,9 +12,11 @@ from pdeopt.io.errors import FileError
 #: The line of a physical group: its dimension, its number and its name.
 PHYSICAL_NAME = re.compile(rb'\s*(\d)\s+(-?\d+)\s+"(.*)"\s*')
 #: The sections that hold rows of numbers.
-NUMBERS = {b"Entities", b"Nodes", b"Elements"}
+NUMBER_SECTIONS = {b"Entities", b"Nodes", b"Elements"}
 #: The message where nodes have parametric coordinates.
-PARAMETRIC = "nodes have parametric coordinates, which are not read: save it without (in Gmsh: Mesh.SaveParametric = 0)"
+PARAMETRIC_MESSAGE = (
+    "nodes have parametric coordinates, which are not read: save it without (in Gmsh: Mesh.SaveParametric = 0)"
+)
 
 
 def is_gmsh(path: Path) -> bool:
@@ -70,7 +72,7 @@ def _check_kind(path: Path, lines: list[bytes]) -> None:
             "Mesh.NbPartitions = 0)"
         )
     if any(line.startswith(b"$ParametricNodes") for line in lines):
-        raise FileError(f"{path}: {PARAMETRIC}")
+        raise FileError(f"{path}: {PARAMETRIC_MESSAGE}")
 
 
 def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
@@ -89,14 +91,14 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
                 return
             (parametric,), (n,) = np.frombuffer(data, "<i4", 1, at + 8), np.frombuffer(data, "<u8", 1, at + 12)
             if parametric:
-                raise FileError(f"{path}: {PARAMETRIC}")
+                raise FileError(f"{path}: {PARAMETRIC_MESSAGE}")
             at, found = at + 20 + 32 * int(n), found + int(n)
     else:
         words = section.split()
         if _version(lines)[0] == b"4" and len(section[:200].lstrip().partition(b"\n")[0].split()) == 2:
             raise FileError(f"{path}: the file is of format 4.0, and its header says 4: save it as 4.1 or 2.2")
         if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
-            return  # place_of_nonsense says where
+            return  # first_unreadable_place says where
         blocks, announced = map(int, words[:2])
         at, found = 4, 0
         for _ in range(blocks):
@@ -104,7 +106,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
             if len(head) < 4 or not head[3].isdigit():
                 return
             if head[2] != b"0":
-                raise FileError(f"{path}: {PARAMETRIC}")
+                raise FileError(f"{path}: {PARAMETRIC_MESSAGE}")
             at, found = at + 4 + 4 * int(head[3]), found + int(head[3])
     if found != announced:
         raise FileError(
@@ -113,7 +115,7 @@ def _check_nodes(path: Path, content: bytes, lines: list[bytes]) -> None:
         )
 
 
-def place_of_nonsense(path: Path) -> str:
+def first_unreadable_place(path: Path) -> str:
     """Return the place of the first line that should hold numbers and does not, to begin a message with.
 
     For a binary file, and where there is no such line, it is the path alone.
@@ -122,7 +124,7 @@ def place_of_nonsense(path: Path) -> str:
     if _is_binary(lines):
         return f"{path}"
     for name, start, end in _sections(lines):
-        for k in range(start + 1, end) if name in NUMBERS else ():
+        for k in range(start + 1, end) if name in NUMBER_SECTIONS else ():
             if not _are_numbers(lines[k]):
                 return f"{path}, line {k + 1}: {_shown(lines[k])} in section ${name.decode()} is no row of numbers"
     return f"{path}"
@@ -166,7 +168,7 @@ def _check_names(path: Path, lines: list[bytes]) -> None:
 
 def _check_counts(path: Path, lines: list[bytes]) -> None:
     for name, start, end in _sections(lines):
-        if name in NUMBERS and start + 1 < end and lines[start + 1].strip().isdigit():
+        if name in NUMBER_SECTIONS and start + 1 < end and lines[start + 1].strip().isdigit():
             announced, found = int(lines[start + 1]), sum(bool(line.strip()) for line in lines[start + 2 : end])
             if announced != found:
                 raise FileError(

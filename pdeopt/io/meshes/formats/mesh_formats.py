@@ -12,27 +12,27 @@ import numpy as np
 
 from pdeopt.io.errors import FileError, did_you_mean
 from pdeopt.io.meshes.formats.abaqus_deck import read_deck
-from pdeopt.io.meshes.formats.gmsh_sections import announced_elements, check_sections, is_gmsh, place_of_nonsense
+from pdeopt.io.meshes.formats.gmsh_sections import announced_elements, check_sections, first_unreadable_place, is_gmsh
 from pdeopt.io.meshes.formats.meshio_process import MESHIO
-from pdeopt.io.meshes.formats.numbering import lost_lines
+from pdeopt.io.meshes.formats.numbering import numbering_warnings
 from pdeopt.io.meshes.formats.su2_file import read_su2
 from pdeopt.io.meshes.formats.tetgen_files import read_tetgen
 
 #: The formats with a reader of our own, since meshio's loses groups or never ends, by the ending of the file.
-OWN: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
+OWN_READERS: dict[str, Callable[[Path], tuple[Any, list[str]]]] = {
     ".inp": read_deck,
     ".ele": read_tetgen,
     ".node": read_tetgen,
     ".su2": read_su2,
 }
 #: The formats that meshio reads, by the ending of the file, with meshio's name of each.
-BY_MESHIO = {
+MESHIO_FORMATS = {
     **{".msh": "gmsh", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf", ".xmf": "xdmf", ".med": "med"},
     **{".mesh": "medit", ".meshb": "medit", ".bdf": "nastran", ".nas": "nastran", ".fem": "nastran"},
     **{".vol": "netgen", ".vol.gz": "netgen", ".ugrid": "ugrid", ".avs": "avsucd"},
 }
 #: The formats that meshio reads and pdeopt refuses, by the ending of the file, with the reason.
-REFUSED = {
+REFUSED_FORMATS = {
     **dict.fromkeys((".ply", ".stl", ".obj", ".off", ".wkt"), "it holds a surface without groups"),
     **dict.fromkeys(
         (".cgns", ".h5m", ".hmf", ".mdpa", ".tec", ".dat", ".e", ".exo", ".ex2"), "its groups would be lost"
@@ -40,7 +40,7 @@ REFUSED = {
     **dict.fromkeys((".post", ".dato", ".f3grid", ".xml"), "its reader takes a file that is cut short for a whole one"),
 }
 #: The endings of XML files.
-XML = {".vtu", ".xdmf", ".xmf"}
+XML_ENDINGS = {".vtu", ".xdmf", ".xmf"}
 
 
 def read_raw(path: Path) -> tuple[Any, list[str]]:
@@ -54,18 +54,18 @@ def read_raw(path: Path) -> tuple[Any, list[str]]:
             than it announces.
     """
     endings = [path.suffix.lower(), "".join(path.suffixes[-2:]).lower()]
-    ending = next((ending for ending in endings if ending in (*OWN, *BY_MESHIO, *REFUSED)), None)
+    ending = next((ending for ending in endings if ending in (*OWN_READERS, *MESHIO_FORMATS, *REFUSED_FORMATS)), None)
     if ending is None:
-        known = sorted([*OWN, *BY_MESHIO])
+        known = sorted([*OWN_READERS, *MESHIO_FORMATS])
         hint = did_you_mean(path.suffix, known)
         listed = " ".join(known) + hint
         raise FileError(f"{path}: the ending {path.suffix!r} is of no format that is read; those are {listed}")
-    if ending in REFUSED:
+    if ending in REFUSED_FORMATS:
         raise FileError(
-            f"{path}: meshes in {ending} are not read, since {REFUSED[ending]}; write it as Gmsh's .msh, VTU, XDMF or "
-            "Abaqus' .inp"
+            f"{path}: meshes in {ending} are not read, since {REFUSED_FORMATS[ending]}; write it as Gmsh's .msh, VTU, "
+            "XDMF or Abaqus' .inp"
         )
-    return OWN[ending](path) if ending in OWN else _by_meshio(path, BY_MESHIO[ending])
+    return OWN_READERS[ending](path) if ending in OWN_READERS else _by_meshio(path, MESHIO_FORMATS[ending])
 
 
 def _by_meshio(path: Path, file_format: str) -> tuple[Any, list[str]]:
@@ -83,7 +83,7 @@ def _by_meshio(path: Path, file_format: str) -> tuple[Any, list[str]]:
     notes = [f"{path}: {said}"] if said else []
     if file_format == "nastran":
         cells = np.concatenate(raw.cells_id) if raw.cells else np.empty(0, int)
-        notes += lost_lines(path, raw.points_id, [block.data for block in raw.cells], cells)
+        notes += numbering_warnings(path, raw.points_id, [block.data for block in raw.cells], cells)
     return raw, notes
 
 
@@ -100,7 +100,7 @@ def _unreadable(path: Path, file_format: str, failure: str, said: str) -> str:
             f"{path}: some elements belong to no physical group, and others do: give all a group, or save only those "
             "that have one (in Gmsh: Mesh.SaveAll = 0)"
         )
-    place = place_of_nonsense(path) if file_format == "gmsh" else _place_in_xml(path)
+    place = first_unreadable_place(path) if file_format == "gmsh" else _place_in_xml(path)
     cause = said if failure == "SystemExit" else f"{failure}: {said}"
     return (
         f"{place}: not readable as a mesh ({cause}); the file may be cut short, or of another format than its ending "
@@ -121,7 +121,7 @@ def _announced_in_vtk(path: Path) -> int | None:
 
 def _place_in_xml(path: Path) -> str:
     """Return the place where an XML file breaks off, as the beginning of a message."""
-    if path.suffix.lower() in XML:
+    if path.suffix.lower() in XML_ENDINGS:
         try:
             ElementTree.parse(path)
         except ElementTree.ParseError as error:

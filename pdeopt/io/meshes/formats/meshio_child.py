@@ -16,7 +16,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 
-def answer(path: str, file_format: str, most_memory: int) -> tuple[object, str, str]:
+def read_with_meshio(path: str, file_format: str, most_memory: int) -> tuple[object, str, str]:
     """Return the mesh that meshio reads, or the reason why it reads none.
 
     meshio prints what it has to say, and exits on files that it cannot read.
@@ -57,5 +57,5 @@ if __name__ == "__main__":
             request = pickle.load(sys.stdin.buffer)
         except EOFError:  # the other process has ended
             break
-        pickle.dump(answer(*request), output, protocol=5)
+        pickle.dump(read_with_meshio(*request), output, protocol=5)
         output.flush()

@@ -14,15 +14,15 @@ from typing import Any
 from pdeopt.io.errors import FileError
 
 #: The time that reading any file may take, in seconds.
-SECONDS = 10.0
+READING_SECONDS = 10.0
 #: The number of bytes of a file for which reading it may take one more second.
 BYTES_PER_SECOND = 100_000
 #: The memory that reading any file may take, in bytes.
-MEMORY = 4 << 30
+READING_MEMORY_BYTES = 4 << 30
 #: The memory that reading may take in addition for each byte of the file, in bytes.
 MEMORY_PER_BYTE = 100
 #: The size of a file, in bytes, above which the process is ended after it: it keeps its memory.
-LARGE = 20_000_000
+LARGE_FILE_BYTES = 20_000_000
 
 
 class MeshioProcess:
@@ -51,8 +51,8 @@ class MeshioProcess:
                 outside.
         """
         size = _size(path, file_format)
-        limit = SECONDS + size / BYTES_PER_SECOND
-        request = pickle.dumps((str(path.absolute()), file_format, MEMORY + MEMORY_PER_BYTE * size))
+        limit = READING_SECONDS + size / BYTES_PER_SECOND
+        request = pickle.dumps((str(path.absolute()), file_format, READING_MEMORY_BYTES + MEMORY_PER_BYTE * size))
         with self._lock:
             for _ in range(2):
                 process = self._running()
@@ -66,7 +66,7 @@ class MeshioProcess:
                         raise FileError(f"{path}: {what}: it is damaged or cut short; write it anew") from error
                 finally:
                     timer.cancel()
-                    if size > LARGE:
+                    if size > LARGE_FILE_BYTES:
                         self._end()
         raise FileError(f"{path}: the reader crashed on it: it is damaged or cut short; write it anew")
 

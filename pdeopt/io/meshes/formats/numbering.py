@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 #: The part of all numbers below which missing ones are a sign of lost lines; more of them are a way of numbering.
-FEW = 0.1
+MAX_LOST_PART = 0.1
 
 
-def lost_lines(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], elements: np.ndarray) -> list[str]:
+def numbering_warnings(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], elements: np.ndarray) -> list[str]:
     """Return warnings about nodes that no element has, and about gaps between the numbers of elements.
 
     Args:
@@ -29,7 +29,7 @@ def lost_lines(path: Path, numbers: np.ndarray, nodes: Sequence[np.ndarray], ele
         )
     known = np.unique(elements)
     missing = int(known[-1] - known[0]) + 1 - len(known) if len(known) else 0
-    if 0 < missing < FEW * len(known):
+    if 0 < missing < MAX_LOST_PART * len(known):
         first = known[np.flatnonzero(np.diff(known) > 1)[0]] + 1
         found.append(f"elements are numbered from {known[0]} to {known[-1]} without {missing}, the first is {first}")
     return [f"{path}: {what}: lines may be missing from the file" for what in found]

@@ -11,8 +11,8 @@ import numpy as np
 from pdeopt.io.errors import FileError
 
 #: The kind of a cell and its number of nodes, by the type that SU2 shares with VTK.
-KINDS = {3: ("line", 2), 5: ("triangle", 3), 9: ("quad", 4), 10: ("tetra", 4), 12: ("hexahedron", 8)}
-KINDS |= {13: ("wedge", 6), 14: ("pyramid", 5)}
+CELL_TYPES = {3: ("line", 2), 5: ("triangle", 3), 9: ("quad", 4), 10: ("tetra", 4), 12: ("hexahedron", 8)}
+CELL_TYPES |= {13: ("wedge", 6), 14: ("pyramid", 5)}
 
 #: The number and the text of each line that says something.
 Lines = Iterator[tuple[int, str]]
@@ -57,7 +57,7 @@ def read_su2(path: Path) -> tuple[Any, list[str]]:
             found: dict[str, list[list[int]]] = {}
             for k, row in _rows(path, number, lines, value):
                 cell = _numbers(path, k, row, int)
-                kind, count = KINDS.get(cell[0], ("", 0))
+                kind, count = CELL_TYPES.get(cell[0], ("", 0))
                 if not count or len(cell) not in (count + 1, count + 2):
                     raise FileError(f"{path}, line {k}: {row!r} is no cell; expected a type, its nodes and a number")
                 found.setdefault(kind, []).append(cell[1 : count + 1])

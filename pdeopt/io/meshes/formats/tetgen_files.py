@@ -10,7 +10,7 @@ import numpy as np
 from pdeopt.io.errors import FileError, existing_file
 
 #: The kind of the cells, the kind of the facets and the ending of the file of facets, by dimension.
-KINDS = {2: ("triangle", "line", ".edge"), 3: ("tetra", "triangle", ".face")}
+KINDS_BY_DIMENSION = {2: ("triangle", "line", ".edge"), 3: ("tetra", "triangle", ".face")}
 
 
 def read_tetgen(path: Path) -> tuple[Any, list[str]]:
@@ -31,9 +31,9 @@ def read_tetgen(path: Path) -> tuple[Any, list[str]]:
     import meshio
 
     (_, dimension, *_), points = _table(path.with_suffix(".node"), 2)
-    if dimension not in KINDS:
+    if dimension not in KINDS_BY_DIMENSION:
         raise FileError(f"{path.with_suffix('.node')}: points have {dimension} coordinates; expected 2 or 3")
-    kind, facet_kind, ending = KINDS[dimension]
+    kind, facet_kind, ending = KINDS_BY_DIMENSION[dimension]
     (_, corners, *_), rows = _table(path.with_suffix(".ele"), 2)
     if corners != dimension + 1:
         raise FileError(f"{path}: elements have {corners} nodes; expected {dimension + 1}: write them without -o2")

@@ -42,11 +42,11 @@ FREE_FACTOR = 0
 #: PARDISO's number of the phase that frees everything.
 FREE_ALL = -1
 #: The largest number of factors that one instance holds; the number itself takes no memory (measured).
-SLOTS = 64
+MAX_FACTORS = 64
 #: PARDISO's error code where a pivot is zero, or a matrix is not positive definite.
 NOT_DEFINITE = -4
 #: The number of entries below which one thread is used.
-MANY_ENTRIES = 150_000
+MIN_THREADED_ENTRIES = 150_000
 #: The meaning of PARDISO's error codes, in words.
 ERRORS = {
     -1: "the input is inconsistent",
@@ -106,7 +106,7 @@ def _threads_for(entries: int) -> Iterator[None]:
     Args:
         entries: The number of entries of the matrix.
     """
-    if entries >= MANY_ENTRIES:
+    if entries >= MIN_THREADED_ENTRIES:
         yield
         return
     set_threads = _local_threads()
@@ -170,7 +170,7 @@ class _Instance:
     def __init__(self, kind: int, pattern: SparsityPattern) -> None:
         self._call, self._kind, self._pattern = _routine(), kind, pattern
         self._pt, self._iparm = np.zeros(64, np.int64), _parameters(kind)
-        self.free_slots = list(range(SLOTS, 0, -1))
+        self.free_slots = list(range(MAX_FACTORS, 0, -1))
         self._is_open = True
 
     def run(
@@ -199,7 +199,7 @@ class _Instance:
             PardisoError: PARDISO reports a failure.
         """
         columns = 1 if rhs is None else rhs.shape[1]
-        numbers = [SLOTS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
+        numbers = [MAX_FACTORS, slot, self._kind, phase, self._pattern.shape[0], columns, 0, 0]
         maxfct, mnum, kind, step, n, nrhs, silent, error = (ctypes.c_int32(number) for number in numbers)
         ref, at = ctypes.byref, _address
         with _lock, _threads_for(self._pattern.nnz):

@@ -27,7 +27,7 @@ from pdeopt.sparse.solvers.scaling import largest
 #: 1e-16). It is taken row by row, so that equations in small units are held to it, too; the unknowns share one norm.
 ACCEPTED_BACKWARD_ERROR = 1e-12
 #: The largest number of steps of iterative refinement.
-REFINEMENTS = 3
+MAX_REFINEMENTS = 3
 #: The quotient of |A||x| and |b|, with rows scaled, above which a system counts as singular; it is a lower bound of the
 #: condition number.
 SINGULAR_GROWTH = 1e14
@@ -127,7 +127,7 @@ def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool)
     x = factor.solve(rhs, transposed)
     residual = rhs - operator @ x
     error = backward_error(norms, x, rhs, residual)
-    for _ in range(REFINEMENTS):
+    for _ in range(MAX_REFINEMENTS):
         if error <= ACCEPTED_BACKWARD_ERROR:
             break
         x = x + factor.solve(residual, transposed)

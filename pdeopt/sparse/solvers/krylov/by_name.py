@@ -13,7 +13,7 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.krylov import methods
 from pdeopt.sparse.solvers.krylov.methods import Run
 from pdeopt.sparse.solvers.krylov.multigrid import AMG
-from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, ILU, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT_SOLVER_REMEDY, ILU, Jacobi, Preconditioner
 from pdeopt.sparse.solvers.krylov.solver import KrylovSolver, Method, check_count
 from pdeopt.sparse.solvers.scaling import Equilibrated
 
@@ -26,21 +26,27 @@ def _refuse_for_cg(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibra
         raise report(
             SolveError(
                 f"cg takes positive definite matrices only; the diagonal is {diagonal[bad[0]]:.1e} in row {bad[0]} "
-                f"({len(bad)} such rows). Take minres for an indefinite matrix, {DIRECT}"
+                f"({len(bad)} such rows). Take minres for an indefinite matrix, {DIRECT_SOLVER_REMEDY}"
             )
         )
 
 
 def _refuse_for_minres(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:
     if np.iscomplexobj(data):
-        raise report(SolveError(f"minres takes real matrices only, not complex ones; take gmres, bicgstab, {DIRECT}"))
+        raise report(
+            SolveError(
+                f"minres takes real matrices only, not complex ones; take gmres, bicgstab, {DIRECT_SOLVER_REMEDY}"
+            )
+        )
     _refuse_asymmetry("minres", scaled)
 
 
 def _refuse_asymmetry(method: str, scaled: Equilibrated) -> None:
     if not (scaled.is_symmetric and np.array_equal(scaled.scaling.rows, scaled.scaling.columns)):
         kind = "Hermitian" if np.iscomplexobj(scaled.values) else "symmetric"
-        raise report(SolveError(f"{method} takes {kind} matrices only, A is not; take gmres, bicgstab, {DIRECT}"))
+        raise report(
+            SolveError(f"{method} takes {kind} matrices only, A is not; take gmres, bicgstab, {DIRECT_SOLVER_REMEDY}")
+        )
 
 
 def _refuse_nothing(pattern: SparsityPattern, data: np.ndarray, scaled: Equilibrated) -> None:

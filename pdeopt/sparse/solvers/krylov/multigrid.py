@@ -17,19 +17,19 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError, report
 from pdeopt.sparse.solvers.direct.superlu_thread import superlu_factors
-from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, Applied
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT_SOLVER_REMEDY, Applied
 from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 
 #: The kinds of multigrid, and the name of the preconditioner of each.
-KINDS = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
+PRECONDITIONER_NAMES = {"smoothed-aggregation": "amg", "ruge-stuben": "ruge-stuben"}
 #: The number of unknowns up to which a level is not coarsened further.
-MAX_COARSE = 100
+MAX_COARSE_UNKNOWNS = 100
 #: The number of unknowns up to which the coarsest system is solved with its pseudo-inverse; a larger one (of a stuck
 #: coarsening) is solved with LU.
-MAX_DENSE = 500
+MAX_PSEUDO_INVERSE_UNKNOWNS = 500
 #: The difference of entries, relative to the largest one, up to which a matrix counts as symmetric in the choice of the
 #: restriction.
-SYMMETRIC = 1e-13
+SYMMETRY_TOLERANCE = 1e-13
 
 #: A function r (n,) ↦ x (n,) that solves the coarsest system.
 CoarseSolve = Callable[[np.ndarray], np.ndarray]
@@ -60,8 +60,8 @@ class AMG:
     near_nullspace: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise SolveError(f"AMG: kind is {self.kind!r}; expected {' or '.join(map(repr, KINDS))}")
+        if self.kind not in PRECONDITIONER_NAMES:
+            raise SolveError(f"AMG: kind is {self.kind!r}; expected {' or '.join(map(repr, PRECONDITIONER_NAMES))}")
         if self.near_nullspace is not None:
             modes = _checked_modes(self.near_nullspace)
             if self.kind == "ruge-stuben":
@@ -71,7 +71,7 @@ class AMG:
     @property
     def name(self) -> str:
         """The name of the preconditioner, "amg" or "ruge-stuben"."""
-        return KINDS[self.kind]
+        return PRECONDITIONER_NAMES[self.kind]
 
     @cached_property
     def _content(self) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ class AMG:
     def _pyamg_levels(self, matrix: sp.csr_array) -> list[Any]:
         import pyamg
 
-        none = {"presmoother": None, "postsmoother": None, "max_coarse": MAX_COARSE}
+        none = {"presmoother": None, "postsmoother": None, "max_coarse": MAX_COARSE_UNKNOWNS}
         if self.kind == "ruge-stuben":
             return list(pyamg.ruge_stuben_solver(matrix, **none).levels)
         smoothed = pyamg.smoothed_aggregation_solver(
@@ -237,7 +237,7 @@ def _cycle(levels: tuple[Level, ...], coarse: CoarseSolve, r: np.ndarray) -> np.
 
 
 def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
-    if matrix.shape[0] <= MAX_DENSE:
+    if matrix.shape[0] <= MAX_PSEUDO_INVERSE_UNKNOWNS:
         inverse = scipy.linalg.pinv(matrix.toarray())
         return inverse.__matmul__, inverse.T.__matmul__
     factors = superlu_factors(matrix.tocsc())
@@ -247,7 +247,7 @@ def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
 def _symmetry(matrix: sp.csr_array) -> str:
     """Return which of pyamg's three kinds a matrix is: "hermitian", "symmetric" or "nonsymmetric"."""
     for name, mirrored in (("hermitian", matrix.conj().T), ("symmetric", matrix.T)):
-        if abs(matrix - mirrored).max() <= SYMMETRIC * abs(matrix).max():
+        if abs(matrix - mirrored).max() <= SYMMETRY_TOLERANCE * abs(matrix).max():
             return name
     return "nonsymmetric"
 
@@ -269,5 +269,5 @@ def _no_hierarchy(matrix: sp.csr_matrix, name: str, error: Exception) -> SolveEr
     return SolveError(
         f"{name} finds no multigrid hierarchy for the {matrix.shape[0]} x {matrix.shape[1]} matrix "
         f"({type(error).__name__}: {error}); multigrid is for elliptic problems. Take another preconditioner (jacobi, "
-        f"ilu), {DIRECT}"
+        f"ilu), {DIRECT_SOLVER_REMEDY}"
     )

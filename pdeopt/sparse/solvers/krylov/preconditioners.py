@@ -14,7 +14,7 @@ from pdeopt.sparse.solvers.direct.superlu_thread import SuperLUFactors, incomple
 from pdeopt.sparse.solvers.scaling import Scaling, equilibrated, times_power_of_two
 
 #: The end of messages: what always remains to be tried.
-DIRECT = "or a direct solver, as rslab or superlu"
+DIRECT_SOLVER_REMEDY = "or a direct solver, as rslab or superlu"
 
 
 class Applied(Protocol):
@@ -130,7 +130,7 @@ class ILU:
                 SolveError(
                     f"the incomplete LU factorization of the {matrix.shape[0]} x {matrix.shape[1]} matrix meets a zero "
                     "pivot: the matrix is singular, or too much is dropped. Take a smaller drop_tolerance, a larger "
-                    f"fill_factor, another preconditioner (jacobi, amg), {DIRECT}"
+                    f"fill_factor, another preconditioner (jacobi, amg), {DIRECT_SOLVER_REMEDY}"
                 )
             ) from None
 

@@ -13,12 +13,12 @@ from pdeopt.sparse.solvers.krylov.methods import Apply, Equation, Product, Run
 from pdeopt.sparse.solvers.scaling import exponents, times_power_of_two
 
 #: The part of the residual that a run may leave at most, where another one follows it.
-WORTHWHILE = 0.5
+MAX_RESIDUAL_LEFT = 0.5
 #: The factor by which each entry of a residual, relative to the terms of its own row, may exceed rtol, where the
 #: entries are tested.
-ROOM_OF_ENTRIES = 1000
+ENTRY_TOLERANCE_FACTOR = 1000
 #: The number of times its rounding up to which a residual is not expected to fall further.
-NEAR_ROUNDING = 100
+MAX_ROUNDING_MULTIPLE = 100
 
 
 class Progress:
@@ -32,7 +32,7 @@ class Progress:
         x: The best x so far, (n,).
         residual: Its residual b − A x, (n,).
         size: The largest of ‖b − A x‖₂ / ‖b‖₂, of the same quotient with rows multiplied by 2^weights, and with
-            ``by_entries`` of ``max_i |b − A x|_i / (|A||x| + |b|)_i``, divided by `ROOM_OF_ENTRIES`.
+            ``by_entries`` of ``max_i |b − A x|_i / (|A||x| + |b|)_i``, divided by `ENTRY_TOLERANCE_FACTOR`.
         iterations: The number of iterations so far.
         reason: The reason in words where the runs ended short of the goal; "" where the largest number of iterations
             ended them.
@@ -91,7 +91,7 @@ class Progress:
             The number of iterations that it took.
         """
         spent, quotient = 0, 0.0
-        while not self.is_done and spent < limit and quotient <= WORTHWHILE:
+        while not self.is_done and spent < limit and quotient <= MAX_RESIDUAL_LEFT:
             norm = float(np.linalg.norm(self.residual))
             if norm == 0:  # what is left is too small for scaled units, and not for those of the equations
                 break
@@ -118,7 +118,7 @@ class Progress:
         size = float((self._norms(residual) / self._norms_of_b).max())
         if self._magnitude is not None:
             terms = self._magnitude @ np.abs(x) + np.abs(self.b)
-            size = max(size, float((np.abs(residual) / np.where(terms == 0, 1, terms)).max()) / ROOM_OF_ENTRIES)
+            size = max(size, float((np.abs(residual) / np.where(terms == 0, 1, terms)).max()) / ENTRY_TOLERANCE_FACTOR)
         if size < self.size:
             self.x, self.residual, self.size = x, residual, size
 
@@ -128,4 +128,4 @@ class Progress:
         terms = abs(self.operator) @ np.abs(self.x) + np.abs(self.b)
         with np.errstate(over="ignore"):
             rounding = np.finfo(float).eps * self._norms(terms) / self._norms_of_b
-        return self.size <= NEAR_ROUNDING * float(rounding.max())
+        return self.size <= MAX_ROUNDING_MULTIPLE * float(rounding.max())

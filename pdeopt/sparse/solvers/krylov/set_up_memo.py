@@ -22,10 +22,10 @@ from pdeopt.sparse.solvers.scaling import Equilibrated, equilibrated
 #: The factor by which the iterations of an old set-up may exceed those of its first solve.
 ALLOWED_GROWTH = 1.5
 #: The number of iterations that an old set-up may take beyond that.
-ALLOWED_MORE = 3
+ALLOWED_EXTRA = 3
 #: The factor by which the sums of rows may differ without a scaling, see `equilibrated`: an iteration ends at the
 #: residual that it is asked for, and may leave it all to small rows.
-TOLERATED_SPREAD = 2.0**8
+ITERATIVE_ROW_SPREAD = 2.0**8
 #: The number of values that a set-up remembers to have been solved with it, the last ones.
 REMEMBERED_VALUES = 64
 
@@ -50,7 +50,7 @@ class SetUp:
 
     def allowance(self, most: int) -> int:
         """Return how many iterations it may take for values that it was not made from; ``most`` at most."""
-        return most if self.iterations is None else min(most, int(ALLOWED_GROWTH * self.iterations) + ALLOWED_MORE)
+        return most if self.iterations is None else min(most, int(ALLOWED_GROWTH * self.iterations) + ALLOWED_EXTRA)
 
     def serve(self, values: bytes, iterations: int) -> None:
         """Remember a solve; one of a zero right-hand side, without iterations, tells nothing.
@@ -101,7 +101,7 @@ class SetUpMemo:
             self._scaled.move_to_end(key)
             found = self._scaled[key]
             return replace(found, values=data) if found.scaling.is_trivial else found
-        made = equilibrated(pattern, data, TOLERATED_SPREAD, hermitian=True)
+        made = equilibrated(pattern, data, ITERATIVE_ROW_SPREAD, hermitian=True)
         self._scaled[key] = replace(made, values=made.values[:0]) if made.scaling.is_trivial else made
         if len(self._scaled) > self.max_set_ups:
             self._scaled.popitem(last=False)

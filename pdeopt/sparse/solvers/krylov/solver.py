@@ -14,7 +14,7 @@ from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import timed_factoring, timed_solving, work
 from pdeopt.sparse.solvers.krylov.methods import Apply, Run
-from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT_SOLVER_REMEDY, Jacobi, Preconditioner
 from pdeopt.sparse.solvers.krylov.progress import Progress
 from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo, digest
@@ -247,5 +247,5 @@ def _failure(solver: KrylovSolver, progress: Progress, transposed: bool) -> Solv
     return SolveError(
         f"{solver.name} did not solve the {'transposed ' * transposed}{n} x {n} system: after {progress.iterations} "
         f"iterations the residual is {progress.size:.1e} of the right-hand side, "
-        f"{solver.rtol:.1e} was asked for ({reason}). Try {solver.method.remedy}, {DIRECT}"
+        f"{solver.rtol:.1e} was asked for ({reason}). Try {solver.method.remedy}, {DIRECT_SOLVER_REMEDY}"
     )

@@ -1,0 +1,32 @@
+"""Names of constants: one meaning each in the whole project, one a line."""
+
+import ast
+from pathlib import Path
+
+PDEOPT = Path(__file__).parents[2] / "pdeopt"
+#: Names that stand for two things still, in the rooms of the screen; none is to be added.
+AMBIGUOUS = {"AXES", "COMMANDS", "EQUAL", "MISSING", "ROOM"}
+
+
+def constants(path):
+    """Each constant of a module, with what it is set to, and whether the assignment sets no other name."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            yield from ((name.id, ast.unparse(node.value), len(names) == 1) for name in names if name.id.isupper())
+
+
+FOUND = [(path.relative_to(PDEOPT), *found) for path in sorted(PDEOPT.rglob("*.py")) for found in constants(path)]
+
+
+def test_a_constant_has_one_value_in_the_whole_project():
+    places = {}
+    for path, name, value, _ in FOUND:
+        places.setdefault(name, {}).setdefault(value, []).append(str(path))
+    several = {name: values for name, values in places.items() if len(values) > 1 and name not in AMBIGUOUS}
+    assert not several, f"give each meaning a name of its own: {several}"
+
+
+def test_each_constant_is_set_on_a_line_of_its_own():
+    assert not [f"{path}: {name}" for path, name, _, alone in FOUND if not alone]
