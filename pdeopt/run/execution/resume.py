@@ -23,7 +23,7 @@ from pdeopt.run.problem_files.trust import refuse_untrusted
 from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from pdeopt.run.store.directory import refuse_irregular_files, remove_leftovers, working_in, write_json
 from pdeopt.run.store.evaluation_log import EVALUATIONS
-from pdeopt.run.store.json_file import check_entries, read_object, shown
+from pdeopt.run.store.json_file import check_entries, read_object, refuse_newer, shown
 from pdeopt.run.store.regular_file import is_regular
 from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
@@ -122,6 +122,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not is_regular(path):
         raise UsageError(f"{directory} is not a run directory: it has no config.json")
     config = read_object(path)
+    refuse_newer(path, config)
     check_entries(path, config, ENTRIES)
     return config
 

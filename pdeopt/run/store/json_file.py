@@ -12,6 +12,8 @@ from pdeopt.run.store.regular_file import is_regular, read_bytes
 
 #: The largest size of a file, in bytes; those that pdeopt writes have some thousand.
 LARGEST = 2**26
+#: The format of config.json and summary.json, their entry ``format``; files of the version before have none.
+FORMAT = 1
 #: The largest number of levels of a file; those that pdeopt writes have some ten.
 DEEPEST = 50
 #: The words for a type in messages.
@@ -69,6 +71,24 @@ def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, 
         if name in values and type(values[name]) not in kinds:
             words = " or ".join(NAMES[kind] for kind in kinds if not (kind is int and float in kinds))
             raise UsageError(f"cannot read {path}: its {name} is {shown(values[name])}; expected {words}")
+
+
+def refuse_newer(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse an object whose format is newer than this version of pdeopt.
+
+    Args:
+        path: The file that holds it, for messages.
+        values: The object.
+
+    Raises:
+        UsageError: Its format is newer, or no whole number.
+    """
+    check_entries(path, values, {"format": (int,)})
+    if values.get("format", FORMAT) > FORMAT:
+        raise UsageError(
+            f"cannot read {path}: its format is {shown(values['format'])}; this version of pdeopt reads up to {FORMAT}: "
+            "update it"
+        )
 
 
 def shown(value: Any) -> str:

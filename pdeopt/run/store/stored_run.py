@@ -14,9 +14,10 @@ from pdeopt.errors import describe, raise_interrupt
 from pdeopt.io import FileError
 from pdeopt.io.npz import DAMAGED
 from pdeopt.run.errors import UsageError
+from pdeopt.run.store.directory import write_json
 from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
-from pdeopt.run.store.json_file import check_entries, read_object
+from pdeopt.run.store.json_file import FORMAT, check_entries, read_object, refuse_newer
 from pdeopt.run.store.regular_file import is_regular
 
 #: The status of a run without summary.json.
@@ -106,6 +107,7 @@ def read_run(path: Path) -> StoredRun:
     with readable(history):
         columns = read_history(history)
     config = read_object(path / "config.json")
+    refuse_newer(path / "config.json", config)
     check_entries(path / "config.json", config, {"argv": (list,), "options": (dict,), "problem": (str,)})
     return StoredRun(path, config, columns, read_summary(path / "summary.json"), _fields(path))
 
@@ -157,13 +159,21 @@ def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
         raise UsageError(f"cannot show {which}: the files there do not fit each other ({describe(error)})") from error
 
 
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write the entries of summary.json, and its format before them."""
+    write_json(path, {"format": FORMAT, **summary})
+
+
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return the entries of summary.json, empty where there is none.
+    """Return the entries of summary.json without its format, empty where there is none.
 
     Raises:
-        UsageError: An entry on which pictures rely is missing, or has another type.
+        UsageError: An entry on which pictures rely is missing, or has another type, or the format is newer than this
+            version of pdeopt.
     """
     summary = read_object(path)
+    refuse_newer(path, summary)
+    summary.pop("format", None)
     missing = [name for name in REQUIRED if summary and name not in summary]
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
