@@ -84,11 +84,10 @@ def refuse_newer(path: Path, values: Mapping[str, Any]) -> None:
         UsageError: Its format is newer, or no whole number.
     """
     check_entries(path, values, {"format": (int,)})
-    if values.get("format", FORMAT) > FORMAT:
-        raise UsageError(
-            f"cannot read {path}: its format is {shown(values['format'])}; this version of pdeopt reads up to {FORMAT}: "
-            "update it"
-        )
+    found = values.get("format", FORMAT)
+    if found > FORMAT:
+        remedy = f"this version of pdeopt reads up to {FORMAT}: update it"
+        raise UsageError(f"cannot read {path}: its format is {shown(found)}; {remedy}")
 
 
 def shown(value: Any) -> str:
