@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from direct_solvers import needing
 
 from pdeopt.cli import main
-from pdeopt.inversion.recorder import Spent
 from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.sparse import CSRMatrix, SolveError, Work, clear_memo, linear_solve, solvers, work
 from pdeopt.sparse.solvers import auto
@@ -170,14 +169,6 @@ def test_work_adds_up_and_subtracts_fallbacks_by_name():
     total.fallbacks["a → b"] += 1
     assert total.since(kept).fallbacks == {"a → b": 1}
     assert total.since(kept).solves == 0
-
-
-def test_counts_of_the_version_before_are_read():
-    """They tell no fallbacks."""
-    counts = {"analyses": 1, "factorizations": 2, "solves": 3, "adjoint_solves": 4, "iterations": 0, "set_ups": 0}
-    counts |= {"factoring_seconds": 0.1, "solving_seconds": 0.2}
-    spent = Spent.of({"first": counts, "second": counts, "products": 1, "evaluations": 2})
-    assert (spent.first.solves, spent.first.fallbacks) == (3, {})
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -25,16 +25,16 @@ UNFINISHED = "unfinished"
 #: The entries that every summary.json has, on which pictures and reports rely.
 REQUIRED = ("problem", "status", "message", "iterations")
 #: The types of the entries of summary.json; null where nothing is known.
-ENTRIES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("problem", "status", "message"), (str,)),
-    "iterations": (int,),
-    **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
+ENTRIES: Mapping[str, Any] = {
+    **dict.fromkeys(("problem", "status", "message"), str),
+    "iterations": int,
+    **dict.fromkeys(("strength", "stage_seconds", "verification"), dict | None),
     **dict.fromkeys(
         (
             *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
             *("initial_relative_error", "expected_misfit", "noise_level"),
         ),
-        (int, float, type(None)),
+        float | None,
     ),
 }
 #: The number of letters beyond which values of options are cut to what is last in them, as the name of a folder.
@@ -108,7 +108,7 @@ def read_run(path: Path) -> StoredRun:
         columns = read_history(history)
     config = read_object(path / "config.json")
     refuse_newer(path / "config.json", config)
-    check_entries(path / "config.json", config, {"argv": (list,), "options": (dict,), "problem": (str,)})
+    check_entries(path / "config.json", config, {"argv": list, "options": dict, "problem": str})
     return StoredRun(path, config, columns, read_summary(path / "summary.json"), _fields(path))
 
 
