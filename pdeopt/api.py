@@ -26,10 +26,11 @@ from pdeopt.run.execution.request import solver_name, versions
 from pdeopt.run.pictures import run_pictures
 from pdeopt.run.pictures.canvas.style import styled
 from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build
-from pdeopt.run.store.directory import RunDirectory, write_json
+from pdeopt.run.store.directory import RunDirectory
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.history import write_history
-from pdeopt.run.store.stored_run import StoredRun, drawable, read_run
+from pdeopt.run.store.json_file import JSON_FORMAT
+from pdeopt.run.store.stored_run import StoredRun, drawable, read_run, write_summary
 from pdeopt.run.watch.progress import Progress
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Solution:
         write_history(path / "history.csv", rows)
         interrupted, problems = write_result(path, rows, self.summary, self.run.fields)
         if self.summary:
-            write_json(path / "summary.json", self.summary)
+            write_summary(path / "summary.json", self.summary)
         for problem in problems:
             warnings.warn(problem, stacklevel=2)
         if interrupted:
@@ -260,7 +261,8 @@ def solve(
         summary = found.summary(task) | {"stage_seconds": shown.times.seconds()}
     if summary["status"] == "failed":
         warnings.warn(f"the inversion failed: {summary['message']}", stacklevel=2)
-    config = {"problem": problem.name, "solver": task.solver, **asdict(settings), "versions": versions()}
+    chosen = {"problem": problem.name, "solver": task.solver, **asdict(settings)}
+    config = {"format": JSON_FORMAT, **chosen, "versions": versions()}
     return Solution(StoredRun(Path(), config, as_table(found.rows), summary, found.final_state.fields))
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 
-from pdeopt.errors import PdeoptError
+from pdeopt.sparse import Work
+
+#: The kinds of answers: a value with its derivative, or a product with a Hessian.
+Kind = Literal["value", "product"]
 
 
-class DamagedLogError(PdeoptError):
-    """A log of evaluations holds what no run has written."""
+@dataclass
+class Spent:
+    """The work on the state equation so far; that of preconditioners and inner products is not in it.
+
+    Attributes:
+        first: The work of values, derivatives and linearizations.
+        second: The work of products with a Hessian.
+        products: The number of products with a Hessian.
+        evaluations: The number of evaluations of J and its derivative.
+    """
+
+    first: Work = field(default_factory=Work)
+    second: Work = field(default_factory=Work)
+    products: int = 0
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +35,7 @@ class Answer:
     """An answer to one question of an optimizer.
 
     Attributes:
-        kind: "value" or "product".
+        kind: The kind of the answer.
         question: What was asked, as a digest in hexadecimal digits.
         numbers: Objective, misfit and regularization of a value.
         array: The derivative (p,) or the product (p,); None where it is computed again instead of being kept.
@@ -28,12 +44,12 @@ class Answer:
         seconds: The time since its start.
     """
 
-    kind: str
+    kind: Kind
     question: str
     numbers: tuple[float, ...]
     array: np.ndarray | None
     error: str
-    spent: dict[str, Any]
+    spent: Spent
     seconds: float
 
 
@@ -45,13 +61,13 @@ class EvaluationLog(Protocol):
         """True while an answer of a former process is still to be given back."""
         ...
 
-    def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
         """Return the next answer of the log where it belongs to this question, None otherwise.
 
         From the first other question on, None is returned to all.
 
         Args:
-            kind: The kind of the answer, "value" or "product".
+            kind: The kind of the answer.
             question: The digest of what is asked.
             size: The number of parameters p, where it is known.
         """
@@ -74,7 +90,7 @@ class NoLog:
         """The value False, as nothing is ever given back."""
         return False
 
-    def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
         """Return None, as no answer was kept."""
         return None
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
-from pdeopt.inversion.evaluation_log import Answer, DamagedLogError, EvaluationLog
+from pdeopt.inversion.evaluation_log import Answer, EvaluationLog, Kind, Spent
 from pdeopt.inversion.history import Row
 from pdeopt.optimize import Differentiable, Iterate
 from pdeopt.optimize.objective import Action
@@ -21,43 +20,6 @@ from pdeopt.sparse import SolveError, Work, work
 
 #: The number of evaluations whose terms are remembered; a line search needs about 20 at most before it accepts one.
 REMEMBERED = 64
-
-
-@dataclass
-class Spent:
-    """The work on the state equation so far; that of preconditioners and inner products is not in it.
-
-    Attributes:
-        first: The work of values, derivatives and linearizations.
-        second: The work of products with a Hessian.
-        products: The number of products with a Hessian.
-        evaluations: The number of evaluations of J and its derivative.
-    """
-
-    first: Work = field(default_factory=Work)
-    second: Work = field(default_factory=Work)
-    products: int = 0
-    evaluations: int = 0
-
-    @classmethod
-    def of(cls, words: dict[str, Any]) -> Spent:
-        """Return the work from the dictionary that `dataclasses.asdict` made of it.
-
-        Raises:
-            KeyError: An entry is missing.
-            TypeError: An entry is unknown, or is no count.
-        """
-        spent = cls(**{**words, "first": Work(**words["first"]), "second": Work(**words["second"])})
-        counts = [spent.products, spent.evaluations]
-        for part in (spent.first, spent.second):  # in records of the former version fallbacks are missing
-            numbers = vars(part).copy()
-            fallbacks = numbers.pop("fallbacks")
-            if not isinstance(fallbacks, dict):
-                raise TypeError("the fallbacks are no counts by name")
-            counts += [*fallbacks.values(), *numbers.values()]
-        if any(type(count) not in (int, float) for count in counts):
-            raise TypeError("a count is no number")
-        return spent
 
 
 class Clock:
@@ -268,25 +230,18 @@ class Recorder(Differentiable):
             raise Interrupted
         self._clock.go_on()
 
-    def _recalled(self, kind: str, question: str, size: int) -> Answer | None:
-        """Return the answer that the log has kept, or None; set counters and clock to those of the answer.
-
-        Raises:
-            DamagedLogError: The counts in the log are damaged.
-        """
+    def _recalled(self, kind: Kind, question: str, size: int) -> Answer | None:
+        """Return the answer that the log has kept, or None; set counters and clock to those of the answer."""
         answer = self.log.recall(kind, question, size)
         if answer is not None:
-            try:
-                self._spent = Spent.of(answer.spent)
-            except (KeyError, TypeError) as error:
-                raise DamagedLogError(f"the answers that are kept are damaged ({error}); start a new run") from error
+            self._spent = answer.spent
             self._clock.stand(answer.seconds)
         return answer
 
     def _kept(
-        self, kind: str, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
+        self, kind: Kind, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
     ) -> Answer:
-        spent, seconds = asdict(self._spent), self._clock.seconds()
+        spent, seconds = copy.deepcopy(self._spent), self._clock.seconds()
         answer = Answer(kind, question, tuple(numbers), array, error, spent, seconds)
         self.log.keep(answer)
         return answer

@@ -47,6 +47,7 @@ LIBRARIES = {
     "mpl_toolkits": ("run/pictures/",),
     "meshio": ("run/store/mesh_output", "io/"),
     "jinja2": ("run/report/",),
+    "msgspec": ("run/",),
     "pyvista": ("run/pictures/",),
     "rich": ("run/", "cli/", "api"),
     "argparse": ("cli/",),

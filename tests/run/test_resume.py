@@ -19,7 +19,7 @@ import pytest
 
 from pdeopt.cli import main
 from pdeopt.inversion import recorder
-from pdeopt.inversion.evaluation_log import Answer
+from pdeopt.inversion.evaluation_log import Answer, Spent
 from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.run.problem_files.trust import remember
@@ -271,6 +271,7 @@ REFUSED = {
     "another problem": (lambda s: changed(s, problem="other"), "is of the problem other, and the run is of small"),
     "another version": (lambda s: changed(s, version="0.0.1"), "was written by pdeopt 0.0.1, and this is"),
     "another format": (lambda s: changed(s, format=99), "has the format 99, and this pdeopt reads"),
+    "the format before": (lambda s: changed(s, format=1), "has the format 1, and this pdeopt reads 2; start a new run"),
     "a changed file": (change_file, "was changed (undo the change to go on)"),
     "another regularization": (change_regularization, "there now: something that it imports was changed"),
     "other data": (change_data, "its data, its mesh, its initial guess or something that it imports was changed"),
@@ -372,15 +373,15 @@ def test_half_a_record_is_taken_back_where_the_disk_is_full(tmp_path):
     kept = EvaluationFile()
     kept._file = Full()
     with pytest.raises(OSError, match="No space left"):
-        kept.keep(Answer("value", "q", (1.0, 1.0, 0.0), np.ones(100), "", {}, 0.0))
+        kept.keep(Answer("value", "q", (1.0, 1.0, 0.0), np.ones(100), "", Spent(), 0.0))
     assert kept._file.getvalue() == b""
 
 
 def test_answers_come_back_in_order_and_whole(tmp_path):
     given = [
-        Answer("value", "a", (1.5, float("inf"), -0.0), np.arange(3.0), "", {"products": 1}, 0.1),
-        Answer("value", "b", (), None, "singular", {"products": 1}, 0.2),
-        Answer("product", "c", (), np.array([np.nan, 1e-300]), "", {"products": 2}, 0.3),
+        Answer("value", "a", (1.5, float("inf"), -0.0), np.arange(3.0), "", Spent(products=1), 0.1),
+        Answer("value", "b", (), None, "singular", Spent(products=1), 0.2),
+        Answer("product", "c", (), np.array([np.nan, 1e-300]), "", Spent(products=2), 0.3),
     ]
     first = EvaluationFile()
     first.keep(given[0])  # before there is a file

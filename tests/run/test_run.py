@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
     *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),
-    *("second_order_solves", "hessian_products"),
+    *("second_order_solves", "hessian_products", "format"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
 OPTIONAL = ("strength", "components", "segmentation", "reference", "scene")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -12,12 +13,14 @@ import time
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from rich.console import Console
 from small_problem import small_problem
 
 from pdeopt.cli import main
 from pdeopt.run.execution import conclusion, inversion, live_picture
 from pdeopt.run.watch import interruption
 from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
+from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.screen import Screen
 from pdeopt.sparse import clear_memo
@@ -91,6 +94,20 @@ def test_lines_are_kept_until_there_is_a_folder_and_then_written_at_once(tmp_pat
     again.open(path)
     again.write("resumed")
     assert path.read_text().count("\n") == 4, "appended"
+
+
+def test_what_the_library_logs_is_in_the_log_and_a_warning_at_the_end(tmp_path, capsys):
+    library = logging.getLogger("pdeopt.sparse.solvers.test")
+    library.setLevel(logging.INFO)
+    with Progress(Console(), quiet=True) as progress:
+        progress.log.open(tmp_path / "run.log")
+        library.info("%s is taken", "rslab")
+        library.warning("%s took over", "superlu")
+        assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "pdeopt: warning: superlu took over\n")
+    said = [line.split("  ", 1)[1] for line in (tmp_path / "run.log").read_text().splitlines()]
+    assert said == ["rslab is taken", "warning: superlu took over"]
+    assert not logging.getLogger("pdeopt").handlers
 
 
 @pytest.mark.slow

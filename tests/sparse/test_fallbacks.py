@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from direct_solvers import needing
 
 from pdeopt.cli import main
-from pdeopt.inversion.recorder import Spent
 from pdeopt.run.problem_files.template import TEMPLATE
 from pdeopt.sparse import CSRMatrix, SolveError, Work, clear_memo, linear_solve, solvers, work
 from pdeopt.sparse.solvers import auto
@@ -172,16 +171,8 @@ def test_work_adds_up_and_subtracts_fallbacks_by_name():
     assert total.since(kept).solves == 0
 
 
-def test_counts_of_the_version_before_are_read():
-    """They tell no fallbacks."""
-    counts = {"analyses": 1, "factorizations": 2, "solves": 3, "adjoint_solves": 4, "iterations": 0, "set_ups": 0}
-    counts |= {"factoring_seconds": 0.1, "solving_seconds": 0.2}
-    spent = Spent.of({"first": counts, "second": counts, "products": 1, "evaluations": 2})
-    assert (spent.first.solves, spent.first.fallbacks) == (3, {})
-
-
 @pytest.mark.usefixtures("without_pictures")
-def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monkeypatch):
+def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monkeypatch, capsys):
     """Of a solver whose symmetric method always fails."""
 
     def analyze_rslab_ldlt(pattern, sample):
@@ -203,3 +194,6 @@ def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monke
     assert summary["solver"] == "rslab"
     log = (tmp_path / "out" / "run.log").read_text(encoding="utf-8")
     assert "rslab_ldlt → rslab_lu: what was to solve failed for " in log
+    warning = "warning: rslab_lu took over from rslab_ldlt for a 25 x 25 matrix: rslab_ldlt: out of order"
+    assert warning in log
+    assert f"pdeopt: {warning}" in capsys.readouterr().err

@@ -18,7 +18,8 @@ from pdeopt.run.execution.keeping import RunJournal, resume_command, with_resume
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
 from pdeopt.run.pictures.scene_figure import scene_note
-from pdeopt.run.store.directory import RunDirectory, write_json
+from pdeopt.run.store.directory import RunDirectory
+from pdeopt.run.store.stored_run import write_summary
 from pdeopt.run.watch.interruption import exit_status
 from pdeopt.run.watch.progress import Progress
 
@@ -113,7 +114,7 @@ def execute_and_write(
         summary = found.summary(task)
         interrupted, warnings = write_result(journal.directory, found.rows, summary, found.final_state.fields)
         summary["stage_seconds"] = progress.times.seconds()
-        write_json(journal.directory / "summary.json", summary)  # the last file: a run that has it is complete
+        write_summary(journal.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
             journal.discard()
     fields = found.final_state.fields

@@ -13,7 +13,7 @@ import numpy as np
 
 from pdeopt.errors import describe, raise_interrupt
 from pdeopt.inverse import NewtonModel, Problem, continuation
-from pdeopt.inversion.evaluation_log import DamagedLogError, EvaluationLog, NoLog
+from pdeopt.inversion.evaluation_log import EvaluationLog, NoLog
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.recorder import Interrupted, Recorder
@@ -242,7 +242,7 @@ def _minimize(
         if not recorder.rows:
             raise KeyboardInterrupt from None
         return RunStatus("interrupted", f"interrupted after iteration {recorder.rows[-1].iteration}")
-    except (OSError, UsageError, DamagedLogError):  # the directory cannot be written, or was taken by another run
+    except (OSError, UsageError):  # the directory cannot be written, or was taken by another run
         raise
     except Exception as error:
         raise_interrupt(error)

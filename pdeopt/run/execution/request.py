@@ -17,6 +17,7 @@ from pdeopt.pde import StateEquation
 from pdeopt.run.errors import bad_input
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
+from pdeopt.run.store.json_file import JSON_FORMAT
 from pdeopt.sparse import resolve_solver
 
 #: The packages whose versions are recorded.
@@ -101,6 +102,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
     with bad_input(request.path):
         solver = solver_name(problem, request.solver)
     return {
+        "format": JSON_FORMAT,
         "problem": request.name,
         "path": str(request.path.resolve()),
         "folder": str(Path.cwd()),

@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from pdeopt.inverse import Problem, continuation
 from pdeopt.inversion.minimization import Settings
@@ -23,25 +24,21 @@ from pdeopt.run.problem_files.trust import refuse_untrusted
 from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from pdeopt.run.store.directory import refuse_irregular_files, remove_leftovers, working_in, write_json
 from pdeopt.run.store.evaluation_log import EVALUATIONS
-from pdeopt.run.store.json_file import check_entries, read_object, shown
+from pdeopt.run.store.json_file import check_entries, read_object, refuse_newer
 from pdeopt.run.store.regular_file import is_regular
 from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import LOG_FILE
 
-#: The types of the entries of config.json.
-CONFIG_ENTRIES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), (str,)),
-    **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
-    "max_iterations": (int,),
-    "regularization_strength": (int, float, str),
-    **dict.fromkeys(("folder", "initial_guess", "truth"), (str, type(None))),
-    **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
-}
-#: The least and the largest value of its numbers.
-NUMBER_LIMITS = {
-    **{"gradient_tolerance": (0, 1), "absolute_gradient_tolerance": (0, 1e308)},
-    **{"discrepancy_factor": (0, 1e308), "max_iterations": (0, 1e15)},
+#: The types of the entries of config.json, and the least and the largest value of its numbers.
+CONFIG_ENTRIES: Mapping[str, Any] = {
+    **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), str),
+    "gradient_tolerance": Annotated[float, Meta(ge=0, le=1)],
+    **dict.fromkeys(("absolute_gradient_tolerance", "discrepancy_factor"), Annotated[float, Meta(ge=0, le=1e308)]),
+    "max_iterations": Annotated[int, Meta(ge=0, le=10**15)],
+    "regularization_strength": float | str,
+    **dict.fromkeys(("folder", "initial_guess", "truth"), str | None),
+    **{"options": dict, "check": bool, "argv": list, "resumed": list},
 }
 #: The message where the answers that are kept are no longer those that the optimizer asks for.
 DEPARTED_MESSAGE = (
@@ -122,6 +119,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not is_regular(path):
         raise UsageError(f"{directory} is not a run directory: it has no config.json")
     config = read_object(path)
+    refuse_newer(path, config)
     check_entries(path, config, CONFIG_ENTRIES)
     return config
 
@@ -153,9 +151,6 @@ def _settings(config: dict[str, Any], directory: Path) -> Settings:
     missing = {"options", *(part.name for part in fields(Settings))} - set(config)
     if missing:
         raise UsageError(f"{path} has no {min(missing)!r}; it is of another version of pdeopt")
-    for name, (least, most) in NUMBER_LIMITS.items():
-        if not least <= config[name] <= most:
-            raise UsageError(f"cannot read {path}: its {name} is {shown(config[name])}; expected {least} to {most:g}")
     given = {part.name: config[part.name] for part in fields(Settings)}
     strength = parse_strength(str(given["regularization_strength"]), f"{path}: regularization_strength")
     return Settings(**{**given, "regularization_strength": strength})

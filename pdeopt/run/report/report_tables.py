@@ -16,7 +16,7 @@ from pdeopt.run.watch.stopwatch import in_words, total_seconds
 #: The largest number of rows of a history that are shown, evenly chosen.
 MAX_HISTORY_ROWS = 200
 #: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
-NO_SETTINGS = frozenset({"path", "folder", "options", "versions", "argv", "resumed"})
+NO_SETTINGS = frozenset({"format", "path", "folder", "options", "versions", "argv", "resumed"})
 #: The entries of summary.json that stand above its table.
 HEADING_ENTRIES = frozenset({"problem", "status", "message"})
 #: The names in summary.json of columns of history.csv that have another name there.

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 import pdeopt
@@ -18,14 +19,10 @@ from pdeopt.run.store.regular_file import is_regular
 
 #: The name of the file in a run directory.
 CHECKPOINT = "checkpoint.npz"
-#: The format of the files that a run goes on from; another one is refused.
-CHECKPOINT_FORMAT = 1
+#: The format of the files that a run goes on from; another one is refused. Answers of format 1 were in JSON.
+CHECKPOINT_FORMAT = 2
 #: The largest relative difference of misfits, or regularizations, that count as those of the same problem.
 SAME_PROBLEM_TOLERANCE = 1e-6
-#: The entries of a checkpoint that are texts.
-CHECKPOINT_TEXTS = frozenset({"version", "problem", "source"})
-#: The entries of a checkpoint that are whole numbers.
-CHECKPOINT_COUNTS = frozenset({"format", "iteration"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,21 +134,13 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         arrays = read_arrays(path, "a checkpoint")
-        given = {part.name: arrays[part.name] for part in fields(Checkpoint)}
-        plain = {name: value.item() for name, value in given.items() if name != "parameter"}
-        parameter = given["parameter"]
-        kinds = {
-            name: (str,) if name in CHECKPOINT_TEXTS else (int,) if name in CHECKPOINT_COUNTS else (int, float)
-            for name in plain
-        }
-        wrong = [name for name, kind in kinds.items() if type(plain[name]) not in kind]
-        if wrong or parameter.ndim != 1 or parameter.dtype != float:
-            raise ValueError(f"its {wrong[0] if wrong else 'parameter'} is of another kind than a run writes")
-    except KeyError as error:
-        raise UsageError(f"{path} is no checkpoint, or damaged: it has no {error}") from error
+        given = {name: array if name == "parameter" else array.item() for name, array in arrays.items()}
+        checkpoint = msgspec.convert(given, Checkpoint)
+        if checkpoint.parameter.ndim != 1 or checkpoint.parameter.dtype != float:
+            raise ValueError("its parameter is of another kind than a run writes")
     except Exception as error:  # a file can hold anything
         raise UsageError(f"{path} is no checkpoint, or damaged: {describe(error)}") from error
-    return Checkpoint(**plain, parameter=parameter)
+    return checkpoint
 
 
 def _refuse(reason: str) -> None:

@@ -8,31 +8,31 @@ nothing kept is used from there on, so that no wrong number can come of them.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import numpy as np
 
-from pdeopt.inversion.evaluation_log import Answer
+from pdeopt.inversion.evaluation_log import Answer, Kind
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.file_lock import acquired
-from pdeopt.run.store.json_file import parse_object
 from pdeopt.run.store.regular_file import open_regular
 
 #: The file of a run directory that holds the answers.
 EVALUATIONS = "evaluations.bin"
-#: The head of a record: a mark, the sizes in bytes of its two parts (words in JSON, an array of 64-bit numbers), and
-#: their checksum.
-HEAD = struct.Struct("<4sIQI")
-#: The mark at the beginning of every record.
-MARK = b"pde1"
+#: The head of a record: a mark, the size in bytes of the answer in MessagePack, and its checksum.
+HEAD = struct.Struct("<4sQI")
+#: The mark at the beginning of every record; that of the version before was pde1.
+MARK = b"pde2"
+#: The writer and the reader of answers, whose arrays are bytes of 64-bit numbers; the reader checks all types.
+ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda array: np.asarray(array, "<f8").tobytes())
+DECODER = msgspec.msgpack.Decoder(Answer, dec_hook=lambda _, content: np.frombuffer(content, "<f8").astype(float))
 
 
 class EvaluationFile:
@@ -81,13 +81,13 @@ class EvaluationFile:
             self._write(answer)
         self._waiting.clear()
 
-    def recall(self, kind: str, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
         """Return the next answer of the file where it belongs to this question, None otherwise.
 
         From the first other question on, None is returned to all.
 
         Args:
-            kind: The kind of the answer, "value" or "product".
+            kind: The kind of the answer.
             question: The digest of what is asked.
             size: The size p of the answer's array, where it has one; None for any.
         """
@@ -155,40 +155,24 @@ def is_being_written(path: Path) -> bool:
 
 
 def _record(answer: Answer) -> bytes:
-    words = asdict(answer)
-    data = b"" if answer.array is None else np.ascontiguousarray(answer.array, "<f8").tobytes()
-    words["array"] = None if answer.array is None else answer.array.shape
-    text = json.dumps(words).encode()
-    return HEAD.pack(MARK, len(text), len(data), zlib.crc32(text + data)) + text + data
+    content = ENCODER.encode(answer)
+    return HEAD.pack(MARK, len(content), zlib.crc32(content)) + content
 
 
 def _read(file: BinaryIO) -> Answer | None:
-    """Return the next record of a file; None at the end, and where it is not whole."""
+    """Return the next record of a file; None at the end, and where it is not whole, or is none that a run writes."""
     head = file.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
-    mark, words, data, checksum = HEAD.unpack(head)
-    if mark != MARK:
+    mark, size, checksum = HEAD.unpack(head)
+    if mark != MARK or size > os.fstat(file.fileno()).st_size - file.tell():
         return None
-    if words + data > os.fstat(file.fileno()).st_size - file.tell():
-        return None
-    content = file.read(words + data)
+    content = file.read(size)
     if zlib.crc32(content) != checksum:
         return None
     try:
-        given = parse_object(content[:words])
-        shape = given.pop("array")
-        array = None if shape is None else np.frombuffer(content[words:], "<f8").reshape(shape).astype(float)
-        answer = Answer(**{**given, "array": array, "numbers": tuple(map(float, given["numbers"]))})
-    except (ValueError, TypeError, KeyError, OverflowError):
+        answer = DECODER.decode(content)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return answer if _is_sound(answer) else None
-
-
-def _is_sound(answer: Answer) -> bool:
-    """Return whether all entries of an answer are of the types that a run writes."""
-    if not all(isinstance(text, str) for text in (answer.kind, answer.question, answer.error)):
-        return False
-    if answer.kind == "value" and answer.array is not None and len(answer.numbers) != 3:
-        return False
-    return isinstance(answer.spent, dict) and type(answer.seconds) in (int, float)
+    is_whole = answer.kind == "product" or answer.array is None or len(answer.numbers) == 3
+    return answer if is_whole else None

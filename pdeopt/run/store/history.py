@@ -13,13 +13,16 @@ from pdeopt.inversion.history import HISTORY_COLUMNS, Row
 from pdeopt.run.store.directory import write_text
 from pdeopt.run.store.regular_file import read_bytes
 
+#: The format of history.csv, which stands in its last column; files of the version before have no such column.
+HISTORY_FORMAT = 1
+
 
 def write_history(path: Path, rows: list[Row]) -> None:
     """Write the whole file again, so that a reader never sees half a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerow((*HISTORY_COLUMNS, "format"))
+    writer.writerows((*astuple(row), HISTORY_FORMAT) for row in rows)
     write_text(path, text.getvalue())
 
 
@@ -27,7 +30,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     """Return the history that a file holds, column → values (rows,).
 
     Raises:
-        ValueError: The file is no history.
+        ValueError: The file is no history, or its format is newer than this version of pdeopt.
     """
     try:
         lines = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8"), newline="")))
@@ -39,4 +42,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     missing = [name for name in HISTORY_COLUMNS if not lines or name not in lines[0]]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")
+    newest = max(float(line.get("format", HISTORY_FORMAT)) for line in lines)
+    if newest > HISTORY_FORMAT:
+        raise ValueError(f"its format is {newest:g}; this version of pdeopt reads up to {HISTORY_FORMAT}: update it")
     return {name: np.array([float(line[name] or "nan") for line in lines]) for name in HISTORY_COLUMNS}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.regular_file import is_regular, read_bytes
 
 #: The largest size of a file, in bytes; those that pdeopt writes have some thousand.
 MAX_FILE_BYTES = 2**26
+#: The format of config.json and summary.json, their entry ``format``; files of the version before have none.
+JSON_FORMAT = 1
 #: The largest number of levels of a file; those that pdeopt writes have some ten.
 MAX_LEVELS = 50
-#: The words for a type in messages.
-WORDS_OF_TYPES: Mapping[type, str] = {
-    **{str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"},
-    **{dict: "an object {…}", type(None): "null"},
+#: The words for the types that msgspec names.
+WORDS_OF_TYPES: Mapping[str, str] = {
+    **{"str": "a text", "bool": "true or false", "int": "a whole number", "float": "a number", "array": "a list"},
+    **{"object": "an object {…}", "null": "null"},
 }
 
 
@@ -48,27 +53,56 @@ def parse_object(content: bytes) -> dict[str, Any]:
         values = json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
+    _refuse_deep([values])
     if not isinstance(values, dict):
-        raise ValueError(f"it holds {WORDS_OF_TYPES[type(values)]}; expected an object {{…}}")
-    _refuse_deep(values)
+        raise ValueError(f"it holds {shown(values)}; expected {WORDS_OF_TYPES['object']}")
     return values
 
 
-def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]]) -> None:
-    """Check the types of the entries of an object; true and false are no numbers.
+def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check the types of the entries of an object, as msgspec does: true and false are no numbers.
 
     Args:
         path: The file that holds it, for messages.
         values: The object.
-        expected: The types that each entry may have, if it is there.
+        expected: The type that each entry has, if it is there; `Annotated` with a `msgspec.Meta` limits it.
 
     Raises:
-        UsageError: An entry has another type.
+        UsageError: An entry has another type, or lies outside its limits.
     """
-    for name, kinds in expected.items():
-        if name in values and type(values[name]) not in kinds:
-            words = " or ".join(WORDS_OF_TYPES[kind] for kind in kinds if not (kind is int and float in kinds))
-            raise UsageError(f"cannot read {path}: its {name} is {shown(values[name])}; expected {words}")
+    for name in [name for name in expected if name in values]:
+        try:
+            msgspec.convert(values[name], expected[name])
+        except msgspec.ValidationError as error:
+            reason = _in_words(str(error))
+            raise UsageError(f"cannot read {path}: its {name} is {shown(values[name])}; {reason}") from error
+
+
+def _in_words(message: str) -> str:
+    """Return a message of msgspec, as "Expected `int | null`, got `str` - at `$[1]`", without the names of types."""
+
+    def named(types: re.Match[str]) -> str:
+        return " or ".join(WORDS_OF_TYPES.get(one, one) for one in types[1].split(" | "))
+
+    short = re.sub(", got `.*?`", "", message).replace(" - at `$", " at `")
+    return re.sub("`(.*?)`", named, short).replace("Expected", "expected")
+
+
+def refuse_newer(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse an object whose format is newer than this version of pdeopt.
+
+    Args:
+        path: The file that holds it, for messages.
+        values: The object.
+
+    Raises:
+        UsageError: Its format is newer, or no whole number.
+    """
+    check_entries(path, values, {"format": int})
+    found = values.get("format", JSON_FORMAT)
+    if found > JSON_FORMAT:
+        remedy = f"this version of pdeopt reads up to {JSON_FORMAT}: update it"
+        raise UsageError(f"cannot read {path}: its format is {shown(found)}; {remedy}")
 
 
 def shown(value: Any) -> str:

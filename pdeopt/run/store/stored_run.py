@@ -14,9 +14,10 @@ from pdeopt.errors import describe, raise_interrupt
 from pdeopt.io import FileError
 from pdeopt.io.npz import DAMAGED_FILE_ERRORS
 from pdeopt.run.errors import UsageError
+from pdeopt.run.store.directory import write_json
 from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
-from pdeopt.run.store.json_file import check_entries, read_object
+from pdeopt.run.store.json_file import JSON_FORMAT, check_entries, read_object, refuse_newer
 from pdeopt.run.store.regular_file import is_regular
 
 #: The status of a run without summary.json.
@@ -24,16 +25,16 @@ UNFINISHED = "unfinished"
 #: The entries that every summary.json has, on which pictures and reports rely.
 REQUIRED_ENTRIES = ("problem", "status", "message", "iterations")
 #: The types of the entries of summary.json; null where nothing is known.
-SUMMARY_ENTRIES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("problem", "status", "message"), (str,)),
-    "iterations": (int,),
-    **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
+SUMMARY_ENTRIES: Mapping[str, Any] = {
+    **dict.fromkeys(("problem", "status", "message"), str),
+    "iterations": int,
+    **dict.fromkeys(("strength", "stage_seconds", "verification"), dict | None),
     **dict.fromkeys(
         (
             *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
             *("initial_relative_error", "expected_misfit", "noise_level"),
         ),
-        (int, float, type(None)),
+        float | None,
     ),
 }
 #: The number of letters beyond which values of options are cut to what is last in them, as the name of a folder.
@@ -106,7 +107,8 @@ def read_run(path: Path) -> StoredRun:
     with readable(history):
         columns = read_history(history)
     config = read_object(path / "config.json")
-    check_entries(path / "config.json", config, {"argv": (list,), "options": (dict,), "problem": (str,)})
+    refuse_newer(path / "config.json", config)
+    check_entries(path / "config.json", config, {"argv": list, "options": dict, "problem": str})
     return StoredRun(path, config, columns, read_summary(path / "summary.json"), _fields(path))
 
 
@@ -157,13 +159,21 @@ def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
         raise UsageError(f"cannot show {which}: the files there do not fit each other ({describe(error)})") from error
 
 
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write the entries of summary.json, and its format before them."""
+    write_json(path, {"format": JSON_FORMAT, **summary})
+
+
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return the entries of summary.json, empty where there is none.
+    """Return the entries of summary.json without its format, empty where there is none.
 
     Raises:
-        UsageError: An entry on which pictures rely is missing, or has another type.
+        UsageError: An entry on which pictures rely is missing, or has another type, or the format is newer than this
+            version of pdeopt.
     """
     summary = read_object(path)
+    refuse_newer(path, summary)
+    summary.pop("format", None)
     missing = [name for name in REQUIRED_ENTRIES if summary and name not in summary]
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")

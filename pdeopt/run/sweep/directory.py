@@ -17,7 +17,7 @@ from pdeopt.run.store.regular_file import is_regular
 #: The file that says which sweep it is.
 SWEEP_FILE = "sweep.json"
 #: The entries that it must hold, with their types.
-SWEEP_ENTRIES: Mapping[str, tuple[type, ...]] = {"problem": (str,), "folder": (str,), "grid": (dict,), "argv": (list,)}
+SWEEP_ENTRIES: Mapping[str, Any] = {"problem": str, "folder": str, "grid": dict[str, list[str]], "argv": list[str]}
 
 
 @contextmanager
@@ -87,13 +87,7 @@ def stored_sweep(directory: Path) -> dict[str, Any] | None:
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
     check_entries(path, stored, SWEEP_ENTRIES)
-    argv, grid = stored["argv"], stored["grid"]
-    if not _are_texts(argv) or argv[:1] != ["sweep"] or len(argv) < 2:
+    argv = stored["argv"]
+    if argv[:1] != ["sweep"] or len(argv) < 2:
         raise UsageError(f"cannot read {path}: its argv is {shown(argv)}; expected the words of a 'pdeopt sweep'")
-    if not all(_are_texts(values) for values in grid.values()):
-        raise UsageError(f"cannot read {path}: its grid is {shown(grid)}; expected lists of texts")
     return {name: stored[name] for name in SWEEP_ENTRIES}
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)

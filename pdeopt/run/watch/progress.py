@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
@@ -35,8 +36,23 @@ NOTED_STAGE_SECONDS = 5.0
 DETAILED_STAGE_SECONDS = 0.5
 
 
+class LibraryMessages(logging.Handler):
+    """A handler of `logging` that reports to a progress what the library logs, such as a solver that took over."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report a message: a warning as such, and what is less as a detail."""
+        report = self._progress.warn if record.levelno >= logging.WARNING else self._progress.detail
+        report(record.getMessage())
+
+
 class Progress:
     """A context manager that shows the progress of long work, which is reported to its methods.
+
+    What the library logs meanwhile is reported, too.
 
     Attributes:
         log: The log of all that is said, and more; see `RunLog`.
@@ -67,14 +83,17 @@ class Progress:
         self._spinner = Spinner("dots")
         self._status = ""
         self._live: Live | None = None
+        self._messages = LibraryMessages(self)
 
     def __enter__(self) -> Progress:
+        logging.getLogger("pdeopt").addHandler(self._messages)
         if self._console.is_terminal and not self._quiet:
             self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._screen)
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        logging.getLogger("pdeopt").removeHandler(self._messages)
         if isinstance(error, Exception):
             self.log.error(error)
         elif error is not None:
