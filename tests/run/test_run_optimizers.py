@@ -83,9 +83,8 @@ def run(tmp_path, monkeypatch, capsys):
     def run(*words, status=0, drawn=False):
         monkeypatch.setattr(request, "build_problem", remembered)
         monkeypatch.setattr(conclusion, "write_mesh", lambda *_: None)
-        if not drawn:
-            monkeypatch.setattr(conclusion, "draw_run", lambda *_: [])
-        assert main(["run", *map(str, words), "--out", "out", "--quiet"]) == status, capsys.readouterr().err
+        quiet = ["--quiet"] if drawn else ["--quiet", "--no-pictures"]
+        assert main(["run", *map(str, words), "--out", "out", *quiet]) == status, capsys.readouterr().err
         return json.loads((tmp_path / "out" / "summary.json").read_text()), history(tmp_path / "out")
 
     return run

@@ -15,9 +15,7 @@ from pdeopt.run.errors import RunError, bad_input
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import Task, carry_out
 from pdeopt.run.execution.keeping import Keeper, command, resumable
-from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
-from pdeopt.run.pictures.scene_figure import scene_note
 from pdeopt.run.store.directory import RunDirectory, write_json
 from pdeopt.run.watch.interruption import exit_status
 from pdeopt.run.watch.progress import Progress
@@ -90,7 +88,11 @@ def execute_and_write(
         RunError: The derivatives are wrong, or the directory can no longer be written.
     """
     given = request.argv[1] if request.argv[0] == "run" else request.name
-    picture = LivePicture(request.name, problem, progress) if request.live else None
+    picture = None
+    if request.live:
+        from pdeopt.run.execution.live_picture import LivePicture  # imports matplotlib
+
+        picture = LivePicture(request.name, problem, progress)
     with resumable(keeper):
         with bad_input(request.path):
             solver = solver_name(problem, request.solver)
@@ -108,17 +110,20 @@ def execute_and_write(
         except DerivativeError as error:
             raise RunError(str(error)) from error
         _tell_unused(request, found.ending, progress)
-        progress.stage("pictures", "writing results and pictures …")
+        progress.stage("pictures", f"writing results{' and pictures' if request.pictures else ''} …")
         assert keeper.directory is not None
         summary = found.summary(task)
-        interrupted, warnings = write_result(keeper.directory, found.rows, summary, found.reached.fields)
+        fields = found.reached.fields
+        interrupted, warnings = write_result(keeper.directory, found.rows, summary, fields, request.pictures)
         summary["stage_seconds"] = progress.times.seconds()
         write_json(keeper.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
             keeper.discard()
-    fields = found.reached.fields
-    if fields is not None and (note := scene_note(fields)):
-        progress.note(note)
+    if fields is not None and request.pictures:
+        from pdeopt.run.pictures.scene_figure import scene_note  # imports matplotlib
+
+        if note := scene_note(fields):
+            progress.note(note)
     interrupted |= found.ending.status == "interrupted"
     status = exit_status() if interrupted else EXIT_STATUS[found.ending.status]
     return Outcome(keeper.directory, summary, status, warnings, _next_step(found.ending, settings, keeper.directory))
@@ -135,7 +140,7 @@ def _next_step(ending: Ending, settings: Settings, directory: Path) -> str | Non
 
 def _tell_unused(request: RunRequest, ending: Ending, progress: Progress) -> None:
     """Tell of options of the command line that did not do what they say."""
-    asked, used = request.inner_product, ending.inner_product
+    asked, used = request.asked["inner_product"], ending.inner_product
     if asked and used and asked != used:
         progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")
     if request.live and "live picture" not in progress.times.seconds():
