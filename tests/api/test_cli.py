@@ -229,7 +229,7 @@ def test_a_keyword_of_build_that_is_an_option_of_pdeopt_is_refused_by_every_comm
 
 
 def test_a_percent_sign_in_the_help_of_a_problem_is_shown(tmp_path, capsys):
-    text = '"""Mine."""\nfrom typing import Annotated\ndef build(kind: Annotated[str, "5 % (n)s of it"] = "50 %"):\n    """"""\n'
+    text = '"""Mine."""\nfrom typing import Annotated\ndef build(kind: Annotated[str, "5 % (n)s of it"] = "50 %"): 0\n'
     (tmp_path / "mine.py").write_text(text)
     for command in ("run", "sweep"):
         assert main([command, "./mine.py", "--help"]) == 0

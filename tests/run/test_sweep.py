@@ -198,6 +198,21 @@ def test_a_problem_may_have_an_option_of_the_sweeps_name(capsys):
     assert parse(["run", "./p.py", "--jobs", "3"]).options == {"jobs": 3}
 
 
+@pytest.mark.parametrize("words", [[], ["--no-pictures"]])
+def test_a_sweep_without_pictures_draws_none_and_tells_its_runs(fake, words):
+    assert main([*GRID, *words]) == 0
+    assert (fake / "s" / "sweep.png").exists() == (not words)
+    assert [set(words) <= set(call) for call in calls()] == [True, True]
+    assert [row["folder"] for row in table()] == ["n=4", "n=6"]
+
+
+def test_the_pictures_of_a_sweep_are_settled_when_it_begins(fake, capsys):
+    assert main([*GRID, "--no-pictures"]) == 0
+    assert "--no-pictures: s holds a sweep" in refused(capsys, ["resume", "s", "--no-pictures"])
+    assert main(["resume", "s", "--quiet"]) == 0
+    assert not (fake / "s" / "sweep.png").exists()
+
+
 def test_failed_runs_are_rows_with_their_message(fake, capsys):
     assert main([*GRID[:4], "--alpha", "1,3,7,5", "--out", "s", "--max-iterations", "4"]) == 1
     rows = {(row["n"], row["alpha"]): row for row in table()}

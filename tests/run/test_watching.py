@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,9 +234,36 @@ def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
     assert re.search(r"\d factorizations and 0 set-ups of preconditioners in .* by the solver ", text)
 
 
-def test_quiet_and_verbose_exclude_each_other(capsys):
-    assert main(["run", "robin", "--quiet", "--verbose"]) == 2
-    assert "--verbose: not allowed with argument --quiet" in capsys.readouterr().err
+@pytest.mark.parametrize(("one", "other"), [("--quiet", "--verbose"), ("--no-pictures", "--live")])
+@pytest.mark.parametrize("words", [["run", "robin"], ["resume", "out"]])
+def test_options_that_exclude_each_other(capsys, words, one, other):
+    assert main([*words, other, one]) == 2
+    assert f"{other}: not allowed with argument {one}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.pictures
+def test_a_run_without_pictures_draws_none_and_imports_no_matplotlib(tmp_path):
+    words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--no-pictures", "--out", "out", "--quiet"]
+    code = (
+        f"import sys; from pdeopt.cli import main; status = main({words!r}); "
+        "sys.exit('it imported matplotlib' if 'matplotlib' in sys.modules else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    def drawn():
+        return sorted(path.name for path in Path("out").iterdir() if path.suffix in (".png", ".pdf"))
+
+    assert main(["resume", "out", "--max-iterations", "2", "--quiet"]) == 0
+    assert drawn() == [], "a run that was begun without pictures goes on without"
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["pictures"] is False
+    Path("out/config.json").write_text(json.dumps({**config, "pictures": True}))
+    assert main(["resume", "out", "--max-iterations", "3", "--no-pictures", "--quiet"]) == 0
+    assert drawn() == [], "nor does one that is told so"
+    assert main(["plot", "out"]) == 0
+    assert drawn() == ["history.pdf", "history.png", "result.pdf", "result.png"]
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------
