@@ -56,10 +56,3 @@ def resident_bytes():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return float("inf")
-
-
-@pytest.fixture
-def without_pictures(request, monkeypatch):
-    """Runs draw nothing, which takes a third of a small one; but for tests that look at pictures."""
-    if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr("pdeopt.run.pictures.run_pictures.PICTURES", {})

@@ -17,8 +17,6 @@ from pdeopt.run.execution import conclusion, request
 from pdeopt.run.pictures import run_pictures as pictures
 from pdeopt.run.problem_files.template import TEMPLATE
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 #: A problem that compiles at once: the state is the parameter.
 DENOISING = """
 from typing import Annotated
@@ -310,7 +308,6 @@ def test_rules_that_know_the_noise_meet_its_misfit(run, rule, factor):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     words = ("./small.py", "--n", 10, "--sensors", 14, "--noise", 0.03, "--optimizer", "newton-cg")
     summary, rows = run(*words, "--regularization-strength", "lcurve", drawn=True)
@@ -327,7 +324,6 @@ def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     assert picture.exists()
 
 
-@pytest.mark.pictures
 def test_without_a_rule_no_strength_is_drawn(run, tmp_path, quick_pictures):
     run(*DENOISE, "--max-iterations", 1, drawn=True)
     assert (tmp_path / "out" / "history.png").exists()

@@ -25,8 +25,6 @@ from pdeopt.run.sweep.results import Finished, ended_run, write_table
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.sweep.table import print_results
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 #: Takes the place of pdeopt in the children: a run ends as its alpha says, and keeps a record of its calls.
 FAKE = '''
 import json, os, signal, sys, time

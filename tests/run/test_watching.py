@@ -23,8 +23,6 @@ from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.screen import Screen
 from pdeopt.sparse import clear_memo
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
 
 
@@ -100,7 +98,9 @@ def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys, monkeypat
         self.failure = OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RunLog, "_append", full)
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", "--no-check"]) == 0
+    assert (
+        main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", "--no-check", "--no-pictures"]) == 0
+    )
     assert capsys.readouterr().err.count("run.log could not be written") == 1
 
 
@@ -152,7 +152,7 @@ def test_the_stages_are_timed(watched):
 
 @pytest.mark.slow
 def test_they_are_said_at_the_end(tmp_path, capsys):
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "0"]) == 0
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--no-pictures"]) == 0
     text = capsys.readouterr().out
     end = " ".join(text[text.index("  time ") :].split())
     assert re.match(r"time \S+ s: building \S+ s, compiling \S+ s, verification \S+ s", end)
@@ -197,7 +197,6 @@ def test_drawing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
@@ -227,7 +226,10 @@ def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check"]) == 0
+    assert (
+        main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check", "--no-pictures"])
+        == 0
+    )
     text = capsys.readouterr().out
     assert [f"iteration {k:4d}:" in text for k in range(13)] == [True] * 13
     assert re.search(r"49 parameters on a mesh of 72 cells, 16 data", text)
@@ -242,7 +244,6 @@ def test_options_that_exclude_each_other(capsys, words, one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_run_without_pictures_draws_none_and_imports_no_matplotlib(tmp_path):
     words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--no-pictures", "--out", "out", "--quiet"]
     code = (
@@ -293,7 +294,7 @@ def test_the_package_is_a_command():
 
 def test_ctrl_c_while_a_problem_is_imported_ends_in_one_line(tmp_path, capsys):
     (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
-    assert main(["run", "./slow.py"]) == 130
+    assert main(["run", "./slow.py", "--no-pictures"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
 
 
@@ -339,7 +340,7 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inversion, "verified", interrupted)
-    assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
+    assert main(["run", small_problem(tmp_path), "--quiet", "--no-pictures"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
 
@@ -352,7 +353,7 @@ def test_a_signal_while_a_problem_is_built_leaves_nothing(tmp_path, capsys, numb
     text = f"import signal\ndef build(n: int = 1):\n    signal.raise_signal({int(number)})\n"
     (tmp_path / "slow.py").write_text(text)
     before = signal.getsignal(number)
-    assert main(["run", "./slow.py", "--quiet"]) == 128 + number
+    assert main(["run", "./slow.py", "--quiet", "--no-pictures"]) == 128 + number
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
     assert signal.getsignal(number) == before
@@ -419,7 +420,7 @@ def test_the_exit_status_is_that_of_the_last_command(tmp_path):
     (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
     with interrupts_come_through(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
-    assert main(["run", "./slow.py"]) == 130
+    assert main(["run", "./slow.py", "--no-pictures"]) == 130
 
 
 OUTLIVES = """
