@@ -149,13 +149,14 @@ class Solution:
             raise SolutionError("pandas is not installed; run: pip install pandas, or use solution.history") from None
         return pandas.DataFrame(dict(self.history))
 
-    def save(self, directory: str | Path) -> Path:
-        """Write a run directory, as the command does, with its pictures; return its path.
+    def save(self, directory: str | Path, pictures: bool = True) -> Path:
+        """Write a run directory, as the command does, and return its path.
 
         ``pdeopt plot`` and ``pdeopt report`` show it; it cannot be resumed.
 
         Args:
             directory: The path of the run directory.
+            pictures: Whether the pictures of the solution are drawn into it.
 
         Raises:
             UsageError: It cannot be written, or holds a run already.
@@ -163,7 +164,7 @@ class Solution:
         path = RunDirectory(self.run.title, Path(directory)).make(self.run.config)
         rows = rows_of(self.history)
         write_history(path / "history.csv", rows)
-        interrupted, problems = write_result(path, rows, self.summary, self.run.fields)
+        interrupted, problems = write_result(path, rows, self.summary, self.run.fields, pictures)
         if self.summary:
             write_summary(path / "summary.json", self.summary)
         for problem in problems:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pdeopt.cli.arguments import AXES
+from pdeopt.cli.own_arguments import AXES
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.run_pictures import draw_histories
 

@@ -90,10 +90,3 @@ def compiled_once(monkeypatch):
         return BUILT[key]
 
     monkeypatch.setattr(request, "build_problem", remembered)
-
-
-@pytest.fixture
-def without_pictures(request, monkeypatch):
-    """Runs draw nothing, which takes a third of a small one; but for tests that look at pictures."""
-    if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr("pdeopt.run.pictures.run_pictures.PICTURES", {})

@@ -1,41 +1,24 @@
-"""The arguments of the command line: pdeopt's own, and the options of the problem that is named."""
+"""The words of a command line, parsed: pdeopt's own arguments, and the options of the problem that is named."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pdeopt
-from pdeopt.cli.grid_options import add_grid, grid_of
-from pdeopt.cli.options import Option, add_options, options_of, values
+from pdeopt.cli.grid_options import grid_of, several
+from pdeopt.cli.options import Option, options_of, values
+from pdeopt.cli.own_arguments import ARGUMENTS, COMMANDS, EPILOGS, EXCLUSIVE, Argument, run_arguments
 from pdeopt.errors import did_you_mean
-from pdeopt.inversion.strength_option import RULES, parse_strength
+from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.loading import find_problem, load_build
 from pdeopt.run.sweep.grid import Grid
 
-#: The commands, each with its line of help.
-COMMANDS = {
-    "list": "the problems, one line each",
-    "run": "solve an inverse problem and write a run directory",
-    "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
-    "sweep": "run a grid of options in parallel, and tabulate the results",
-    "check": "verify the derivatives of a problem; exit status 1 when a check fails",
-    "plot": "redraw the pictures of a run, or compare several runs in one figure",
-    "report": "write one HTML page about a run, or about several that are compared",
-    "new": "write a commented problem file to start from",
-}
-#: The optimizers named in the help where no problem is given; `pdeopt.optimize.optimizers`, which has all, imports
-#: NumPy.
-OPTIMIZERS = "l-bfgs-b, newton-cg, gauss-newton, …"
-#: The names that `pdeopt.inverse.inner_product_names` returns, which imports JAX.
-INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
-#: The names in `pdeopt.run.pictures.history_figure.AXES`, which imports matplotlib.
-AXES = ("iterations", "evaluations", "seconds")
 #: A negative number, or a list of numbers that begins with one.
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
 
@@ -85,60 +68,102 @@ def parse(words: list[str]) -> Arguments:
         UsageError: The words are no command, or an argument is wrong.
         SystemExit: ``--help`` or ``--version`` has been printed.
     """
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        raise UsageError(
-            f"unknown command {words[0]!r}; expected {', '.join(COMMANDS)}{did_you_mean(words[0], list(COMMANDS))}"
-        )
-    if not _names_problem(words):
-        return Arguments(words[0] if words else "", _parse_all(*_parsers(), words), words)
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help", "--version"):
+        _print_overview(command)
+    if command not in COMMANDS:
+        hint = did_you_mean(command, [*COMMANDS, "--help", "--version"])
+        raise UsageError(f"unknown command {command!r}; expected {', '.join(COMMANDS)}{hint}")
+    if command not in EPILOGS or set(words[1:2]) & {"-h", "--help"}:
+        return Arguments(command, _given(_parser(command, run_arguments([]), {}), words), words)
+    if len(words) < 2 or words[1].startswith("-"):
+        raise UsageError(f"the problem comes first: pdeopt {command} PROBLEM [options]; 'pdeopt list' names them")
     path = find_problem(words[1])
     build = load_build(path)
     options = options_of(build, path)
-    parser, commands = _parsers(options, path.stem)
-    if words[0] == "sweep":
-        add_grid(commands["sweep"], commands["run"])
-        given = _parse_all(parser, commands, words)
-        return Arguments("sweep", given, words, path, build, grid=_checked_grid(commands["run"], given, options, path))
-    given = _parse_all(parser, commands, words)
-    return Arguments(words[0], given, words, path, build, _with_solver(options, given, path))
+    from pdeopt.optimize import optimizers  # those that the problem file has registered among them; imports NumPy
+
+    run = run_arguments(list(optimizers()))
+    named = {f"options of {path.stem}": [option.argument() for option in options if option.name != "solver"]}
+    of_run = _parser("run", run, named)
+    given = _given(of_run if command == "run" else _parser(command, run, named), words)
+    if command != "sweep":
+        return Arguments(command, given, words, path, build, _with_solver(options, given, path))
+    grid = grid_of([one for arguments in (run, *named.values()) for one in arguments], given)
+    for key in grid.keys:
+        for value in key.values:  # a run would take it
+            one = of_run.parse_args([words[1], key.word(value)])
+            _with_solver(options, one, path)
+            if one.regularization_strength is not None:
+                parse_strength(one.regularization_strength, "--regularization-strength")
+    return Arguments(command, given, words, path, build, grid=grid)
 
 
-def _names_problem(words: list[str]) -> bool:
-    if words[:1] not in (["run"], ["sweep"], ["check"]) or set(words[1:2]) & {"-h", "--help"}:
-        return False
-    if len(words) < 2 or words[1].startswith("-"):
-        raise UsageError(f"the problem comes first: pdeopt {words[0]} PROBLEM [options]; 'pdeopt list' names them")
-    return True
+def _print_overview(word: str) -> NoReturn:
+    """Print the help of all commands or the version, and raise SystemExit."""
+    parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
+    parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        commands.add_parser(name, help=text)
+    parser.parse_args([word])
+    raise SystemExit(0)
 
 
-def _parse_all(parser: Parser, commands: dict[str, Parser], words: list[str]) -> argparse.Namespace:
-    if not words:
-        parser.print_help()
-        raise SystemExit(0)
-    given, unknown = parser.parse_known_args(_joined(words))
+def _parser(command: str, run: Sequence[Argument], named: Mapping[str, Sequence[Argument]]) -> Parser:
+    """Return the parser of a command.
+
+    Args:
+        command: One of `COMMANDS`.
+        run: The arguments of the command ``run``.
+        named: The options of the problem that is named, by the title of their group in the help.
+
+    Raises:
+        UsageError: An option of the problem has the name of one of pdeopt's own.
+    """
+    parser = Parser(prog=f"pdeopt {command}", description=COMMANDS[command], epilog=EPILOGS.get(command))
+    for own in run if command == "run" else ARGUMENTS.get(command, ()):
+        parser.add_argument(own.name, **own.settings)
+    if command == "sweep":
+        runs = {"options of each run": run, **named}
+        named = {f"{title}: one value or several, a,b,c": several(arguments) for title, arguments in runs.items()}
+    for title, arguments in named.items():
+        group = parser.add_argument_group(title)
+        for one in arguments:
+            try:
+                group.add_argument(one.name, **one.settings)
+            except argparse.ArgumentError:
+                raise UsageError(
+                    f"{one.name} of the problem has the name of pdeopt's own {one.name}; rename the keyword of build"
+                ) from None
+    return parser
+
+
+def _given(parser: Parser, words: list[str]) -> argparse.Namespace:
+    """Return the values of the arguments that a command line gives to its command.
+
+    Raises:
+        UsageError: An argument is missing, wrong or unknown.
+    """
+    joined: list[str] = []
+    for word in words[1:]:
+        if joined and NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"  # --key -1e-3, which argparse would take for an option
+        else:
+            joined.append(word)
+    given, unknown = parser.parse_known_args(joined)
     if unknown:
         word = unknown[0].split("=")[0]
         if not word.startswith("-"):
-            hint = "; values in a list are separated by commas alone: a,b,c" if given.command == "sweep" else ""
+            hint = "; values in a list are separated by commas alone: a,b,c" if words[0] == "sweep" else ""
             raise UsageError(f"unexpected argument {word!r}{hint}")
-        flags = [flag for action in commands[given.command]._actions for flag in action.option_strings]
-        raise UsageError(f"unknown option {word}{did_you_mean(word, flags)}; see pdeopt {_usage(given)} --help")
+        known = re.findall(r"(?<![\w-])--[\w-]+", parser.format_usage())
+        which = " ".join(words[:2] if words[0] in EPILOGS else words[:1])
+        raise UsageError(f"unknown option {word}{did_you_mean(word, known)}; see pdeopt {which} --help")
+    for one, other in EXCLUSIVE:
+        if {one, other} <= set(words):
+            raise UsageError(f"argument {other}: not allowed with argument {one}")
     return given
-
-
-def _usage(given: argparse.Namespace) -> str:
-    return f"{given.command} {given.problem}" if hasattr(given, "problem") else given.command
-
-
-def _joined(words: list[str]) -> list[str]:
-    """Return the words with --key -1e-3 as --key=-1e-3, which argparse would take for an option."""
-    joined: list[str] = []
-    for word in words:
-        if joined and NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
 
 
 def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -> dict[str, Any]:
@@ -155,193 +180,3 @@ def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -
     except SolveError as error:
         raise UsageError(str(error)) from error
     return {**keywords, "solver": given.solver}
-
-
-def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option], path: Path) -> Grid:
-    """Return the grid of a sweep, after a check that a run would take each of its values."""
-    grid = grid_of(run, given)
-    for key in grid.keys:
-        for value in key.values:
-            one = run.parse_args([given.problem, key.word(value)])
-            _with_solver(options, one, path)
-            if one.regularization_strength is not None:
-                parse_strength(one.regularization_strength, "--regularization-strength")
-    return grid
-
-
-def _parsers(options: list[Option] | None = None, problem: str = "") -> tuple[Parser, dict[str, Parser]]:
-    parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
-    parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
-    group = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands = {name: group.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    _add_run(commands["run"], [] if options is None else _optimizer_names())
-    for name, add in ADDED.items():
-        add(commands[name])
-    if options is not None:
-        for name in ("run", "check"):
-            add_options(commands[name], options, f"options of {problem}")
-    else:
-        add_grid(commands["sweep"], commands["run"])
-    return parser, commands
-
-
-def _add_problem(parser: Parser) -> None:
-    parser.add_argument("problem", metavar="PROBLEM", help="a name that 'pdeopt list' shows, or the path of a .py file")
-    named = "linear solver: auto, rslab, superlu, cholmod, pardiso, cg+amg, gmres+ilu, … (default: the problem's)"
-    parser.add_argument("--solver", metavar="NAME", help=named)
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
-    parser.epilog = "'--help' after PROBLEM lists that problem's options."
-
-
-def _optimizer_names() -> list[str]:
-    """Return the names of all optimizers, those that a problem file has registered among them."""
-    from pdeopt.optimize import optimizers
-
-    return list(optimizers())
-
-
-def _add_run(parser: Parser, optimizers: list[str]) -> None:
-    _add_problem(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)"
-    )
-    parser.add_argument("--max-iterations", type=_count, default=200, metavar="N", help="(default: %(default)s)")
-    parser.add_argument(
-        "--optimizer",
-        choices=optimizers or None,
-        metavar="NAME",
-        help=f"{', '.join(optimizers) or OPTIMIZERS} (default: the problem's, mostly l-bfgs-b)",
-    )
-    parser.add_argument(
-        "--inner-product",
-        choices=INNER_PRODUCTS,
-        metavar="NAME",
-        help=f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})",
-    )
-    parser.add_argument(
-        "--gradient-tolerance",
-        type=_fraction,
-        metavar="FACTOR",
-        help="converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)",
-    )
-    parser.add_argument(
-        "--regularization-strength",
-        metavar="RULE",
-        help=f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: the problem's, mostly 1)",
-    )
-    parser.add_argument(
-        "--discrepancy-factor",
-        type=_positive,
-        metavar="TAU",
-        help="the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
-        "mostly 1)",
-    )
-    former = {"initial-guess": "start at this run's parameter", "truth": "compare with this run's coefficient"}
-    for name, text in former.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{text}, on another mesh, too")
-    parser.add_argument("--no-check", action="store_true", help="do not verify the derivatives before")
-    _add_watching(parser)
-
-
-def _add_watching(parser: Parser) -> None:
-    live = "draw live.png in the run directory while it runs, after ten seconds for the first time"
-    parser.add_argument("--live", action="store_true", help=live)
-    loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="print errors and warnings only")
-    loudness.add_argument("--verbose", action="store_true", help="print every iteration, and what is done")
-
-
-def _add_resume(parser: Parser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run directory, or that of a sweep")
-    parser.add_argument("--max-iterations", type=_count, metavar="N", help="(default: the limit of the run)")
-    trust = "execute this problem file, of which the directory is, although you have not run it before"
-    parser.add_argument("--trust", type=Path, metavar="FILE", help=trust)
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
-    _add_watching(parser)
-
-
-def _add_sweep(parser: Parser) -> None:
-    parser.add_argument("problem", metavar="PROBLEM", help="as for 'pdeopt run'")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="directory of the sweep; one that holds part of this sweep is gone on with (default: sweeps/PROBLEM, "
-        "sweeps/PROBLEM-2, …)",
-    )
-    parser.add_argument("--jobs", type=_jobs, metavar="N", help="runs at a time (default: as many as there are cores)")
-    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
-    parser.epilog = (
-        "Every combination of the values a,b,c of all options is run. Values that contain commas are quoted inside "
-        "the list ('\"a,b\",c'), or the option is repeated. '--help' after PROBLEM lists that problem's options."
-    )
-
-
-def _add_check(parser: Parser) -> None:
-    _add_problem(parser)
-
-
-def _add_plot(parser: Parser) -> None:
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
-    where = "the picture, .png, .pdf or .svg (default: those in DIR; of several runs comparison.png)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
-    over = "what histories are drawn over: %(choices)s (default: %(default)s)"
-    parser.add_argument("--against", choices=AXES, default=AXES[0], metavar="NAME", help=over)
-
-
-def _add_report(parser: Parser) -> None:
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run directory")
-    where = "the page (default: report.html in DIR; of several runs in the current folder)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
-
-
-def _add_new(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="NAME.py is written into the current folder")
-
-
-#: The functions that add the arguments of each command that has some, besides ``run``.
-ADDED = {
-    "resume": _add_resume,
-    "sweep": _add_sweep,
-    "check": _add_check,
-    "plot": _add_plot,
-    "report": _add_report,
-    "new": _add_new,
-}
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
-
-
-def _jobs(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_jobs.__name__ = "number of jobs"
-_count.__name__ = "number of iterations"
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "number > 0"
-_fraction.__name__ = "factor between 0 and 1"

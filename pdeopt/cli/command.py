@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -36,29 +36,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 for success, 1 for a failed run or check, 2 for bad input, and 128 + its number after a signal: 130 after
         Ctrl-C.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
     forget_signals()
     with screens():
-        return _carried_out(sys.argv[1:] if argv is None else list(argv))
-
-
-def _carried_out(words: list[str]) -> int:
-    try:
-        arguments = parse(words)
-        with interrupts_come_through():
-            return COMMANDS[arguments.command](arguments)
-    except SystemExit as done:  # --help and --version have printed
-        return int(done.code or 0)
-    except RunError as error:
-        _complain(str(error))
-        return 1
-    except PdeoptError as error:
-        return _refuse(error, words)
-    except OSError as error:
-        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        return 1
-    except KeyboardInterrupt as interrupt:
-        _complain(str(interrupt) or "interrupted")
-        return exit_status()
+        try:
+            arguments = parse(words)
+            with interrupts_come_through():
+                return FUNCTIONS[arguments.command](arguments)
+        except SystemExit as done:  # --help and --version have printed
+            return int(done.code or 0)
+        except RunError as error:
+            _complain(str(error))
+            return 1
+        except PdeoptError as error:
+            _complain(str(error))
+            if "--traceback" in words:
+                traceback.print_exception(error.__cause__ or error)
+            return 2
+        except OSError as error:
+            _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+            return 1
+        except KeyboardInterrupt as interrupt:
+            _complain(str(interrupt) or "interrupted")
+            return exit_status()
 
 
 def _list(arguments: Arguments) -> int:
@@ -74,41 +74,33 @@ def _list(arguments: Arguments) -> int:
 def _run(arguments: Arguments) -> int:
     from pdeopt.inversion.strength_option import parse_strength
     from pdeopt.run.execution.execute import run_problem
-    from pdeopt.run.execution.request import RunRequest
+    from pdeopt.run.execution.request import ASKED, RunRequest
     from pdeopt.run.problem_files.trust import remember
-    from pdeopt.run.watch.progress import Progress
 
     remember(arguments.path)
     given = arguments.given
-    asked = given.regularization_strength
+    asked = {name: value for name, value in vars(given).items() if name in ASKED}
+    if asked["regularization_strength"] is not None:
+        asked["regularization_strength"] = parse_strength(given.regularization_strength, "--regularization-strength")
     request = RunRequest(
         path=arguments.path,
         build=arguments.build,
         options=arguments.options,
-        optimizer=given.optimizer,
-        inner_product=given.inner_product,
-        gradient_tolerance=given.gradient_tolerance,
-        regularization_strength=asked if asked is None else parse_strength(asked, "--regularization-strength"),
-        discrepancy_factor=given.discrepancy_factor,
+        asked=asked,
         solver=arguments.options.get("solver"),
-        max_iterations=given.max_iterations,
         initial_guess=given.initial_guess,
         truth=given.truth,
         out=given.out,
         argv=arguments.words,
         check=not given.no_check,
         live=given.live,
+        pictures=not given.no_pictures,
     )
-    console = _console()
-    with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
-        outcome = run_problem(request, progress)
-        _warn_and_log(outcome, progress)
-    return _tell(outcome, console, given.quiet)
+    return _shown(given, lambda progress: run_problem(request, progress))
 
 
 def _resume(arguments: Arguments) -> int:
     from pdeopt.run.execution.resume import has_converged, resume_run
-    from pdeopt.run.watch.progress import Progress
 
     given = arguments.given
     if (given.directory / "sweep.json").exists():
@@ -117,30 +109,30 @@ def _resume(arguments: Arguments) -> int:
         if not given.quiet:
             print(f"{given.directory}: the run has converged; there is nothing to go on with")
         return 0
+    limit, pictures = given.max_iterations, not given.no_pictures
+    return _shown(
+        given,
+        lambda progress: resume_run(
+            given.directory, limit, given.live, pictures, arguments.words, progress, given.trust
+        ),
+    )
+
+
+def _shown(given: Namespace, run: Callable[[Progress], Outcome]) -> int:
+    """Show a run while it goes on, say how it ended and how to go on, and return the exit status."""
+    from pdeopt.run.watch.end_of_run import print_summary
+    from pdeopt.run.watch.progress import Progress
+
     console = _console()
     with Progress(console, given.quiet, given.verbose, given.traceback) as progress:
-        outcome = resume_run(given.directory, given.max_iterations, given.live, arguments.words, progress, given.trust)
-        _warn_and_log(outcome, progress)
-    return _tell(outcome, console, given.quiet)
-
-
-def _warn_and_log(outcome: Outcome, progress: Progress) -> None:
-    """Write the end of a run into run.log, and show its warnings on the screen, too."""
-    from pdeopt.run.watch.end_of_run import print_summary
-
-    for warning in outcome.warnings:
-        progress.warn(warning)
-    log = Console(file=progress.log, width=120, color_system=None)  # type: ignore[arg-type]  # it has what is used
-    print_summary(log, outcome.summary, outcome.directory)
-
-
-def _tell(outcome: Outcome, console: Console, quiet: bool) -> int:
-    """Say how a run ended, and how to go on; return the exit status."""
-    from pdeopt.run.watch.end_of_run import print_summary
-
+        outcome = run(progress)
+        for warning in outcome.warnings:
+            progress.warn(warning)
+        log = Console(file=progress.log, width=120, color_system=None)  # type: ignore[arg-type]  # it has what is used
+        print_summary(log, outcome.summary, outcome.directory)
     if outcome.exit_status == 1:
         _complain(f"the run failed: {outcome.summary['message']}; what it reached is in {outcome.directory}/")
-    elif not quiet:
+    elif not given.quiet:
         print_summary(console, outcome.summary, outcome.directory)
         if outcome.next_step is not None:
             print(f"go on with: {outcome.next_step}")
@@ -174,9 +166,11 @@ def _resume_sweep(given: Namespace) -> int:
 
     if given.max_iterations is not None:
         raise UsageError(f"--max-iterations: {given.directory} holds a sweep, whose runs have limits of their own")
-    for name in ("live", "verbose"):
-        if getattr(given, name):
-            raise UsageError(f"--{name}: {given.directory} holds a sweep, whose runs are not shown one by one")
+    for flag, is_given in {"--live": given.live, "--verbose": given.verbose}.items():
+        if is_given:
+            raise UsageError(f"{flag}: {given.directory} holds a sweep, whose runs are not shown one by one")
+    if given.no_pictures:
+        raise UsageError(f"--no-pictures: {given.directory} holds a sweep, which goes on as it was begun")
     return resume_sweep(given.directory, sweep_of, _console(), given.quiet, given.trust)
 
 
@@ -223,7 +217,7 @@ def _new(arguments: Arguments) -> int:
 
 
 #: The function of each command, which returns the exit status.
-COMMANDS: dict[str, Any] = {
+FUNCTIONS: dict[str, Callable[[Arguments], int]] = {
     "list": _list,
     "run": _run,
     "resume": _resume,
@@ -239,13 +233,6 @@ def _console() -> Console:
     """Return the console of standard output, wide enough for a table where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
-
-
-def _refuse(error: PdeoptError, words: list[str]) -> int:
-    _complain(str(error))
-    if "--traceback" in words:
-        traceback.print_exception(error.__cause__ or error)
-    return 2
 
 
 def _complain(message: str) -> None:

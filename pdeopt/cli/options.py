@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pdeopt.cli.own_arguments import Argument, argument
 from pdeopt.run.errors import UsageError, bad_input
 
 #: The types that an option may have.
@@ -37,11 +38,6 @@ class Option:
     help: str
 
     @property
-    def flag(self) -> str:
-        """The option as it is typed."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
     def dest(self) -> str:
         """The name of the option's value among the parsed arguments."""
         return f"option {self.name}"  # cannot clash with a name of pdeopt's own
@@ -57,6 +53,22 @@ class Option:
         if self.choices is not None:
             return {str(choice): choice for choice in self.choices}.get(text, text)
         return self.kind(text)
+
+    def argument(self) -> Argument:
+        """Return the option as argparse takes it."""
+        flag = "--" + self.name.replace("_", "-")
+        text = self.help if self.default is None else f"{self.help} (default: {self.default})".strip()
+        if self.kind is bool:
+            action = argparse.BooleanOptionalAction
+            return argument(flag, text, dest=self.dest, default=self.default, action=action)
+
+        def parse(given: str) -> Any:
+            return self.parse(given)
+
+        parse.__name__ = kind = self.kind.__name__  # argparse names the type in its message
+        metavar = kind.upper() if self.choices is None else "{" + ",".join(map(str, self.choices)) + "}"
+        choices = None if self.choices is None else (*self.choices, *([None] if self.optional else []))
+        return argument(flag, text, metavar, parse, dest=self.dest, default=self.default, choices=choices)
 
 
 def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
@@ -74,48 +86,9 @@ def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
         return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
-def add_options(parser: argparse.ArgumentParser, options: list[Option], title: str) -> None:
-    """Add the options of a problem to a parser.
-
-    Args:
-        parser: The parser of a command.
-        options: The options of the problem.
-        title: The title of their group in the help.
-
-    Raises:
-        UsageError: An option has a name of pdeopt's own.
-    """
-    group = parser.add_argument_group(title)
-    for option in options:
-        if option.name == "solver":
-            continue  # pdeopt has this option for every problem, and hands it to build
-        try:
-            group.add_argument(option.flag, dest=option.dest, **_argument(option))
-        except argparse.ArgumentError:
-            raise UsageError(f"build's keyword {option.name!r} has the name of pdeopt's own {option.flag}") from None
-
-
-def values(options: list[Option], arguments: argparse.Namespace) -> dict[str, Any]:
+def values(options: list[Option], given: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of ``build`` with their values, as given or by default."""
-    return {option.name: getattr(arguments, option.dest, option.default) for option in options}
-
-
-def _argument(option: Option) -> dict[str, Any]:
-    text = option.help.replace("%", "%%")
-    if option.default is not None:
-        text = f"{text} (default: %(default)s)".strip()
-    common = {"default": option.default, "help": text}
-    if option.kind is bool:
-        return {**common, "action": argparse.BooleanOptionalAction}
-    option_parse = option.parse
-
-    def parse(given: str) -> Any:
-        return option_parse(given)
-
-    parse.__name__ = option.kind.__name__  # argparse names the type in its message
-    metavar = None if option.choices is None else "{" + ",".join(map(str, option.choices)) + "}"
-    allowed = None if option.choices is None else (*option.choices, *([None] if option.optional else []))
-    return {**common, "type": parse, "choices": allowed, "metavar": metavar or option.kind.__name__.upper()}
+    return {option.name: getattr(given, option.dest, option.default) for option in options}
 
 
 def _option(parameter: inspect.Parameter, path: Path) -> Option:

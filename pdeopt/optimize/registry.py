@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 
+from pdeopt.errors import did_you_mean
 from pdeopt.optimize.gauss_newton import GaussNewton
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError
@@ -58,10 +58,8 @@ def optimizer_named(name: str) -> Optimizer:
         )
     if name in _optimizers:
         return _optimizers[name]
-    plain = {re.sub(r"\W|_", "", known): known for known in _optimizers}  # letters count, not how they are joined
-    near = get_close_matches(re.sub(r"\W|_", "", str(name).lower()), plain, 1)
-    meant = f"; did you mean {plain[near[0]]}?" if near else ""
-    raise OptimizerError(f"unknown optimizer {name!r}; expected one of {', '.join(_optimizers)}{meant}")
+    hint = did_you_mean(name, list(_optimizers))
+    raise OptimizerError(f"unknown optimizer {name!r}; expected one of {', '.join(_optimizers)}{hint}")
 
 
 def check_optimizer(optimizer: Optimizer) -> None:

@@ -112,6 +112,8 @@ def test_help_of_a_problem_lists_its_options_with_defaults(capsys):
 
 def test_unknown_words_are_named_with_what_may_have_been_meant(capsys):
     assert "unknown command 'rum'" in refused(capsys, ["rum", "conductivity"])
+    assert "unknown command '--verson'; expected list, run" in refused(capsys, ["--verson"])
+    assert "did you mean '--version'?" in refused(capsys, ["--verson"])
     assert "did you mean 'conductivity'?" in refused(capsys, ["run", "conductivty"])
     message = refused(capsys, ["run", "conductivity", "--nose", "0.1"])
     assert "unknown option --nose; did you mean '--noise'?" in message
@@ -215,6 +217,23 @@ def test_a_solver_for_a_problem_that_takes_none(tmp_path, capsys):
     ]
     path = write(tmp_path / "fixed.py", *changes)
     assert "takes no solver" in refused(capsys, ["run", path, "--solver", "superlu"])
+
+
+@pytest.mark.parametrize("command", ["run", "check", "sweep"])
+def test_a_keyword_of_build_that_is_an_option_of_pdeopt_is_refused_by_every_command(tmp_path, capsys, command):
+    (tmp_path / "mine.py").write_text(
+        '"""Mine."""\ndef build(n: int = 1, verbose: bool = False):\n    """Nothing."""\n'
+    )
+    message = refused(capsys, [command, "./mine.py", "--n", "1,2" if command == "sweep" else "1"])
+    assert "--verbose of the problem has the name of pdeopt's own --verbose; rename the keyword" in message
+
+
+def test_a_percent_sign_in_the_help_of_a_problem_is_shown(tmp_path, capsys):
+    text = '"""Mine."""\nfrom typing import Annotated\ndef build(kind: Annotated[str, "5 % (n)s of it"] = "50 %"): 0\n'
+    (tmp_path / "mine.py").write_text(text)
+    for command in ("run", "sweep"):
+        assert main([command, "./mine.py", "--help"]) == 0
+        assert "5 % (n)s of it (default: 50 %)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("out", ["file/run", "file"])

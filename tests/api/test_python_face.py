@@ -25,7 +25,6 @@ from pdeopt.run.execution import request
 from pdeopt.run.pictures import run_pictures
 from pdeopt.sparse import clear_memo
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
 #: What the words of a summary say of the clock.
 TIMES = ("seconds", "stage_seconds", "verification")
 
@@ -58,7 +57,7 @@ def test_it_gives_what_the_command_writes(name, options, monkeypatch):
     problem = pdeopt.build(name, **options)
     monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     clear_memo()  # a factorization at hand would be one less
-    assert main(["run", name, *words, "--out", "run", "--quiet"]) == 0
+    assert main(["run", name, *words, "--out", "run", "--quiet", "--no-pictures"]) == 0
     written = pdeopt.load("run")
     clear_memo()
     found = pdeopt.solve(problem, progress=False)
@@ -74,7 +73,7 @@ def test_options_are_those_of_the_command():
     options = {"optimizer": "newton-cg", "regularization_strength": "discrepancy", "discrepancy_factor": 1.1}
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     clear_memo()
-    assert main(["run", "conductivity", "--n=8", *words, "--out=run", "--quiet"]) == 0
+    assert main(["run", "conductivity", "--n=8", *words, "--out=run", "--quiet", "--no-pictures"]) == 0
     clear_memo()
     found = pdeopt.solve(pdeopt.build("conductivity", n=8), **options, progress=False)
     assert without_times(found.summary) == without_times(pdeopt.load("run").summary)
@@ -82,23 +81,22 @@ def test_options_are_those_of_the_command():
 
 
 def test_it_is_saved_as_the_command_writes_it(solution, capsys):
-    path = solution.save("saved")
+    path = solution.save("saved", pictures=False)
     again = pdeopt.load(path)
     assert without_times(again.summary) == without_times(solution.summary)
     for column, values in solution.history.items():
         assert np.array_equal(again.history[column], values), column
     assert np.array_equal(again.parameter, solution.parameter)
-    assert main(["run", "conductivity", "--n=8", "--max-iterations=4", "--out=run", "--quiet"]) == 0
+    assert main(["run", "conductivity", "--n=8", "--max-iterations=4", "--out=run", "--quiet", "--no-pictures"]) == 0
     kept = {"run.log", "checkpoint.npz", "evaluations.bin"}  # what a run goes on from
     assert {file.name for file in path.iterdir()} == {file.name for file in (path.parent / "run").iterdir()} - kept
     with pytest.raises(UsageError, match="already holds a run") as error:
-        solution.save("saved")
+        solution.save("saved", pictures=False)
     assert "--" not in str(error.value)
     assert main(["resume", "saved"]) == 2
     assert "was saved from Python, which keeps nothing to go on from" in capsys.readouterr().err
 
 
-@pytest.mark.pictures
 def test_pictures_are_figures_that_a_notebook_shows(solution):
     result, history = solution.plot(), solution.plot_history(against="evaluations")
     assert result._repr_png_()[:4] == b"\x89PNG"
@@ -153,9 +151,8 @@ def test_a_wrong_derivative_is_refused_before_anything_is_minimized(tmp_path):
     assert pdeopt.solve(problem, verify=False, max_iterations=1, progress=False).summary["iterations"] == 1
 
 
-@pytest.mark.pictures
 def test_a_run_that_has_not_ended_has_a_history_and_no_result(solution, tmp_path):
-    path = solution.save("whole")
+    path = solution.save("whole", pictures=False)
     for name in ("summary.json", "result.npz"):
         (path / name).unlink()
     begun = pdeopt.load(path)
@@ -213,7 +210,6 @@ def test_a_failure_on_the_way_is_warned_of():
     assert len(found.history["objective"]) == 2
 
 
-@pytest.mark.pictures
 @pytest.mark.slow
 def test_pictures_are_saved_and_one_that_fails_is_warned_of(solution, monkeypatch):
     assert (solution.save("drawn") / "result.png").stat().st_size > 1000

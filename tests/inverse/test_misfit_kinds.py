@@ -28,8 +28,6 @@ from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.store.fields import fields_of, read_fields, write_fields
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 TICKS = np.linspace(0, 1, 5)
 MESH = skfem.MeshTri.init_tensor(TICKS, TICKS)
 V = FunctionSpace(MESH, skfem.ElementTriP2())
@@ -182,7 +180,6 @@ def problem_file(request, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["run", str(problem_file), "--out", str(folder)]) == 0

@@ -27,8 +27,6 @@ from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.store.fields import fields_of, read_fields
 from pdeopt.run.store.stored_run import read_runs
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 WELLS = '''"""Rates of two wells and the conductivity of the ground."""
 import jax.numpy as jnp, numpy as np, skfem
 from pdeopt.fem import *
@@ -66,7 +64,6 @@ def wells(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_run_finds_numbers_and_writes_them_by_name(wells, capsys):
     assert main([*wells, "--gradient-tolerance", "1e-8", "--out", "a"]) == 0
     assert capsys.readouterr().err == ""
@@ -144,7 +141,7 @@ def test_runs_of_numbers_are_compared_in_a_table(tmp_path):
 
 
 def test_numbers_of_other_names_are_not_taken_over(wells, capsys):
-    assert main([*wells, "--max-iterations", "0", "--no-check", "--out", "a"]) == 0
+    assert main([*wells, "--max-iterations", "0", "--no-check", "--no-pictures", "--out", "a"]) == 0
     Path("other.py").write_text(WELLS.replace("rate q2", "rate q3"), encoding="utf-8")
     assert main(["run", "other.py", "--initial-guess", "a", "--quiet", "--out", "b"]) == 2
     said = capsys.readouterr().err
@@ -163,8 +160,8 @@ def test_every_inner_product_of_numbers_is_the_euclidean(name):
 
 @pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg", "gauss-newton"])
 def test_numbers_are_found_by_every_kind_of_method(optimizer, wells):
-    status = main([*wells, "--optimizer", optimizer, "--gradient-tolerance", "1e-9", "--no-check", "--out", "run"])
-    assert status == 0
+    words = [*wells, "--optimizer", optimizer, "--gradient-tolerance", "1e-9", "--no-check", "--no-pictures"]
+    assert main([*words, "--out", "run"]) == 0
     k, q1, q2 = read_fields(Path("run/result.npz")).coefficient
     assert (q1 / k, q2 / k) == pytest.approx((1.5, 0.25), rel=1e-3)
 

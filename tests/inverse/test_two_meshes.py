@@ -20,8 +20,6 @@ from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.store.fields import _place_state, fields_of, read_fields, write_fields
 from pdeopt.run.store.stored_run import read_runs
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 
 def ticks(cells, size=1.0):
     return np.linspace(0, size, cells + 1)
@@ -276,7 +274,7 @@ def build(n: int = 4, nk: int = 2) -> Problem:
 def test_a_run_on_two_meshes_and_one_that_starts_there(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(TWO_MESHES, encoding="utf-8")
-    words = ["run", "two.py", "--max-iterations", "0", "--no-check", "--quiet"]
+    words = ["run", "two.py", "--max-iterations", "0", "--no-check", "--no-pictures", "--quiet"]
     assert main([*words, "--n", "5", "--nk", "2", "--out", "a"]) == 0
     state, x = field_of("a/state.vtu", "state")
     np.testing.assert_allclose(state, x[0], atol=1e-12)

@@ -17,8 +17,6 @@ from pdeopt.optimize.trace import STEP_REMEDY
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import resolve_solver
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 FAILED = f"the search failed; {STEP_REMEDY}"
 
 
@@ -120,7 +118,7 @@ def test_a_run_with_a_wrong_adjoint_says_order_one(tmp_path, monkeypatch, capsys
     text = text.replace("source=V.interpolate(source))", "source=V.interpolate(broken(source)))")
     (tmp_path / "wrong.py").write_text(text, encoding="utf-8")
     words = ["--optimizer", "cg", "--gradient-tolerance", "0", "--out", "out", "--no-check", "--quiet"]
-    assert main(["run", "./wrong.py", *words]) == 1
+    assert main(["run", "./wrong.py", "--no-pictures", *words]) == 1
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert "the remainder with the derivative has order 1.0" in summary["message"]
     assert "the derivative is wrong" in summary["message"]

@@ -18,8 +18,6 @@ from pdeopt.run.execution import inversion
 from pdeopt.run.problem_files.loading import build_problem, find_problem, load_build
 from pdeopt.sparse import CG, SolveError, clear_memo, work
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 WRONG_SIGN = WRONG_ADJOINT.replace("1.01 * g", "-g")
 REVERSE_ONLY = WRONG_ADJOINT.replace("1.01 * g", "g")
 
@@ -51,7 +49,7 @@ def run_with(rule, *words):
     text = text.replace("source=V.interpolate(source))", "source=V.interpolate(broken(source)))")
     with open("small.py", "w", encoding="utf-8") as file:
         file.write(text)
-    return main(["run", "./small.py", "--max-iterations", "1", "--out", "out", *words])
+    return main(["run", "./small.py", "--max-iterations", "1", "--no-pictures", "--out", "out", *words])
 
 
 # --- right ones pass ---------------------------------------------------------------------------------------------
@@ -214,7 +212,7 @@ def test_a_rule_of_reverse_mode_alone_is_enough_for_optimizers_of_first_order(tm
 
 @pytest.mark.slow
 def test_the_optimization_is_the_same_without_it(tmp_path):
-    words = ["run", "poisson_control", "--n", "8", "--max-iterations", "3", "--quiet"]
+    words = ["run", "poisson_control", "--n", "8", "--max-iterations", "3", "--no-pictures", "--quiet"]
     for more in (["--out", "with"], ["--out", "without", "--no-check"]):
         clear_memo()
         assert main([*words, *more]) == 0

@@ -16,7 +16,7 @@ import pytest
 from pdeopt.cli import main
 from pdeopt.run.store.history import read_history
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
+pytestmark = pytest.mark.slow
 
 PAGE = (Path(__file__).parents[2] / "docs/your_own_mesh_and_data.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"`(\w+\.py)`[^`]*```python\n(.*?)```", PAGE, re.DOTALL))

@@ -473,7 +473,7 @@ def test_an_unknown_optimizer_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize(("name", "meant"), [("lbfgs", "l-bfgs-b"), ("L-BFGS", "l-bfgs-b"), ("newton_cg", "newton-cg")])
 def test_the_optimizer_that_was_meant_is_named(name, meant):
-    with pytest.raises(ValueError, match=f"did you mean {meant}?"):
+    with pytest.raises(ValueError, match=rf"did you mean '{meant}'\?$"):
         minimize(Objective(rosenbrock), START, optimizer=name)
 
 

@@ -139,7 +139,6 @@ def test_what_it_does_not_keep_is_refused(toy):
         minimize(value_and_derivative, np.zeros(3), optimizer="toy", bounds=(0.0, 1.0))
 
 
-@pytest.mark.usefixtures("without_pictures")
 def test_a_problem_file_brings_its_optimizer_to_the_command_line(tmp_path, capsys):
     """It imports the file beside it; the command lists, takes, and suggests the name, and resumes its runs."""
     (tmp_path / "toy.py").write_text(TOY, encoding="utf-8")
@@ -150,14 +149,19 @@ def test_a_problem_file_brings_its_optimizer_to_the_command_line(tmp_path, capsy
     assert "dogleg, toy" in " ".join(capsys.readouterr().out.split())
     assert main(["run", "./denoising.py", "--optimizer", "tyo"]) == 2
     assert "did you mean 'toy'?" in capsys.readouterr().err
-    assert main(["run", "./denoising.py", "--optimizer", "toy", "--max-iterations", "4", "--out", "out"]) == 0
+    assert (
+        main(["run", "./denoising.py", "--optimizer", "toy", "--max-iterations", "4", "--no-pictures", "--out", "out"])
+        == 0
+    )
     assert json.loads(Path("out/summary.json").read_text())["status"] == "stopped"
     before = rows_of("out")
     assert main(["resume", "out", "--max-iterations", "200", "--quiet"]) == 0, capsys.readouterr().err
     summary = json.loads(Path("out/summary.json").read_text())
     assert (summary["optimizer"], summary["status"]) == ("toy", "converged")
     assert [row["objective"] for row in rows_of("out")[:5]] == [row["objective"] for row in before]
-    assert main(["run", "./denoising.py", "--optimizer", "newton-cg", "--out", "newton", "--quiet"]) == 0
+    assert (
+        main(["run", "./denoising.py", "--optimizer", "newton-cg", "--no-pictures", "--out", "newton", "--quiet"]) == 0
+    )
     newton = json.loads(Path("newton/summary.json").read_text())
     assert summary["objective"] == pytest.approx(newton["objective"], rel=1e-4)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import skfem
 
 import pdeopt
@@ -13,8 +12,6 @@ from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import FullField, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.pde import StateEquation
 from pdeopt.sparse import DirectSolver, resolve_solver
-
-pytestmark = pytest.mark.usefixtures("without_pictures")
 
 V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
 STIFFNESS = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V).to_scipy().toarray()

@@ -24,8 +24,6 @@ from pdeopt.run.pictures.segmentation_figure import FORMER_NAMES, draw_segmentat
 from pdeopt.run.store.fields import RESULT_NAMES, fields_of, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 FILE = '''"""The state is the coefficient, with noise."""
 
 import numpy as np
@@ -67,8 +65,9 @@ def written(body="return {}", more=""):
     return "./tiny.py"
 
 
-def summary_of(*words, body="return {}", more="", status=0):
-    assert main(["run", written(body, more), "--out", "out", "--quiet", *words]) == status
+def summary_of(*words, body="return {}", more="", status=0, drawn=False):
+    quiet = ["--quiet"] if drawn else ["--quiet", "--no-pictures"]
+    assert main(["run", written(body, more), "--out", "out", *quiet, *words]) == status
     return json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
 
 
@@ -77,7 +76,7 @@ def summary_of(*words, body="return {}", more="", status=0):
 
 @pytest.mark.slow
 def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
-    assert main(["run", written(MEANING), "--out", "out"]) == 0
+    assert main(["run", written(MEANING), "--out", "out", "--no-pictures"]) == 0
     said = capsys.readouterr().out
     assert said.index("evaluating the result") < said.index("interpreting the result") < said.index("writing results")
     for line in ("score           0.75", "objects         2", "kind_of_tank    round"):
@@ -93,9 +92,8 @@ def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_its_pictures_are_drawn_and_drawn_again(capsys):
-    summary_of(body=MEANING)
+    summary_of(body=MEANING, drawn=True)
     pictures = [Path(f"out/{name}.png") for name in ("segmentation", "reference")]
     for picture in pictures:
         assert imread(picture).std() > 0.05, "not blank"
@@ -111,16 +109,15 @@ def test_its_pictures_are_drawn_and_drawn_again(capsys):
 def test_without_an_interpretation_nothing_is_said_of_it(capsys):
     path = written()
     Path(path).write_text(Path(path).read_text(encoding="utf-8").replace(", interpret=interpret", ""), encoding="utf-8")
-    assert main(["run", path, "--out", "out"]) == 0
+    assert main(["run", path, "--out", "out", "--no-pictures"]) == 0
     assert "interpreting" not in capsys.readouterr().out
     assert not {"segmentation.png", "reference.png"} & {item.name for item in Path("out").iterdir()}
     assert read_fields(Path("out/result.npz")).extra == {}
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_failure_loses_nothing_else(capsys):
-    summary = summary_of(body="raise RuntimeError('no objects')", status=1)
+    summary = summary_of(body="raise RuntimeError('no objects')", status=1, drawn=True)
     assert "the result cannot be interpreted: RuntimeError: no objects (tiny.py, line 14)" in capsys.readouterr().err
     assert summary["status"] == "failed"
     assert summary["message"].startswith("the gradient norm")
@@ -159,10 +156,9 @@ def test_parts_add_up():
     assert (summary["status"], summary["found"], summary["more"]) == ("converged", 1.5, 2)
 
 
-@pytest.mark.pictures
 def test_a_picture_that_fails_is_a_warning(capsys):
     body = 'return {"segmentation": np.full((3, 3), "water"), "reference_measured": np.ones((2, 2))}'
-    assert summary_of(body=body)["status"] == "converged"
+    assert summary_of(body=body, drawn=True)["status"] == "converged"
     assert "segmentation.png and segmentation.pdf could not be written" in capsys.readouterr().err
     assert Path("out/result.npz").exists()
 
@@ -236,9 +232,8 @@ def test_stored_names_are_those_that_are_written(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_the_rule_of_the_problem_is_followed():
-    summary = summary_of(more=', regularization_strength="Cooling", discrepancy_factor=1.3')
+    summary = summary_of(more=', regularization_strength="Cooling", discrepancy_factor=1.3', drawn=True)
     assert summary["strength_rule"] == "cooling"
     assert summary["strength"]["target"] == pytest.approx(1.3 * summary["expected_misfit"])
     assert Path("out/strength.png").exists()

@@ -16,8 +16,6 @@ from pdeopt.run.pictures.history_figure import draw_histories_into, draw_history
 from pdeopt.run.watch.end_of_run import print_summary
 from pdeopt.run.watch.progress import Progress
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 ROW = Row(
     **dict.fromkeys(HISTORY_COLUMNS, 0)
     | {"objective": 2.0, "misfit": 1.5, "regularization": 0.5, "seconds": 0.1, "strength": 1.0}
@@ -66,7 +64,7 @@ def test_a_note_stays(terminal):
 @pytest.mark.slow
 def test_a_run_by_rule_says_all_of_it(tmp_path, capsys):
     words = ["--optimizer", "newton-cg", "--inner-product", "euclidean", "--regularization-strength", "discrepancy"]
-    assert main(["run", "./small.py", *words, "--out", "out"]) == 0
+    assert main(["run", "./small.py", *words, "--out", "out", "--no-pictures"]) == 0
     out, summary = capsys.readouterr().out, read_json(tmp_path / "out" / "summary.json")
     tried = summary["strength"]["tried"]
     for one in tried:
@@ -81,14 +79,14 @@ def test_a_run_by_rule_says_all_of_it(tmp_path, capsys):
 def test_no_start_passes_for_the_minimum_at_a_weaker_strength(tmp_path, capsys):
     """The gradient of 16 exact data is below the goal at once; their misfit falls with the square of the strength."""
     words = ["--optimizer", "newton-cg", "--regularization-strength", "lcurve", "--noise", "0.0003", "--quiet"]
-    main(["run", "./small.py", *words, "--out", "out"])
+    main(["run", "./small.py", *words, "--out", "out", "--no-pictures"])
     tried = read_json(tmp_path / "out" / "summary.json")["strength"]["tried"]
     weak = [one["misfit"] for one in sorted(tried, key=lambda one: -one["strength"])[-4:]]
     assert all(after < 0.1 * before for before, after in pairwise(weak)), weak
 
 
 def test_a_plain_run_does_not_mention_them(capsys):
-    assert main(["run", "./small.py", "--max-iterations", "2"]) == 0
+    assert main(["run", "./small.py", "--max-iterations", "2", "--no-pictures"]) == 0
     out = capsys.readouterr().out
     assert not any(word in out for word in ("CG", "strength", "inner product"))
 
@@ -103,7 +101,9 @@ def test_the_strength_of_a_rule_is_said_where_it_is_one(tmp_path, capsys):
 
 
 def test_a_given_strength_is_said(capsys):
-    assert main(["run", "./small.py", "--max-iterations", "2", "--regularization-strength", "0.25"]) == 0
+    assert (
+        main(["run", "./small.py", "--max-iterations", "2", "--regularization-strength", "0.25", "--no-pictures"]) == 0
+    )
     assert "  strength        0.25 × the problem's\n" in capsys.readouterr().out
 
 

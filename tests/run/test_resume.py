@@ -29,8 +29,6 @@ from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
 from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.sparse.solvers.direct.solver import DirectSolver
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 #: The matrix depends on the parameter, so that the problem is not quadratic.
 SMALL = (
     TEMPLATE.replace("] = 24", "] = 6")
@@ -66,8 +64,8 @@ def former(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         Path("small.py").write_text(SMALL, encoding="utf-8")
-        assert main(["run", "./small.py", "--out", "whole", "--quiet"]) == 0
-        assert main(["run", "./small.py", "--max-iterations", "3", "--out", "run", "--quiet"]) == 0
+        assert main(["run", "./small.py", "--out", "whole", "--no-pictures", "--quiet"]) == 0
+        assert main(["run", "./small.py", "--max-iterations", "3", "--out", "run", "--no-pictures", "--quiet"]) == 0
     return folder
 
 
@@ -123,11 +121,11 @@ def interrupt_at(monkeypatch, count):
 def test_an_interrupted_run_ends_where_it_would_have_ended(small, capsys, monkeypatch, options):
     words = [small, "--noise", "0.05", "--quiet", *options]
     calls = interrupt_at(monkeypatch, -1)
-    assert main(["run", *words, "--out", "whole"]) == 0
+    assert main(["run", *words, "--out", "whole", "--no-pictures"]) == 0
     total = len(calls)
     with monkeypatch.context() as patch:
         interrupt_at(patch, int(0.6 * total))
-        assert main(["run", *words, "--out", "run"]) == 130
+        assert main(["run", *words, "--out", "run", "--no-pictures"]) == 130
     assert main(["resume", "run", "--quiet"]) == 0
     assert_same_end("run", "whole")
     assert not (Path("whole") / "evaluations.bin").exists(), "nothing to go on with"
@@ -137,7 +135,7 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(small, capsys, monkey
 def test_ctrl_c_says_how_to_go_on(small, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
-        assert main(["run", small, "--out", "my run"]) == 130
+        assert main(["run", small, "--out", "my run", "--no-pictures"]) == 130
     assert "go on with: pdeopt resume 'my run'\n" in capsys.readouterr().out
     assert read_checkpoint(Path("my run/checkpoint.npz")).iteration == rows_of("my run")[-1]["iteration"]
     assert main(["resume", "my run"]) == 0
@@ -160,7 +158,7 @@ def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsy
 
     with monkeypatch.context() as patch:
         patch.setattr(DirectSolver, "solve", interrupted)
-        assert main(["run", small, "--no-check", "--out", "run"]) == 130
+        assert main(["run", small, "--no-check", "--out", "run", "--no-pictures"]) == 130
     assert capsys.readouterr().err == "pdeopt: error: interrupted; go on with: pdeopt resume run\n"
     assert not (Path("run") / "summary.json").exists()
     assert main(["resume", "run", "--quiet"]) == 0
@@ -175,7 +173,10 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     text = text.replace("    ticks = np", "    k *= float(open(data).read())\n    ticks = np")
     Path("reads.py").write_text(text, encoding="utf-8")
     Path("factor").write_text("2", encoding="utf-8")
-    assert main(["run", "./reads.py", "--max-iterations", "2", "--out", "run", "--no-check", "--quiet"]) == 0
+    assert (
+        main(["run", "./reads.py", "--max-iterations", "2", "--out", "run", "--no-check", "--quiet", "--no-pictures"])
+        == 0
+    )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     for limit in ("3", "4"):
@@ -352,7 +353,7 @@ def full_after(monkeypatch, count):
 def test_a_full_disk_ends_in_one_message_and_the_run_goes_on_later(small, former, capsys, monkeypatch, count):
     with monkeypatch.context() as patch:
         full_after(patch, count)
-        assert main(["run", small, "--out", "run", "--quiet"]) == 1
+        assert main(["run", small, "--out", "run", "--quiet", "--no-pictures"]) == 1
     error = capsys.readouterr().err
     assert error == (
         "pdeopt: error: cannot write to run: No space left on device; what was reached is kept: make room, then go on "
@@ -443,7 +444,7 @@ KILLS, SEED = 10, 20261123
 @pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg"])
 def test_a_run_killed_at_any_moment_ends_where_it_would_have_ended(tmp_path, optimizer):
     (tmp_path / "quick.py").write_text(QUICK, encoding="utf-8")
-    words = ["run", "./quick.py", "--n", "16", "--optimizer", optimizer, "--quiet", "--out"]
+    words = ["run", "./quick.py", "--n", "16", "--optimizer", optimizer, "--no-pictures", "--quiet", "--out"]
     process = start([*words, "whole"])
     wait_for(tmp_path / "whole" / "config.json", process)
     begun = time.monotonic()

@@ -33,8 +33,6 @@ from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic, write_js
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
     *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),
@@ -127,8 +125,8 @@ def test_result_repeats_the_summary(finished):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_history(finished, tmp_path):
-    words = ["run", "conductivity", "--n", "8", "--max-iterations", "2", "--seed", "5", "--out", "again", "--quiet"]
-    assert main(words) == 0
+    words = ["run", "conductivity", "--n", "8", "--max-iterations", "2", "--seed", "5", "--out", "again"]
+    assert main([*words, "--no-pictures", "--quiet"]) == 0
     assert [row["objective"] for row in rows_of(tmp_path / "again")] == [
         row["objective"] for row in rows_of(finished)[:3]
     ]
@@ -191,7 +189,7 @@ def test_a_run_gives_way_to_one_that_was_faster(tmp_path, capsys, monkeypatch, w
         return build(*arguments)
 
     monkeypatch.setattr(request, "build_problem", slow)
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", *words]) == status
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--no-pictures", "--quiet", *words]) == status
     assert [path.read_text() for path in (tmp_path / taken).iterdir()] == ["theirs"]
     assert (tmp_path / "runs" / "small-2" / "summary.json").exists() == (status == 0)
     assert ("taken by another run" in capsys.readouterr().err) == (status == 2)
@@ -221,7 +219,7 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
 
 @pytest.mark.slow
 def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "1"]) == 0
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "1", "--no-pictures"]) == 0
     captured = capsys.readouterr()
     for expected in ("building small", "iteration    1:", "stopped:", "relative error", "runs/small/"):
         assert expected in captured.out
@@ -229,7 +227,6 @@ def test_plain_output_has_iterates_and_a_summary(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
@@ -253,7 +250,9 @@ def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, mon
         raise RuntimeError("no state")
 
     monkeypatch.setattr(conclusion, "fields_of", fail)
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--quiet"]) == 1
+    assert (
+        main(["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--quiet", "--no-pictures"]) == 1
+    )
     assert "the result cannot be evaluated: RuntimeError: no state" in capsys.readouterr().err
     summary = read_json(tmp_path / "out" / "summary.json")
     assert (summary["status"], summary["iterations"]) == ("failed", 1)
@@ -284,7 +283,6 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, mo
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_ctrl_c_keeps_what_was_reached(tmp_path, capsys, monkeypatch):
     accept = recorder.Recorder.accept
 
@@ -314,7 +312,6 @@ def test_ctrl_c_before_the_first_iterate_leaves_nothing(tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
     """The diffusivity vanishes as soon as the source leaves the initial guess (the simulation has more unknowns)."""
     path = small_problem(
@@ -343,7 +340,7 @@ def test_an_error_on_the_way_is_a_failed_run_that_keeps_its_iterates(tmp_path, c
         return evaluate(self, m)
 
     monkeypatch.setattr(recorder.Recorder, "value_and_derivative", evaluate_twice)
-    assert main(["run", small_problem(tmp_path), "--out", "failed", "--quiet"]) == 1
+    assert main(["run", small_problem(tmp_path), "--out", "failed", "--quiet", "--no-pictures"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("pdeopt: error: the run failed: after iteration 1: RuntimeError: out of luck;")
     assert read_json(tmp_path / "failed" / "summary.json")["iterations"] == 1

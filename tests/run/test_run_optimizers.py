@@ -17,8 +17,6 @@ from pdeopt.run.execution import conclusion, request
 from pdeopt.run.pictures import run_pictures as pictures
 from pdeopt.run.problem_files.template import TEMPLATE
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 #: A problem that compiles at once: the state is the parameter.
 DENOISING = """
 from typing import Annotated
@@ -83,9 +81,8 @@ def run(tmp_path, monkeypatch, capsys):
     def run(*words, status=0, drawn=False):
         monkeypatch.setattr(request, "build_problem", remembered)
         monkeypatch.setattr(conclusion, "write_mesh", lambda *_: None)
-        if not drawn:
-            monkeypatch.setattr(conclusion, "draw_run", lambda *_: [])
-        assert main(["run", *map(str, words), "--out", "out", "--quiet"]) == status, capsys.readouterr().err
+        quiet = ["--quiet"] if drawn else ["--quiet", "--no-pictures"]
+        assert main(["run", *map(str, words), "--out", "out", *quiet]) == status, capsys.readouterr().err
         return json.loads((tmp_path / "out" / "summary.json").read_text()), history(tmp_path / "out")
 
     return run
@@ -311,7 +308,6 @@ def test_rules_that_know_the_noise_meet_its_misfit(run, rule, factor):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     words = ("./small.py", "--n", 10, "--sensors", 14, "--noise", 0.03, "--optimizer", "newton-cg")
     summary, rows = run(*words, "--regularization-strength", "lcurve", drawn=True)
@@ -328,7 +324,6 @@ def test_a_rule_is_drawn_and_drawn_again(run, tmp_path, capsys, quick_pictures):
     assert picture.exists()
 
 
-@pytest.mark.pictures
 def test_without_a_rule_no_strength_is_drawn(run, tmp_path, quick_pictures):
     run(*DENOISE, "--max-iterations", 1, drawn=True)
     assert (tmp_path / "out" / "history.png").exists()

@@ -25,8 +25,6 @@ from pdeopt.run.sweep.results import FinishedRun, ended_run, write_table
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.sweep.table import print_results
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
-
 #: Takes the place of pdeopt in the children: a run ends as its alpha says, and keeps a record of its calls.
 FAKE = '''
 import json, os, signal, sys, time
@@ -196,6 +194,21 @@ def test_a_problem_may_have_an_option_of_the_sweeps_name(capsys):
     Path("p.py").write_text('"""P."""\ndef build(jobs: int = 1):\n    """Nothing."""\n')
     assert "--jobs of the problem" in refused(capsys, ["sweep", "./p.py", "--jobs", "1,2"])
     assert parse(["run", "./p.py", "--jobs", "3"]).options == {"jobs": 3}
+
+
+@pytest.mark.parametrize("words", [[], ["--no-pictures"]])
+def test_a_sweep_without_pictures_draws_none_and_tells_its_runs(fake, words):
+    assert main([*GRID, *words]) == 0
+    assert (fake / "s" / "sweep.png").exists() == (not words)
+    assert [set(words) <= set(call) for call in calls()] == [True, True]
+    assert [row["folder"] for row in table()] == ["n=4", "n=6"]
+
+
+def test_the_pictures_of_a_sweep_are_settled_when_it_begins(fake, capsys):
+    assert main([*GRID, "--no-pictures"]) == 0
+    assert "--no-pictures: s holds a sweep" in refused(capsys, ["resume", "s", "--no-pictures"])
+    assert main(["resume", "s", "--quiet"]) == 0
+    assert not (fake / "s" / "sweep.png").exists()
 
 
 def test_failed_runs_are_rows_with_their_message(fake, capsys):

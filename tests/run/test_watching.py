@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +18,13 @@ from rich.console import Console
 from small_problem import small_problem
 
 from pdeopt.cli import main
-from pdeopt.run.execution import conclusion, inversion, live_picture
+from pdeopt.run.execution import inversion, live_picture
 from pdeopt.run.watch import interruption
 from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.screen import Screen
 from pdeopt.sparse import clear_memo
-
-pytestmark = pytest.mark.usefixtures("without_pictures")
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
 
@@ -116,7 +115,9 @@ def test_a_log_that_cannot_be_written_is_one_warning(tmp_path, capsys, monkeypat
         self.failure = OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RunLog, "_append", full)
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", "--no-check"]) == 0
+    assert (
+        main(["run", small_problem(tmp_path), "--max-iterations", "0", "--quiet", "--no-check", "--no-pictures"]) == 0
+    )
     assert capsys.readouterr().err.count("run.log could not be written") == 1
 
 
@@ -168,7 +169,7 @@ def test_the_stages_are_timed(watched):
 
 @pytest.mark.slow
 def test_they_are_said_at_the_end(tmp_path, capsys):
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "0"]) == 0
+    assert main(["run", small_problem(tmp_path), "--max-iterations", "0", "--no-pictures"]) == 0
     text = capsys.readouterr().out
     end = " ".join(text[text.index("  time ") :].split())
     assert re.match(r"time \S+ s: building \S+ s, compiling \S+ s, verification \S+ s", end)
@@ -213,7 +214,6 @@ def test_drawing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
@@ -243,16 +243,45 @@ def test_options_that_did_nothing_are_mentioned(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_verbose_tells_every_iteration_and_what_was_done(tmp_path, capsys):
-    assert main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check"]) == 0
+    assert (
+        main(["run", small_problem(tmp_path), "--max-iterations", "12", "--verbose", "--no-check", "--no-pictures"])
+        == 0
+    )
     text = capsys.readouterr().out
     assert [f"iteration {k:4d}:" in text for k in range(13)] == [True] * 13
     assert re.search(r"49 parameters on a mesh of 72 cells, 16 data", text)
     assert re.search(r"\d factorizations and 0 set-ups of preconditioners in .* by the solver ", text)
 
 
-def test_quiet_and_verbose_exclude_each_other(capsys):
-    assert main(["run", "robin", "--quiet", "--verbose"]) == 2
-    assert "--verbose: not allowed with argument --quiet" in capsys.readouterr().err
+@pytest.mark.parametrize(("one", "other"), [("--quiet", "--verbose"), ("--no-pictures", "--live")])
+@pytest.mark.parametrize("words", [["run", "robin"], ["resume", "out"]])
+def test_options_that_exclude_each_other(capsys, words, one, other):
+    assert main([*words, other, one]) == 2
+    assert f"{other}: not allowed with argument {one}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_without_pictures_draws_none_and_imports_no_matplotlib(tmp_path):
+    words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--no-pictures", "--out", "out", "--quiet"]
+    code = (
+        f"import sys; from pdeopt.cli import main; status = main({words!r}); "
+        "sys.exit('it imported matplotlib' if 'matplotlib' in sys.modules else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    def drawn():
+        return sorted(path.name for path in Path("out").iterdir() if path.suffix in (".png", ".pdf"))
+
+    assert main(["resume", "out", "--max-iterations", "2", "--quiet"]) == 0
+    assert drawn() == [], "a run that was begun without pictures goes on without"
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["pictures"] is False
+    Path("out/config.json").write_text(json.dumps({**config, "pictures": True}))
+    assert main(["resume", "out", "--max-iterations", "3", "--no-pictures", "--quiet"]) == 0
+    assert drawn() == [], "nor does one that is told so"
+    assert main(["plot", "out"]) == 0
+    assert drawn() == ["history.pdf", "history.png", "result.pdf", "result.png"]
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------
@@ -282,7 +311,7 @@ def test_the_package_is_a_command():
 
 def test_ctrl_c_while_a_problem_is_imported_ends_in_one_line(tmp_path, capsys):
     (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
-    assert main(["run", "./slow.py"]) == 130
+    assert main(["run", "./slow.py", "--no-pictures"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
 
 
@@ -305,19 +334,19 @@ def test_ctrl_c_that_python_ignores_comes_again(capsys):
 @pytest.mark.parametrize(
     ("where", "message", "number"),
     [
-        ("fields_of", "interrupted while the result was evaluated", signal.SIGINT),
-        ("draw_run", "the maximum number of iterations", signal.SIGTERM),
+        ("pdeopt.run.execution.conclusion.fields_of", "interrupted while the result was evaluated", signal.SIGINT),
+        ("pdeopt.run.pictures.run_pictures.draw_run", "the maximum number of iterations", signal.SIGTERM),
     ],
 )
 def test_a_signal_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message, number):
-    monkeypatch.setattr(conclusion, where, lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(where, lambda *_: signal.raise_signal(number))
     words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--no-check", "--quiet"]
     assert main(words) == 128 + number
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert message in summary["message"]
     assert (summary["status"], summary["iterations"]) == ("stopped", 1)
-    assert (tmp_path / "out" / "result.npz").exists() == (where == "draw_run")
-    assert ("to draw them: pdeopt plot out" in capsys.readouterr().err) == (where == "draw_run")
+    assert (tmp_path / "out" / "result.npz").exists() == where.endswith("draw_run")
+    assert ("to draw them: pdeopt plot out" in capsys.readouterr().err) == where.endswith("draw_run")
 
 
 def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeypatch):
@@ -328,7 +357,7 @@ def test_ctrl_c_during_the_verification_leaves_nothing(tmp_path, capsys, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inversion, "verify_derivatives", interrupted)
-    assert main(["run", small_problem(tmp_path), "--quiet"]) == 130
+    assert main(["run", small_problem(tmp_path), "--quiet", "--no-pictures"]) == 130
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
 
@@ -341,7 +370,7 @@ def test_a_signal_while_a_problem_is_built_leaves_nothing(tmp_path, capsys, numb
     text = f"import signal\ndef build(n: int = 1):\n    signal.raise_signal({int(number)})\n"
     (tmp_path / "slow.py").write_text(text)
     before = signal.getsignal(number)
-    assert main(["run", "./slow.py", "--quiet"]) == 128 + number
+    assert main(["run", "./slow.py", "--quiet", "--no-pictures"]) == 128 + number
     assert capsys.readouterr().err == INTERRUPTED
     assert not (tmp_path / "runs").exists()
     assert signal.getsignal(number) == before
@@ -408,7 +437,7 @@ def test_the_exit_status_is_that_of_the_last_command(tmp_path):
     (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
     with interrupts_come_through(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
-    assert main(["run", "./slow.py"]) == 130
+    assert main(["run", "./slow.py", "--no-pictures"]) == 130
 
 
 OUTLIVES = """

@@ -171,7 +171,6 @@ def test_work_adds_up_and_subtracts_fallbacks_by_name():
     assert total.since(kept).solves == 0
 
 
-@pytest.mark.usefixtures("without_pictures")
 def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monkeypatch, capsys):
     """Of a solver whose symmetric method always fails."""
 
@@ -186,7 +185,7 @@ def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monke
     monkeypatch.setitem(solvers._BY_NAME, "rslab", broken)
     small = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
     (tmp_path / "small.py").write_text(small, encoding="utf-8")
-    words = ["--solver", "rslab", "--max-iterations", "2", "--quiet", "--no-check", "--out", "out"]
+    words = ["--solver", "rslab", "--max-iterations", "2", "--quiet", "--no-check", "--no-pictures", "--out", "out"]
     assert main(["run", "./small.py", *words]) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert list(summary["fallbacks"]) == ["rslab_ldlt → rslab_lu"]

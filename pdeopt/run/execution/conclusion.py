@@ -19,7 +19,6 @@ from pdeopt.inversion.minimization import RunStatus
 from pdeopt.run.errors import attempt
 from pdeopt.run.execution.interpretation import Interpretation, interpretations
 from pdeopt.run.execution.summary import FinalState
-from pdeopt.run.pictures.run_pictures import draw_run
 from pdeopt.run.store.directory import LIVE_PICTURE, is_written_by_pdeopt
 from pdeopt.run.store.fields import Fields, fields_of, write_fields
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
@@ -101,7 +100,7 @@ def _interrupted(ending: RunStatus, done: str) -> RunStatus:
 
 
 def write_result(
-    directory: Path, rows: list[Row], summary: dict[str, Any], fields: Fields | None
+    directory: Path, rows: list[Row], summary: dict[str, Any], fields: Fields | None, pictures: bool = True
 ) -> tuple[bool, list[str]]:
     """Write result.npz, fields.vtu (and state.vtu) and pictures.
 
@@ -110,6 +109,7 @@ def write_result(
         rows: The history.
         summary: The entries of summary.json.
         fields: The arrays of result.npz; None where nothing could be evaluated.
+        pictures: Whether pictures are drawn; matplotlib is not imported otherwise.
 
     Returns:
         Whether it was interrupted, and a warning for each picture or mesh that could not be written.
@@ -121,7 +121,10 @@ def write_result(
         warnings = []
         for name, file in mesh_files(fields).items():
             warnings += attempt(name, partial(write_mesh, directory / name, file))
-        warnings += draw_run(directory, fields, rows, summary)
+        if pictures:
+            from pdeopt.run.pictures.run_pictures import draw_run
+
+            warnings += draw_run(directory, fields, rows, summary)
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
         return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]

@@ -15,9 +15,7 @@ from pdeopt.run.errors import RunError, bad_input
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import InversionTask, invert
 from pdeopt.run.execution.keeping import RunJournal, resume_command, with_resume_hint
-from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
-from pdeopt.run.pictures.scene_figure import scene_note
 from pdeopt.run.store.directory import RunDirectory
 from pdeopt.run.store.stored_run import write_summary
 from pdeopt.run.watch.interruption import exit_status
@@ -91,7 +89,11 @@ def execute_and_write(
         RunError: The derivatives are wrong, or the directory can no longer be written.
     """
     given = request.argv[1] if request.argv[0] == "run" else request.name
-    picture = LivePicture(request.name, problem, progress) if request.live else None
+    picture = None
+    if request.live:
+        from pdeopt.run.execution.live_picture import LivePicture  # imports matplotlib
+
+        picture = LivePicture(request.name, problem, progress)
     with with_resume_hint(journal):
         with bad_input(request.path):
             solver = solver_name(problem, request.solver)
@@ -109,17 +111,20 @@ def execute_and_write(
         except DerivativeError as error:
             raise RunError(str(error)) from error
         _tell_unused(request, found.ending, progress)
-        progress.stage("pictures", "writing results and pictures …")
+        progress.stage("pictures", f"writing results{' and pictures' if request.pictures else ''} …")
         assert journal.directory is not None
         summary = found.summary(task)
-        interrupted, warnings = write_result(journal.directory, found.rows, summary, found.final_state.fields)
+        fields = found.final_state.fields
+        interrupted, warnings = write_result(journal.directory, found.rows, summary, fields, request.pictures)
         summary["stage_seconds"] = progress.times.seconds()
         write_summary(journal.directory / "summary.json", summary)  # the last file: a run that has it is complete
         if found.ending.status == "converged":
             journal.discard()
-    fields = found.final_state.fields
-    if fields is not None and (note := scene_note(fields)):
-        progress.note(note)
+    if fields is not None and request.pictures:
+        from pdeopt.run.pictures.scene_figure import scene_note  # imports matplotlib
+
+        if note := scene_note(fields):
+            progress.note(note)
     interrupted |= found.ending.status == "interrupted"
     status = exit_status() if interrupted else EXIT_STATUS[found.ending.status]
     return Outcome(journal.directory, summary, status, warnings, _next_step(found.ending, settings, journal.directory))
@@ -136,7 +141,7 @@ def _next_step(ending: RunStatus, settings: Settings, directory: Path) -> str | 
 
 def _tell_unused(request: RunRequest, ending: RunStatus, progress: Progress) -> None:
     """Tell of options of the command line that did not do what they say."""
-    asked, used = request.inner_product, ending.inner_product
+    asked, used = request.asked["inner_product"], ending.inner_product
     if asked and used and asked != used:
         progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")
     if request.live and "live picture" not in progress.times.seconds():

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from pdeopt.inversion.strength_rule import optimize
 from pdeopt.inversion.verification import LaterVerification, Verification, verify_derivatives
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import evaluate
-from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.execution.summary import FinalState, summarize
 from pdeopt.run.store.fields import check_state_space
 from pdeopt.run.watch.interruption import SIGNALS, StopFlag, stop_on_interrupt
@@ -30,6 +29,9 @@ from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
 from pdeopt.sparse import Work, work
+
+if TYPE_CHECKING:
+    from pdeopt.run.execution.live_picture import LivePicture
 
 
 @dataclass(frozen=True)

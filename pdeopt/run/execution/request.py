@@ -20,6 +20,11 @@ from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.run.store.json_file import JSON_FORMAT
 from pdeopt.sparse import resolve_solver
 
+#: The settings of a minimization that can be asked for.
+ASKED = (
+    *("optimizer", "inner_product", "gradient_tolerance", "max_iterations", "regularization_strength"),
+    "discrepancy_factor",
+)
 #: The packages whose versions are recorded.
 RECORDED_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
 
@@ -32,37 +37,29 @@ class RunRequest:
         path: The problem file.
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
-        optimizer: The name of the optimizer; None where the problem chooses.
-        inner_product: The name of the inner product; None where the problem chooses.
-        gradient_tolerance: The factor by which the gradient norm must fall; None where the problem chooses.
-        regularization_strength: A factor or the name of a rule, see `Settings`; None where the problem chooses.
-        discrepancy_factor: The factor τ of rules that know the noise, see `Settings`; None where the problem chooses.
+        asked: The keywords of `Settings.of` that are called `ASKED`; None where the problem chooses.
         solver: The name of the linear solver; None where the problem chooses.
-        max_iterations: The largest number of iterations of every minimization.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
         argv: The words of the command line, for the record.
         check: Whether derivatives are verified before the minimization, and once more on the way.
         live: Whether the iterates are drawn on the way.
+        pictures: Whether the result is drawn.
     """
 
     path: Path
     build: Callable[..., Problem]
     options: dict[str, Any]
-    optimizer: str | None
-    inner_product: str | None
-    gradient_tolerance: float | None
-    regularization_strength: float | str | None
-    discrepancy_factor: float | None
+    asked: dict[str, Any]
     solver: str | None
-    max_iterations: int
     initial_guess: Path | None
     truth: Path | None
     out: Path | None
     argv: list[str]
     check: bool = True
     live: bool = False
+    pictures: bool = True
 
     @property
     def name(self) -> str:
@@ -85,16 +82,7 @@ class RunRequest:
             StrengthError: The rule for the strength is unknown.
             OptimizerError: The optimizer is unknown.
         """
-        return Settings.of(
-            problem,
-            optimizer=self.optimizer,
-            inner_product=self.inner_product,
-            gradient_tolerance=self.gradient_tolerance,
-            max_iterations=self.max_iterations,
-            regularization_strength=self.regularization_strength,
-            discrepancy_factor=self.discrepancy_factor,
-            chosen_in=self.path.name,
-        )
+        return Settings.of(problem, **self.asked, chosen_in=self.path.name)
 
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
@@ -113,6 +101,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),
         "check": request.check,
+        "pictures": request.pictures,
         "versions": versions(),
         "argv": request.argv,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
 from pdeopt.run.execution.keeping import RunJournal, resume_command
-from pdeopt.run.execution.request import RunRequest, config_of
+from pdeopt.run.execution.request import ASKED, RunRequest, config_of
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
 from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
@@ -38,7 +38,7 @@ CONFIG_ENTRIES: Mapping[str, Any] = {
     "max_iterations": Annotated[int, Meta(ge=0, le=10**15)],
     "regularization_strength": float | str,
     **dict.fromkeys(("folder", "initial_guess", "truth"), str | None),
-    **{"options": dict, "check": bool, "argv": list, "resumed": list},
+    **{"options": dict, "check": bool, "pictures": bool, "argv": list, "resumed": list},
 }
 #: The message where the answers that are kept are no longer those that the optimizer asks for.
 DEPARTED_MESSAGE = (
@@ -51,6 +51,7 @@ def resume_run(
     directory: Path,
     max_iterations: int | None,
     live: bool,
+    pictures: bool,
     argv: list[str],
     progress: Progress,
     trusted: Path | None = None,
@@ -61,6 +62,7 @@ def resume_run(
         directory: The run directory.
         max_iterations: The largest number of iterations; None for the run's own.
         live: Whether the iterates are drawn on the way.
+        pictures: Whether the result is drawn, where the run was begun with pictures.
         argv: The words of the command line, for the record.
         progress: Told what is done.
         trusted: The problem file of the run, where the user has not run it before and says that it may be executed.
@@ -78,7 +80,8 @@ def resume_run(
     checkpoint = _checkpoint(directory, path)
     refuse_untrusted(path, directory, trusted)
     with working_in(config.get("folder")):
-        request = replace(_request(config, path, settings, argv), live=live)
+        request = _request(config, path, settings, argv)
+        request = replace(request, live=live, pictures=pictures and request.pictures)
         announce(request, progress)
         problem = request.problem()
     if checkpoint is not None:
@@ -182,18 +185,14 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         path=path,
         build=load_build(path),
         options=config["options"],
-        optimizer=settings.optimizer,
-        inner_product=settings.inner_product,
-        gradient_tolerance=settings.gradient_tolerance,
-        regularization_strength=settings.regularization_strength,
-        discrepancy_factor=settings.discrepancy_factor,
+        asked={name: value for name, value in asdict(settings).items() if name in ASKED},
         solver=config["options"].get("solver"),
-        max_iterations=settings.max_iterations,
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
         out=None,
         argv=argv,
         check=bool(config.get("check", True)),
+        pictures=bool(config.get("pictures", True)),
     )
 
 

@@ -56,7 +56,7 @@ PNG_END = b"IEND\xaeB`\x82"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
 PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.
-NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0}
+NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0, "--no-pictures": 0}
 
 
 @dataclass(frozen=True)

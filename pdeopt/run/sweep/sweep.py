@@ -22,7 +22,6 @@ from pdeopt.run.store.directory import unused, working_in
 from pdeopt.run.store.evaluation_log import EVALUATIONS, is_being_written
 from pdeopt.run.sweep.console import SweepProgress
 from pdeopt.run.sweep.directory import claimed, stored_sweep
-from pdeopt.run.sweep.figure import draw_sweep
 from pdeopt.run.sweep.grid import Grid, GridPoint
 from pdeopt.run.sweep.processes import ChildTask, EndedChild, Listener, cores, run_children
 from pdeopt.run.sweep.results import FinishedRun, ended_run, stored_run, write_table
@@ -33,6 +32,8 @@ from pdeopt.run.watch.interruption import exit_status
 TABLE_FILE = "sweep.csv"
 #: The figure of the results.
 FIGURE_FILE = "sweep.png"
+#: The option of a run that draws no pictures, with which the sweep draws none, too.
+NO_PICTURES = "--no-pictures"
 #: The folder for runs that could not be resumed.
 ASIDE_FOLDER = ".aside"
 #: The exit status of a command with bad input.
@@ -188,8 +189,11 @@ def _conclude(sweep: Sweep, found: dict[str, FinishedRun], console: Console, qui
     """Write the tables and the figure, say what can be done next, and return the exit status."""
     runs, total = _in_order(sweep, found), len(sweep.grid.points)
     write_table(sweep.directory / TABLE_FILE, sweep.grid, runs)
-    for warning in attempt(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
-        print(f"pdeopt: warning: {warning}", file=sys.stderr)
+    if all(key.flag != NO_PICTURES for key in sweep.grid.keys):
+        from pdeopt.run.sweep.figure import draw_sweep  # imports matplotlib
+
+        for warning in attempt(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
+            print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if runs and not quiet:
         print_results(console, sweep.grid, runs)
         _say_what_next(console, sweep, runs)

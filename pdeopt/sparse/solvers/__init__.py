@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pdeopt.errors import did_you_mean
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.auto import Auto, forget_failures, forgetting_failures
@@ -106,8 +106,7 @@ def resolve_solver(solver: str | Solver) -> Solver:
     if not isinstance(solver, str):
         return _checked(solver)
     if solver not in _BY_NAME:
-        close = difflib.get_close_matches(solver.lower(), solver_names(), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(solver, solver_names())
         raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}{hint}")
     require_library(solver)
     return _BY_NAME[solver]

@@ -1,0 +1,197 @@
+"""The arguments of each command that are pdeopt's own, as data for argparse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from pdeopt.inversion.strength_option import RULES
+
+#: The commands, each with its line of help.
+COMMANDS = {
+    "list": "the problems, one line each",
+    "run": "solve an inverse problem and write a run directory",
+    "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
+    "sweep": "run a grid of options in parallel, and tabulate the results",
+    "check": "verify the derivatives of a problem; exit status 1 when a check fails",
+    "plot": "redraw the pictures of a run, or compare several runs in one figure",
+    "report": "write one HTML page about a run, or about several that are compared",
+    "new": "write a commented problem file to start from",
+}
+#: The commands that take a problem, each with what its help ends with.
+EPILOGS = {
+    "run": "'--help' after PROBLEM lists that problem's options.",
+    "check": "'--help' after PROBLEM lists that problem's options.",
+    "sweep": "Every combination of the values a,b,c of all options is run. Values that contain commas are quoted "
+    "inside the list ('\"a,b\",c'), or the option is repeated. '--help' after PROBLEM lists that problem's options.",
+}
+#: The optimizers named in the help where no problem is given; `pdeopt.optimize.optimizers`, which has all, imports
+#: NumPy.
+OPTIMIZERS = "l-bfgs-b, newton-cg, gauss-newton, …"
+#: The names that `pdeopt.inverse.inner_product_names` returns, which imports JAX.
+INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
+#: The names in `pdeopt.run.pictures.history_figure.AXES`, which imports matplotlib.
+AXES = ("iterations", "evaluations", "seconds")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a command.
+
+    Attributes:
+        name: The option as it is typed, or the name of an argument that is told by its place.
+        settings: The keywords with which `argparse.ArgumentParser.add_argument` takes it.
+    """
+
+    name: str
+    settings: dict[str, Any]
+
+
+def argument(name: str, text: str, metavar: str | None = None, parse: Any = None, **settings: Any) -> Argument:
+    """Return an argument.
+
+    Args:
+        name: The option as it is typed, or the name of an argument that is told by its place.
+        text: The text of the help, in which "%" has no meaning.
+        metavar: What stands for its value in the help; None for a switch.
+        parse: Makes the value of a text; None where the text is the value.
+        **settings: Further keywords of `argparse.ArgumentParser.add_argument`.
+    """
+    given = {"metavar": metavar, "type": parse} if metavar else {"action": "store_true"}
+    return Argument(name, {"help": text.replace("%", "%%"), **given, **settings})
+
+
+def number(name: str, kind: type, is_right: Callable[[Any], bool]) -> Callable[[str], Any]:
+    """Return a function that makes a number of a text.
+
+    Args:
+        name: What the number is, for the message of argparse.
+        kind: int or float.
+        is_right: Whether a number is in its range.
+    """
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not is_right(value):
+            raise ValueError
+        return value
+
+    parse.__name__ = name
+    return parse
+
+
+COUNT = number("number of iterations", int, lambda n: n >= 0)
+JOBS = number("number of jobs", int, lambda n: n >= 1)
+FRACTION = number("factor between 0 and 1", float, lambda x: 0 <= x < 1)
+POSITIVE = number("number > 0", float, lambda x: 0 < x < inf)
+
+TRACEBACK = argument("--traceback", "show where in the code an error arose")
+QUIET = argument("--quiet", "print errors and warnings only")
+#: The options of the commands that show a run.
+WATCHING = (
+    argument("--live", "draw live.png in the run directory while it runs, after ten seconds for the first time"),
+    argument("--no-pictures", "draw no pictures; 'pdeopt plot' draws them later"),
+    QUIET,
+    argument("--verbose", "print every iteration, and what is done"),
+)
+#: The options that exclude each other.
+EXCLUSIVE = (("--quiet", "--verbose"), ("--no-pictures", "--live"))
+#: The arguments of the commands that build a problem.
+PROBLEM = (
+    argument("problem", "a name that 'pdeopt list' shows, or the path of a .py file", "PROBLEM"),
+    argument(
+        "--solver",
+        "linear solver: auto, rslab, superlu, cholmod, pardiso, cg+amg, gmres+ilu, … (default: the problem's)",
+        "NAME",
+    ),
+    TRACEBACK,
+)
+#: The run directories of a command that takes several.
+DIRECTORIES = argument("directories", "a run directory", "DIR", Path, nargs="+")
+
+
+def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
+    """Return the arguments of the command ``run``.
+
+    Args:
+        optimizers: The names of all optimizers; empty where they are not known, and any name is taken.
+    """
+    names = f"{', '.join(optimizers) or OPTIMIZERS} (default: the problem's, mostly l-bfgs-b)"
+    products = f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})"
+    tolerance = "converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)"
+    rules = f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: the problem's, mostly 1)"
+    factor = (
+        "the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
+        "mostly 1)"
+    )
+    return (
+        *PROBLEM,
+        argument("--out", "run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)", "DIR", Path),
+        argument("--max-iterations", "(default: 200)", "N", COUNT, default=200),
+        argument("--optimizer", names, "NAME", choices=optimizers or None),
+        argument("--inner-product", products, "NAME", choices=INNER_PRODUCTS),
+        argument("--gradient-tolerance", tolerance, "FACTOR", FRACTION),
+        argument("--regularization-strength", rules, "RULE"),
+        argument("--discrepancy-factor", factor, "TAU", POSITIVE),
+        argument("--initial-guess", "start at this run's parameter, on another mesh, too", "DIR", Path),
+        argument("--truth", "compare with this run's coefficient, on another mesh, too", "DIR", Path),
+        argument("--no-check", "do not verify the derivatives before"),
+        *WATCHING,
+    )
+
+
+#: The arguments of each command that has some, besides ``run``.
+ARGUMENTS: dict[str, tuple[Argument, ...]] = {
+    "resume": (
+        argument("directory", "a run directory, or that of a sweep", "DIR", Path),
+        argument("--max-iterations", "(default: the limit of the run)", "N", COUNT),
+        argument(
+            "--trust",
+            "execute this problem file, of which the directory is, although you have not run it before",
+            "FILE",
+            Path,
+        ),
+        TRACEBACK,
+        *WATCHING,
+    ),
+    "sweep": (
+        argument("problem", "as for 'pdeopt run'", "PROBLEM"),
+        argument(
+            "--out",
+            "directory of the sweep; one that holds part of this sweep is gone on with (default: sweeps/PROBLEM, "
+            "sweeps/PROBLEM-2, …)",
+            "DIR",
+            Path,
+        ),
+        argument("--jobs", "runs at a time (default: as many as there are cores)", "N", JOBS),
+        QUIET,
+        TRACEBACK,
+    ),
+    "check": PROBLEM,
+    "plot": (
+        DIRECTORIES,
+        argument(
+            "--out",
+            "the picture, .png, .pdf or .svg (default: those in DIR; of several runs comparison.png)",
+            "FILE",
+            Path,
+        ),
+        argument(
+            "--against",
+            f"what histories are drawn over: {', '.join(AXES)} (default: {AXES[0]})",
+            "NAME",
+            choices=AXES,
+            default=AXES[0],
+        ),
+    ),
+    "report": (
+        DIRECTORIES,
+        argument(
+            "--out", "the page (default: report.html in DIR; of several runs in the current folder)", "FILE", Path
+        ),
+    ),
+    "new": (argument("name", "NAME.py is written into the current folder", "NAME"),),
+}
