@@ -80,6 +80,7 @@ def summarize(
         "optimizer": settings.optimizer,
         "inner_product": ending.inner_product or settings.inner_product,
         **chosen(settings, ending),
+        "headline": dict(problem.views.headline),
         **reached.quantities,
         **_numbers(reached.fields),
     }

@@ -18,6 +18,7 @@ from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
 from pdeopt.run.store.json_file import check_entries, read_object
 from pdeopt.run.store.regular_file import is_regular
+from pdeopt.run.store.views.former_version import FORMER_HEADLINE
 
 #: The status of a run without summary.json.
 UNFINISHED = "unfinished"
@@ -28,6 +29,7 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("problem", "status", "message"), (str,)),
     "iterations": (int,),
     **dict.fromkeys(("strength", "stage_seconds", "verification"), (dict, type(None))),
+    "headline": (dict,),
     **dict.fromkeys(
         (
             *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
@@ -83,7 +85,7 @@ class StoredRun:
 
     @property
     def title(self) -> str:
-        """The problem with the options that were given: "eit_tank (target 1, level 4)"."""
+        """The problem with the options that were given: "conductivity (n 16, noise 0.01)"."""
         name = str(self.summary.get("problem") or self.config.get("problem") or self.path.resolve().name)
         options = ", ".join(_said(option, value) for option, value in self.given_options.items())
         return f"{name} ({options})" if options else name
@@ -158,7 +160,7 @@ def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return the entries of summary.json, empty where there is none.
+    """Return the entries of summary.json, empty where there is none; those of a former version have a headline, too.
 
     Raises:
         UsageError: An entry on which pictures rely is missing, or has another type.
@@ -168,6 +170,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
     check_entries(path, summary, ENTRIES)
+    if summary:
+        summary.setdefault("headline", FORMER_HEADLINE)
     return summary
 
 
