@@ -148,6 +148,12 @@ class Views:
         if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
             raise InputError(f"the headline is {given!r}; expected the names of numbers with a word for each")
 
+    @property
+    def arrays(self) -> list[str]:
+        """The names of the arrays of `interpret` without which nothing is shown; a truth may be unknown."""
+        found = [] if self.segmentation is None else [self.segmentation.found]
+        return found if self.reference is None else [*found, self.reference.measured, self.reference.predicted]
+
 
 def _check_texts(what: str, **given: str) -> None:
     for name, text in given.items():

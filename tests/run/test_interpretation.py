@@ -126,6 +126,13 @@ def test_its_pictures_are_drawn_and_drawn_again(capsys):
     assert Path("page-segmentation.png").exists()
 
 
+def test_an_array_that_is_not_there_to_be_shown_is_told(capsys):
+    assert main(["run", written("return {'segmentation': np.zeros((2, 2), int)}"), "--out", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "interpret returned no array 'reference_measured', which the problem's views show" in said
+    assert "'segmentation'" not in said
+
+
 def test_without_an_interpretation_nothing_is_said_of_it(capsys):
     path = written()
     Path(path).write_text(Path(path).read_text(encoding="utf-8").replace(", interpret=interpret", ""), encoding="utf-8")

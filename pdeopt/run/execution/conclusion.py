@@ -82,6 +82,9 @@ def _interpret(
         with guarded():
             for meaning in interpreted(problem, m):
                 progress.detail(f"found {', '.join((*meaning.scalars, *meaning.arrays))}")
+            for name in problem.views.arrays:
+                if name not in meaning.arrays:
+                    progress.note(f"interpret returned no array {name!r}, which the problem's views show")
     except KeyboardInterrupt:
         ending = _interrupted(ending, "interpreted")
     except Exception as error:
