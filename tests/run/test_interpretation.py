@@ -57,7 +57,7 @@ def interpret(m):
 VIEWS = Views(
     segmentation=LabelImage("segmentation", ["water", "resistive", "conductive"]),
     reference=Series("reference_measured", "reference_predicted", "the model misses the reference"),
-    headline={{"score": "score"}},
+    headline={{"score": "grade"}},
 )
 
 def build(seed: int = 0) -> Problem:
@@ -98,7 +98,7 @@ def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
     assert main(["run", written(MEANING), "--out", "out"]) == 0
     said = capsys.readouterr().out
     assert said.index("evaluating the result") < said.index("interpreting the result") < said.index("writing results")
-    for line in ("score           0.75", "objects         2", "kind_of_tank    round"):
+    for line in ("grade           0.75", "objects         2", "kind_of_tank    round"):
         assert f"  {line}" in said
     summary = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
     fields = read_fields(Path("out/result.npz"))

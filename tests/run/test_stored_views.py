@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from rich.console import Console
 from run_directories import fields_on, write_run
 
+import pdeopt
 from pdeopt.cli import main
 from pdeopt.inverse import LabelImage, Marks, Series, Views
 from pdeopt.run.pictures.canvas.style import styled
@@ -161,6 +162,7 @@ def test_numbers_of_the_problem_stand_beside_the_error(tmp_path):
         "peak temperature (K) 312.250,  relative L² error 50 %" in draw_result(run.fields, run.summary).get_suptitle()
     )
     assert results(run)["peak"] == "312.25"
+    assert "stopped, peak temperature (K) 312.250, relative error 50 %)" in repr(pdeopt.load(tmp_path / "run"))
     assert not nested(run), "words are no result"
 
 

@@ -47,7 +47,7 @@ def views_from_arrays(arrays: Mapping[str, np.ndarray], data_label: str) -> View
     words = json.loads(str(arrays["views"]))
     marked, segmentation, reference = "mark_segments" in arrays, words["segmentation"], words["reference"]
     return Views(
-        marks=Marks(arrays["mark_segments"], arrays["mark_labels"].tolist()) if marked else None,
+        marks=Marks(arrays["mark_segments"], list(map(str, arrays["mark_labels"]))) if marked else None,
         segmentation=None if segmentation is None else LabelImage(**segmentation),
         reference=None if reference is None else Series(**reference),
         headline=words["headline"],
