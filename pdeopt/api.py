@@ -31,6 +31,7 @@ from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.history import write_history
 from pdeopt.run.store.json_file import JSON_FORMAT
 from pdeopt.run.store.stored_run import StoredRun, drawable, read_run, write_summary
+from pdeopt.run.store.views.headline import headline_facts
 from pdeopt.run.watch.progress import Progress
 
 if TYPE_CHECKING:
@@ -67,9 +68,11 @@ class Solution:
     run: StoredRun
 
     def __repr__(self) -> str:
-        words = f"{self.run.title}: {self.run.status}"
-        error = self.summary.get("relative_error")
-        return f"Solution({words}{'' if error is None else f', relative error {100 * error:.3g} %'})"
+        parts = [f"{self.run.title}: {self.run.status}"]
+        parts += [f"{word} {text}" for word, text in headline_facts(self.summary)]
+        if self.summary.get("relative_error") is not None:
+            parts.append(f"relative error {100 * self.summary['relative_error']:.3g} %")
+        return f"Solution({', '.join(parts)})"
 
     @property
     def summary(self) -> dict[str, Any]:

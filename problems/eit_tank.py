@@ -42,7 +42,18 @@ from pdeopt.eit.tanks.tank import Tank, electrode_names
 from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.eit.tanks.tank_file import electrode_names_of, read_tank_mesh
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import InputError, Log, Parameter, Problem, matern_from_length, total_variation
+from pdeopt.inverse import (
+    InputError,
+    LabelImage,
+    Log,
+    Marks,
+    Parameter,
+    Problem,
+    Series,
+    Views,
+    matern_from_length,
+    total_variation,
+)
 
 #: Absolute voltages are to be explained to so many times the misfit of their noise: what the model misses of the
 #: reference, it misses again in other ways where there are objects.
@@ -84,16 +95,6 @@ def experiment(V, names, data, imaging, solver):
     return calibration, Experiment(V, names, data, data.voltages + shift, noise, calibration.impedances, solver)
 
 
-def electrodes_drawn(mesh, names):
-    """End points (s, 2, 2) of the boundary's segments on electrodes, and the electrode (s,) of each."""
-    facets = [mesh.boundaries[name] for name in names]
-    points = np.concatenate([mesh.p[:, mesh.facets[:, found]].T for found in facets])
-    return {
-        "electrode_segments": points,
-        "electrode_numbers": np.repeat(np.arange(1, len(names) + 1), [len(found) for found in facets]),
-    }
-
-
 def as_in_the_file(data, table):
     """Voltages (q, K) under the patterns that are used, among all those of the file; NaN where not valid."""
     whole = np.full((len(table), data.counts["measurements"] // len(table)), np.nan)
@@ -114,7 +115,7 @@ def reference_found(data, calibration):
     }
 
 
-def objects_found(fit, radius, truth):
+def objects_found(fit, truth):
     """The objects as a segmentation of the challenge's pixels, and their score where the truth is known."""
     segmentation = labels_at(fit.inclusions, pixel_centers(1.0))
     known = {} if truth is None else {"score": segmentation_score(truth, segmentation), "segmentation_truth": truth}
@@ -122,8 +123,6 @@ def objects_found(fit, radius, truth):
         "objects": len(fit.inclusions),
         "water_change": fit.background,
         "segmentation": segmentation,
-        "segmentation_names": np.array(["water", "resistive", "conductive"]),
-        "segmentation_extent": radius * np.array([-1.0, 1.0, -1.0, 1.0]),
         **known,
     }
 
@@ -132,11 +131,32 @@ def meaning(tested, calibration, radius):
     """What else the voltages say, beside the image: what is known at once, and then the objects, which take a while."""
     yield {
         **reference_found(tested.data, calibration),
-        **electrodes_drawn(tested.space.mesh, tested.electrodes),
         **{f"data_{name}": count for name, count in tested.data.counts.items()},
     }
     fit = ShapeFitter.of(tested, calibration.conductivity, radius).best()
-    yield objects_found(fit, radius, tested.data.truth)
+    yield objects_found(fit, tested.data.truth)
+
+
+def views(V, names, radius):
+    """What pictures show besides: the electrodes by their number, the objects, the reference, and the score."""
+    return Views(
+        marks=Marks.on_boundaries(V, {name: str(number) for number, name in enumerate(names, 1)}),
+        segmentation=LabelImage(
+            "segmentation",
+            ["water", "resistive", "conductive"],
+            truth="segmentation_truth",
+            extent=(-radius, radius, -radius, radius),
+        ),
+        reference=Series(
+            "reference_measured",
+            "reference_predicted",
+            title="reference: the homogeneous model misses the voltages",
+            unit="V",
+            row="difference",
+            column="current pattern",
+        ),
+        headline={"score": "score"},
+    )
 
 
 def build(
@@ -185,4 +205,5 @@ def build(
         regularization_strength="discrepancy",
         discrepancy_factor=1.0 if imaging == "difference" else ABSOLUTE_FACTOR,
         interpret=lambda _: meaning(tested, calibration, extent),
+        views=views(V, names, extent),
     )

@@ -33,6 +33,7 @@ from pdeopt.inverse.regularization import (
     tikhonov,
     total_variation,
 )
+from pdeopt.inverse.views import LabelImage, Marks, Series, Views
 
 __all__ = [
     "AtDofs",
@@ -44,7 +45,9 @@ __all__ = [
     "Identity",
     "InputError",
     "L2Misfit",
+    "LabelImage",
     "Log",
+    "Marks",
     "Matern",
     "Misfit",
     "NewtonModel",
@@ -56,11 +59,13 @@ __all__ = [
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
+    "Series",
     "StateAndAdjoint",
     "Sum",
     "Term",
     "Terms",
     "TotalVariation",
+    "Views",
     "add_noise",
     "continuation",
     "h1",

@@ -17,6 +17,7 @@ from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.numbers import Numbers, check_role
 from pdeopt.inverse.regularization import mass
+from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.objective import OptimizerError
 
@@ -30,7 +31,7 @@ SUMMARY_NAMES = frozenset({
     "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
     "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
     "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength", "verification",
-    "stage_seconds", "numbers", "fallbacks", "format",
+    "stage_seconds", "numbers", "fallbacks", "format", "headline",
 })
 # fmt: on
 
@@ -132,13 +133,15 @@ class Problem:
         interpret: A function of the last iterate m that says by name what m means beyond its coefficient: scalars go to
             summary.json, arrays to result.npz. It is called once, at the end of a run, and may take its time. Where it
             yields several dictionaries, the first ones stay when it is interrupted or fails later.
+        views: What pictures and texts show beside coefficient, data and state: marks on the boundary, arrays of
+            `interpret` as images, numbers in titles.
         length_unit: The unit of the mesh's coordinates, "m", for the axes of pictures; these claim none without it.
         name: The name of the problem in titles and summaries; `pdeopt.build` gives that of its file.
 
     Raises:
         InputError: Arrays do not fit each other, bounds cannot hold or the initial guess is outside of them, a
-            tolerance is negative, a strength is not positive, the name of a quantity is taken, or the optimizer or
-            ``interpret`` is not of its kind.
+            tolerance is negative, a strength is not positive, the name of a quantity is taken, or the optimizer,
+            ``interpret`` or ``views`` is not of its kind.
     """
 
     functional: ReducedFunctional
@@ -156,6 +159,7 @@ class Problem:
     discrepancy_factor: float = 1.0
     quantities: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
     interpret: Callable[[np.ndarray], Values | Iterator[Values]] | None = None
+    views: Views = field(default_factory=Views)
     length_unit: str = ""
     name: str = "problem"
 
@@ -166,6 +170,8 @@ class Problem:
         self._check_strength()
         if self.interpret is not None and not callable(self.interpret):
             raise InputError(f"interpret is {self.interpret!r}; expected a function of m that returns a dictionary")
+        if not isinstance(self.views, Views):
+            raise InputError(f"views is {self.views!r}; expected pdeopt.inverse.Views(marks=…, segmentation=…, …)")
         taken = set(self.quantities) & SUMMARY_NAMES
         if taken:
             raise InputError(f"a quantity is named {min(taken)!r}, which summary.json has already; choose another name")

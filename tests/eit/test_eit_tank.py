@@ -65,7 +65,8 @@ def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
     options = ["--objects", 1, "--level", 7, "--radius", 0.2, "--coverage", 0.4, "--mesh", tmp_path / "tank.msh"]
     summary, arrays = run(tmp_path / "run", *options, "--max-iterations", 5, "--regularization-strength", 100)
     assert arrays["p"].shape == mesh.p.shape
-    assert arrays["segmentation_extent"][1] == pytest.approx(0.2)
+    assert json.loads(str(arrays["views"]))["segmentation"]["extent"][1] == pytest.approx(0.2)
+    assert arrays["mark_labels"][-1] == "32"
     assert summary["background_conductivity"] == pytest.approx(0.8, rel=0.05)
     assert summary["score"] > 0.6
 

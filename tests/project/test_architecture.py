@@ -31,7 +31,15 @@ ROOMS = {
 }
 #: The rooms of `run`, each of which may import from those before it.
 RUN_FLOORS = [
-    *("run.errors", "run.store", "run.watch", "run.pictures.canvas", "run.pictures", "run.problem_files"),
+    *(
+        "run.errors",
+        "run.store.views",
+        "run.store",
+        "run.watch",
+        "run.pictures.canvas",
+        "run.pictures",
+        "run.problem_files",
+    ),
     *("run.execution", "run.report", "run.sweep"),
 ]
 #: Where each library may be imported, as beginnings of paths inside pdeopt/.

@@ -10,12 +10,13 @@ from run_directories import fields_on, linear, problem_on, rows, space_of, write
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import LabelImage, Views
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.store.fields import fields_of
 from pdeopt.run.store.stored_run import read_run, read_runs
 
-SQUARE = np.array([0.0, 1.0, 0.0, 1.0])
+IMAGE = LabelImage("found", ["water", "wood"], truth="known", extent=(0, 1, 0, 1))
 
 
 def comparison(folder, *runs, against="iterations"):
@@ -126,16 +127,16 @@ def test_changes_of_the_strength_are_marked_for_each_run_in_its_color(tmp_path):
 def segmented(score=None, truth=None):
     found = np.zeros((4, 4), int)
     found[1:3, 1:3] = 1
-    extra = {"segmentation": found, "segmentation_extent": SQUARE}
-    extra |= {} if truth is None else {"segmentation_truth": truth}
-    return {"fields": replace(fields_on("P1", truth=False), extra=extra), "summary": {"score": score}}
+    extra = {"found": found} if truth is None else {"found": found, "known": truth}
+    fields = replace(fields_on("P1", truth=False), views=Views(segmentation=IMAGE), extra=extra)
+    return {"fields": fields, "summary": {"score": score, "headline": {"score": "grade"}}}
 
 
 def test_segmentations_stand_side_by_side(tmp_path):
     truth = np.eye(4, dtype=int)
     figure = comparison(tmp_path, segmented(0.75, truth), segmented(None, truth), {"fields": fields_on("P1")})
-    assert titles(figure)[-3:] == ["true segmentation", "run 0\nscore 0.750", "run 1"]
-    assert "resistive" in legend_of(figure)
+    assert titles(figure)[-3:] == ["true segmentation", "run 0\ngrade 0.750", "run 1"]
+    assert "wood" in legend_of(figure)
     (tmp_path / "other").mkdir()
     figure = comparison(tmp_path / "other", segmented(0.75, truth), segmented(0.5, 1 - truth))
     assert "true segmentation" not in titles(figure)

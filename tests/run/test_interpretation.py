@@ -15,12 +15,24 @@ from pdeopt.cli import main
 from pdeopt.eit.tanks.tank import Tank
 from pdeopt.eit.tanks.tank_disk import disk_mesh
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import AtDofs, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional
+from pdeopt.inverse import (
+    AtDofs,
+    InputError,
+    L2Misfit,
+    LabelImage,
+    Log,
+    Marks,
+    Parameter,
+    Problem,
+    ReducedFunctional,
+    Series,
+    Views,
+)
 from pdeopt.run.execution.interpretation import interpretations
-from pdeopt.run.pictures.canvas.electrode_marks import electrodes_of
+from pdeopt.run.pictures.canvas.boundary_marks import labeled
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
-from pdeopt.run.pictures.segmentation_figure import FORMER_NAMES, draw_segmentation
+from pdeopt.run.pictures.segmentation_figure import draw_segmentation
 from pdeopt.run.store.fields import RESULT_NAMES, fields_of, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
@@ -31,7 +43,7 @@ import skfem
 import jax.numpy as jnp
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FullField, L2Misfit, Parameter, Problem, ReducedFunctional, h1
+from pdeopt.inverse import FullField, L2Misfit, LabelImage, Parameter, Problem, ReducedFunctional, Series, Views, h1
 
 TICKS = np.linspace(0, 1, 5)
 
@@ -40,12 +52,18 @@ def interpret(m):
     {body}
 
 
+VIEWS = Views(
+    segmentation=LabelImage("segmentation", ["water", "resistive", "conductive"]),
+    reference=Series("reference_measured", "reference_predicted", "the model misses the reference"),
+    headline={{"score": "grade"}},
+)
+
 def build(seed: int = 0) -> Problem:
     V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
     data = V.nodal(lambda x: np.sin(3 * x[0])) + 0.1 * np.random.default_rng(seed).standard_normal(V.n)
     functional = ReducedFunctional(lambda m: m, L2Misfit.of(FullField(), data, 0.1), h1(V, 1.0))
     return Problem(
-        functional, np.zeros(V.n), Parameter(V, "m"), optimizer="newton-cg", interpret=interpret{more}
+        functional, np.zeros(V.n), Parameter(V, "m"), optimizer="newton-cg", views=VIEWS, interpret=interpret{more}
     )
 '''
 LABELS = "np.repeat(np.repeat([[0, 1], [2, 0]], 4, 0), 4, 1).astype(np.uint8)"
@@ -79,7 +97,7 @@ def test_scalars_are_in_the_summary_and_arrays_in_the_result(capsys):
     assert main(["run", written(MEANING), "--out", "out", "--no-pictures"]) == 0
     said = capsys.readouterr().out
     assert said.index("evaluating the result") < said.index("interpreting the result") < said.index("writing results")
-    for line in ("score           0.75", "objects         2", "kind_of_tank    round"):
+    for line in ("grade           0.75", "objects         2", "kind_of_tank    round"):
         assert f"  {line}" in said
     summary = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
     fields = read_fields(Path("out/result.npz"))
@@ -104,6 +122,13 @@ def test_its_pictures_are_drawn_and_drawn_again(capsys):
     assert all(picture.exists() for picture in pictures)
     assert main(["plot", "out", "--out", "page.png"]) == 0
     assert Path("page-segmentation.png").exists()
+
+
+def test_an_array_that_is_not_there_to_be_shown_is_told(capsys):
+    assert main(["run", written("return {'segmentation': np.zeros((2, 2), int)}"), "--out", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "interpret returned no array 'reference_measured', which the problem's views show" in said
+    assert "'segmentation'" not in said
 
 
 def test_without_an_interpretation_nothing_is_said_of_it(capsys):
@@ -174,6 +199,8 @@ def test_a_picture_that_fails_is_a_warning(capsys):
         ({"truth": np.ones(3)}, "'truth', which result.npz has already; choose another name"),
         ({"state_at_gather": np.ones(3)}, "'state_at_gather', which result.npz has already"),
         ({"file": np.ones(3)}, "'file', which result.npz has already"),
+        ({"views": np.ones(3)}, "'views', which result.npz has already"),
+        ({"headline": 1.0}, "'headline', which summary.json has already"),
         ({"a/b": 1.0}, "'a/b'; expected a name of letters, digits and _"),
         ({3: 1.0}, "expected a name"),
         ({"score": None}, "score of type NoneType; expected a number, a text or an array"),
@@ -216,7 +243,7 @@ def test_a_problem_refuses_what_it_can_check(given):
 
 
 def test_stored_names_are_those_that_are_written(tmp_path):
-    problem = tank_problem(truth=np.ones(MESH.nvertices))
+    problem = tank_problem(truth=np.ones(MESH.nvertices), views=VIEWS)
     fields = fields_of(problem, problem.initial)
     fields = replace(fields, points=np.zeros((2, 1)), adjoint=fields.state)
     write_fields(tmp_path / "result.npz", fields)
@@ -271,16 +298,20 @@ def test_an_unknown_rule_is_bad_input(capsys):
 
 TANK = Tank()
 MESH = disk_mesh(TANK, TANK.radius / 5)
-SEGMENTS = [MESH.p[:, MESH.facets[:, facets]].T for facets in MESH.boundaries.values()]
 TRUE = np.zeros((64, 64), np.uint8)
 TRUE[10:20, 20:40], TRUE[40:50, 20:30] = 1, 2
-EXTRA = {
-    "electrode_segments": np.concatenate(SEGMENTS),
-    "electrode_numbers": np.repeat(np.arange(1, 33), [len(pieces) for pieces in SEGMENTS]),
-    "segmentation": np.roll(TRUE, 2, 0),
-    "segmentation_truth": TRUE,
-    "segmentation_extent": TANK.radius * np.array([-1, 1, -1, 1]),
-}
+EXTRA = {"segmentation": np.roll(TRUE, 2, 0), "segmentation_truth": TRUE}
+ELECTRODES = Marks.on_boundaries(
+    FunctionSpace(MESH, skfem.ElementTriP1()), {name: str(number) for number, name in enumerate(MESH.boundaries, 1)}
+)
+EXTENT = TANK.radius * np.array([-1, 1, -1, 1])
+CLASSES = ["water", "resistive", "conductive"]
+IMAGE = LabelImage("segmentation", CLASSES, truth="segmentation_truth", extent=EXTENT)
+REFERENCE = Series(
+    *("reference_measured", "reference_predicted", "reference: the empty tank misses the voltages"),
+    **{"unit": "V", "row": "difference", "column": "current pattern"},
+)
+VIEWS = Views(ELECTRODES, IMAGE, REFERENCE, {"score": "score"})
 
 
 def tank_problem(mesh=MESH, element=None, **given):
@@ -291,8 +322,8 @@ def tank_problem(mesh=MESH, element=None, **given):
     return Problem(functional, np.zeros(V.n), Parameter(V, "conductivity σ (S/m)"), **given)
 
 
-def tank_fields(truth=None, **extra):
-    problem = tank_problem(truth=truth, data_label="voltage change (V)")
+def tank_fields(truth=None, views=VIEWS, **extra):
+    problem = tank_problem(truth=truth, data_label="voltage change (V)", views=views)
     return replace(fields_of(problem, problem.initial + 0.1), extra={k: v for k, v in extra.items() if v is not None})
 
 
@@ -301,7 +332,7 @@ def titles(figure):
 
 
 def marks(axes):
-    """Numbers beside the electrodes, and their pieces (s, 2, 2)."""
+    """The labels beside the marks, and their pieces (s, 2, 2)."""
     lines = [one for one in axes.collections if isinstance(one, LineCollection)]
     return [text.get_text() for text in axes.texts], np.array(lines[0].get_segments()) if lines else None
 
@@ -309,7 +340,8 @@ def marks(axes):
 @pytest.mark.parametrize("known", [True, False])
 def test_a_segmentation_takes_the_place_of_the_initial_guess(known):
     extra = EXTRA if known else {**EXTRA, "segmentation_truth": None}
-    figure = draw_result(tank_fields(**extra), {"problem": "p", "status": "stopped", "iterations": 3, "score": 0.5})
+    summary = {"problem": "p", "status": "stopped", "iterations": 3, "score": 0.5, "headline": VIEWS.headline}
+    figure = draw_result(tank_fields(**extra), summary)
     expected = ["reconstruction", "segmentation", *["true segmentation"] * known, "data fit"]
     assert titles(figure)[: len(expected)] == expected
     assert "residuals, mean σ = 0.15 (noise level)" in titles(figure)
@@ -339,40 +371,37 @@ def test_electrodes_stand_just_outside_of_the_rim():
 
 
 def test_few_electrodes_are_all_numbered():
-    few = EXTRA["electrode_numbers"] <= 6
-    extra = {name: EXTRA[name][few] for name in ("electrode_segments", "electrode_numbers")}
-    fields = tank_fields(**extra)
-    assert list(electrodes_of(fields, fields.at.mesh).labels) == [1, 2, 3, 4, 5, 6]
+    few = [piece for piece, label in enumerate(ELECTRODES.labels) if int(label) <= 6]
+    marked = Marks(ELECTRODES.segments[few], [ELECTRODES.labels[piece] for piece in few])
+    assert list(labeled(marked)) == list("123456")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "extra",
+    ("views", "extra"),
     [
-        {"electrode_segments": None},
-        {"electrode_segments": EXTRA["electrode_segments"][:0]},
-        {"electrode_segments": np.zeros((3, 2, 3))},
-        {"electrode_numbers": None},
-        {"electrode_numbers": np.arange(3)},
-        {"segmentation": None},
-        {"segmentation_truth": np.zeros((3, 3))},
-        {"segmentation_extent": None},
-        {"segmentation_extent": np.zeros(3)},
-        {"segmentation": np.zeros((64, 64), np.uint8), "segmentation_truth": np.ones((64, 64), np.uint8)},
+        ({"marks": None}, {}),
+        ({"marks": replace(ELECTRODES, labels=())}, {}),
+        ({"segmentation": None}, {}),
+        ({"segmentation": replace(IMAGE, truth="")}, {}),
+        ({"segmentation": replace(IMAGE, extent=None)}, {}),
+        ({}, {"segmentation": None}),
+        ({}, {"segmentation_truth": np.zeros((3, 3))}),
+        ({}, {"segmentation": np.zeros((64, 64), np.uint8), "segmentation_truth": np.ones((64, 64), np.uint8)}),
     ],
-    ids=lambda extra: ", ".join(f"{k}: {np.shape(v)}" for k, v in extra.items()),
+    ids=["marks", "labels", "image", "true name", "extent", "found", "shape of the truth", "one class"],
 )
-def test_missing_pieces_are_done_without(extra):
-    fields = tank_fields(**{**EXTRA, **extra})
+def test_missing_pieces_are_done_without(views, extra):
+    fields = tank_fields(views=replace(VIEWS, **views), **{**EXTRA, **extra})
     draw_result(fields, {}).savefig("x.png", dpi=30)
     figure = draw_segmentation(fields, {})
-    assert (figure is None) == ("segmentation" in extra and extra["segmentation"] is None)
+    assert (figure is None) == ("segmentation" in views | extra and (views | extra)["segmentation"] is None)
     if figure is not None:
         figure.savefig("x.png", dpi=30)
 
 
 def test_segmentation_beside_the_truth():
-    figure = draw_segmentation(tank_fields(**EXTRA), {"problem": "tank", "score": 0.7654})
+    figure = draw_segmentation(tank_fields(**EXTRA), {"problem": "tank", "score": 0.7654, "headline": VIEWS.headline})
     assert figure.get_suptitle() == "tank: segmentation,  score 0.765"
     found, truth = figure.axes
     assert titles(figure) == ["segmentation", "true segmentation"]
@@ -380,11 +409,11 @@ def test_segmentation_beside_the_truth():
         (image,) = axes.images
         assert (image.get_array() == labels).all()
         assert image.origin == "upper"
-        assert image.get_extent() == pytest.approx(EXTRA["segmentation_extent"])
+        assert image.get_extent() == pytest.approx(EXTENT)
         (rim,) = axes.patches
         assert rim.radius == pytest.approx(TANK.radius, rel=1e-3)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == [*FORMER_NAMES, "outline of the truth"]
+    assert names == [*CLASSES, "outline of the truth"]
     figure.savefig("x.png", dpi=30)
 
 
@@ -413,10 +442,10 @@ def test_each_label_has_its_color():
 @pytest.mark.slow
 def test_a_tank_in_three_dimensions_has_no_electrodes_in_its_picture():
     mesh = skfem.MeshTet.init_tensor(*3 * (np.linspace(-0.1, 0.1, 3),))
-    problem = tank_problem(mesh, skfem.ElementTetP1())
+    problem = tank_problem(mesh, skfem.ElementTetP1(), views=VIEWS)
     fields = replace(fields_of(problem, problem.initial), extra=EXTRA)
-    assert electrodes_of(fields, fields.at.mesh) is None
     figure = draw_result(fields, {})
+    assert not [axes for axes in figure.axes if marks(axes)[0]]
     assert titles(figure)[:2] == ["reconstruction (slice z = 0)", "segmentation"]
     figure.savefig("x.png", dpi=30)
     assert not draw_segmentation(fields, {}).axes[0].patches, "no circle around what is not round"
@@ -438,7 +467,7 @@ def test_reference_page():
     )
     seen = np.isfinite(measured)
     overall = 100 * np.linalg.norm((predicted - measured)[seen]) / np.linalg.norm(measured[seen])
-    assert figure.get_suptitle() == f"tank, reference: the homogeneous model misses the voltages by {overall:.2g} %"
+    assert figure.get_suptitle() == f"tank, reference: the empty tank misses the voltages by {overall:.2g} %"
     page, beside, below = (figure.axes[k] for k in (0, 1, 2))
     (image,) = page.images
     assert np.ma.filled(image.get_array(), np.nan) == pytest.approx(predicted - measured, nan_ok=True)
@@ -451,7 +480,8 @@ def test_reference_page():
     assert widths[4] == 0, "nothing was measured"
     sizes = np.linalg.norm((predicted - measured)[2]) / np.linalg.norm(measured[2])
     assert widths[2] == pytest.approx(100 * sizes)
-    assert any("(V)" in axes.get_ylabel() for axes in figure.axes), "the unit is that of the data"
+    assert any("predicted − measured (V)" in axes.get_ylabel() for axes in figure.axes)
+    assert (page.get_ylabel(), below.get_xlabel()) == ("difference", "current pattern")
     figure.savefig("x.png", dpi=30)
 
 
@@ -471,5 +501,5 @@ def test_a_reference_without_any_measurement_has_no_page():
 def test_a_reference_that_is_met_exactly():
     ones = np.ones((2, 3))
     figure = draw_reference(tank_fields(reference_measured=ones, reference_predicted=ones), {})
-    assert figure.get_suptitle() == "reference: the homogeneous model misses the voltages by 0 %"
+    assert figure.get_suptitle() == "reference: the empty tank misses the voltages by 0 %"
     figure.savefig("x.png", dpi=30)

@@ -81,6 +81,9 @@ def _interpret(
         with guarded():
             for interpretation in interpretations(problem, m):
                 progress.detail(f"found {', '.join((*interpretation.scalars, *interpretation.arrays))}")
+            for name in problem.views.arrays:
+                if name not in interpretation.arrays:
+                    progress.note(f"interpret returned no array {name!r}, which the problem's views show")
     except KeyboardInterrupt:
         ending = _interrupted(ending, "interpreted")
     except Exception as error:

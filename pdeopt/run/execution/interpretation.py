@@ -73,7 +73,9 @@ def _checked(problem: Problem, found: Any) -> Interpretation:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name.isidentifier():
-        raise InputError(f"interpret named a value {name!r}; expected a name of letters, digits and _, as in 'score'")
+        raise InputError(
+            f"interpret named a value {name!r}; expected a name of letters, digits and _, as in 'peak_value'"
+        )
     return name
 
 

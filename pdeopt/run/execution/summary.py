@@ -80,6 +80,7 @@ def summarize(
         "optimizer": settings.optimizer,
         "inner_product": ending.inner_product or settings.inner_product,
         **strength_entries(settings, ending),
+        "headline": dict(problem.views.headline),
         **final_state.quantities,
         **_numbers(final_state.fields),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ from pdeopt.run.pictures.segmentation_figure import (
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import UNFINISHED, StoredRun
+from pdeopt.run.store.views.headline import headline_facts
 
 #: The width of the figure, in inches.
 WIDTH = 13.0
@@ -52,82 +54,70 @@ def draw_comparison(runs: Runs, against: str = "iterations") -> Figure:
         runs: The runs by name.
         against: The quantity on the horizontal axis of the histories, one of `history_figure.AXES`.
     """
+    histories = {_label(name, run): run.history for name, run in runs.items()}
+    summaries = [run.summary for run in runs.values()]
+    draw_histories = partial(draw_histories_into, histories=histories, summaries=summaries, against=against)
+    parts: list[Part] = [(HISTORIES + 0.2 * (len(runs) // COLUMNS), draw_histories)]
     shown = _comparable(runs)
-    parts = [_histories(runs, against), *_reconstructions(runs, shown), *_segmentations(runs)]
+    if shown:
+        parts.append(_reconstructions(runs, shown))
+    segmented = {}
+    for name, run in runs.items():
+        found = segmentation_of(run.fields) if run.fields else None
+        if found is not None:
+            facts = ", ".join(f"{word} {text}" for word, text in headline_facts(run.summary))
+            segmented[_titled(name, run, facts)] = found
+    if segmented:
+        parts.append((ROW * _rows(len(segmented) + 1), partial(_segmentations, given=segmented)))
     figure = new_figure(WIDTH, sum(height for height, _ in parts))
     if len(runs) > len(shown):
-        figure.supxlabel(_left_out(runs, shown), fontsize="medium", wrap=True)
+        others = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
+        figure.supxlabel(f"no reconstruction here: {others}", fontsize="medium", wrap=True)
     panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=[height for height, _ in parts])
     for (_, draw), panel in zip(parts, np.asarray(panels, object)[:, 0], strict=True):
         draw(panel)
     return figure
 
 
-def _histories(runs: Runs, against: str) -> Part:
-    histories = {_label(name, run): run.history for name, run in runs.items()}
-    summaries = [run.summary for run in runs.values()]
-    return HISTORIES + 0.2 * (len(runs) // COLUMNS), lambda figure: draw_histories_into(
-        figure, histories, summaries, against
-    )
-
-
 def _label(name: str, run: StoredRun) -> str:
     return f"{name} ({run.status})" if run.status in (UNFINISHED, "failed") else name
 
 
+def _titled(name: str, run: StoredRun, below: str) -> str:
+    """Return the title of a run's panel, with a text in its last line."""
+    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), LETTERS), below]).rstrip()
+
+
 def _comparable(runs: Runs) -> dict[str, Fields]:
     """Return the runs that show the same quantity in the same manner as the first one that can be drawn."""
-    drawable = {name: run.fields for name, run in runs.items() if run.fields and _can_draw(run.fields)}
-    kinds = [_manner(one) for one in drawable.values()]
-    return {name: one for name, one in drawable.items() if _manner(one) == kinds[0]}
-
-
-def _can_draw(fields: Fields) -> bool:
-    return bool(fields.names) or Canvas(fields.at).can_draw
-
-
-def _manner(fields: Fields) -> tuple[str, bool, int, tuple[str, ...]]:
-    return fields.label, fields.at.abscissa.size > 0, fields.at.mesh.dim, fields.names
-
-
-def _left_out(runs: Runs, shown: Mapping[str, Fields]) -> str:
-    """Return the names of the runs without a reconstruction in the figure, and the reasons."""
-    names = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
-    return f"no reconstruction here: {names}"
+    drawn = {name: run.fields for name, run in runs.items() if run.fields}
+    drawn = {name: one for name, one in drawn.items() if one.names or Canvas(one.at).can_draw}
+    manners = {name: (one.label, one.at.abscissa.size > 0, one.at.mesh.dim, one.names) for name, one in drawn.items()}
+    first = next(iter(manners.values()), None)
+    return {name: one for name, one in drawn.items() if manners[name] == first}
 
 
 def _kind(run: StoredRun) -> str:
-    return run.status if run.fields is None else f"{run.fields.label}, {_extent(run.fields)}"
+    """Return what a run has in the place of a coefficient that can be compared."""
+    if run.fields is None:
+        return run.status
+    numbers = len(run.fields.names)
+    return f"{run.fields.label}, {f'{numbers} numbers' if numbers else f'{run.fields.at.mesh.dim}-D'}"
 
 
-def _extent(fields: Fields) -> str:
-    return f"{len(fields.names)} numbers" if fields.names else f"{fields.at.mesh.dim}-D"
-
-
-def _canvas(fields: Fields) -> Canvas:
-    return Canvas(fields.at)
-
-
-def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> list[Part]:
-    if not shown:
-        return []
-    if next(iter(shown.values())).names:
-        names = max(len(one.names) for one in shown.values())
-        return [(0.6 + 0.3 * min(names, ROWS), lambda figure: _numbers(figure, shown))]
-    if next(iter(shown.values())).at.abscissa.size:
-        return [(CURVES, lambda figure: _curves(figure, shown))]
-    panels = {_titled(name, runs[name], "relative_error"): one for name, one in shown.items()}
-    known = shared_truth(list(shown.values()))
-    height = ROW * _rows(len(panels) + (known is not None))
-    return [(height, lambda figure: _fields(figure, panels, known))]
-
-
-def _titled(name: str, run: StoredRun, number: str) -> str:
-    """Return the title of a run's panel, with the relative error or the score in its last line."""
-    value, below = run.summary.get(number, ""), ""
-    if is_number(value):
-        below = f"score {value:.3f}" if number == "score" else f"error {100 * float(value):.3g} %"
-    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), LETTERS), below]).rstrip()
+def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> Part:
+    """Return the part with the coefficients: a table of numbers, a panel of curves, or a panel each."""
+    first, known = next(iter(shown.values())), shared_truth(list(shown.values()))
+    if first.names:
+        return 0.6 + 0.3 * min(len(first.names), ROWS), partial(_numbers, shown=shown, known=known)
+    if first.at.abscissa.size:
+        return CURVES, partial(_curves, shown=shown, known=known)
+    panels = {}
+    for name, one in shown.items():
+        error = runs[name].summary.get("relative_error", "")
+        below = f"error {100 * float(error):.3g} %" if is_number(error) else ""
+        panels[_titled(name, runs[name], below)] = one
+    return ROW * _rows(len(panels) + (known is not None)), partial(_fields, panels=panels, known=known)
 
 
 def _rows(panels: int) -> int:
@@ -151,23 +141,24 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     scale = coefficient_scale(*(values for _, _, values in drawn))
     grid = _grid(figure, len(drawn))
     for axes, (name, one, values) in zip(grid, drawn, strict=True):
-        drawing = draw_field(axes, _canvas(one), values, scale)
+        drawing = draw_field(axes, Canvas(one.at), values, scale)
         axes.set_title(name)
-    surface, label = _canvas(drawn[0][1]).surface, drawn[0][1].label
+    surface, label = Canvas(drawn[0][1].at).surface, drawn[0][1].label
     label = f"{label}, {surface.note}" if surface is not None and surface.note else label
     figure.colorbar(drawing, ax=grid, label=noted(label, scale), shrink=0.9)
 
 
-def _numbers(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
-    known = shared_truth(list(shown.values()))
+def _numbers(figure: SubFigure, shown: Mapping[str, Fields], known: Fields | None) -> None:
+    """Draw a table with a column for each run, the true numbers first."""
     columns = {name: in_digits(one.coefficient) for name, one in shown.items()}
     if known is not None and known.truth is not None:
         columns = {Words.of(known).known: in_digits(known.truth), **columns}
     draw_numbers(figure.subplots(), next(iter(shown.values())).names, columns)
 
 
-def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
-    axes, known = figure.subplots(), shared_truth(list(shown.values()))
+def _curves(figure: SubFigure, shown: Mapping[str, Fields], known: Fields | None) -> None:
+    """Draw the coefficients of several runs along their curve, over the true one."""
+    axes = figure.subplots()
     drawn = [one.at.magnitude(one.coefficient) for one in shown.values()]
     if known is not None and known.truth is not None:
         truth = known.at.magnitude(known.truth)
@@ -182,19 +173,8 @@ def _curves(figure: SubFigure, shown: Mapping[str, Fields]) -> None:
     axes.legend(ncols=1 + len(shown) // 8)
 
 
-def _segmentations(runs: Runs) -> list[Part]:
-    """Return the part with the segmentations of the runs that have one; none without any.
-
-    The true segmentation comes first where it is the same for all.
-    """
-    found = {_titled(name, run, "score"): segmentation_of(run.fields) for name, run in runs.items() if run.fields}
-    given = {name: one for name, one in found.items() if one is not None}
-    if not given:
-        return []
-    return [(ROW * _rows(len(given) + 1), lambda figure: _draw_segmentations(figure, given))]
-
-
-def _draw_segmentations(figure: SubFigure, given: Mapping[str, Segmentation]) -> None:
+def _segmentations(figure: SubFigure, given: Mapping[str, Segmentation]) -> None:
+    """Draw the segmentations of several runs, the true one first where it is the same for all."""
     first = next(iter(given.values()))
     truths = [np.zeros(0) if one.truth is None else one.truth for one in given.values()]
     same = bool(truths[0].size) and all(np.array_equal(truths[0], truth) for truth in truths)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pdeopt.run.pictures.canvas.electrode_marks import electrodes_of
 from pdeopt.run.pictures.canvas.field_axes import Canvas, symmetric_scale
 from pdeopt.run.pictures.canvas.style import ERROR_MAP, new_figure
 from pdeopt.run.pictures.result_figure import Words, draw_panel, first_experiment, headline, state_title
@@ -31,7 +30,7 @@ def draw_components(fields: Fields, summary: dict[str, Any]) -> Figure | None:
         (state_title(fields, magnitude=False), "state u", fields.state_at, first_experiment(fields.state)),
     ]
     rows = [
-        (title, label, Canvas(at, electrodes_of(fields, at.mesh)), at.drawn(values))
+        (title, label, Canvas(at, fields.views.marks), at.drawn(values))
         for title, label, at, values in given
         if at is not None and values is not None and at.components > 1
     ]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.pictures.canvas.electrode_marks import draw_electrodes, electrodes_of
+from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
 from pdeopt.run.pictures.canvas.field_axes import (
     Canvas,
     coefficient_scale,
@@ -34,7 +34,7 @@ from pdeopt.run.pictures.segmentation_figure import (
     segmentation_of,
 )
 from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
-from pdeopt.run.store.json_file import is_number
+from pdeopt.run.store.views.headline import headline_facts
 
 #: The number of points beyond which a scatter plot is thinned.
 SCATTERED = 20_000
@@ -54,7 +54,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
     top, bottom = rows(figure)
-    canvas = Canvas(fields.at, electrodes_of(fields, fields.at.mesh))
+    canvas = Canvas(fields.at, fields.views.marks)
     if fields.names:
         draw_numbers(top.subplots(), *_number_columns(fields))
     elif canvas.is_curve:
@@ -85,8 +85,7 @@ def headline(summary: dict[str, Any]) -> str:
         return "unfinished run"
     count = summary["iterations"]
     parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
-    if is_number(summary.get("score")):
-        parts.append(f"score {summary['score']:.3f}")
+    parts += [f"{word} {text}" for word, text in headline_facts(summary)]
     if summary.get("relative_error") is not None:
         parts.append(f"relative {'' if summary.get('numbers') else 'L² '}error {100 * summary['relative_error']:.3g} %")
     if summary.get("discrepancy") is not None:
@@ -218,7 +217,7 @@ def draw_panel(
         axes.set(ylabel=label)
         return
     drawing = draw_field(axes, canvas, drawn, scale, colors)
-    draw_electrodes(axes, canvas.electrodes)
+    draw_marks(axes, canvas.marks, canvas.at.mesh)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
     figure.colorbar(drawing, ax=axes, label=noted(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
 
@@ -243,7 +242,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
 def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     """Draw the state beside what it is compared with: panels for a field, scatter plots for samples."""
     at = fields.state_at
-    canvas = None if at is None else Canvas(at, electrodes_of(fields, at.mesh))
+    canvas = None if at is None else Canvas(at, fields.views.marks)
     if canvas is not None and not canvas.can_draw:
         canvas = None
     if fields.kind == FIELD and canvas is not None:

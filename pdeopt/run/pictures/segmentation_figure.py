@@ -1,7 +1,8 @@
-"""The figure of a segmentation into classes, beside the true one where it is known."""
+"""The figure of an image of classes, such as a segmentation, beside the true one where it is known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,39 +14,41 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
 
-from pdeopt.run.pictures.canvas.electrode_marks import Electrodes, draw_electrodes, electrodes_of
-from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, WATER_BLUE, new_figure
+from pdeopt.inverse import Marks
+from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, GROUND, ORANGE, PINK, SKY, new_figure
 from pdeopt.run.store.fields import Fields
-from pdeopt.run.store.json_file import is_number
+from pdeopt.run.store.placement import PlainMesh
+from pdeopt.run.store.views.headline import headline_facts
 
-#: The colors of classes, which differ in lightness, too; the first one is the ground.
-COLORS = (WATER_BLUE, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
-#: The names of classes where a result does not say them, as those of former versions.
-FORMER_NAMES = ("water", "resistive", "conductive")
-#: The largest distance of a round tank's vertices from the circle, outside of it, as a part of the radius.
+#: The colors of classes where the problem gives none, which differ in lightness, too; the first one is the ground.
+COLORS = (GROUND, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
+#: The largest distance of a round domain's vertices from the circle, outside of it, as a part of the radius.
 ROUND = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A segmentation of pixels into classes, and what is drawn around them.
+    """A segmentation of pixels into classes, and the mesh that they lie on.
 
     Attributes:
-        found: The labels (n, n) that were found, row 0 at the top.
-        truth: The true labels (n, n); None where they are not known.
+        found: The labels (rows, columns) that were found, row 0 at the top.
+        truth: The true labels, of the same shape; None where they are not known.
         names: The names of the classes 0, 1, …; 0 is the ground.
-        extent: The coordinates left, right, bottom and top; None counts pixels.
-        rim: The center (2,) and the radius of a round tank; None where it is not round, or its place among the pixels
-            is not known.
-        electrodes: The electrodes on the rim; None where there are none, or their place among the pixels is not known.
+        colors: The color of each class.
+        extent: The coordinates left, right, bottom and top; None counts pixels, of which it is not known where they lie
+            on the mesh.
+        mesh: The mesh of the coefficient.
+        marks: The marks on its boundary; None where there are none.
     """
 
     found: np.ndarray
     truth: np.ndarray | None
-    names: tuple[str, ...]
+    names: Sequence[str]
+    colors: Sequence[str]
     extent: tuple[float, float, float, float] | None
-    rim: tuple[np.ndarray, float] | None
-    electrodes: Electrodes | None
+    mesh: PlainMesh
+    marks: Marks | None
 
     @property
     def panels(self) -> int:
@@ -54,22 +57,20 @@ class Segmentation:
 
 
 def segmentation_of(fields: Fields) -> Segmentation | None:
-    """Return the segmentation that result.npz holds, or None without one.
-
-    It is made of `segmentation`, `segmentation_truth`, `segmentation_names` and `segmentation_extent`.
-    """
-    parts = ("", "_truth", "_extent", "_names")
-    found, truth, extent, said = (fields.extra.get(f"segmentation{part}") for part in parts)
-    if found is None or found.ndim != 2:
+    """Return the segmentation that the problem's views name, or None where result.npz holds none."""
+    image, marks = fields.views.segmentation, fields.views.marks
+    found = None if image is None else fields.extra.get(image.found)
+    if image is None or found is None or found.ndim != 2:
         return None
+    truth = fields.extra.get(image.truth)
     if truth is not None and truth.shape != found.shape:
         truth = None
-    names = FORMER_NAMES if said is None or said.ndim != 1 else tuple(map(str, said))
-    if extent is None or extent.shape != (4,):
-        return Segmentation(found, truth, names, None, None, None)
-    left, right, bottom, top = map(float, extent)
-    mesh = fields.at.mesh
-    return Segmentation(found, truth, names, (left, right, bottom, top), _rim(mesh.p), electrodes_of(fields, mesh))
+    extent = None
+    if image.extent is not None:
+        left, right, bottom, top = map(float, image.extent)
+        extent = (left, right, bottom, top)
+    colors = image.colors or COLORS[: len(image.classes)]
+    return Segmentation(found, truth, image.classes, colors, extent, fields.at.mesh, marks)
 
 
 def draw_segmentation(fields: Fields, summary: dict[str, Any]) -> Figure | None:
@@ -115,41 +116,40 @@ def draw_truth(axes: Axes, given: Segmentation) -> None:
 
 def legend_handles(given: Segmentation) -> list[Artist]:
     """Return the entries of a legend: all classes, whether they occur or not, and the outline."""
-    patches: list[Artist] = [Patch(facecolor=COLORS[k], label=name) for k, name in enumerate(given.names)]
+    patches: list[Artist] = [
+        Patch(facecolor=color, label=name) for color, name in zip(given.colors, given.names, strict=True)
+    ]
     outline = [Line2D([], [], color=BLACK, linewidth=1.3, label="outline of the truth")]
     return patches + (outline if given.truth is not None else [])
 
 
 def _title(summary: dict[str, Any]) -> str:
     problem = f"{summary['problem']}: " if "problem" in summary else ""
-    scored = f",  score {summary['score']:.3f}" if is_number(summary.get("score")) else ""
-    return f"{problem}segmentation{scored}"
+    return ",  ".join([f"{problem}segmentation", *(f"{word} {text}" for word, text in headline_facts(summary))])
 
 
 def _draw_labels(axes: Axes, given: Segmentation, labels: np.ndarray) -> None:
     count = len(given.names)
-    if count > len(COLORS) or not np.isin(labels, np.arange(count)).all():
-        raise ValueError(
-            f"a segmentation has labels 0 to {count - 1} ({', '.join(given.names)}), {len(COLORS)} at most"
-        )
+    if not np.isin(labels, np.arange(count)).all():
+        raise ValueError(f"a segmentation has labels that are no numbers 0 to {count - 1} ({', '.join(given.names)})")
     image = axes.imshow(
         labels,
-        ListedColormap(COLORS[:count]),
+        ListedColormap(given.colors),
         vmin=-0.5,
         vmax=count - 0.5,
         extent=given.extent,
         origin="upper",
         interpolation="nearest",
     )
-    if given.rim is not None:
-        rim = Circle(
-            (given.rim[0][0], given.rim[0][1]), given.rim[1], facecolor="none", edgecolor="0.35", linewidth=0.8
-        )
-        axes.add_patch(rim)
-        image.set_clip_path(rim)
     if given.extent is not None:
+        circle = _circle_around(given.mesh.p)
+        if circle is not None:
+            (x, y), radius = circle
+            rim = Circle((x, y), radius, facecolor="none", edgecolor="0.35", linewidth=0.8)
+            axes.add_patch(rim)
+            image.set_clip_path(rim)
         axes.set(xlabel="x", ylabel="y")
-    draw_electrodes(axes, given.electrodes)
+        draw_marks(axes, given.marks, given.mesh)
     axes.spines[:].set_visible(False)
     axes.locator_params(nbins=5)
 
@@ -162,7 +162,7 @@ def _centers(given: Segmentation) -> tuple[np.ndarray, np.ndarray]:
     return left + (right - left) * x, top + (bottom - top) * y
 
 
-def _rim(p: np.ndarray) -> tuple[np.ndarray, float] | None:
+def _circle_around(p: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Return the circle in the mesh's bounding box, seen from above, or None where the mesh is not round.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,16 +43,10 @@ def draw_strength(record: Mapping[str, Any], problem: str = "") -> Figure:
 
 def _draw_misfit(axes: Axes, record: Mapping[str, Any]) -> None:
     """Draw the misfit over the strength, with numbers that say in which order the strengths were tried."""
-    strength, misfit, _ = _columns(record)
-    order = np.argsort(strength)
-    axes.plot(strength[order], misfit[order], color=BLUE, linewidth=1, alpha=0.5)
-    axes.plot(strength, misfit, "o", color=BLUE, markersize=4, label="minimizers, numbered as tried")
-    if record.get("target"):
-        axes.axhline(record["target"], color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="target misfit")
-    _mark_chosen(axes, record, strength, misfit)
+    strength, misfit = _column(record, "strength"), _column(record, "misfit")
+    numbers = [str(k + 1) for k in range(len(strength))]
+    _draw_minimizers(axes, record, strength, misfit, axes.axhline, BLUE, "numbered as tried", numbers)
     axes.set(xlabel="strength of the regularization", ylabel="misfit (dimensionless)", title="misfit and strength")
-    _logarithmic(axes, strength, misfit)
-    _label(axes, [str(k + 1) for k in range(len(strength))], strength, misfit, _chosen(record))
 
 
 def _draw_l_curve(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -60,41 +54,54 @@ def _draw_l_curve(axes: Axes, record: Mapping[str, Any]) -> None:
 
     Strong regularization is at the lower right, weak regularization at the upper left.
     """
-    strength, misfit, regularization = _columns(record)
-    order = np.argsort(strength)
-    axes.plot(misfit[order], regularization[order], color=GREEN, linewidth=1, alpha=0.5)
-    axes.plot(misfit, regularization, "o", color=GREEN, markersize=4, label="minimizers, labeled by strength")
-    if record.get("target"):
-        axes.axvline(record["target"], color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="target misfit")
-    _mark_chosen(axes, record, misfit, regularization)
+    misfit, regularization = _column(record, "misfit"), _column(record, "regularization")
+    strengths = [f"{s:.0f}" if 100 <= s < 1000 else f"{s:.2g}" for s in _column(record, "strength")]
+    _draw_minimizers(axes, record, misfit, regularization, axes.axvline, GREEN, "labeled by strength", strengths)
     axes.set(xlabel="misfit (dimensionless)", ylabel="regularization, without its strength", title="L-curve")
-    _logarithmic(axes, misfit, regularization)
-    _label(
-        axes, [f"{s:.0f}" if 100 <= s < 1000 else f"{s:.2g}" for s in strength], misfit, regularization, _chosen(record)
-    )
 
 
-def _columns(record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    tried = record["tried"]
-    strength, misfit, regularization = (
-        np.array([one[name] for one in tried], float) for name in ("strength", "misfit", "regularization")
-    )
-    return strength, misfit, regularization
+def _column(record: Mapping[str, Any], name: str) -> np.ndarray:
+    return np.array([one[name] for one in record["tried"]], float)
 
 
-def _chosen(record: Mapping[str, Any]) -> int:
-    """Return the index of the chosen strength, the last one where it was tried several times."""
-    strength = _columns(record)[0]
+def _draw_minimizers(
+    axes: Axes,
+    record: Mapping[str, Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    draw_target: Callable[..., Any],
+    color: str,
+    words: str,
+    labels: list[str],
+) -> None:
+    """Draw the minimizers that a rule found as labeled points, with the target misfit and a ring around the chosen one.
+
+    Args:
+        axes: The panel. Each of its axes is logarithmic where a value is positive; zeros are left out.
+        record: The entry "strength" of summary.json.
+        x: The values (k,) along the horizontal axis.
+        y: The values (k,) along the vertical axis.
+        draw_target: Draws the line at the target misfit, across the panel or up.
+        color: The color of the points.
+        words: What the labels say, for the legend.
+        labels: The label of each point.
+    """
+    strength = _column(record, "strength")
+    order = np.argsort(strength)
+    axes.plot(x[order], y[order], color=color, linewidth=1, alpha=0.5)
+    axes.plot(x, y, "o", color=color, markersize=4, label=f"minimizers, {words}")
+    if record.get("target"):
+        draw_target(record["target"], color=PINK, linestyle=(0, (6, 3)), linewidth=1.2, label="target misfit")
     distance = np.abs(np.log(strength / record["strength"]))
-    return len(strength) - 1 - int(distance[::-1].argmin())
-
-
-def _mark_chosen(axes: Axes, record: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> None:
-    k = _chosen(record)
+    chosen = len(strength) - 1 - int(distance[::-1].argmin())  # the last one where it was tried several times
     word = "chosen" if record.get("status", "converged") == "converged" else "nearest, not accepted"
     word = "corner" if record.get("corner") else word
-    style: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}
-    axes.plot(x[k], y[k], "o", color=ORANGE, label=f"{word}: strength {record['strength']:.3g}", **style)
+    ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}
+    axes.plot(x[chosen], y[chosen], "o", color=ORANGE, label=f"{word}: strength {record['strength']:.3g}", **ring)
+    for values, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
+        if (values > 0).any():
+            scale("log", nonpositive="mask")
+    _label(axes, labels, x, y, chosen)
 
 
 def _label(axes: Axes, texts: list[str], x: np.ndarray, y: np.ndarray, first: int) -> None:
@@ -113,10 +120,3 @@ def _part(values: np.ndarray, scale: str) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = np.where(values > 0, np.log(values), np.nan) if scale == "log" else values
     return (shown - np.nanmin(shown)) / max(np.ptp(shown[np.isfinite(shown)]), 1e-12)
-
-
-def _logarithmic(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Make each axis logarithmic on which a value is positive; zeros are left out."""
-    for values, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
-        if (values > 0).any():
-            scale("log", nonpositive="mask")

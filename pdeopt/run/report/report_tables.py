@@ -11,6 +11,7 @@ import numpy as np
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.store.json_file import is_number
 from pdeopt.run.store.stored_run import StoredRun
+from pdeopt.run.store.views.headline import headline_facts
 from pdeopt.run.watch.stopwatch import in_words, total_seconds
 
 #: The largest number of rows of a history that are shown, evenly chosen.
@@ -18,7 +19,7 @@ MAX_HISTORY_ROWS = 200
 #: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
 NO_SETTINGS = frozenset({"format", "path", "folder", "options", "versions", "argv", "resumed"})
 #: The entries of summary.json that stand above its table.
-HEADING_ENTRIES = frozenset({"problem", "status", "message"})
+HEADING_ENTRIES = frozenset({"problem", "status", "message", "headline"})
 #: The names in summary.json of columns of history.csv that have another name there.
 PLURAL_NAMES = {"iteration": "iterations"}
 #: The text of what is not known.
@@ -65,7 +66,7 @@ def words(name: str) -> str:
 def facts(run: StoredRun) -> list[tuple[str, str]]:
     """Return the outcome of a run in a few numbers: name and text."""
     summary, last = run.summary, {name: column[-1] for name, column in run.history.items()}
-    found = [("score", f"{summary['score']:.3f}")] if is_number(summary.get("score")) else []
+    found = headline_facts(summary)
     if is_number(summary.get("relative_error")):
         found.append(("relative error", f"{100 * summary['relative_error']:.3g} %"))
     if is_number(summary.get("discrepancy")):
@@ -108,7 +109,8 @@ def nested(run: StoredRun) -> list[TextTable]:
 
     Such are the verification, the times by stage, and the strengths that a rule tried.
     """
-    return [table for name, value in run.summary.items() if _is_nested(value) for table in _tables(words(name), value)]
+    found = {name: value for name, value in run.summary.items() if _is_nested(value) and name not in HEADING_ENTRIES}
+    return [table for name, value in found.items() for table in _tables(words(name), value)]
 
 
 def history(run: StoredRun) -> TextTable:

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem
+from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem, Views
 from pdeopt.io.npz import read_arrays
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_field, place_parameter
+from pdeopt.run.store.views.stored_views import VIEW_ARRAYS, views_from_arrays, views_to_arrays
 
 #: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
 RESULT_FORMAT = 2
@@ -59,6 +60,7 @@ class Fields:
         role: The word for the coefficient: "reconstruction", "control", "design" or "result".
         names: The names of the coefficient's values, with units, where they are a few numbers; empty where it is a
             function.
+        views: What pictures show beside coefficient, data and state.
         extra: The arrays that the problem's `interpret` adds, by name.
 
     Raises:
@@ -82,6 +84,7 @@ class Fields:
     data_label: str
     role: str
     names: tuple[str, ...] = ()
+    views: Views = field(default_factory=Views)
     extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,7 @@ RESULT_NAMES = frozenset(
     {
         *("format", "length_unit", "number_names", *ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
+        *VIEW_ARRAYS,
         *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
     }
 )
@@ -159,6 +163,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         data_label=problem.data_label,
         names=tuple(problem.parameter.names) if isinstance(problem.parameter, Numbers) else (),
         role=problem.parameter.role or _role(kind, noise),
+        views=problem.views,
     )
 
 
@@ -170,6 +175,7 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
+    arrays |= views_to_arrays(fields.views)
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
@@ -206,8 +212,14 @@ def read_fields(path: Path) -> Fields:
         state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
     state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
     extra = {name: array for name, array in arrays.items() if name not in RESULT_NAMES}
-    names = tuple(map(str, arrays.get("number_names", ())))
-    return Fields(**given, names=names, at=Placement.from_arrays("at", arrays, mesh), state_at=state_at, extra=extra)
+    return Fields(
+        **given,
+        at=Placement.from_arrays("at", arrays, mesh),
+        state_at=state_at,
+        names=tuple(map(str, arrays.get("number_names", ()))),
+        views=views_from_arrays(arrays, given["data_label"]),
+        extra=extra,
+    )
 
 
 def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:

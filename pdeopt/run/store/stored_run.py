@@ -19,6 +19,7 @@ from pdeopt.run.store.fields import Fields, read_fields
 from pdeopt.run.store.history import read_history
 from pdeopt.run.store.json_file import JSON_FORMAT, check_entries, read_object, refuse_newer
 from pdeopt.run.store.regular_file import is_regular
+from pdeopt.run.store.views.former_version import FORMER_HEADLINE
 
 #: The status of a run without summary.json.
 UNFINISHED = "unfinished"
@@ -29,6 +30,7 @@ SUMMARY_ENTRIES: Mapping[str, Any] = {
     **dict.fromkeys(("problem", "status", "message"), str),
     "iterations": int,
     **dict.fromkeys(("strength", "stage_seconds", "verification"), dict | None),
+    "headline": dict,
     **dict.fromkeys(
         (
             *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),
@@ -84,7 +86,7 @@ class StoredRun:
 
     @property
     def title(self) -> str:
-        """The problem with the options that were given: "eit_tank (target 1, level 4)"."""
+        """The problem with the options that were given: "conductivity (n 16, noise 0.01)"."""
         name = str(self.summary.get("problem") or self.config.get("problem") or self.path.resolve().name)
         options = ", ".join(_said(option, value) for option, value in self.given_options.items())
         return f"{name} ({options})" if options else name
@@ -167,6 +169,8 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 def read_summary(path: Path) -> dict[str, Any]:
     """Return the entries of summary.json without its format, empty where there is none.
 
+    Those of a former version have a headline, too.
+
     Raises:
         UsageError: An entry on which pictures rely is missing, or has another type, or the format is newer than this
             version of pdeopt.
@@ -178,6 +182,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
     check_entries(path, summary, SUMMARY_ENTRIES)
+    if summary:
+        summary.setdefault("headline", FORMER_HEADLINE)
     return summary
 
 

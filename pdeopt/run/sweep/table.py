@@ -9,17 +9,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pdeopt.run.store.views.headline import headline_words, in_short
 from pdeopt.run.sweep.grid import Grid
 from pdeopt.run.sweep.results import FinishedRun
 
 #: The color of each status.
 STATUS_STYLES = {"converged": "green", "stopped": "yellow", "failed": "bold red"}
-#: The columns of numbers: name in summary.json, header, format, and whether the smallest is marked.
-RESULT_COLUMNS: tuple[tuple[str, str, Callable[[Any], str], bool], ...] = (
+#: A column of numbers: name in summary.json, header, format, and whether the smallest is marked.
+Column = tuple[str, str, Callable[[Any], str], bool]
+#: The columns before those of the problem's own numbers.
+LEADING_COLUMNS: tuple[Column, ...] = (
     ("objective", "objective", "{:.5g}".format, True),
     ("misfit", "misfit", "{:.4g}".format, False),
     ("relative_error", "relative error", "{:.3%}".format, True),
-    ("score", "score", "{:.3f}".format, False),
+)
+#: The columns behind them.
+TRAILING_COLUMNS: tuple[Column, ...] = (
     ("iterations", "iterations", str, False),
     ("seconds", "seconds", "{:.1f}".format, False),
 )
@@ -33,7 +38,9 @@ def print_results(console: Console, grid: Grid, runs: Sequence[FinishedRun]) -> 
         grid: The grid of the sweep.
         runs: The results of the runs that have ended.
     """
-    shown = [column for column in RESULT_COLUMNS if any(_number(run, column[0]) is not None for run in runs)]
+    own = {name: word for run in runs for name, word in headline_words(run.summary).items()}
+    columns = [*LEADING_COLUMNS, *((name, word, in_short, False) for name, word in own.items()), *TRAILING_COLUMNS]
+    shown = [column for column in columns if any(_number(run, column[0]) is not None for run in runs)]
     smallest = {name: min(_numbers(runs, name)) for name, _, _, marked in shown if marked}
     table = Table(box=None, pad_edge=False)
     for name in [*(key.name for key in grid.varied), "status"]:

@@ -1,1 +1,1 @@
-"""The tools that all pictures share: style, axes of fields, marks of electrodes, tables of numbers."""
+"""The tools that all pictures share: style, axes of fields, marks on the boundary, tables of numbers."""

@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.tri import Triangulation
 
-from pdeopt.run.pictures.canvas.electrode_marks import Electrodes
+from pdeopt.inverse import Marks
 from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP
 from pdeopt.run.pictures.canvas.surface import Surface, surface_of
 from pdeopt.run.store.placement import Placement
@@ -31,11 +31,11 @@ class Canvas:
 
     Attributes:
         at: The placement of the fields on a mesh.
-        electrodes: The electrodes around it; None where there are none.
+        marks: The marks on its boundary; None where there are none.
     """
 
     at: Placement
-    electrodes: Electrodes | None = None
+    marks: Marks | None = None
 
     @cached_property
     def surface(self) -> Surface | None:

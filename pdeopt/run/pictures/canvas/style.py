@@ -23,8 +23,8 @@ SKY = "#56B4E9"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
 #: The line styles of several runs, the next one after all colors were used.
 DASHES = ("-", "--", "-.", ":")
-#: The ground of a segmentation, lighter than all that lies on it.
-WATER_BLUE = "#DCEAF4"
+#: The ground of an image of classes, lighter than all that lies on it.
+GROUND = "#DCEAF4"
 #: The color map of coefficients.
 FIELD_MAP = "viridis"
 #: The color map of errors, whose middle is light.
