@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pdeopt.cli import arguments, main
+from pdeopt.cli import main, own_arguments
 from pdeopt.inverse import inner_product_names
 from pdeopt.optimize import optimizers, registry
 from pdeopt.run.execution import conclusion, request
@@ -116,9 +116,9 @@ CONTROL = ("poisson_control", "--n", 8)
 
 
 def test_the_command_line_knows_the_names_without_importing_them():
-    for name in arguments.OPTIMIZERS.removesuffix(", …").split(", "):
+    for name in own_arguments.OPTIMIZERS.removesuffix(", …").split(", "):
         assert name in optimizers()
-    assert list(arguments.INNER_PRODUCTS) == inner_product_names()
+    assert list(own_arguments.INNER_PRODUCTS) == inner_product_names()
 
 
 # --- optimizers --------------------------------------------------------------------------------------------------
