@@ -30,7 +30,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds; empty where there is no file.
 
     Raises:
-        UsageError: The file cannot be read, or holds no object.
+        UsageError: The file cannot be read, holds no object, or is nested too deeply.
     """
     if not is_regular(path):
         return {}
@@ -38,25 +38,15 @@ def read_object(path: Path) -> dict[str, Any]:
         content = read_bytes(path)
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"it has {len(content)} bytes; expected at most {MAX_FILE_BYTES}")
-        return parse_object(content)
+        values = json.loads(content.decode("utf-8"))
+        _refuse_deep(values)
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds {shown(values)}; expected {WORDS_OF_TYPES['object']}")
+        return values
+    except RecursionError:
+        raise UsageError(f"cannot read {path}: {TOO_DEEP}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-
-
-def parse_object(content: bytes) -> dict[str, Any]:
-    """Return the object that a text in JSON is.
-
-    Raises:
-        ValueError: It is none, or is nested too deeply.
-    """
-    try:
-        values = json.loads(content.decode("utf-8"))
-    except RecursionError:
-        raise ValueError(TOO_DEEP) from None
-    _refuse_deep([values])
-    if not isinstance(values, dict):
-        raise ValueError(f"it holds {shown(values)}; expected {WORDS_OF_TYPES['object']}")
-    return values
 
 
 def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -115,11 +105,11 @@ def shown(value: Any) -> str:
 TOO_DEEP = f"it is nested too deeply; expected at most {MAX_LEVELS} levels"
 
 
-def _refuse_deep(values: Any) -> None:
-    level = [values]
+def _refuse_deep(value: Any) -> None:
+    level = [value]
     for _ in range(MAX_LEVELS):
-        inner = [value.values() if isinstance(value, dict) else value for value in level]
-        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        level = [item for items in inner for item in items]
         if not level:
             return
     raise ValueError(TOO_DEEP)
