@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 #: The parts of a trace that may hold arrays. In JAX 0.12 a trace has its constants itself, and `ClosedJaxpr` is another
 #: name of `Jaxpr`.
-PARTS_OF_JAXPR = ("eqns", "outvars", "consts") if ClosedJaxpr is Jaxpr else ("eqns", "outvars")  # type: ignore[comparison-overlap]
+PARTS_OF_JAXPR = ("eqns", "outvars", "consts") if issubclass(ClosedJaxpr, Jaxpr) else ("eqns", "outvars")
 
 
 def with_copied_arrays(closed: ClosedJaxpr) -> ClosedJaxpr:
