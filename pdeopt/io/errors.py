@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from pdeopt.errors import PdeoptError
+from pdeopt.errors import PdeoptError, did_you_mean
 
 
 class FileError(PdeoptError, ValueError):
@@ -31,17 +30,6 @@ def existing_file(path: str | Path, expected: str) -> Path:
     if not path.stat().st_size:
         raise FileError(f"{path} is empty; expected {expected}")
     return path
-
-
-def did_you_mean(given: str, known: list[str]) -> str:
-    """Return a suggestion as the end of a message, or "" where no known name is close.
-
-    Args:
-        given: The name that was given.
-        known: The names that there are.
-    """
-    close = get_close_matches(given, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def listed(items: list[str], most: int = 10) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import skfem
 
+from pdeopt.errors import did_you_mean
 from pdeopt.fem import MeshError, check_mesh
 from pdeopt.fem.meshes.conformity import require_conforming
-from pdeopt.io.errors import FileError, did_you_mean, existing_file
+from pdeopt.io.errors import FileError, existing_file
 from pdeopt.io.meshes.formats.mesh_formats import read_raw
 from pdeopt.io.meshes.mesh_cells import Coincident, mesh_of
 from pdeopt.io.meshes.mesh_groups import Group, groups_of, node_sets_of

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pdeopt.io.errors import FileError, did_you_mean
+from pdeopt.errors import did_you_mean
+from pdeopt.io.errors import FileError
 from pdeopt.io.observations.csv_table import Table, read_table
 from pdeopt.io.observations.values import ExpectedObservations, Observations, same_unit
 
