@@ -51,6 +51,7 @@ class Arguments:
         path: The problem file, for the commands that take a problem.
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
+        solver: The name of the linear solver that is chosen for the state equation; None where the problem chooses.
         grid: The grid of a sweep.
     """
 
@@ -60,6 +61,7 @@ class Arguments:
     path: Path = Path()
     build: Callable[..., Any] = print
     options: dict[str, Any] = field(default_factory=dict)
+    solver: str | None = None
     grid: Grid = field(default_factory=Grid)
 
 
@@ -98,9 +100,9 @@ def parse(words: list[str]) -> Arguments:
     if words[0] == "sweep":
         add_grid(commands["sweep"], commands["run"])
         given = _parse_all(parser, commands, words)
-        return Arguments("sweep", given, words, path, build, grid=_checked_grid(commands["run"], given, options, path))
+        return Arguments("sweep", given, words, path, build, grid=_checked_grid(commands["run"], given))
     given = _parse_all(parser, commands, words)
-    return Arguments(words[0], given, words, path, build, _with_solver(options, given, path))
+    return Arguments(words[0], given, words, path, build, *_keywords_and_solver(options, given))
 
 
 def _names_problem(words: list[str]) -> bool:
@@ -141,29 +143,36 @@ def _joined(words: list[str]) -> list[str]:
     return joined
 
 
-def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Return the keywords of ``build``, the solver of --solver among them."""
+def _keywords_and_solver(options: list[Option], given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    """Return the keywords of ``build``, and the solver that is chosen for what it returns.
+
+    A ``build`` that takes a solver itself gets the name, and decides what is solved by it.
+    """
     keywords = values(options, given)
-    if given.solver is None:
-        return keywords
-    if "solver" not in keywords:
-        raise UsageError(f"--solver: build(...) in {path} takes no solver")
+    _check_solver(given.solver)
+    if given.solver is not None and "solver" in keywords:
+        return {**keywords, "solver": given.solver}, None
+    return keywords, given.solver
+
+
+def _check_solver(name: str | None) -> None:
+    if name is None:
+        return
     from pdeopt.sparse import SolveError, resolve_solver
 
     try:
-        resolve_solver(given.solver)
+        resolve_solver(name)
     except SolveError as error:
         raise UsageError(str(error)) from error
-    return {**keywords, "solver": given.solver}
 
 
-def _checked_grid(run: Parser, given: argparse.Namespace, options: list[Option], path: Path) -> Grid:
+def _checked_grid(run: Parser, given: argparse.Namespace) -> Grid:
     """Return the grid of a sweep, after a check that a run would take each of its values."""
     grid = grid_of(run, given)
     for key in grid.keys:
         for value in key.values:
             one = run.parse_args([given.problem, key.word(value)])
-            _with_solver(options, one, path)
+            _check_solver(one.solver)
             if one.regularization_strength is not None:
                 parse_strength(one.regularization_strength, "--regularization-strength")
     return grid

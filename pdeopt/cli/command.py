@@ -90,7 +90,7 @@ def _run(arguments: Arguments) -> int:
         gradient_tolerance=given.gradient_tolerance,
         regularization_strength=asked if asked is None else parse_strength(asked, "--regularization-strength"),
         discrepancy_factor=given.discrepancy_factor,
-        solver=arguments.options.get("solver"),
+        solver=arguments.solver,
         max_iterations=given.max_iterations,
         initial_guess=given.initial_guess,
         truth=given.truth,
@@ -189,7 +189,7 @@ def _check(arguments: Arguments) -> int:
     console = _console()
     with Progress(console) as progress:
         progress.status(f"building {arguments.path.stem} …")
-        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
+        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path, arguments.solver)
         with bad_input(arguments.path):
             checks = check_problem(problem, progress.status)
     print_checks(console, checks)

@@ -88,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser, options: list[Option], title: s
     group = parser.add_argument_group(title)
     for option in options:
         if option.name == "solver":
-            continue  # pdeopt has this option for every problem, and hands it to build
+            continue  # pdeopt has this option for every problem, and hands it to a build that takes it
         try:
             group.add_argument(option.flag, dest=option.dest, **_argument(option))
         except argparse.ArgumentError:

@@ -327,7 +327,7 @@ def test_shorter_continuations_start_later_and_other_terms_stay():
         [0.5, None, 2.0, None],
     ]
     assert [term.weight for term in stages[0].regularization_terms[:3]] == [6.0, 2.0, 1.0]
-    assert stages[0].regularization_terms[3] is own_term
+    assert stages[0].regularization_terms[3].function is own_term
 
 
 @pytest.mark.parametrize("terms", [(), (h1(V, 1.0), own_term), (VARIATION,)])

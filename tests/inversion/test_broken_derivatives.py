@@ -14,7 +14,7 @@ from pdeopt.inverse import ReducedFunctional
 from pdeopt.inversion import checking
 from pdeopt.inversion.recorder import Interrupted
 from pdeopt.inversion.verification import DerivativeError, LaterVerification, verified
-from pdeopt.pde import LinearStateEquation
+from pdeopt.pde import FunctionState, LinearStateEquation
 from pdeopt.sparse import resolve_solver
 from pdeopt.verify import taylor_test
 
@@ -118,7 +118,7 @@ def functional_of(solver):
         bend = 1e-2 * jnp.sum(fourth_power(m, gain["power"]))
         return 1e-3 * jnp.sum((gained(m, gain["regularization"]) - 0.2) ** 2) + bend
 
-    return ReducedFunctional(state, misfit, smooth, parametrization)
+    return ReducedFunctional(FunctionState(state, ("dof", "experiment")), misfit, smooth, parametrization)
 
 
 class InUnits:

@@ -23,14 +23,16 @@ LOAD = np.asarray(linear_form(lambda v, w: (1 + w.x[0]) * v).assemble(V))
 
 
 @dataclass(frozen=True)
-class CubicReaction:
-    """−Δu + κ (u + u³) = 1 + x, by Newton's method on dense matrices; derivatives by the implicit rule."""
+class CubicReaction(StateEquation):
+    """−Δu + κ (u + u³) = 1 + x + source, by Newton's method on dense matrices; derivatives by the implicit rule."""
 
     tolerance: float = 1e-13
 
-    def __call__(self, kappa):
+    def __call__(self, kappa, *, source=None):
+        load = LOAD if source is None else LOAD + source
+
         def residual(u, kappa):
-            return STIFFNESS @ u + MASS @ (kappa * (u + u**3)) - LOAD
+            return STIFFNESS @ u + MASS @ (kappa * (u + u**3)) - load
 
         def newton(u):
             tangent = jax.jacobian(residual)(u, kappa)

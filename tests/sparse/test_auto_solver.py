@@ -253,7 +253,7 @@ class Inexact:
     ],
 )
 def test_a_run_asks_the_state_equation_for_solver_and_accuracy(solver, name, accuracy):
-    problem = conductivity(n=4, solver=solver)
+    problem = conductivity(n=4).with_solver(solver)
     assert accuracy_of(problem) == accuracy
     assert solver_name(problem, "rslab") == name
     functional = problem.functional

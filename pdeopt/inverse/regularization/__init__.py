@@ -3,17 +3,19 @@
 from pdeopt.inverse.regularization.bilaplacian import Matern, matern, matern_from_length
 from pdeopt.inverse.regularization.forms import mass, stiffness
 from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
-from pdeopt.inverse.regularization.terms import DEFINITE, Regularization, Sum, Term, terms_of
+from pdeopt.inverse.regularization.terms import DEFINITE, FunctionTerm, Regularization, Sum, Term, as_term, terms_of
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
 
 __all__ = [
     "DEFINITE",
+    "FunctionTerm",
     "Matern",
     "Quadratic",
     "Regularization",
     "Sum",
     "Term",
     "TotalVariation",
+    "as_term",
     "h1",
     "mass",
     "matern",

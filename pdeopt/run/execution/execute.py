@@ -93,7 +93,7 @@ def execute_and_write(
     picture = LivePicture(request.name, problem, progress) if request.live else None
     with resumable(keeper):
         with bad_input(request.path):
-            solver = solver_name(problem, request.solver)
+            solver = solver_name(problem, request.options.get("solver"))
         task = Task(
             name=request.name,
             problem=problem,

@@ -159,7 +159,7 @@ def carry_out(task: Task, journal: Journal, progress: Progress, picture: LivePic
 
 
 def _size(problem: Problem) -> str:
-    data = getattr(problem.functional.misfit, "data", None)
+    data = problem.functional.misfit.data
     space = problem.parameter.space
     where = "" if space is None else f" on a mesh of {space.mesh.nelements} cells"
     known = "" if data is None else f", {np.size(data)} data"

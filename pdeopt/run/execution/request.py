@@ -13,7 +13,6 @@ from typing import Any
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
-from pdeopt.pde import StateEquation
 from pdeopt.run.errors import bad_input
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
@@ -36,7 +35,7 @@ class RunRequest:
         gradient_tolerance: The factor by which the gradient norm must fall; None where the problem chooses.
         regularization_strength: A factor or the name of a rule, see `Settings`; None where the problem chooses.
         discrepancy_factor: The factor τ of rules that know the noise, see `Settings`; None where the problem chooses.
-        solver: The name of the linear solver; None where the problem chooses.
+        solver: The name of the linear solver of the state equation; None where the problem chooses.
         max_iterations: The largest number of iterations of every minimization.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
@@ -69,12 +68,12 @@ class RunRequest:
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Return the problem, built, with the fields of former runs that were asked for.
+        """Return the problem, built, with the solver and the fields of former runs that were asked for.
 
         Raises:
-            UsageError: The problem cannot be built, or a former run does not fit it.
+            UsageError: The problem cannot be built, lets nobody choose its solver, or a former run does not fit it.
         """
-        problem = build_problem(self.build, self.options, self.path)
+        problem = build_problem(self.build, self.options, self.path, self.solver)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
     def settings(self, problem: Problem) -> Settings:
@@ -99,7 +98,7 @@ class RunRequest:
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
     """Return the entries of config.json: all that it takes to run the problem again."""
     with bad_input(request.path):
-        solver = solver_name(problem, request.solver)
+        solver = solver_name(problem, request.options.get("solver"))
     return {
         "problem": request.name,
         "path": str(request.path.resolve()),
@@ -107,6 +106,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "options": request.options,
         "seed": request.options.get("seed"),
         "solver": solver,
+        "requested_solver": request.solver,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),
@@ -119,15 +119,15 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
 def solver_name(problem: Problem, asked: str | None = None) -> str | None:
     """Return the name of the solver of the state equation at the initial guess.
 
-    It is what "auto" stands for there; of a state that is no `StateEquation`, the name that was asked for, if any.
+    It is what "auto" stands for there; of a state that does not know its solver, the name that was asked for, if any.
 
     Args:
         problem: The problem.
-        asked: The name that was asked for.
+        asked: The name that ``build`` was given, where it takes a solver itself.
     """
-    state = problem.functional.state
-    if isinstance(state, StateEquation):
-        return state.chosen_solver(problem.functional.coefficient(problem.initial)).name
+    chosen = problem.functional.state.chosen_solver(problem.functional.coefficient(problem.initial))
+    if chosen is not None:
+        return chosen.name
     return None if asked is None else resolve_solver(asked).name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("gradient_tolerance", "absolute_gradient_tolerance", "discrepancy_factor"), (int, float)),
     "max_iterations": (int,),
     "regularization_strength": (int, float, str),
-    **dict.fromkeys(("folder", "initial_guess", "truth"), (str, type(None))),
+    **dict.fromkeys(("folder", "initial_guess", "truth", "requested_solver"), (str, type(None))),
     **{"options": (dict,), "check": (bool,), "argv": (list,), "resumed": (list,)},
 }
 #: The least and the largest value of its numbers.
@@ -183,16 +184,20 @@ def _problem_file(config: dict[str, Any], directory: Path) -> Path:
 
 
 def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
+    build, options, solver = load_build(path), dict(config["options"]), config.get("requested_solver")
+    taken = signature(build).parameters.values()
+    if not any(one.name == "solver" or one.kind is one.VAR_KEYWORD for one in taken):
+        solver = options.pop("solver", solver)  # in runs of before it is an option of build
     return RunRequest(
         path=path,
-        build=load_build(path),
-        options=config["options"],
+        build=build,
+        options=options,
         optimizer=settings.optimizer,
         inner_product=settings.inner_product,
         gradient_tolerance=settings.gradient_tolerance,
         regularization_strength=settings.regularization_strength,
         discrepancy_factor=settings.discrepancy_factor,
-        solver=config["options"].get("solver"),
+        solver=solver,
         max_iterations=settings.max_iterations,
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),

@@ -138,7 +138,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     """
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
-    data, noise = getattr(misfit, "data", None), getattr(misfit, "noise", None)
+    data, noise = misfit.data, misfit.noise
     kind = NOTHING if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
     return Fields(
         parameter=np.asarray(m),
