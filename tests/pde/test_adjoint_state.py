@@ -12,6 +12,7 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import AtDofs, FieldMisfit, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run.store.fields import fields_of, read_fields, write_fields
+from pdeopt.sparse import clear_memo, work
 
 TICKS = np.linspace(0, 1, 5)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
@@ -76,6 +77,17 @@ def test_it_is_the_derivative_along_a_further_load(name):
     direction = RNG.normal(size=adjoint.shape)
     ahead, behind = (functional(name, step * direction)(M) for step in (1e-3, -1e-3))
     assert (ahead - behind) / 2e-3 == pytest.approx((adjoint * direction).sum(), rel=1e-6), "J is quadratic in the load"
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_with_the_state_it_costs_one_factorization_and_two_solves(name):
+    J = functional(name)
+    J.solved(M)  # compiled
+    clear_memo()
+    before = work.copy()
+    J.solved(M)
+    spent = work.since(before)
+    assert (spent.factorizations, spent.solves, spent.adjoint_solves) == (1, 1, 1)
 
 
 def problem(J):
