@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from pdeopt.inverse.functional.reduced_functional import Action, ReducedFunctional
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.regularization import Term
-from pdeopt.optimize.objective import Differentiable
+from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
 
@@ -37,6 +37,10 @@ class NewtonModel(Differentiable):
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and its Euclidean derivative (p,) at m."""
         return self.functional.value_and_derivative(m)
+
+    def evaluate(self, m: np.ndarray) -> Evaluation:
+        """Return J and its derivative (p,) at m, with the terms of J."""
+        return self.functional.evaluate(m)
 
     def hessian(self, m: np.ndarray) -> Action:
         """Return the map of v to the second derivative at m times v, (p,).

@@ -21,7 +21,7 @@ from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import Trace
 from pdeopt.inverse.parametrization import Identity, Parametrization
 from pdeopt.inverse.regularization import Regularization, Term, as_term, terms_of
-from pdeopt.optimize.objective import Differentiable
+from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.pde import FunctionState, StateEquation
 from pdeopt.sparse import Solver
 
@@ -216,6 +216,11 @@ class ReducedFunctional(Differentiable):
         """
         (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
+
+    def evaluate(self, m: ArrayLike) -> Evaluation:
+        """Return J and its Euclidean derivative ∂J/∂m, (p,), with the `Terms` of J, as `minimize` takes them."""
+        terms, derivative = self.terms_and_derivative(m)
+        return Evaluation(terms.objective, derivative, terms)
 
     def derivative(self, m: ArrayLike) -> np.ndarray:
         """Return the Euclidean derivative ∂J/∂m, (p,)."""
