@@ -135,6 +135,9 @@ class InUnits:
     def _full(self, m, gain=None):
         return np.concatenate([m / self.m, self.gain if gain is None else gain])
 
+    def coefficient(self, m):
+        return self.functional.coefficient(self._full(m))
+
     def __call__(self, m):
         return self.value_and_derivative(m)[0]
 

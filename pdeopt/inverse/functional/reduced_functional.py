@@ -278,10 +278,11 @@ class ReducedFunctional(Differentiable):
         state, prediction, adjoint = self._programs.solved(m)
         return Solved(np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint))
 
-    def coefficient(self, m: ArrayLike) -> np.ndarray:
-        """Return the physical coefficient of m."""
+    def coefficient(self, m: ArrayLike) -> Any:
+        """Return the physical coefficient of m, an array; or the pytree of arrays that the parametrization makes."""
         m = jnp.asarray(real(m))
-        return np.asarray(self._programs.parts(m).parametrization(m))
+        found = self._programs.parts(m).parametrization(m)
+        return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, found)
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
         """Return the data that m predicts; the state where the misfit is a plain function."""
