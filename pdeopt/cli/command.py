@@ -189,8 +189,9 @@ def _check(arguments: Arguments) -> int:
     console = _console()
     with Progress(console) as progress:
         progress.status(f"building {arguments.path.stem} …")
-        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path, arguments.solver)
+        problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
         with bad_input(arguments.path):
+            problem = problem if arguments.solver is None else problem.with_solver(arguments.solver)
             checks = check_problem(problem, progress.status)
     print_checks(console, checks)
     return 0 if all(check.passed for check in checks) else 1

@@ -1,6 +1,7 @@
 """A state equation of one file, from outside of pdeopt, does all that the built-in ones do."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import skfem
 import pdeopt
 from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import FullField, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
+from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.pde import FunctionState, LinearStateEquation, StateEquation
 from pdeopt.run.store.fields import fields_of
 from pdeopt.sparse import CSRMatrix, DirectSolver, SolveError, resolve_solver
@@ -154,3 +156,12 @@ def test_the_solver_is_chosen_from_outside():
     assert chosen(np.ones(4)) == pytest.approx(1.0)
     with pytest.raises(SolveError, match="did you mean 'superlu'"):
         J.with_solver("supelu")
+
+
+def test_a_plain_function_of_several_coefficients_is_minimized():
+    def split(m):
+        return {"a": m[:2], "b": m[2:]}
+
+    J = ReducedFunctional(lambda c: jnp.concatenate([c["a"], 2 * c["b"]]), misfit, parametrization=split)
+    assert {name: part.tolist() for name, part in J.coefficient(np.arange(4.0)).items()} == {"a": [0, 1], "b": [2, 3]}
+    assert accuracy_of(SimpleNamespace(functional=J, initial=np.arange(4.0))) == 1e-13

@@ -73,7 +73,10 @@ class RunRequest:
         Raises:
             UsageError: The problem cannot be built, lets nobody choose its solver, or a former run does not fit it.
         """
-        problem = build_problem(self.build, self.options, self.path, self.solver)
+        problem = build_problem(self.build, self.options, self.path)
+        if self.solver is not None:
+            with bad_input(self.path):
+                problem = problem.with_solver(self.solver)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
     def settings(self, problem: Problem) -> Settings:

@@ -73,17 +73,16 @@ def load_build(path: Path) -> Callable[..., Any]:
     return build
 
 
-def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path, solver: str | None = None) -> Problem:
+def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path) -> Problem:
     """Call ``build``, and return the problem that it makes.
 
     Args:
         build: The function ``build`` of a problem file.
         options: Its keywords with their values.
         path: The problem file, for messages.
-        solver: The name of the linear solver of the state equation; None where the problem chooses.
 
     Raises:
-        UsageError: ``build`` fails, or returns no Problem, or one that lets nobody choose its solver.
+        UsageError: ``build`` fails, or returns no Problem.
     """
     from pdeopt.inverse import Problem
 
@@ -91,10 +90,7 @@ def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path
         problem = build(**options)
     if not isinstance(problem, Problem):
         raise UsageError(f"build(...) in {path} returned {_kind(problem)}; expected a pdeopt.inverse.Problem")
-    if solver is None:
-        return problem
-    with bad_input(path):
-        return problem.with_solver(solver)
+    return problem
 
 
 def _refuse_missing_platform() -> None:
