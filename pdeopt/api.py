@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from pdeopt.sparse import Solver
+
 
 __all__ = [
     "Check",
@@ -200,6 +202,8 @@ def build(problem: str | Path, /, **options: Any) -> Problem:
     for name in options:
         if name not in known and not takes_all:
             hint = did_you_mean(name, list(known))
+            if name == "solver":
+                hint = "; the solver is chosen by pdeopt.solve(problem, solver=…), or problem.with_solver(…)"
             raise InputError(f"{path.stem} has no option {name!r}; it has {', '.join(known) or 'none'}{hint}")
     built = build_problem(function, options, path)
     return replace(built, name=path.stem)
@@ -214,6 +218,7 @@ def solve(
     max_iterations: int = MAX_ITERATIONS,
     regularization_strength: float | str | None = None,
     discrepancy_factor: float | None = None,
+    solver: str | Solver | None = None,
     verify: bool = True,
     progress: bool = True,
 ) -> Solution:
@@ -233,6 +238,8 @@ def solve(
         regularization_strength: A factor of the problem's regularization, or the rule that chooses it: "discrepancy",
             "cooling" or "lcurve"; the problem's own where None.
         discrepancy_factor: The factor of the noise's misfit at which the rules aim; the problem's own where None.
+        solver: The linear solver of the state equation or its name, as in `pdeopt.sparse.linear_solve`; the problem's
+            own where None.
         verify: Verify the derivatives before, and once more on the way.
         progress: Show what is done, as a table in a terminal and as lines elsewhere.
 
@@ -249,6 +256,7 @@ def solve(
     if not isinstance(problem, Problem):
         got = type(problem).__name__
         raise InputError(f"solve takes a Problem, as pdeopt.build('conductivity') returns; got {got}")
+    problem = problem if solver is None else problem.with_solver(solver)
     settings = Settings.of(
         problem,
         optimizer=optimizer,
@@ -270,9 +278,17 @@ def solve(
     return Solution(StoredRun(Path(), config, as_table(found.rows), summary, found.final_state.fields))
 
 
-def check(problem: Problem) -> list[Check]:
-    """Return the results of all checks of a problem's derivatives, as ``pdeopt check`` prints them."""
-    return check_problem(problem)
+def check(problem: Problem, *, solver: str | Solver | None = None) -> list[Check]:
+    """Return the results of all checks of a problem's derivatives, as ``pdeopt check`` prints them.
+
+    Args:
+        problem: The problem.
+        solver: The linear solver of the state equation or its name; the problem's own where None.
+
+    Raises:
+        PdeoptError: The objective cannot be evaluated at the initial guess, or the solver cannot be chosen.
+    """
+    return check_problem(problem if solver is None else problem.with_solver(solver))
 
 
 def load(directory: str | Path) -> Solution:

@@ -65,13 +65,13 @@ def l_shape(refinements):
     return skfem.MeshTri.init_lshaped().refined(refinements)
 
 
-def state_equation(V, kappa_field, f_field, solver="auto"):
+def state_equation(V, kappa_field, f_field):
     """Concentrations (n,); the fields κ and f are made from what the state depends on."""
 
     def system(m):
         return transport.assemble(V, kappa=kappa_field(m)), emission.assemble(V, f=f_field(m))
 
-    return LinearStateEquation(system, Dirichlet.on(V), solver)
+    return LinearStateEquation(system, Dirichlet.on(V))
 
 
 def simulated_concentrations(refinements, points):
@@ -95,7 +95,6 @@ def build(
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     weight: Annotated[float | None, "weight α of the H1 term (default: source 5, diffusivity 300)"] = None,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if refinements < 1 or sensors < 2:
         raise InputError(f"refinements is {refinements}, sensors {sensors}; expected at least 1 and 2")
@@ -104,12 +103,12 @@ def build(
     measured, sigma = add_noise(simulated_concentrations(refinements, points), noise, seed)
     misfit = L2Misfit.of(AtPoints.of(V, points), measured, sigma)
     if unknown == "source":
-        state = state_equation(V, lambda _: true_diffusivity, V.interpolate, solver)
+        state = state_equation(V, lambda _: true_diffusivity, V.interpolate)
         weight = 5.0 if weight is None else weight
         terms, parametrization = (h1(V, weight), tikhonov(V, 0.01 * weight)), Identity()
         parameter, truth = Parameter(V, "source f (1/s)"), true_source(V.locations)
     else:
-        state = state_equation(V, V.interpolate, lambda _: true_source, solver)
+        state = state_equation(V, V.interpolate, lambda _: true_source)
         terms, parametrization = (h1(V, 300.0 if weight is None else weight),), Log(reference=1.5)
         parameter, truth = Parameter(V, "diffusivity κ (m²/s)"), true_diffusivity(V.locations)
     return Problem(

@@ -75,12 +75,16 @@ def unit_mesh(dim, n):
     return (skfem.MeshTri if dim == 2 else skfem.MeshTet).init_tensor(*[ticks] * dim)
 
 
-def state_equation(V, conductivity, solver="auto"):
+def state_equation(V, conductivity):
     """The potentials (n, d + 1), a column each; ``conductivity`` makes the field κ of what they depend on."""
     dim = V.mesh.dim()
     voltages = Dirichlet.on(V, values=lambda x: np.vstack([x, np.zeros(x.shape[1])]).T)
     loads = jnp.zeros((V.n, dim + 1)).at[:, dim].set(source.assemble(V))
-    return LinearStateEquation(lambda kappa: (conduction.assemble(V, k=conductivity(kappa)), loads), voltages, solver)
+
+    def system(kappa):
+        return conduction.assemble(V, k=conductivity(kappa)), loads
+
+    return LinearStateEquation(system, voltages, axes=("dof", "experiment"))
 
 
 def simulated_potentials(dim, n, points, edge):
@@ -111,7 +115,6 @@ def build(
     smoothing: Annotated[float, "ε of tv, in 1/m: slopes of m far above it count as edges"] = 1.0,
     continuation: Annotated[bool, "minimize with 100 ε and 10 ε first"] = False,
     background: Annotated[float, "conductivity of the initial guess (S/m)"] = 1.0,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     """Several inclusions in a conductor, from noisy potentials."""
     n = {2: 64, 3: 12}[dim] if n is None else n
@@ -126,7 +129,7 @@ def build(
     term, default_weight = kinds[regularization or {2: "tv", 3: "h1"}[dim]]
     parametrization = Log()
     functional = ReducedFunctional(
-        state_equation(V, V.interpolate, solver),
+        state_equation(V, V.interpolate),
         L2Misfit.of(AtPoints.of(V, points), measured, sigma),
         term(V, default_weight if weight is None else weight),
         parametrization,

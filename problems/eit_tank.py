@@ -86,13 +86,13 @@ def tank_mesh(file, tank, cells):
     return mesh, electrode_names_of(mesh), radius
 
 
-def experiment(V, names, data, imaging, solver):
+def experiment(V, names, data, imaging):
     """The tank with what is estimated from its reference: ready to be compared with a conductivity."""
     calibration = calibrate(V, names, data)
     shift, noise = calibration.predicted - data.reference, difference_noise(data)
     if imaging == "absolute":
         shift, noise = 0.0, np.hypot(noise, absolute_noise(data, calibration.predicted))
-    return calibration, Experiment(V, names, data, data.voltages + shift, noise, calibration.impedances, solver)
+    return calibration, Experiment(V, names, data, data.voltages + shift, noise, calibration.impedances)
 
 
 def as_in_the_file(data, table):
@@ -176,7 +176,6 @@ def build(
     cells: Annotated[float, "cells along the radius, in the middle of the mesh"] = 15.0,
     objects: Annotated[int, "in the simulated tank"] = 2,
     seed: Annotated[int, "of the simulated tank"] = 0,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     """A tank with electrodes on its wall: measured voltages (KTC 2023), or simulated ones."""
     if not (length > 0 and deviation > 0 and weight > 0):
@@ -186,7 +185,7 @@ def build(
     measured = measured_tank(data, target, level, Tank(radius, coverage=coverage), objects, seed)
     domain, names, extent = tank_mesh(mesh, Tank(radius, len(measured.currents), coverage), cells)
     V = FunctionSpace(domain, domain.elem())
-    calibration, tested = experiment(V, names, measured, imaging, solver)
+    calibration, tested = experiment(V, names, measured, imaging)
     term = (
         matern_from_length(V, deviation=deviation, length=length * extent)
         if regularization == "matern"

@@ -45,10 +45,10 @@ def true_parameter(x):
     return np.log(2 + 7 * (np.hypot(x[0] - 0.5, x[1] - 0.5) > 0.2))
 
 
-def state_equation(V, parameter, solver="auto"):
+def state_equation(V, parameter):
     """The state (n,); ``parameter`` makes the field m of its degrees of freedom."""
     load = unit_load.assemble(V)
-    return LinearStateEquation(lambda m: (diffusion.assemble(V, m=parameter(m)), load), Dirichlet.on(V), solver)
+    return LinearStateEquation(lambda m: (diffusion.assemble(V, m=parameter(m)), load), Dirichlet.on(V))
 
 
 def noisy_state(V, u, noise, seed):
@@ -64,14 +64,13 @@ def build(
     seed: Annotated[int, "of the noise"] = 0,
     regularization: Annotated[Literal["h1", "tv"], "its kind: squared gradient, or total variation"] = "h1",
     gamma: Annotated[float | None, "its weight γ (default: 1e-8)"] = None,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if n < 2 or not noise > 0:
         raise InputError(f"n is {n}, noise {noise}; expected at least 2 squares along a side and a number > 0")
     ticks = np.linspace(0, 1, n + 1)
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP2())
     M = V.with_element(skfem.ElementTriP1())
-    truth, state = M.nodal(true_parameter), state_equation(V, M.interpolate, solver)
+    truth, state = M.nodal(true_parameter), state_equation(V, M.interpolate)
     data, sigma = noisy_state(V, np.asarray(state(truth)), noise, seed)
     weight = WEIGHTS[regularization] if gamma is None else gamma
     term = h1(M, weight) if regularization == "h1" else total_variation(M, weight, SMOOTHING)

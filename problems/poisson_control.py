@@ -38,23 +38,22 @@ def wanted_temperature(x):
     return np.sin(2 * np.pi * x[0]) * np.sin(2 * np.pi * x[1])
 
 
-def state_equation(V, control, solver="auto"):
+def state_equation(V, control):
     """The temperatures (n,); ``control`` makes the field u of its degrees of freedom."""
     stiffness = diffusion.assemble(V)  # does not depend on u: it is factored once
-    return LinearStateEquation(lambda u: (stiffness, heating.assemble(V, u=control(u))), Dirichlet.on(V), solver)
+    return LinearStateEquation(lambda u: (stiffness, heating.assemble(V, u=control(u))), Dirichlet.on(V))
 
 
 def build(
     n: Annotated[int, "squares along a side"] = 25,
     alpha: Annotated[float, "price α of the control"] = 1e-6,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if n < 2:
         raise InputError(f"n is {n}; expected at least 2 squares along a side")
     ticks = np.linspace(0, 1, n + 1)
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP1())
     functional = ReducedFunctional(
-        state_equation(V, V.interpolate, solver), FieldMisfit.of(V, V.nodal(wanted_temperature)), tikhonov(V, alpha)
+        state_equation(V, V.interpolate), FieldMisfit.of(V, V.nodal(wanted_temperature)), tikhonov(V, alpha)
     )
     return Problem(
         functional,

@@ -63,17 +63,16 @@ def unit_square(n, graded):
     return skfem.MeshTri.init_tensor(ticks, ticks)
 
 
-def state_equation(V, control, solver="auto"):
+def state_equation(V, control):
     """The temperatures (n,); ``control`` makes the field f of its values in the cells."""
     stiffness = diffusion.assemble(V)  # does not depend on f: it is factored once
-    return LinearStateEquation(lambda f: (stiffness, heating.assemble(V, f=control(f))), Dirichlet.on(V), solver)
+    return LinearStateEquation(lambda f: (stiffness, heating.assemble(V, f=control(f))), Dirichlet.on(V))
 
 
 def build(
     n: Annotated[int, "squares along a side"] = 32,
     graded: Annotated[bool, "cells that differ twentyfold in size"] = False,
     alpha: Annotated[float, "price α of the control"] = 1e-6,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if n < 2:
         raise InputError(f"n is {n}; expected at least 2 squares along a side")
@@ -88,7 +87,7 @@ def build(
         return np.sqrt(squared_gap.assemble(fine, f=fine.per_element(f), exact=exact))
 
     return Problem(
-        ReducedFunctional(state_equation(V, Q.interpolate, solver), FieldMisfit.of(V, target), tikhonov(Q, alpha)),
+        ReducedFunctional(state_equation(V, Q.interpolate), FieldMisfit.of(V, target), tikhonov(Q, alpha)),
         initial=Q.nodal(lambda x: x[0] + x[1]),
         parameter=Parameter(Q, "control f", role="control"),
         truth=Q.nodal(exact),

@@ -53,7 +53,7 @@ def plate(n):
     return skfem.MeshTri.init_tensor(*ticks).with_defaults()
 
 
-def state_equation(V, gamma_field, solver="auto"):
+def state_equation(V, gamma_field):
     """The temperatures (n, 3), one column an experiment; ``gamma_field`` makes the field γ of what they depend on."""
     hidden, heated = V.boundary("bottom"), V.boundary("top")
     conduction = diffusion.assemble(V)
@@ -62,7 +62,7 @@ def state_equation(V, gamma_field, solver="auto"):
     def system(gamma):
         return conduction + transfer.assemble(hidden, gamma=gamma_field(gamma)), loads
 
-    return LinearStateEquation(system, None, solver)
+    return LinearStateEquation(system, axes=("dof", "experiment"))
 
 
 def simulated_temperatures(n, points):
@@ -78,7 +78,6 @@ def build(
     seed: Annotated[int, "of the noise"] = 0,
     weight: Annotated[float, "regularization weight α"] = 0.1,
     initial: Annotated[float, "initial guess of the transfer coefficient (1/m)"] = 1.0,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     if n < 2:
         raise InputError(f"n is {n}; expected at least 2 cells across the thickness")
@@ -89,7 +88,7 @@ def build(
     measured, sigma = add_noise(simulated_temperatures(n, points), noise, seed)
     parametrization = Log()
     functional = ReducedFunctional(
-        state_equation(V, parameter.field, solver),
+        state_equation(V, parameter.field),
         L2Misfit.of(observation, measured, sigma),
         h1(parameter.space, weight, parameter.dofs),
         parametrization,

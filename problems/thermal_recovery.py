@@ -72,19 +72,18 @@ def plate():
     return skfem.MeshHex.init_tensor(*ticks).with_boundaries(ends)
 
 
-def state_equation(V, filling, load, solver="auto"):
+def state_equation(V, filling, load):
     """The temperatures (n,) under a load (n,); ``filling`` makes the field ρ of its values in the cells."""
 
     def system(rho):
         return conduction.assemble(V, rho=filling(rho)), load
 
-    return LinearStateEquation(system, Dirichlet.on(V, "cold"), solver)
+    return LinearStateEquation(system, Dirichlet.on(V, "cold"))
 
 
 def build(
     load: Annotated[Literal["flux", "nodes"], "of the model; the data's is that of the nodes"] = "flux",
     initial: Annotated[float, "initial guess of ρ"] = 0.5,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     V = FunctionSpace(plate(), skfem.ElementHex1())
     M = V.with_element(skfem.ElementHex0())  # one value a cell
@@ -95,7 +94,7 @@ def build(
     truth = M.nodal(true_filling)
     target = state_equation(V, M.interpolate, loads["nodes"])(truth)
     functional = ReducedFunctional(
-        state_equation(V, M.interpolate, loads[load], solver), SumOfSquares(np.float64(np.float32(target)))
+        state_equation(V, M.interpolate, loads[load]), SumOfSquares(np.float64(np.float32(target)))
     )
     return Problem(
         functional,

@@ -34,6 +34,7 @@ class Arguments:
         path: The problem file, for the commands that take a problem.
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
+        solver: The name of the linear solver that is chosen for the state equation; None where the problem chooses.
         grid: The grid of a sweep.
     """
 
@@ -43,6 +44,7 @@ class Arguments:
     path: Path = Path()
     build: Callable[..., Any] = print
     options: dict[str, Any] = field(default_factory=dict)
+    solver: str | None = None
     grid: Grid = field(default_factory=Grid)
 
 
@@ -88,12 +90,12 @@ def parse(words: list[str]) -> Arguments:
     of_run = _parser("run", run, named)
     given = _given(of_run if command == "run" else _parser(command, run, named), words)
     if command != "sweep":
-        return Arguments(command, given, words, path, build, _with_solver(options, given, path))
+        return Arguments(command, given, words, path, build, *_keywords_and_solver(options, given))
     grid = grid_of([one for arguments in (run, *named.values()) for one in arguments], given)
     for key in grid.keys:
         for value in key.values:  # a run would take it
             one = of_run.parse_args([words[1], key.word(value)])
-            _with_solver(options, one, path)
+            _check_solver(one.solver)
             if one.regularization_strength is not None:
                 parse_strength(one.regularization_strength, "--regularization-strength")
     return Arguments(command, given, words, path, build, grid=grid)
@@ -166,17 +168,24 @@ def _given(parser: Parser, words: list[str]) -> argparse.Namespace:
     return given
 
 
-def _with_solver(options: list[Option], given: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Return the keywords of ``build``, the solver of --solver among them."""
+def _keywords_and_solver(options: list[Option], given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    """Return the keywords of ``build``, and the solver that is chosen for what it returns.
+
+    A ``build`` that takes a solver itself gets the name, and decides what is solved by it.
+    """
     keywords = values(options, given)
-    if given.solver is None:
-        return keywords
-    if "solver" not in keywords:
-        raise UsageError(f"--solver: build(...) in {path} takes no solver")
+    _check_solver(given.solver)
+    if given.solver is not None and "solver" in keywords:
+        return {**keywords, "solver": given.solver}, None
+    return keywords, given.solver
+
+
+def _check_solver(name: str | None) -> None:
+    if name is None:
+        return
     from pdeopt.sparse import SolveError, resolve_solver
 
     try:
-        resolve_solver(given.solver)
+        resolve_solver(name)
     except SolveError as error:
         raise UsageError(str(error)) from error
-    return {**keywords, "solver": given.solver}

@@ -87,7 +87,7 @@ def _run(arguments: Arguments) -> int:
         build=arguments.build,
         options=arguments.options,
         asked=asked,
-        solver=arguments.options.get("solver"),
+        solver=arguments.solver,
         initial_guess=given.initial_guess,
         truth=given.truth,
         out=given.out,
@@ -185,6 +185,7 @@ def _check(arguments: Arguments) -> int:
         progress.status(f"building {arguments.path.stem} …")
         problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
         with bad_input(arguments.path):
+            problem = problem if arguments.solver is None else problem.with_solver(arguments.solver)
             checks = check_problem(problem, progress.status)
     print_checks(console, checks)
     return 0 if all(check.passed for check in checks) else 1

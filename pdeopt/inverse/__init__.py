@@ -1,7 +1,7 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional."""
 
 from pdeopt.inverse.continued import continuation
-from pdeopt.inverse.data.misfit import FieldMisfit, L2Misfit, Misfit, observation_of
+from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
 from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
@@ -18,6 +18,7 @@ from pdeopt.inverse.numbers import Numbers
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
 from pdeopt.inverse.regularization import (
+    FunctionTerm,
     Matern,
     Quadratic,
     Regularization,
@@ -42,6 +43,8 @@ __all__ = [
     "Bounded",
     "FieldMisfit",
     "FullField",
+    "FunctionMisfit",
+    "FunctionTerm",
     "Identity",
     "InputError",
     "L2Misfit",
@@ -67,6 +70,7 @@ __all__ = [
     "TotalVariation",
     "Views",
     "add_noise",
+    "as_misfit",
     "continuation",
     "h1",
     "inner_product_named",
@@ -76,7 +80,6 @@ __all__ = [
     "mass",
     "matern",
     "matern_from_length",
-    "observation_of",
     "regularization_product",
     "stiffness",
     "terms_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
-from pdeopt.inverse.regularization import Regularization, TotalVariation
+from pdeopt.inverse.regularization import Term, TotalVariation
 
 
 def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
@@ -13,12 +13,12 @@ def continuation(functional: ReducedFunctional) -> list[ReducedFunctional]:
     method for total variation denoising problems", 1995.)
     """
     terms = functional.regularization_terms
-    count = max((len(getattr(term, "continuation", ())) for term in terms), default=0)
+    count = max((len(term.continuation) for term in terms), default=0)
     stages = [tuple(_at_stage(term, k - count) for term in terms) for k in range(count)]
     return [*map(functional.with_regularization, stages), functional]
 
 
-def _at_stage(term: Regularization, from_the_end: int) -> Regularization:
+def _at_stage(term: Term, from_the_end: int) -> Term:
     """Return a term with the smoothing of one stage of continuation.
 
     Args:

@@ -19,7 +19,7 @@ from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
 from pdeopt.inverse.problem import AnyParameter
-from pdeopt.inverse.regularization import TRIVIAL_NULL_SPACE, Matern, Regularization, terms_of
+from pdeopt.inverse.regularization import Matern
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.sparse.matrix_function import MatrixFunction
@@ -197,7 +197,7 @@ def regularization_product(
     Raises:
         InputError: No term states an operator, or the regularization is zero.
     """
-    terms = terms_of(functional.regularization)
+    terms = functional.regularization_terms
     if len(terms) == 1 and isinstance(terms[0], Matern) and functional.strength * terms[0].weight > 0:
         return MaternProduct("regularization", functional.strength * terms[0])
     operator = functional.regularization_operator(np.zeros(parameter.size) if initial is None else initial)
@@ -206,7 +206,7 @@ def regularization_product(
             "the inner product of the regularization needs a term that states its operator, with a weight > 0; use "
             "the inner product l2"
         )
-    if not any(_is_definite(term) for term in terms):
+    if not any(term.is_definite for term in terms):
         operator = operator + softness(operator, parameter) * sp.csr_array(parameter.mass)
     return FactoredProduct("regularization", operator.tocsr(), Cholesky(operator))
 
@@ -271,10 +271,6 @@ def _diagonal(name: str, weights: np.ndarray) -> MassProduct:
 
 def _is_diagonal(mass: sp.csr_matrix) -> bool:
     return bool(mass.count_nonzero() == np.count_nonzero(mass.diagonal()))
-
-
-def _is_definite(term: Regularization) -> bool:
-    return getattr(term, "null_space", None) == TRIVIAL_NULL_SPACE and getattr(term, "weight", 0.0) > 0
 
 
 def _check_positive(parameter: AnyParameter, diagonal: np.ndarray) -> None:

@@ -6,14 +6,14 @@ They are its Hessians, with the regularization as their preconditioner.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.inverse.functional.reduced_functional import Action, ReducedFunctional
 from pdeopt.inverse.problem import AnyParameter
-from pdeopt.optimize.objective import Differentiable
+from pdeopt.inverse.regularization import Term
+from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
 
@@ -37,6 +37,10 @@ class NewtonModel(Differentiable):
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and its Euclidean derivative (p,) at m."""
         return self.functional.value_and_derivative(m)
+
+    def evaluate(self, m: np.ndarray) -> Evaluation:
+        """Return J and its derivative (p,) at m, with the terms of J."""
+        return self.functional.evaluate(m)
 
     def hessian(self, m: np.ndarray) -> Action:
         """Return the map of v to the second derivative at m times v, (p,).
@@ -87,7 +91,7 @@ class _Operator:
 
     def __init__(self, functional: ReducedFunctional) -> None:
         self._strength = functional.strength
-        self._terms: list[Any] = [term for term in functional.regularization_terms if hasattr(term, "operator")]
+        self._terms = [term for term in functional.regularization_terms if term.operator is not None]
         self._at: np.ndarray | None = None
         self._duals: list[np.ndarray | None] = []
         self._matrix: sp.csr_array | None = None
@@ -96,20 +100,20 @@ class _Operator:
         if self._terms and (self._at is None or not np.array_equal(m, self._at)):
             self._duals = [self._dual(k, m) for k in range(len(self._terms))]
             self._at = m.copy()
-            found = [self._evaluated(k, m) for k in range(len(self._terms))]
+            found = [self._evaluated(term, dual, m) for term, dual in zip(self._terms, self._duals, strict=True)]
             self._matrix = self._strength * sp.csr_array(sum(found[1:], found[0]))
         return self._matrix
 
     def _dual(self, k: int, m: np.ndarray) -> np.ndarray | None:
         term = self._terms[k]
-        if not hasattr(term, "next_dual"):
+        if term.first_dual is None or term.next_dual is None:
             return None
-        dual: np.ndarray = term.first_dual(m) if self._at is None else term.next_dual(self._duals[k], self._at, m)
-        return dual
+        before = self._duals[k] if self._duals else None
+        return term.first_dual(m) if before is None or self._at is None else term.next_dual(before, self._at, m)
 
-    def _evaluated(self, k: int, m: np.ndarray) -> sp.csr_matrix:
-        dual = self._duals[k]
-        return self._terms[k].operator(m) if dual is None else self._terms[k].operator(m, dual)
+    def _evaluated(self, term: Term, dual: np.ndarray | None, m: np.ndarray) -> sp.csr_matrix:
+        assert term.operator is not None
+        return term.operator(m) if dual is None else term.operator(m, dual)
 
 
 def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from pdeopt.inverse.regularization import mass
 from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.objective import OptimizerError
+from pdeopt.sparse import Solver
 
 #: The results of an interpretation, by name.
 Values = Mapping[str, float | int | str | np.ndarray]
@@ -228,6 +229,20 @@ class Problem:
         dim = "d" if space is None else space.mesh.dim()
         if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim != "d"):
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")
+
+    def with_solver(self, solver: str | Solver) -> Problem:
+        """Return the same problem, whose state equation is solved by another linear solver.
+
+        What was solved when the problem was made, as simulated data are, stays as it is, and so does what `quantities`
+        and `interpret` solve for themselves.
+
+        Args:
+            solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
+
+        Raises:
+            SolveError: The solver is unknown or not installed, or the state equation lets nobody choose it.
+        """
+        return replace(self, functional=self.functional.with_solver(solver))
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
         """Return the numbers of `quantities` at m, by name."""

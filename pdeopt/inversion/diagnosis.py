@@ -146,9 +146,8 @@ def _in_words(test: TaylorTest, decrease: float, accuracy: float) -> str:
 
 
 def _of_state(place: FailedIterate) -> str:
-    backward_error = getattr(place.functional.state, "backward_error", None)
-    if backward_error is None:
+    found = place.functional.state.backward_error(place.functional.coefficient(place.m))
+    if found is None:
         return ""
-    found = float(backward_error(place.functional.coefficient(place.m)))
     blame = ", far from rounding: look at the solver" if found > ROUNDING_BACKWARD_ERROR else ""
     return f"the state is solved to a backward error of {found:.0e}{blame}"

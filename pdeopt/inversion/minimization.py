@@ -22,8 +22,6 @@ from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import InnerProduct, Result, full_bounds, minimize, optimizer_named
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.strength import Choice
-from pdeopt.pde import StateEquation
-from pdeopt.sparse.solvers import DIRECT_ACCURACY
 
 #: The largest number of iterations of a minimization, where none is given.
 MAX_ITERATIONS = 200
@@ -250,11 +248,5 @@ def at_strength(functional: ReducedFunctional, factor: float) -> ReducedFunction
 
 
 def accuracy_of(problem: Problem) -> float:
-    """Return the relative accuracy of J: that of the state equation at the initial guess.
-
-    Nothing is known of the accuracy of a state that is no `StateEquation`; it counts as exact to rounding.
-    """
-    state = problem.functional.state
-    if not isinstance(state, StateEquation):
-        return DIRECT_ACCURACY
-    return state.accuracy(problem.functional.coefficient(problem.initial))
+    """Return the relative accuracy of J: that of the state equation at the initial guess."""
+    return problem.functional.state.accuracy(problem.functional.coefficient(problem.initial))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,12 +13,9 @@ import numpy as np
 from pdeopt.inverse import InputError, NewtonModel, Terms
 from pdeopt.inversion.evaluation_log import Answer, EvaluationLog, Kind, Spent
 from pdeopt.inversion.history import Row
-from pdeopt.optimize import Differentiable, Iterate
+from pdeopt.optimize import Differentiable, Evaluation, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.sparse import SolveError, Work, work
-
-#: The number of evaluations whose terms are remembered; a line search needs about 20 at most before it accepts one.
-REMEMBERED = 64
 
 
 class Clock:
@@ -82,7 +78,6 @@ class Recorder(Differentiable):
         self.m: np.ndarray | None = None
         self._on_row = on_row
         self._stop = stop
-        self._terms: OrderedDict[str, Terms] = OrderedDict()
         self._spent = Spent()
         self._cg_iterations = 0  # the sum over the minimizations before this one
         self._start_again: Iterate | None = None  # where a minimization starts at the end of the former
@@ -97,7 +92,12 @@ class Recorder(Differentiable):
         return total.fallbacks
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return J(m) and its derivative (p,).
+        """Return J(m) and its derivative (p,), as `evaluate` does."""
+        found = self.evaluate(m)
+        return found.value, found.derivative
+
+    def evaluate(self, m: np.ndarray) -> Evaluation:
+        """Return J(m), its derivative (p,), and the `Terms` of J.
 
         Args:
             m: The parameter (p,).
@@ -110,10 +110,8 @@ class Recorder(Differentiable):
         answer = self._recalled("value", question, len(m)) or self._evaluated(m, question)
         if answer.array is None:
             raise SolveError(answer.error)
-        self._terms[question] = terms = Terms(*answer.numbers)
-        if len(self._terms) > REMEMBERED:
-            self._terms.popitem(last=False)
-        return terms.objective, answer.array
+        terms = Terms(*answer.numbers)
+        return Evaluation(terms.objective, answer.array, terms)
 
     def _evaluated(self, m: np.ndarray, question: str) -> Answer:
         """Evaluate J and its derivative at m, and keep the answer; that a solve failed is an answer, too."""
@@ -156,12 +154,13 @@ class Recorder(Differentiable):
 
         Terms and strength of the last row are otherwise those of the functional before it.
         """
-        if self._start_again is not None and self._terms[_digest(self._start_again.m)] != self._last_terms:
+        if self._start_again is not None and self._start_again.terms != self._last_terms:
             self._append(self._start_again)
         self._start_again = None
 
     def _append(self, iterate: Iterate) -> None:
-        terms = self._last_terms = self._terms[_digest(iterate.m)]
+        terms: Terms = iterate.terms
+        self._last_terms = terms
         self.m = iterate.m
         first, second = self._spent.first, self._spent.second
         counts = (first.solves, first.adjoint_solves, second.solves, second.adjoint_solves)

@@ -72,7 +72,7 @@ class StrengthSearch:
     target: float = field(init=False)
 
     def __post_init__(self) -> None:
-        expected = getattr(self.run.problem.functional.misfit, "expected", None) or 0.0
+        expected = self.run.problem.functional.misfit.expected or 0.0
         self.target = self.run.settings.discrepancy_factor * expected if self.rule in NEED_NOISE else 0.0
 
     def ending(self) -> RunStatus:
@@ -182,7 +182,7 @@ def _check(problem: Problem, settings: Settings) -> None:
         raise InputError(
             f"the rule {rule} needs iterations, and at most 0 are allowed: allow more, or give the strength as a number"
         )
-    if rule in NEED_NOISE and not getattr(problem.functional.misfit, "expected", None):
+    if rule in NEED_NOISE and not problem.functional.misfit.expected:
         raise InputError(
             f"the rule {rule} aims at the misfit of the noise, but the problem states no noise level; "
             "use lcurve, or a number"

@@ -5,7 +5,7 @@ from pdeopt.optimize.dispatch import minimize
 from pdeopt.optimize.gauss_newton import GaussNewton
 from pdeopt.optimize.inner_product import Diagonal, InnerProduct, euclidean
 from pdeopt.optimize.newton import NewtonCG
-from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner
+from pdeopt.optimize.objective import Differentiable, Evaluation, Objective, OptimizerError, Preconditioner
 from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
 from pdeopt.optimize.registry import optimizer_named, optimizers, register
 from pdeopt.optimize.scipy_methods import SciPyMethod
@@ -14,6 +14,7 @@ from pdeopt.optimize.trace import Finished, Goals, Trace
 __all__ = [
     "Diagonal",
     "Differentiable",
+    "Evaluation",
     "Finished",
     "GaussNewton",
     "Goals",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -41,6 +41,22 @@ class Preconditioner(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The answer of an objective at one point.
+
+    Attributes:
+        value: The objective J(m).
+        derivative: The Euclidean derivative ∂J/∂m, (p,).
+        terms: What the objective knows of the terms of J at m, as the `Terms` of a `ReducedFunctional`; an `Iterate`
+            has it, too. None where it knows nothing.
+    """
+
+    value: float
+    derivative: np.ndarray
+    terms: Any = None
+
+
 @runtime_checkable
 class Differentiable(Protocol):
     """An objective that states what it has besides a value and its derivative.
@@ -53,6 +69,10 @@ class Differentiable(Protocol):
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and the Euclidean derivative ∂J/∂m (p,) at m (p,)."""
         ...
+
+    def evaluate(self, m: np.ndarray) -> Evaluation:
+        """Return J and its derivative at m (p,), with what is known of the terms of J there."""
+        return Evaluation(*self.value_and_derivative(m))
 
     @property
     def hessian(self) -> Callable[[np.ndarray], Action] | None:
@@ -89,6 +109,10 @@ class Objective:
     hessian: Callable[[np.ndarray], Action] | None = None
     gauss_newton: Callable[[np.ndarray], Action] | None = None
     preconditioner: Preconditioner | None = None
+
+    def evaluate(self, m: np.ndarray) -> Evaluation:
+        """Return J and its derivative at m (p,)."""
+        return Evaluation(*self.value_and_derivative(m))
 
 
 def hessians_of(objective: Differentiable) -> dict[str, Callable[[np.ndarray], Action]]:

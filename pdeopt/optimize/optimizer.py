@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Iterate:
         step: The norm of the last update in that product.
         evaluations: The number of evaluations of J and its derivative so far.
         cg_iterations: The number of iterations of conjugate gradients in Newton systems so far.
+        terms: What the objective knows of the terms of J at m, see `Evaluation`; None where it knows nothing.
     """
 
     iteration: int
@@ -76,6 +77,7 @@ class Iterate:
     step: float
     evaluations: int
     cg_iterations: int
+    terms: Any = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pdeopt.optimize.bounds import projected
 from pdeopt.optimize.inner_product import InnerProduct
-from pdeopt.optimize.objective import Differentiable, Preconditioner
+from pdeopt.optimize.objective import Differentiable, Evaluation, Preconditioner
 from pdeopt.optimize.optimizer import Iterate, Result
 from pdeopt.optimize.recycling import Recycling
 
@@ -107,7 +107,7 @@ class Trace:
         self.secants = Recycling(SECANT_PAIRS, len(self.lower), product)
         self.model: Callable[[], float] = self._secant_model
         self._callback = callback
-        self._found: deque[tuple[np.ndarray, tuple[float, np.ndarray]]] = deque(maxlen=REMEMBERED_POINTS)
+        self._found: deque[tuple[np.ndarray, Evaluation]] = deque(maxlen=REMEMBERED_POINTS)
         self._evaluations = 0
         self._iterates: list[Iterate] = []  # the first and the last two
         self._advanced = False
@@ -125,6 +125,11 @@ class Trace:
             Finished: The search for a step, or the whole minimization, has taken too many evaluations.
             ArithmeticError: J cannot be evaluated at the initial guess.
         """
+        found = self._evaluation(m)
+        return found.value, found.derivative
+
+    def _evaluation(self, m: np.ndarray) -> Evaluation:
+        """Return what the objective answers at m (p,), see `evaluate`."""
         for at, found in reversed(self._found):
             if np.array_equal(m, at):
                 return found
@@ -137,8 +142,8 @@ class Trace:
         self._found.append((m.copy(), self._evaluated(m)))
         return self._found[-1][1]
 
-    def _evaluated(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return J and its derivative (p,), which are computed anew.
+    def _evaluated(self, m: np.ndarray) -> Evaluation:
+        """Return what the objective answers at m (p,) when it is asked anew.
 
         J is infinite where it cannot be evaluated, so that a method steps back.
 
@@ -146,15 +151,15 @@ class Trace:
             ArithmeticError: J cannot be evaluated at the initial guess.
         """
         try:
-            value, derivative = self.objective.value_and_derivative(m)
+            found = self.objective.evaluate(m)
         except ArithmeticError as error:
             if not self._iterates:
                 raise
             self._trouble = f" (a step was tried where the objective cannot be evaluated: {error})"
-            return np.inf, np.zeros_like(m)
-        if self._iterates and not np.isfinite(derivative).all():
-            return np.inf, np.zeros_like(m)
-        return value, derivative
+            return Evaluation(np.inf, np.zeros_like(m))
+        if self._iterates and not np.isfinite(found.derivative).all():
+            return Evaluation(np.inf, np.zeros_like(m))
+        return found
 
     def projected(self, m: np.ndarray) -> np.ndarray:
         """Return the derivative at m without the entries that push against an active bound."""
@@ -170,10 +175,10 @@ class Trace:
         Raises:
             Finished: There is nothing to do, or J or its derivative is not finite.
         """
-        value, derivative = self.evaluate(m)
+        found, norm = self._evaluation(m), self.gradient_norm(m)
+        value, derivative = found.value, found.derivative
         self._derivative = derivative
-        norm = self.gradient_norm(m)
-        self._append(Iterate(0, m.copy(), value, norm, 0.0, self._evaluations, 0))
+        self._append(Iterate(0, m.copy(), value, norm, 0.0, self._evaluations, 0, found.terms))
         if not (np.isfinite(value) and np.isfinite(norm)):
             raise Finished("failed", "the objective or its derivative is not finite at the initial guess")
         if np.abs(self.projected(m)).max(initial=0) <= PROJECTION_ROUNDING * np.abs(derivative).max(initial=0):
@@ -190,11 +195,13 @@ class Trace:
             Finished: The minimization has ended.
         """
         before, former = self.last, self._derivative
-        (value, self._derivative), norm = self.evaluate(m), self.gradient_norm(m)
+        found, norm = self._evaluation(m), self.gradient_norm(m)
+        value, self._derivative = found.value, found.derivative
         self.secants.remember(m - before.m, self._derivative - former)
         step = self.product.norm(m - before.m)
         self._advanced = value < before.objective or norm < 0.5 * before.gradient_norm
-        self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, self._evaluations, self.cg_iterations))
+        counts = self._evaluations, self.cg_iterations
+        self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, *counts, found.terms))
         self._finish_where_done()
 
     @property

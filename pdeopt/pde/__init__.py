@@ -1,6 +1,6 @@
 """State equations, each one a map from parameters to the state."""
 
 from pdeopt.pde.linear import LinearStateEquation
-from pdeopt.pde.state_equation import StateEquation
+from pdeopt.pde.state_equation import FunctionState, StateEquation
 
-__all__ = ["LinearStateEquation", "StateEquation"]
+__all__ = ["FunctionState", "LinearStateEquation", "StateEquation"]

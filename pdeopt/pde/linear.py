@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from pdeopt.fem import Dirichlet
-from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, solver_accuracy
+from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.pde.state_equation import StateEquation
+from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
 
 
 @dataclass(frozen=True)
-class LinearStateEquation:
+class LinearStateEquation(StateEquation):
     """A linear state equation: the map κ ↦ u with A(κ) u = b(κ), (n,) or (n, r), which JAX differentiates.
 
     Attributes:
         system: The map κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
         dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter.
         solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
+        axes: The names of the axes of the state: ("dof",), or ("dof", "experiment") where loads or prescribed values
+            are those of r experiments.
+        parts: The spaces of the parts of the state, by name, as in `StateEquation`; empty where no space is stated.
 
     Raises:
         SolveError: When it is called: the system cannot be solved, or no degree of freedom is free.
@@ -45,36 +48,32 @@ class LinearStateEquation:
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]]
     dirichlet: Dirichlet | Callable[[Any], Dirichlet] | None = None
     solver: str | Solver = "auto"
+    axes: tuple[str, ...] = ("dof",)
+    parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
 
-    def __call__(self, coefficient: Any) -> jax.Array:
+    def __call__(self, coefficient: Any, *, source: jax.Array | None = None) -> jax.Array:
         """Return the state u, (n,) or (n, r), for a coefficient κ.
-
-        Raises:
-            SolveError: The system is singular.
-        """
-        A, b, dirichlet = self._reduced_system(coefficient)
-        u = linear_solve(A, b, self.solver)
-        return u if dirichlet is None else dirichlet.extend(u)
-
-    def adjoint(self, coefficient: Any, cotangent: jax.Array) -> jax.Array:
-        """Return the solution λ of Aᵀλ = cotangent, of the state's shape, and zero where u is prescribed.
-
-        Costs a pair of triangular solves where the state was solved for.
 
         Args:
             coefficient: The coefficient κ.
-            cotangent: The right-hand side, (n,) or (n, r).
+            source: A load s, of the state's shape, that is added to the equation: A u = b + s. Where u is prescribed it
+                has no effect.
 
         Raises:
             SolveError: The system is singular.
         """
-        A, b, dirichlet = self._reduced_system(coefficient)
-        transposed_solve = jax.linear_transpose(lambda load: linear_solve(A, load, self.solver), b)
-        if dirichlet is None:
-            adjoint: jax.Array = transposed_solve(cotangent)[0]
-            return adjoint
-        free = dirichlet.free
-        return jnp.zeros_like(cotangent).at[free].set(transposed_solve(cotangent[free])[0])
+        A, b, dirichlet = self._reduced_system(coefficient, source)
+        u = linear_solve(A, b, self.solver)
+        return u if dirichlet is None else dirichlet.extend(u)
+
+    def with_solver(self, solver: str | Solver) -> Self:
+        """Return the same equation, solved by another solver.
+
+        Raises:
+            SolveError: The solver is unknown or not installed.
+        """
+        resolve_solver(solver)
+        return replace(self, solver=solver)
 
     def chosen_solver(self, coefficient: Any) -> Solver:
         """Return the solver that solves for the state: what "auto" stands for there, any other one itself.
@@ -82,10 +81,6 @@ class LinearStateEquation:
         It is a function of the equation, its solver and the coefficient: what was solved before does not change it.
         """
         return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, self.solver)
-
-    def accuracy(self, coefficient: Any) -> float:
-        """Return the relative accuracy of the state, for stopping rules: that of `chosen_solver`."""
-        return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
         """Return ``max_i |A u − b|_i / (|A| |u| + |b|)_i``, which tells how exactly the state is solved for.
@@ -101,11 +96,15 @@ class LinearStateEquation:
         residual, size = abs(matrix @ u - load), abs(matrix) @ abs(u) + abs(load)
         return float(np.max(np.divide(residual, size, out=np.zeros_like(size), where=size > 0), initial=0.0))
 
-    def _reduced_system(self, coefficient: Any) -> tuple[CSRMatrix, jax.Array, Dirichlet | None]:
+    def _reduced_system(
+        self, coefficient: Any, source: jax.Array | None = None
+    ) -> tuple[CSRMatrix, jax.Array, Dirichlet | None]:
         """Return matrix and load of the free degrees of freedom, and the condition that the others satisfy."""
         A, b = self.system(coefficient)
         if not isinstance(A, CSRMatrix):
             raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")
+        if source is not None:
+            b = (b[:, None] if b.ndim < source.ndim else b) + source  # one load, and prescribed values of experiments
         dirichlet = self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
         if dirichlet is None:
             return A, b, None

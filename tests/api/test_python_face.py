@@ -23,7 +23,7 @@ from pdeopt.optimize import NewtonCG
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import request
 from pdeopt.run.pictures import run_pictures
-from pdeopt.sparse import clear_memo
+from pdeopt.sparse import SolveError, clear_memo
 
 #: What the words of a summary say of the clock.
 TIMES = ("seconds", "stage_seconds", "verification")
@@ -41,6 +41,19 @@ def solution():
 
 def without_times(summary):
     return {name: value for name, value in summary.items() if name not in TIMES}
+
+
+def test_the_solver_is_chosen_from_outside(solution):
+    problem = pdeopt.build("conductivity", n=8)
+    chosen = pdeopt.solve(problem, solver="superlu", max_iterations=4, progress=False)
+    assert chosen.summary["solver"] == chosen.run.config["solver"] == "superlu"
+    np.testing.assert_allclose(chosen.coefficient, solution.coefficient, rtol=1e-6)
+    assert problem.with_solver("superlu").functional.state.solver == "superlu"
+    assert problem.functional.state.solver == "auto", "the problem itself stays"
+    with pytest.raises(SolveError, match="did you mean 'superlu'"):
+        pdeopt.check(problem, solver="supelu")
+    with pytest.raises(InputError, match=r"pdeopt.solve\(problem, solver=…\), or problem.with_solver"):
+        pdeopt.build("conductivity", n=8, solver="superlu")
 
 
 @pytest.mark.parametrize(

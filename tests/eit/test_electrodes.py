@@ -1,6 +1,5 @@
 """The complete electrode model: against Fourier series and dense matrices, its derivatives, its cost, and bad input."""
 
-from dataclasses import replace
 from functools import cache
 
 import jax
@@ -130,11 +129,32 @@ def test_equal_to_the_dense_bordered_system(name):
     assert model.backward_error(c) < 1e-13
 
 
+def test_the_adjoint_state_is_the_derivative_along_a_source_and_costs_a_solve():
+    V = space("P1")
+    model, c = joint_model(V), coefficients(V)
+    observation = ElectrodeVoltages.of(model, ADJACENT)
+    misfit = L2Misfit.of(observation, np.zeros(observation(model(c), c).shape), 1.0)
+    J = ReducedFunctional(model, misfit)
+    adjoint = J.solved(c).adjoint
+    assert adjoint.shape == (V.n + len(NAMES), model.basis.shape[1])
+    direction = np.random.default_rng(0).standard_normal(adjoint.shape)
+    along = jax.jit(lambda source: misfit(model(c, source=source), c))
+    ahead, behind = along(1e-3 * direction), along(-1e-3 * direction)
+    assert (ahead - behind) / 2e-3 == pytest.approx((adjoint * direction).sum(), rel=1e-7)
+    clear_memo()
+    before = work.copy()
+    J.solved(c)
+    spent = work.since(before)
+    assert (spent.factorizations, spent.solves, spent.adjoint_solves) == (1, 1, 1)
+    assert list(model.parts) == ["potential"]
+    assert model.axes == ("dof", "experiment")
+
+
 def test_the_model_tells_its_solver_and_accuracy():
     model, c = joint_model(space("P1")), coefficients(space("P1"))
     assert isinstance(model, StateEquation)
     assert (model.chosen_solver(c), model.accuracy(c)) == (fastest_direct(), 1e-13)
-    inexact = replace(model, solver=CG(rtol=1e-6))
+    inexact = model.with_solver(CG(rtol=1e-6))
     assert (inexact.chosen_solver(c), inexact.accuracy(c)) == (CG(rtol=1e-6), 1e-6)
 
 

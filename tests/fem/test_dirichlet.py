@@ -263,7 +263,7 @@ def test_a_state_without_a_free_degree_of_freedom_is_refused(space, values):
     with pytest.raises(SolveError, match=rf"prescribes all {space.n} degrees of freedom.*refine the mesh"):
         state(1.0)
     with pytest.raises(SolveError, match="prescribes all"):
-        state.adjoint(1.0, jnp.zeros(space.n))
+        state(1.0, source=jnp.zeros(space.n))
 
 
 def test_a_problem_without_parameters_or_without_data_is_refused():

@@ -301,7 +301,8 @@ DIRICHLET = Dirichlet.on(V, ["left", "top"])
 
 def functional_of(form, solver="auto", experiments=None, weight=1e-3):
     load = LOAD if experiments is None else jnp.stack([LOAD * (1 + k) for k in range(experiments)], axis=1)
-    state = LinearStateEquation(lambda k: (form.assemble(V, k=V.interpolate(k)), load), DIRICHLET, solver)
+    axes = ("dof",) if experiments is None else ("dof", "experiment")
+    state = LinearStateEquation(lambda k: (form.assemble(V, k=V.interpolate(k)), load), DIRICHLET, solver, axes)
     observe = AtPoints.of(V, POINTS)
     data = np.asarray(observe(state(1.0 + V.locations[0]), None)) * 1.1
     terms = [h1(V, weight), tikhonov(V, weight), total_variation(V, weight)]

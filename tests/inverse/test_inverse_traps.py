@@ -22,6 +22,7 @@ from pdeopt.inverse import (
     Problem,
     Quadratic,
     ReducedFunctional,
+    Term,
     h1,
     mass,
     total_variation,
@@ -67,6 +68,25 @@ def test_complex_values_are_refused_and_lower_precision_is_raised():
 def test_gradient_terms_refuse_piecewise_constants(term):
     with pytest.raises(InputError, match="ElementTriP0 have no gradient"):
         term(V.with_element(skfem.ElementTriP0()), 1.0)
+
+
+def test_an_object_that_states_an_operator_and_is_no_term_is_told_so():
+    class Mine:
+        def __call__(self, m):
+            return (m**2).sum()
+
+        def operator(self, m):
+            return 2 * sp.eye_array(len(m)).tocsr()
+
+    with pytest.raises(InputError, match=r"Mine states an operator.*class Mine\(Term\)"):
+        ReducedFunctional(lambda m: m, lambda u, _: u.sum(), Mine())
+
+    class Derived(Mine, Term):
+        pass
+
+    J = ReducedFunctional(lambda m: m, lambda u, _: u.sum(), Derived())
+    assert (J.regularization_operator(np.ones(3)) @ np.ones(3)).tolist() == [2.0, 2.0, 2.0]
+    assert not J.regularization_terms[0].is_definite
 
 
 def test_quadratic_term_refuses_a_matrix_that_is_not_symmetric():

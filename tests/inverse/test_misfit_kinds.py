@@ -21,7 +21,7 @@ from pdeopt.inverse import (
     Parameter,
     Problem,
     ReducedFunctional,
-    observation_of,
+    as_misfit,
     tikhonov,
 )
 from pdeopt.inverse.problem import SUMMARY_NAMES
@@ -136,7 +136,7 @@ def test_a_misfit_is_a_convex_distance_of_an_observation(name):
 
 def test_a_plain_function_observes_the_state():
     u = jnp.arange(3.0)
-    assert observation_of(lambda u, _: u.sum())(u, None) is u
+    assert as_misfit(lambda u, _: u.sum()).observation(u, None) is u
     J = ReducedFunctional(lambda m: 2 * m, lambda u, _: (u**2).sum())
     np.testing.assert_array_equal(J.prediction(np.ones(3)), 2 * np.ones(3))
     np.testing.assert_array_equal(J.derivative(np.ones(3)), 8 * np.ones(3))

@@ -327,7 +327,7 @@ def test_shorter_continuations_start_later_and_other_terms_stay():
         [0.5, None, 2.0, None],
     ]
     assert [term.weight for term in stages[0].regularization_terms[:3]] == [6.0, 2.0, 1.0]
-    assert stages[0].regularization_terms[3] is own_term
+    assert stages[0].regularization_terms[3].function is own_term
 
 
 @pytest.mark.parametrize("terms", [(), (h1(V, 1.0), own_term), (VARIATION,)])
@@ -345,3 +345,17 @@ def test_each_stage_is_rougher_than_the_next():
         np.linalg.eigvalsh(stage.regularization_operator(EDGE).toarray())[-1] for stage in continuation(J)[::2]
     ]
     assert curvatures[0] < curvatures[1]
+
+
+@pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg", "trust-ncg", "slsqp"])
+def test_every_iterate_carries_the_terms_of_the_objective(optimizer):
+    J, seen = denoising(h1(V, 2.0), strength=0.3), []
+    minimize(J, np.zeros(V.n), optimizer=optimizer, max_iterations=4, callback=seen.append)
+    assert len(seen) > 2
+    for iterate in seen:
+        assert iterate.terms.objective == iterate.objective
+        np.testing.assert_allclose(iterate.terms, J.terms(iterate.m), rtol=1e-12)
+    seen.clear()
+    bare = Objective(J.value_and_derivative, J.hessian)
+    minimize(bare, np.zeros(V.n), optimizer=optimizer, max_iterations=1, callback=seen.append)
+    assert [iterate.terms for iterate in seen] == [None, None], "a function says nothing of terms"

@@ -14,7 +14,7 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse import FullField, InputError, L2Misfit, ReducedFunctional, continuation, h1, total_variation
-from pdeopt.pde import LinearStateEquation
+from pdeopt.pde import FunctionState, LinearStateEquation, StateEquation
 
 M, V_ = np.array([0.3, -0.2, 0.5]), np.array([1.0, 2.0, -1.0])
 LINE = FunctionSpace(skfem.MeshLine(np.linspace(0, 1, 3)), skfem.ElementLineP1())
@@ -37,7 +37,7 @@ METHODS = {
 }
 
 
-class Outside:
+class Outside(StateEquation):
     """Values that all parts of a functional read while they are traced, and the parts."""
 
     def __init__(self, factor=1.0):
@@ -48,11 +48,8 @@ class Outside:
         self.weights *= 3.0
         self.table["a"] = 3.0
 
-    def __call__(self, coefficient):
-        return self.weights * coefficient**3
-
-    def adjoint(self, coefficient, cotangent):
-        return self.factor * cotangent
+    def __call__(self, coefficient, *, source=0.0):
+        return self.weights * coefficient**3 + self.factor * source
 
     def functional(self):
         parametrization = Shifted(self)
@@ -103,7 +100,7 @@ import jax.numpy as jnp, numpy as np, skfem
 from pdeopt.fem import *
 from pdeopt.inverse import *
 from pdeopt.optimize import minimize
-from pdeopt.pde import LinearStateEquation
+from pdeopt.pde import FunctionState, LinearStateEquation, StateEquation
 V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
 alpha, T, weight = 1.0, 0.0, 1.0
 a = bilinear_form(lambda u, v, w: w["k"] * dot(grad(u), grad(v)))
@@ -175,7 +172,8 @@ class Arrays:
     def under_jit(self):
         inner = jax.jit(lambda x: jnp.tensordot(self.tensor, x, 1) * self.number)
         outer = jax.jit(lambda x: jnp.sin(inner(x)))
-        return ReducedFunctional(lambda k: k.reshape(2, -1), lambda u, k: (outer(u) ** 2).sum(), ())
+        state = FunctionState(lambda k: k.reshape(2, -1), ("dof", "experiment"))
+        return ReducedFunctional(state, lambda u, k: (outer(u) ** 2).sum(), ())
 
     def in_branches_and_loops(self):
         def misfit(u, k):

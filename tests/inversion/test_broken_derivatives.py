@@ -14,7 +14,7 @@ from pdeopt.inverse import ReducedFunctional
 from pdeopt.inversion import checking
 from pdeopt.inversion.recorder import Interrupted
 from pdeopt.inversion.verification import DerivativeError, LaterVerification, verify_derivatives
-from pdeopt.pde import LinearStateEquation
+from pdeopt.pde import FunctionState, LinearStateEquation
 from pdeopt.sparse import resolve_solver
 from pdeopt.verify import taylor_test
 
@@ -118,7 +118,7 @@ def functional_of(solver):
         bend = 1e-2 * jnp.sum(fourth_power(m, gain["power"]))
         return 1e-3 * jnp.sum((gained(m, gain["regularization"]) - 0.2) ** 2) + bend
 
-    return ReducedFunctional(state, misfit, smooth, parametrization)
+    return ReducedFunctional(FunctionState(state, ("dof", "experiment")), misfit, smooth, parametrization)
 
 
 class InUnits:
@@ -134,6 +134,9 @@ class InUnits:
 
     def _full(self, m, gain=None):
         return np.concatenate([m / self.m, self.gain if gain is None else gain])
+
+    def coefficient(self, m):
+        return self.functional.coefficient(self._full(m))
 
     def __call__(self, m):
         return self.value_and_derivative(m)[0]

@@ -58,7 +58,7 @@ def run_with(rule, *words):
 @pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-2, 1e-4, 1e-8])
 def test_an_inexact_solver_is_no_wrong_derivative(rtol):
-    assert verify(built("conductivity", n=8, solver=CG(rtol=rtol))).passed is not False
+    assert verify(built("conductivity", n=8).with_solver(CG(rtol=rtol))).passed is not False
 
 
 FUNCTIONS = {
@@ -167,7 +167,7 @@ def test_jumps_of_the_objective_are_no_pass():
 
 @pytest.mark.slow
 def test_the_sign_is_told_even_with_a_poor_solver():
-    functional = built("conductivity", n=8, solver=CG(rtol=1e-4)).functional
+    functional = built("conductivity", n=8).functional.with_solver(CG(rtol=1e-4))
 
     class Negative(ReducedFunctional):
         def terms_and_derivative(self, m):

@@ -12,6 +12,7 @@ from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linea
 from pdeopt.inverse import AtDofs, FieldMisfit, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run.store.fields import fields_of, read_fields, write_fields
+from pdeopt.sparse import clear_memo, work
 
 TICKS = np.linspace(0, 1, 5)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
@@ -45,7 +46,8 @@ def functional(name, further=0.0):
     """With a further load of the state's shape."""
     load, dirichlet = EQUATIONS[name]
     load = (load if np.ndim(load) >= np.ndim(further) else load[:, None]) + further
-    state = LinearStateEquation(lambda k: (transport.assemble(V, k=V.interpolate(k)), load), dirichlet)
+    axes = ("dof", "experiment") if "two" in name or load.ndim == 2 else ("dof",)
+    state = LinearStateEquation(lambda k: (transport.assemble(V, k=V.interpolate(k)), load), dirichlet, axes=axes)
     shape = jax.eval_shape(state, jnp.ones(V.n)).shape
     data = np.random.default_rng(0).normal(size=(len(OBSERVED.dofs), *shape[1:]))
     return ReducedFunctional(state, L2Misfit.of(OBSERVED, data, 0.1), h1(V, 1.0), Log())
@@ -77,6 +79,17 @@ def test_it_is_the_derivative_along_a_further_load(name):
     assert (ahead - behind) / 2e-3 == pytest.approx((adjoint * direction).sum(), rel=1e-6), "J is quadratic in the load"
 
 
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_with_the_state_it_costs_one_factorization_and_two_solves(name):
+    J = functional(name)
+    J.solved(M)  # compiled
+    clear_memo()
+    before = work.copy()
+    J.solved(M)
+    spent = work.since(before)
+    assert (spent.factorizations, spent.solves, spent.adjoint_solves) == (1, 1, 1)
+
+
 def problem(J):
     return Problem(J, np.zeros(V.n), Parameter(V, "diffusivity"))
 
@@ -89,7 +102,7 @@ def test_a_run_stores_it(tmp_path):
     assert fields.predicted == pytest.approx(J.prediction(M))
 
 
-def test_a_state_that_is_no_linear_equation_has_none(tmp_path):
+def test_a_plain_function_has_none(tmp_path):
     J = ReducedFunctional(lambda k: k**2, FieldMisfit.of(V, np.zeros(V.n)))
     assert J.solved(M).adjoint is None
     fields = fields_of(problem(J), M)

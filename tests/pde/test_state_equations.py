@@ -1,17 +1,22 @@
 """A state equation of one file, from outside of pdeopt, does all that the built-in ones do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import scipy.sparse as sp
 import skfem
 
 import pdeopt
 from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.inverse import FullField, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
-from pdeopt.pde import StateEquation
-from pdeopt.sparse import DirectSolver, resolve_solver
+from pdeopt.inverse import FullField, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
+from pdeopt.inversion.minimization import accuracy_of
+from pdeopt.pde import FunctionState, LinearStateEquation, StateEquation
+from pdeopt.run.store.fields import fields_of
+from pdeopt.sparse import CSRMatrix, DirectSolver, SolveError, resolve_solver
 
 V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
 STIFFNESS = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V).to_scipy().toarray()
@@ -20,14 +25,16 @@ LOAD = np.asarray(linear_form(lambda v, w: (1 + w.x[0]) * v).assemble(V))
 
 
 @dataclass(frozen=True)
-class CubicReaction:
-    """−Δu + κ (u + u³) = 1 + x, by Newton's method on dense matrices; derivatives by the implicit rule."""
+class CubicReaction(StateEquation):
+    """−Δu + κ (u + u³) = 1 + x + source, by Newton's method on dense matrices; derivatives by the implicit rule."""
 
     tolerance: float = 1e-13
 
-    def __call__(self, kappa):
+    def __call__(self, kappa, *, source=None):
+        load = LOAD if source is None else LOAD + source
+
         def residual(u, kappa):
-            return STIFFNESS @ u + MASS @ (kappa * (u + u**3)) - LOAD
+            return STIFFNESS @ u + MASS @ (kappa * (u + u**3)) - load
 
         def newton(u):
             tangent = jax.jacobian(residual)(u, kappa)
@@ -64,3 +71,95 @@ def test_it_is_verified_minimized_and_reported():
     assert solution.summary["verification"]["passed"] is True
     assert solution.summary["relative_error"] < 0.01
     assert solution.summary["solver"] == "superlu"
+
+
+def test_its_adjoint_state_is_the_derivative_along_a_source():
+    equation, m = CubicReaction(), 0.1 * np.arange(V.n) / V.n
+    observed = L2Misfit.of(FullField(), np.zeros(V.n), 0.5)
+    adjoint = ReducedFunctional(equation, observed, parametrization=Log()).solved(m).adjoint
+    direction = np.random.default_rng(0).standard_normal(V.n)
+
+    @jax.jit
+    def misfit(source):
+        return observed(equation(jnp.exp(m), source=source), None)
+
+    ahead, behind = misfit(1e-4 * direction), misfit(-1e-4 * direction)
+    assert (ahead - behind) / 2e-4 == pytest.approx(adjoint @ direction, rel=1e-7)
+
+
+def test_what_it_does_not_state_has_defaults():
+    equation = CubicReaction()
+    assert (dict(equation.parts), equation.axes, equation.backward_error(1.0)) == ({}, ("dof",), None)
+    with pytest.raises(SolveError, match=r"CubicReaction cannot be chosen from outside; give it a method with_solver"):
+        equation.with_solver("superlu")
+
+
+def misfit(u, _):
+    return (u**2).sum()
+
+
+def test_a_plain_function_has_no_solver_and_takes_no_source():
+    state = ReducedFunctional(lambda k: k, misfit).state
+    assert isinstance(state, FunctionState)
+    assert (state.chosen_solver(1.0), state.accuracy(1.0), dict(state.parts)) == (None, 1e-13, {})
+    with pytest.raises(SolveError, match="a plain function of the coefficient, whose solver cannot be chosen"):
+        ReducedFunctional(state, misfit).with_solver("superlu")
+    with pytest.raises(SolveError, match="no source can be added"):
+        state(1.0, source=0.0)
+
+
+def test_half_a_state_equation_is_told_what_it_lacks():
+    class Former:
+        def __call__(self, coefficient):
+            return coefficient
+
+        def accuracy(self, coefficient):
+            return 1e-3
+
+    class WithoutSource(StateEquation):
+        def __call__(self, coefficient):
+            return coefficient
+
+    with pytest.raises(InputError, match=r"has accuracy, but not all .* class Former\(StateEquation\)"):
+        ReducedFunctional(Former(), misfit)
+    with pytest.raises(InputError, match="WithoutSource takes no source"):
+        ReducedFunctional(WithoutSource(), misfit)
+
+
+@pytest.mark.parametrize("axes", [("dof",), ("dof", "experiment", "time")])
+def test_another_number_of_axes_than_the_states_is_refused(axes):
+    identity = CSRMatrix.from_scipy(sp.eye_array(4).tocsr())
+    state = LinearStateEquation(lambda k: (identity, jnp.stack([k, k], axis=1)), axes=axes)
+    with pytest.raises(InputError, match=r"shape \(4, 2\), .* the axes \('dof',.*LinearStateEquation"):
+        ReducedFunctional(state, misfit)(np.ones(4))
+    named = replace(state, axes=("dof", "experiment"))
+    assert ReducedFunctional(named, misfit)(np.ones(4)) == pytest.approx(8.0)
+
+
+def test_a_state_is_placed_where_its_part_lives():
+    cells = V.with_element(skfem.ElementTriP0())
+    identity = CSRMatrix.from_scipy(sp.eye_array(V.n).tocsr())
+    state = LinearStateEquation(lambda k: (identity, k.sum() * jnp.ones(V.n)), parts={"temperature": V})
+    problem = Problem(ReducedFunctional(state, misfit), np.ones(cells.n), Parameter(cells, "k"))
+    assert fields_of(problem, np.ones(cells.n)).state_at.kind == "vertices"
+    unknown = replace(problem, functional=ReducedFunctional(replace(state, parts={}), misfit))
+    assert fields_of(unknown, np.ones(cells.n)).state_at is None
+
+
+def test_the_solver_is_chosen_from_outside():
+    identity = CSRMatrix.from_scipy(2.0 * sp.eye_array(4).tocsr())
+    J = ReducedFunctional(LinearStateEquation(lambda k: (identity, k), solver="superlu"), misfit)
+    chosen = J.with_solver("rslab")
+    assert [one.state.chosen_solver(jnp.ones(4)).name for one in (J, chosen)] == ["superlu", "rslab"]
+    assert chosen(np.ones(4)) == pytest.approx(1.0)
+    with pytest.raises(SolveError, match="did you mean 'superlu'"):
+        J.with_solver("supelu")
+
+
+def test_a_plain_function_of_several_coefficients_is_minimized():
+    def split(m):
+        return {"a": m[:2], "b": m[2:]}
+
+    J = ReducedFunctional(lambda c: jnp.concatenate([c["a"], 2 * c["b"]]), misfit, parametrization=split)
+    assert {name: part.tolist() for name, part in J.coefficient(np.arange(4.0)).items()} == {"a": [0, 1], "b": [2, 3]}
+    assert accuracy_of(SimpleNamespace(functional=J, initial=np.arange(4.0))) == 1e-13

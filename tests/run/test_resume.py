@@ -198,6 +198,35 @@ def test_a_run_at_its_limit_goes_on_with_a_higher_one(stopped, former, capsys):
     assert config["resumed"] == [["resume", "run", "--max-iterations", "200", "--quiet"]]
 
 
+#: The problem file with a solver among the keywords of build, which is threaded to the state.
+THREADED = (
+    SMALL.replace(") -> Problem:", '    solver: str = "superlu",\n) -> Problem:')
+    .replace("state_equation(V, k),", "state_equation(V, k, solver),")
+    .replace("def state_equation(V, k):", 'def state_equation(V, k, solver="auto"):')
+    .replace("Dirichlet.on(V))", "Dirichlet.on(V), solver)")
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [SMALL, THREADED], ids=["chosen from outside", "by build"])
+def test_a_run_goes_on_with_its_solver(tmp_path, capsys, text):
+    (tmp_path / "small.py").write_text(text, encoding="utf-8")
+    assert main(["run", "./small.py", "--solver", "rslab", "--max-iterations", "2", "--out", "run", "--quiet"]) == 0
+    assert main(["resume", "run", "--max-iterations", "3", "--quiet"]) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert (config["solver"], config["requested_solver"]) == ("rslab", "rslab" if text == SMALL else None)
+    assert summary_of("run")["solver"] == "rslab"
+
+
+@pytest.mark.slow
+def test_a_solver_that_a_former_version_kept_among_the_options_of_build_is_used(stopped):
+    set_option(stopped, solver="superlu")
+    assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["solver"] == config["requested_solver"] == "superlu"
+    assert "solver" not in config["options"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 7, 300])
 def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former, missing):

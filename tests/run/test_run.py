@@ -332,14 +332,14 @@ def test_a_solve_that_fails_on_the_way_is_a_failed_run(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_an_error_on_the_way_is_a_failed_run_that_keeps_its_iterates(tmp_path, capsys, monkeypatch):
-    evaluate = recorder.Recorder.value_and_derivative
+    evaluate = recorder.Recorder.evaluate
 
     def evaluate_twice(self, m):
         if len(self.rows) == 2:
             raise RuntimeError("out of luck")
         return evaluate(self, m)
 
-    monkeypatch.setattr(recorder.Recorder, "value_and_derivative", evaluate_twice)
+    monkeypatch.setattr(recorder.Recorder, "evaluate", evaluate_twice)
     assert main(["run", small_problem(tmp_path), "--out", "failed", "--quiet", "--no-pictures"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("pdeopt: error: the run failed: after iteration 1: RuntimeError: out of luck;")
@@ -418,6 +418,6 @@ def test_all_steps_of_a_check_stay_within_the_bounds(bounds):
 
 
 def test_check_refuses_bad_input(tmp_path, capsys):
-    path = small_problem(tmp_path, ("system, Dirichlet.on(V), solver", "system, None, solver"))
+    path = small_problem(tmp_path, ("system, Dirichlet.on(V)", "system"))
     assert main(["check", path]) == 2
     assert "singular" in capsys.readouterr().err

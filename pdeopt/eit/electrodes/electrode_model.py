@@ -12,10 +12,10 @@ electric current computed tomography", SIAM J. Appl. Math. 52, 1992; discretized
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ from pdeopt.eit.electrodes.contacts import Contacts
 from pdeopt.eit.electrodes.patterns import check_balanced, checked_patterns, independent_patterns
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, grad
 from pdeopt.inverse import InputError
-from pdeopt.pde import LinearStateEquation
-from pdeopt.sparse import CSRMatrix, Solver, solver_accuracy
+from pdeopt.pde import LinearStateEquation, StateEquation
+from pdeopt.sparse import CSRMatrix, Solver, resolve_solver
 
 #: The contact impedances: a number for all electrodes, (L,), or a map from the coefficient to (L,).
 Impedances = ArrayLike | Callable[[Any], jax.Array]
@@ -39,7 +39,7 @@ def _conduction(u, v, w):
 
 
 @dataclass(frozen=True, eq=False)
-class CompleteElectrodeModel:
+class CompleteElectrodeModel(StateEquation):
     """A differentiable map from the coefficient to the states of the complete electrode model.
 
     It is made by `complete_electrode_model`.
@@ -71,34 +71,48 @@ class CompleteElectrodeModel:
     matrix: Callable[[Any], CSRMatrix]
     solver: str | Solver = "auto"
 
-    def __call__(self, coefficient: Any) -> jax.Array:
+    axes = ("dof", "experiment")
+
+    def __call__(self, coefficient: Any, *, source: jax.Array | None = None) -> jax.Array:
         """Return the states (n + L, r) of the basis of the currents.
 
         Args:
             coefficient: The coefficient, as ``matrix`` takes it.
+            source: A load (n + L, r) that is added to the weak form, tested with (v, V); that of V_L has no effect.
 
         Raises:
             SolveError: The system is singular.
         """
-        return self.states(coefficient, self.basis)
+        return self.states(coefficient, self.basis, source=source)
 
-    def states(self, coefficient: Any, currents: ArrayLike) -> jax.Array:
+    def states(self, coefficient: Any, currents: ArrayLike, *, source: jax.Array | None = None) -> jax.Array:
         """Return the states (n + L, k) of other currents.
 
         Args:
             coefficient: The coefficient, as ``matrix`` takes it.
             currents: The currents (L, k), whose columns sum to zero.
+            source: A load (n + L, k) that is added to the weak form.
         """
-        state = self._equation(currents)(coefficient)
+        state = self._equation(currents)(coefficient, source=source)
         return state - state[self.space.n :].mean(0)
+
+    @property
+    def parts(self) -> Mapping[str, FunctionSpace]:  # type: ignore[override]
+        """The space of the potential; the voltages of the electrodes follow it in the state."""
+        return {"potential": self.space}
+
+    def with_solver(self, solver: str | Solver) -> Self:
+        """Return the same model, solved by another solver.
+
+        Raises:
+            SolveError: The solver is unknown or not installed.
+        """
+        resolve_solver(solver)
+        return replace(self, solver=solver)
 
     def chosen_solver(self, coefficient: Any) -> Solver:
         """Return the solver that solves for the states of the basis, as a `LinearStateEquation` does."""
         return self._equation(self.basis).chosen_solver(coefficient)
-
-    def accuracy(self, coefficient: Any) -> float:
-        """Return the relative accuracy of the states of the basis, for stopping rules."""
-        return solver_accuracy(self.chosen_solver(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
         """Return the backward error of the states of the basis, as a `LinearStateEquation` does."""
@@ -122,7 +136,7 @@ class CompleteElectrodeModel:
         size = self.space.n + len(self.electrodes)
         load = jnp.zeros((size, jnp.shape(currents)[1])).at[self.space.n :].set(currents)
         ground = Dirichlet(size, np.array([size - 1]))
-        return LinearStateEquation(lambda coefficient: (self.matrix(coefficient), load), ground, self.solver)
+        return LinearStateEquation(lambda coefficient: (self.matrix(coefficient), load), ground, self.solver, self.axes)
 
 
 def complete_electrode_model(

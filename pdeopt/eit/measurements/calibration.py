@@ -22,6 +22,7 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import InputError, L2Misfit, Log, Quadratic, ReducedFunctional
 from pdeopt.inverse.compiled import Compiled
 from pdeopt.optimize import minimize
+from pdeopt.pde import FunctionState
 from pdeopt.sparse import diagonal_matrix
 
 #: The lower bound of σ₀ z, relative to half the extent of the mesh: below, voltages hardly depend on it any more, and
@@ -229,7 +230,7 @@ class _Fit:
         weights = np.full(len(center), LOG_IMPEDANCE_DEVIATION**-2.0)
         weights[0] = 0  # σ₀ is free
         prior = Quadratic(1.0, diagonal_matrix(weights), jnp.asarray(center))
-        return ReducedFunctional(self._state, misfit, prior, Log())
+        return ReducedFunctional(FunctionState(self._state, self.model.axes), misfit, prior, Log())
 
     def _state(self, coefficient: jax.Array) -> jax.Array:
         return self.model(coefficient[1:]) / coefficient[0]

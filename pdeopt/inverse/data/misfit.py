@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ from pdeopt.inverse.regularization import mass
 from pdeopt.sparse import CSRMatrix
 
 
+@runtime_checkable
 class Misfit(Protocol):
     """A convex distance φ of an observation of the state to data: misfit(u, κ) = φ(observation(u, κ)).
 
     Convexity makes the Gauss–Newton model Jᵀ φ″ J positive semidefinite. A `ReducedFunctional` takes any function of
-    (u, coefficient) instead: φ is then that function, to be convex in both together, and there are no data to draw.
+    (u, coefficient) instead, and makes a `FunctionMisfit` of it.
     """
 
     @property
@@ -30,8 +31,8 @@ class Misfit(Protocol):
         """The observation, which predicts the data from the state and the physical coefficient."""
 
     @property
-    def data(self) -> np.ndarray:
-        """The data that are aimed at, of the shape that the observation returns."""
+    def data(self) -> np.ndarray | None:
+        """The data that are aimed at, of the shape that the observation returns; None where there are none."""
 
     @property
     def noise(self) -> np.ndarray | None:
@@ -44,8 +45,12 @@ class Misfit(Protocol):
     def expected(self) -> float | None:
         """The misfit that noise alone gives, on average; None where there is no noise."""
 
-    def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return the distance φ of predicted data to the data, convex, and 0 where they are equal."""
+    @property
+    def distance(self) -> Callable[[jax.Array], jax.Array] | None:
+        """The distance φ of predicted data to the data, convex, and 0 where they are equal.
+
+        None stands for a misfit that is convex in the state and the coefficient together; φ is then the misfit itself.
+        """
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return the misfit of the state u for a physical coefficient."""
@@ -56,9 +61,45 @@ class Misfit(Protocol):
 AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
 
 
-def observation_of(misfit: AnyMisfit) -> Observation:
-    """Return the observation of a misfit: that of the whole state where the misfit is a plain function."""
-    return getattr(misfit, "observation", FullField())
+@dataclass(frozen=True, eq=False)
+class FunctionMisfit:
+    """A misfit that a function of the state and the coefficient computes, with what is known of its data.
+
+    Attributes:
+        function: The function of (u, coefficient).
+        observation: The observation; that of the whole state where none is known.
+        distance: The distance φ of predicted data to the data; None where the function is convex in the state and the
+            coefficient together.
+        data: The data; None where there are none to draw.
+        noise: The standard deviation of the data; None where it is not known.
+        expected: The misfit that noise alone gives, on average; None where it is not known.
+    """
+
+    function: Callable[[jax.Array, Any], jax.Array]
+    observation: Observation = field(default_factory=FullField)
+    distance: Callable[[jax.Array], jax.Array] | None = None
+    data: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    expected: float | None = None
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the misfit of the state u for a physical coefficient."""
+        return self.function(u, coefficient)
+
+
+#: The attributes of a `Misfit` that a function may lack.
+OPTIONAL = ("observation", "distance", "data", "noise", "expected")
+
+
+def as_misfit(given: AnyMisfit) -> Misfit:
+    """Return what is given as misfit with all attributes of a `Misfit`; one that has them is returned itself.
+
+    An object that has only some of them makes a `FunctionMisfit` with these.
+    """
+    if isinstance(given, Misfit):
+        return given
+    stated = {name: getattr(given, name) for name in OPTIONAL if hasattr(given, name)}
+    return FunctionMisfit(given, **stated)
 
 
 @dataclass(frozen=True, eq=False)

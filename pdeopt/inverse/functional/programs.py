@@ -17,7 +17,7 @@ import numpy as np
 from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.tracing import FunctionalTrace, TracedParts
-from pdeopt.inverse.regularization import Regularization
+from pdeopt.inverse.regularization import Term
 from pdeopt.sparse import check_process, solve_errors
 
 #: A linear map as JAX returns it, a pytree: residuals of a linearization with the program that applies them.
@@ -40,18 +40,17 @@ class Programs:
     """
 
     trace: FunctionalTrace
-    terms: tuple[Regularization, ...]
+    terms: tuple[Term, ...]
 
     @property
-    def plain_terms(self) -> tuple[Regularization, ...]:
+    def plain_terms(self) -> tuple[Term, ...]:
         """The terms of the regularization that state no operator."""
-        return tuple(term for term in self.terms if not hasattr(term, "operator"))
+        return tuple(term for term in self.terms if term.operator is None)
 
     @property
-    def curved_terms(self) -> tuple[Regularization, ...]:
+    def curved_terms(self) -> tuple[Term, ...]:
         """The terms of the regularization that state no operator, or do not say that they are quadratic."""
-        plain = self.plain_terms
-        return tuple(term for term in self.terms if term in plain or not getattr(term, "quadratic", False))
+        return tuple(term for term in self.terms if term.operator is None or not term.quadratic)
 
     def parts(self, m: jax.Array) -> TracedParts:
         """Return the traced functions of which all programs are made, for m (p,).
@@ -102,17 +101,20 @@ class Programs:
     def solved(self) -> Compiled:
         """The program m ↦ state, prediction, adjoint state.
 
-        The adjoint state is None where the state equation has none.
+        The adjoint state is the derivative of J with respect to a source in the state equation, at zero: the state and
+        it cost one solve each. It is None where the state is a plain function.
         """
 
         def states(m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
             parts = self.parts(m)
             coefficient = parts.parametrization(m)
-            u = parts.state(coefficient)
-            prediction = parts.observation(u, coefficient)
-            if parts.adjoint is None:
-                return u, prediction, None
-            return u, prediction, parts.adjoint(coefficient, jax.grad(parts.misfit)(u, coefficient))
+            if parts.sourced is None:
+                u = parts.state(coefficient)
+                return u, parts.observation(u, coefficient), None
+            shape = jax.eval_shape(parts.state, coefficient)
+            u, pullback = jax.vjp(partial(parts.sourced, coefficient), jnp.zeros(shape.shape, shape.dtype))
+            (adjoint,) = pullback(jax.grad(parts.misfit)(u, coefficient))
+            return u, parts.observation(u, coefficient), adjoint
 
         return Compiled(states)
 
@@ -202,7 +204,7 @@ class Programs:
 
         return _for_vectors_and_blocks(product)
 
-    def _total(self, terms: Sequence[Regularization], m: jax.Array) -> jax.Array:
+    def _total(self, terms: Sequence[Term], m: jax.Array) -> jax.Array:
         parts = self.parts(m)
         return sum((parts.terms[id(term)][1](m) for term in terms), jnp.zeros(()))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +15,15 @@ import scipy.sparse as sp
 from jax.typing import ArrayLike
 
 from pdeopt.inverse.compiled import Compiled, real
-from pdeopt.inverse.data.misfit import AnyMisfit
+from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_misfit
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import FunctionalTrace
 from pdeopt.inverse.parametrization import Identity, Parametrization
-from pdeopt.inverse.regularization import Regularization, terms_of
-from pdeopt.optimize.objective import Differentiable
+from pdeopt.inverse.regularization import Regularization, Term, as_term, terms_of
+from pdeopt.optimize.objective import Differentiable, Evaluation
+from pdeopt.pde import FunctionState, StateEquation
+from pdeopt.sparse import Solver
 
 #: A linear and symmetric map of a vector (p,) to (p,), or of a block (p, k) to (p, k).
 Action = Callable[[np.ndarray], np.ndarray]
@@ -47,8 +50,8 @@ class StateAndAdjoint(NamedTuple):
         state: The state u, (n,) or (n, r).
         prediction: The predicted data; the state where the misfit is a plain function.
         adjoint: The adjoint state λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative
-            of J with respect to a load s that is added to the state equation, A u = b + s. None where the state has no
-            method ``adjoint(coefficient, ∂J/∂u)``, as a `LinearStateEquation` has.
+            of J with respect to a source s that is added to the state equation, A u = b + s or F(u, κ) = s. None where
+            the state is a plain function of the coefficient.
     """
 
     state: np.ndarray
@@ -56,17 +59,20 @@ class StateAndAdjoint(NamedTuple):
     adjoint: np.ndarray | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class ReducedFunctional(Differentiable):
     """A functional J(m) = misfit(u(m)) + β Σ regularization(m) with exact derivatives.
 
-    They are of first and second order. It is immutable: to change a part, make another with `dataclasses.replace`, or
-    `with_strength`. All methods take a real m of shape (p,) and compile on first use; they raise SolveError where the
-    state equation cannot be solved.
+    They are of first and second order. It is immutable: to change a part, make another with `dataclasses.replace`,
+    `with_strength` or `with_solver`. All methods take a real m of shape (p,) and compile on first use; they raise
+    SolveError where the state equation cannot be solved.
+
+    Plain functions are taken as well, each as the object of which it is a part: a function κ ↦ u as a
+    `pdeopt.pde.FunctionState`, one of (u, coefficient) as a `FunctionMisfit`, one of m as a `FunctionTerm`.
 
     Attributes:
         state: The map from the physical coefficient to the state u, such as a `LinearStateEquation`.
-        misfit: The misfit of u and the data: a `Misfit`, or any function of (u, coefficient).
+        misfit: The misfit of u and the data.
         regularization: One term or several.
         parametrization: The map from m to the physical coefficient.
         strength: The factor β of the whole regularization.
@@ -84,26 +90,53 @@ class ReducedFunctional(Differentiable):
         (50.0, array([   0., -100.]))
     """
 
-    state: Callable[[Any], jax.Array]
-    misfit: AnyMisfit
-    regularization: Regularization | Sequence[Regularization] = ()
-    parametrization: Parametrization = field(default_factory=Identity)
-    strength: float = 1.0
+    state: StateEquation
+    misfit: Misfit
+    regularization: Term | tuple[Term, ...]
+    parametrization: Parametrization
+    strength: float
 
-    def __post_init__(self) -> None:
-        _check_callable("state", self.state, "a LinearStateEquation, or a function coefficient ↦ u")
-        _check_callable("misfit", self.misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
-        _check_callable("parametrization", self.parametrization, "a parametrization, as Log() or Bounded(0.1, 10)")
-        if not callable(self.regularization) and (
-            isinstance(self.regularization, str) or not isinstance(self.regularization, Sequence)
+    def __init__(
+        self,
+        state: StateEquation | Callable[[Any], jax.Array],
+        misfit: AnyMisfit,
+        regularization: Regularization | Sequence[Regularization] = (),
+        parametrization: Parametrization | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """Take the parts, as the attributes say.
+
+        Args:
+            state: The state equation, or a function κ ↦ u.
+            misfit: The misfit, or a function of (u, coefficient).
+            regularization: The terms, or functions of m.
+            parametrization: The map from m to the coefficient; the identity where None.
+            strength: The factor β of the whole regularization.
+        """
+        parametrization = Identity() if parametrization is None else parametrization
+        _check_callable("state", state, "a LinearStateEquation, or a function coefficient ↦ u")
+        _check_callable("misfit", misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
+        _check_callable("parametrization", parametrization, "a parametrization, as Log() or Bounded(0.1, 10)")
+        if not callable(regularization) and (
+            isinstance(regularization, str) or not isinstance(regularization, Sequence)
         ):
             raise InputError(
-                f"the regularization is {self.regularization!r}; expected a term as h1(V, 1.0), or several of them"
+                f"the regularization is {regularization!r}; expected a term as h1(V, 1.0), or several of them"
             )
-        for term in (self.regularization,) if callable(self.regularization) else self.regularization:
+        for term in (regularization,) if callable(regularization) else regularization:
             _check_callable("regularization", term, "a term as h1(V, 1.0), or a function of m")
-        if isinstance(self.strength, str) or not (np.isfinite(self.strength) and self.strength >= 0):
-            raise InputError(f"the strength of the regularization is {self.strength!r}; expected a number ≥ 0")
+        if isinstance(strength, str) or not (np.isfinite(strength) and strength >= 0):
+            raise InputError(f"the strength of the regularization is {strength!r}; expected a number ≥ 0")
+        terms = as_term(regularization) if callable(regularization) else tuple(map(as_term, regularization))
+        given = {
+            "state": _as_state(state),
+            "misfit": as_misfit(misfit),
+            "regularization": terms,
+            "parametrization": parametrization,
+            "strength": strength,
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
 
     def with_strength(self, strength: float) -> ReducedFunctional:
         """Return the same functional with another β; nothing is compiled again."""
@@ -111,10 +144,22 @@ class ReducedFunctional(Differentiable):
 
     def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
         """Return the same functional with another regularization; state and misfit are not traced again."""
-        return self._sharing(Programs(self._programs.trace, terms_of(regularization)), regularization=regularization)
+        terms = terms_of(regularization)
+        return self._sharing(Programs(self._programs.trace, terms), regularization=terms)
+
+    def with_solver(self, solver: str | Solver) -> ReducedFunctional:
+        """Return the same functional, whose state equation is solved by another linear solver.
+
+        Args:
+            solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
+
+        Raises:
+            SolveError: The solver is unknown or not installed, or the state equation lets nobody choose it.
+        """
+        return replace(self, state=self.state.with_solver(solver))
 
     def __repr__(self) -> str:
-        terms = " + ".join(_name(term) for term in self.regularization_terms) or "no regularization"
+        terms = " + ".join(term.name for term in self.regularization_terms) or "no regularization"
         map_ = "" if isinstance(self.parametrization, Identity) else f", {self.parametrization!r:.60}"
         return f"ReducedFunctional({_name(self.misfit)} of {_name(self.state)}, {self.strength:g} × ({terms}){map_})"
 
@@ -134,7 +179,7 @@ class ReducedFunctional(Differentiable):
         return {name: value for name, value in self.__dict__.items() if name != "_programs"}
 
     @property
-    def regularization_terms(self) -> tuple[Regularization, ...]:
+    def regularization_terms(self) -> tuple[Term, ...]:
         """The single terms of the regularization, those of sums among them."""
         return terms_of(self.regularization)
 
@@ -181,6 +226,11 @@ class ReducedFunctional(Differentiable):
         (objective, parts), derivative = self._programs.value_and_derivative(self.strength, m)
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 
+    def evaluate(self, m: ArrayLike) -> Evaluation:
+        """Return J and its Euclidean derivative ∂J/∂m, (p,), with the `Terms` of J, as `minimize` takes them."""
+        terms, derivative = self.terms_and_derivative(m)
+        return Evaluation(terms.objective, derivative, terms)
+
     def derivative(self, m: ArrayLike) -> np.ndarray:
         """Return the Euclidean derivative ∂J/∂m, (p,)."""
         return self.value_and_derivative(m)[1]
@@ -190,7 +240,7 @@ class ReducedFunctional(Differentiable):
 
         J is linearized here, once; each product then costs two solves with the factorization at m, which is kept.
         """
-        misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: getattr(term, "quadratic", False))
+        misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: term.quadratic)
         curved = self._regularization_hessian(self._programs.curved_terms, self._programs.curved_hessian, m)
         return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
 
@@ -239,10 +289,11 @@ class ReducedFunctional(Differentiable):
             np.asarray(state), np.asarray(prediction), None if adjoint is None else np.asarray(adjoint)
         )
 
-    def coefficient(self, m: ArrayLike) -> np.ndarray:
-        """Return the physical coefficient of m."""
+    def coefficient(self, m: ArrayLike) -> Any:
+        """Return the physical coefficient of m, an array; or the pytree of arrays that the parametrization makes."""
         m = jnp.asarray(real(m))
-        return np.asarray(self._programs.parts(m).parametrization(m))
+        found = self._programs.parts(m).parametrization(m)
+        return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, found)
 
     def prediction(self, m: ArrayLike) -> np.ndarray:
         """Return the data that m predicts; the state where the misfit is a plain function."""
@@ -276,12 +327,12 @@ class ReducedFunctional(Differentiable):
         tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
         return np.asarray(tangent), np.asarray(adjoint)
 
-    def _operator(self, m: ArrayLike, wanted: Callable[[Any], bool]) -> sp.csr_array | None:
-        stated: list[Any] = [term for term in self.regularization_terms if hasattr(term, "operator") and wanted(term)]
-        found = [term.operator(np.asarray(m)) for term in stated]
+    def _operator(self, m: ArrayLike, wanted: Callable[[Term], bool]) -> sp.csr_array | None:
+        operators = [term.operator for term in self.regularization_terms if wanted(term)]
+        found = [operator(np.asarray(m)) for operator in operators if operator is not None]
         return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
 
-    def _regularization_hessian(self, terms: Sequence[Regularization], program: Compiled, m: ArrayLike) -> Action:
+    def _regularization_hessian(self, terms: Sequence[Term], program: Compiled, m: ArrayLike) -> Action:
         if not terms:
             return np.zeros_like
         linear = program(m)
@@ -305,6 +356,30 @@ def _check_callable(name: str, given: Any, expected: str) -> None:
         raise InputError(f"the {name} is {given!r}; expected {expected}")
 
 
+def _as_state(given: StateEquation | Callable[[Any], jax.Array]) -> StateEquation:
+    """Return what is given as state as a `StateEquation`; one that is complete is returned itself.
+
+    Raises:
+        InputError: The object states a part of what a state equation does, or takes no source.
+    """
+    kind = type(given).__name__
+    if not isinstance(given, StateEquation):
+        if stated := sorted({"adjoint", "with_solver", "chosen_solver", "accuracy"} & set(dir(given))):
+            raise InputError(
+                f"the state {kind} has {stated[0]}, but not all that a state equation has; derive it from "
+                f"pdeopt.pde.StateEquation, which has defaults: class {kind}(StateEquation)"
+            )
+        return FunctionState(given)
+    if "source" not in signature(given).parameters:
+        raise InputError(
+            f"the state equation {kind} takes no source; let it be called by (coefficient, *, source=None), and add "
+            "the source to the load, A u = b + source"
+        )
+    return given
+
+
 def _name(part: Any) -> str:
     """Return the name of a part, for `repr`."""
+    if isinstance(part, (FunctionState, FunctionMisfit)):
+        part = part.function
     return str(getattr(part, "__name__", type(part).__name__))

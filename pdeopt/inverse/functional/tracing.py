@@ -20,10 +20,11 @@ import numpy as np
 from pdeopt.fem.tracing.form_tracing import tracing_errors
 from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
-from pdeopt.inverse.data.misfit import AnyMisfit, observation_of
+from pdeopt.inverse.data.misfit import Misfit
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.parametrization import Parametrization
-from pdeopt.inverse.regularization import Regularization
+from pdeopt.inverse.regularization import Term
+from pdeopt.pde import FunctionState, StateEquation
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,8 @@ class TracedParts:
         state: The map κ ↦ u.
         observation: The map (u, κ) ↦ prediction.
         misfit: The map of (u, κ) to a number.
-        distance: The map of the prediction to a number; None where the misfit is a plain function of (u, κ).
-        adjoint: The map (κ, ∂J/∂u) ↦ λ; None where the state equation has none.
+        distance: The map of the prediction to a number; None where the misfit states none.
+        sourced: The map (κ, s) ↦ u with a source s in the state equation; None where the state is a plain function.
         terms: The terms of the regularization that were met so far, each with its map of m to a number, by the identity
             of the term.
     """
@@ -113,12 +114,12 @@ class TracedParts:
     observation: TracedFunction
     misfit: TracedFunction
     distance: TracedFunction | None
-    adjoint: TracedFunction | None
-    terms: dict[int, tuple[Regularization, TracedFunction]]
+    sourced: TracedFunction | None
+    terms: dict[int, tuple[Term, TracedFunction]]
 
     def digests(self) -> list[bytes]:
         """Return a digest of each part, in which constants count by their content."""
-        common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.adjoint
+        common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.sourced
         found = [*common, *(term for _, term in self.terms.values())]
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 
@@ -129,7 +130,7 @@ class FunctionalTrace:
     Functionals that differ only in their regularization share one trace.
     """
 
-    def __init__(self, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization) -> None:
+    def __init__(self, state: StateEquation, misfit: Misfit, parametrization: Parametrization) -> None:
         self._given = state, misfit, parametrization
         self._parts: TracedParts | None = None
         self._lock = threading.RLock()
@@ -143,7 +144,7 @@ class FunctionalTrace:
         again.terms.update({key: (term, _term(parts.size, term)) for key, (term, _) in parts.terms.items()})
         return again.digests() == parts.digests()
 
-    def parts(self, size: int, terms: Sequence[Regularization]) -> TracedParts:
+    def parts(self, size: int, terms: Sequence[Term]) -> TracedParts:
         """Return all parts, for m (p,) of one size and at least the given terms.
 
         Args:
@@ -168,9 +169,7 @@ class FunctionalTrace:
         return parts
 
 
-def _parts(
-    size: int, state: Callable[[Any], jax.Array], misfit: AnyMisfit, parametrization: Parametrization
-) -> TracedParts:
+def _parts(size: int, state: StateEquation, misfit: Misfit, parametrization: Parametrization) -> TracedParts:
     """Return the traces of all parts but the regularization.
 
     They are made of fresh functions, because JAX finds traces of known ones again.
@@ -183,19 +182,24 @@ def _parts(
     to_state, u = traced("the state equation", lambda coefficient: state(coefficient), coefficient)
     if not _is_array(u):
         raise InputError(f"the state equation returns a {type(u).__name__}; expected an array, (n,) or (n, r)")
-    observe, predicted = traced("the observation", lambda u, c: observation_of(misfit)(u, c), u, coefficient)
+    if len(u.shape) != len(state.axes):
+        raise InputError(
+            f"the state has shape {u.shape}, and its equation states the axes {state.axes}; state one name an axis, as "
+            f'{type(state).__name__}(…, axes=("dof", "experiment"))'
+        )
+    observe, predicted = traced("the observation", lambda u, c: misfit.observation(u, c), u, coefficient)
     compare, value = traced("the misfit", lambda u, c: misfit(u, c), u, coefficient)
     _check_number("the misfit", value)
-    distance = adjoint = None
-    if hasattr(misfit, "distance"):
-        distance, _ = traced("the misfit", lambda predicted: misfit.distance(predicted), predicted)
-    if hasattr(state, "adjoint"):
-        adjoint, _ = traced("the adjoint state", lambda c, cotangent: state.adjoint(c, cotangent), coefficient, u)
-    return TracedParts(size, to_coefficient, to_state, observe, compare, distance, adjoint, {})
+    distance = sourced = None
+    if (to_number := misfit.distance) is not None:
+        distance, _ = traced("the misfit", lambda predicted: to_number(predicted), predicted)
+    if not isinstance(state, FunctionState):
+        sourced, _ = traced("the state equation", lambda c, s: state(c, source=s), coefficient, u)
+    return TracedParts(size, to_coefficient, to_state, observe, compare, distance, sourced, {})
 
 
-def _term(size: int, term: Regularization) -> TracedFunction:
-    what = f"the regularization term {getattr(term, '__name__', type(term).__name__)}"
+def _term(size: int, term: Term) -> TracedFunction:
+    what = f"the regularization term {term.name}"
     found, value = traced(what, lambda m: term(m), jax.ShapeDtypeStruct((size,), np.float64))
     _check_number(what, value)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,36 +26,64 @@ class Regularization(Protocol):
 
 
 class Term:
-    """A regularization term that states its operator, its inner product and its null space.
+    """A regularization term, which may state its operator, its inner product and its null space.
 
-    Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and those that are dataclasses with a field ``weight`` are scaled,
-    ``2.0 * h1(V, 1.0)``; each is immutable.
+    A subclass has `__call__`, and states what is not the default: a method in the place of a property that is None
+    here. Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and those that are dataclasses with a field ``weight`` are
+    scaled, ``2.0 * h1(V, 1.0)``; each is immutable.
 
     Attributes:
-        weight: The factor before the term.
+        weight: The factor before the term; a term that states its null space has one.
         inner_product: The product whose square the term is, in words: "H1 seminorm".
         null_space: The functions that the term does not see, in words: "constants"; `TRIVIAL_NULL_SPACE` where there
             are none.
         quadratic: Whether `operator` is the Hessian, whatever m is.
+        continuation: The factors of its smoothing to minimize with first, in this order.
     """
 
     __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
 
     weight: float
-    inner_product: str
-    null_space: str
-    quadratic = False
+    inner_product: str = "not known"
+    null_space: str = "not known"
+    quadratic: bool = False
+    continuation: tuple[float, ...] = ()
 
     def __call__(self, m: jax.Array) -> jax.Array:
         """Return the term at m (p,)."""
         raise NotImplementedError
 
-    def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return the Hessian at m, (p, p), with the weight, or a matrix that stands for it.
+    @property
+    def operator(self) -> Callable[..., sp.csr_matrix] | None:
+        """The function m ↦ the Hessian at m, (p, p), with the weight, or a matrix that stands for it.
 
-        The matrix is symmetric positive semidefinite.
+        The matrix is symmetric positive semidefinite. None stands for a term that is only differentiated. With
+        `next_dual`, the function takes a dual as well, ``operator(m, dual)``.
         """
-        raise NotImplementedError
+        return None
+
+    @property
+    def first_dual(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The function m ↦ the dual at the first iterate; None where there is no primal-dual model."""
+        return None
+
+    @property
+    def next_dual(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None:
+        """The function (dual, iterate before, m) ↦ the dual at m; None where there is no primal-dual model.
+
+        See `TotalVariation.next_dual`.
+        """
+        return None
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether the term sees every function, and has a weight."""
+        return self.null_space == TRIVIAL_NULL_SPACE and self.weight > 0
+
+    @property
+    def name(self) -> str:
+        """The name of the term, in messages: that of its class."""
+        return type(self).__name__
 
     def __add__(self, other: Term) -> Sum:
         return Sum((*_parts(self), *_parts(other))) if isinstance(other, Term) else NotImplemented
@@ -86,10 +114,18 @@ class Sum(Term):
         """Return the sum of the terms at m (p,)."""
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
 
-    def operator(self, m: np.ndarray) -> sp.csr_matrix:
-        """Return the sum (p, p) of the operators of the terms at m, times the weight."""
-        first, *others = (term.operator(m) for term in self.terms)
-        return (self.weight * sum(others, first)).tocsr()
+    @property
+    def operator(self) -> Callable[..., sp.csr_matrix] | None:
+        """The function m ↦ the sum (p, p) of the operators of the terms, times the weight; None where one has none."""
+        operators = [term.operator for term in self.terms if term.operator is not None]
+        if len(operators) < len(self.terms):
+            return None
+
+        def summed(m: np.ndarray) -> sp.csr_matrix:
+            first, *others = (operator(m) for operator in operators)
+            return (self.weight * sum(others, first)).tocsr()
+
+        return summed
 
     @property
     def inner_product(self) -> str:  # type: ignore[override]
@@ -103,15 +139,50 @@ class Sum(Term):
         return TRIVIAL_NULL_SPACE if TRIVIAL_NULL_SPACE in spaces else " ∩ ".join(spaces)
 
 
-def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Regularization, ...]:
+@dataclass(frozen=True, eq=False)
+class FunctionTerm(Term):
+    """A term that a plain function of m computes, of which nothing else is known.
+
+    Attributes:
+        function: The function m ↦ the term.
+    """
+
+    function: Regularization
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at m (p,)."""
+        return self.function(m)
+
+    @property
+    def name(self) -> str:
+        """The name of the function, in messages."""
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+
+def as_term(given: Regularization) -> Term:
+    """Return what is given as a regularization term as a `Term`; one that is a Term is returned itself.
+
+    Raises:
+        InputError: The object states an operator, which only a Term may.
+    """
+    if isinstance(given, Term):
+        return given
+    if "operator" in dir(given):
+        kind = type(given).__name__
+        raise InputError(
+            f"the regularization term {kind} states an operator, and is no pdeopt.inverse.Term, which says what else "
+            f"is known of it; derive it from that: class {kind}(Term)"
+        )
+    return FunctionTerm(given)
+
+
+def terms_of(regularization: Regularization | Sequence[Regularization]) -> tuple[Term, ...]:
     """Return the single terms of a term, of a sum, or of a sequence of these.
 
-    The weight of a sum is multiplied into its terms.
+    The weight of a sum is multiplied into its terms, and plain functions become `FunctionTerm` objects.
     """
-    if isinstance(regularization, Term):
-        return _parts(regularization)
     if callable(regularization):
-        return (regularization,)
+        return _parts(as_term(regularization))
     return tuple(single for term in regularization for single in terms_of(term))
 
 

@@ -96,7 +96,7 @@ def execute_and_write(
         picture = LivePicture(request.name, problem, progress)
     with with_resume_hint(journal):
         with bad_input(request.path):
-            solver = solver_name(problem, request.solver)
+            solver = solver_name(problem, request.options.get("solver"))
         task = InversionTask(
             name=request.name,
             problem=problem,

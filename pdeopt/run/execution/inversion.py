@@ -165,7 +165,7 @@ def invert(
 
 
 def _size(problem: Problem) -> str:
-    data = getattr(problem.functional.misfit, "data", None)
+    data = problem.functional.misfit.data
     space = problem.parameter.space
     where = "" if space is None else f" on a mesh of {space.mesh.nelements} cells"
     known = "" if data is None else f", {np.size(data)} data"

@@ -63,7 +63,7 @@ class LivePicture:
 
     def _headline(self, row: Row, m: np.ndarray) -> dict[str, Any]:
         """Return the numbers of the title, by their names in summary.json."""
-        expected = getattr(self._problem.functional.misfit, "expected", None)
+        expected = self._problem.functional.misfit.expected
         return {
             "problem": self._name,
             "status": "still running",

@@ -13,7 +13,6 @@ from typing import Any
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
-from pdeopt.pde import StateEquation
 from pdeopt.run.errors import bad_input
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
@@ -38,7 +37,7 @@ class RunRequest:
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
         asked: The keywords of `Settings.of` that are called `ASKED`; None where the problem chooses.
-        solver: The name of the linear solver; None where the problem chooses.
+        solver: The name of the linear solver of the state equation; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
@@ -67,12 +66,15 @@ class RunRequest:
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Return the problem, built, with the fields of former runs that were asked for.
+        """Return the problem, built, with the solver and the fields of former runs that were asked for.
 
         Raises:
-            UsageError: The problem cannot be built, or a former run does not fit it.
+            UsageError: The problem cannot be built, lets nobody choose its solver, or a former run does not fit it.
         """
         problem = build_problem(self.build, self.options, self.path)
+        if self.solver is not None:
+            with bad_input(self.path):
+                problem = problem.with_solver(self.solver)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
     def settings(self, problem: Problem) -> Settings:
@@ -88,7 +90,7 @@ class RunRequest:
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
     """Return the entries of config.json: all that it takes to run the problem again."""
     with bad_input(request.path):
-        solver = solver_name(problem, request.solver)
+        solver = solver_name(problem, request.options.get("solver"))
     return {
         "format": JSON_FORMAT,
         "problem": request.name,
@@ -97,6 +99,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "options": request.options,
         "seed": request.options.get("seed"),
         "solver": solver,
+        "requested_solver": request.solver,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),
@@ -110,15 +113,15 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
 def solver_name(problem: Problem, asked: str | None = None) -> str | None:
     """Return the name of the solver of the state equation at the initial guess.
 
-    It is what "auto" stands for there; of a state that is no `StateEquation`, the name that was asked for, if any.
+    It is what "auto" stands for there; of a state that does not know its solver, the name that was asked for, if any.
 
     Args:
         problem: The problem.
-        asked: The name that was asked for.
+        asked: The name that ``build`` was given, where it takes a solver itself.
     """
-    state = problem.functional.state
-    if isinstance(state, StateEquation):
-        return state.chosen_solver(problem.functional.coefficient(problem.initial)).name
+    chosen = problem.functional.state.chosen_solver(problem.functional.coefficient(problem.initial))
+    if chosen is not None:
+        return chosen.name
     return None if asked is None else resolve_solver(asked).name
 
 

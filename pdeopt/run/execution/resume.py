@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ CONFIG_ENTRIES: Mapping[str, Any] = {
     **dict.fromkeys(("absolute_gradient_tolerance", "discrepancy_factor"), Annotated[float, Meta(ge=0, le=1e308)]),
     "max_iterations": Annotated[int, Meta(ge=0, le=10**15)],
     "regularization_strength": float | str,
-    **dict.fromkeys(("folder", "initial_guess", "truth"), str | None),
+    **dict.fromkeys(("folder", "initial_guess", "truth", "requested_solver"), str | None),
     **{"options": dict, "check": bool, "pictures": bool, "argv": list, "resumed": list},
 }
 #: The message where the answers that are kept are no longer those that the optimizer asks for.
@@ -181,12 +182,16 @@ def _problem_file(config: dict[str, Any], directory: Path) -> Path:
 
 
 def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
+    build, options, solver = load_build(path), dict(config["options"]), config.get("requested_solver")
+    taken = signature(build).parameters.values()
+    if not any(one.name == "solver" or one.kind is one.VAR_KEYWORD for one in taken):
+        solver = options.pop("solver", solver)  # in runs of before it is an option of build
     return RunRequest(
         path=path,
-        build=load_build(path),
-        options=config["options"],
+        build=build,
+        options=options,
         asked={name: value for name, value in asdict(settings).items() if name in ASKED},
-        solver=config["options"].get("solver"),
+        solver=solver,
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
         out=None,

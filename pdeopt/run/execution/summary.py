@@ -96,8 +96,7 @@ def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:
 def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
     """Return what the misfit knows of its data and their noise, None where it does not."""
     given = problem.functional.misfit
-    noise, expected = getattr(given, "noise", None), getattr(given, "expected", None)
-    data = getattr(given, "data", None)
+    noise, expected, data = given.noise, given.expected, given.data
     return {
         "noise_level": None if noise is None else float(np.mean(noise, where=noise > 0)),  # 0 where data are exact
         "expected_misfit": expected,

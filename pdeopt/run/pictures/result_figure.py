@@ -283,10 +283,9 @@ def first_experiment(values: np.ndarray) -> np.ndarray:
 
 def state_title(fields: Fields, magnitude: bool = True) -> str:
     """Return the title of the state: which experiment it is, and of vectors whether their magnitude."""
-    experiments = fields.state.size // len(fields.state)
     is_vector = fields.state_at is not None and fields.state_at.components > 1
     what = "magnitude of the state" if is_vector and magnitude else "state"
-    return what if experiments == 1 else f"{what}, experiment 1 of {experiments}"
+    return what if fields.experiments == 1 else f"{what}, experiment 1 of {fields.experiments}"
 
 
 def _aim(fields: Fields) -> str:

@@ -50,11 +50,11 @@ def load(v, w):
 #    on the coefficient is assembled inside `system`, so that it can be differentiated.
 
 
-def state_equation(V, k, solver="auto"):
+def state_equation(V, k):
     def system(source):
         return diffusion.assemble(V, k=k), load.assemble(V, source=V.interpolate(source))
 
-    return LinearStateEquation(system, Dirichlet.on(V), solver)
+    return LinearStateEquation(system, Dirichlet.on(V))
 
 
 # 3. Data. Replace this by your measurements: pdeopt.io.read_observations("data.csv", unit="K"). Simulated data come
@@ -84,14 +84,13 @@ def build(
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.01,
     seed: Annotated[int, "of the noise"] = 0,
     weight: Annotated[float, "α, such that the misfit comes near that of the noise alone"] = 200.0,
-    solver: Annotated[str, "linear solver"] = "auto",
 ) -> Problem:
     V = FunctionSpace(unit_square(n), skfem.ElementTriP1())
     ticks = np.linspace(0, 1, sensors + 2)[1:-1]
     points = np.stack(np.meshgrid(ticks, ticks)).reshape(2, -1)
     data, sigma = add_noise(simulated(n, k, points), noise, seed)
     functional = ReducedFunctional(
-        state_equation(V, k, solver),
+        state_equation(V, k),
         L2Misfit.of(AtPoints.of(V, points), data, sigma),
         h1(V, weight),  # or a list of terms: tikhonov, total_variation, your own function of m
         # parametrization=Log() keeps a coefficient positive; the default is the coefficient itself

@@ -26,6 +26,8 @@ SAMPLES = "samples"
 FIELD = "field"
 #: The kind where there are no data.
 NO_DATA_KIND = ""
+#: The axes of states in files that do not name them.
+FORMER_AXES = ("dof", "experiment")
 #: The role of a coefficient that is found from data.
 RECONSTRUCTION = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
@@ -47,6 +49,7 @@ class Fields:
         initial: The physical coefficient at the initial guess, (p,).
         truth: The true coefficient, (p,); None where it is not known.
         state: The state u, (n,) or (n, r).
+        axes: The names of the axes of the state, as in `StateEquation`.
         adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known.
         data: The data; None where the misfit has none.
         predicted: The predicted data, of the data's shape; None where the misfit has none.
@@ -72,6 +75,7 @@ class Fields:
     initial: np.ndarray
     truth: np.ndarray | None
     state: np.ndarray
+    axes: tuple[str, ...]
     adjoint: np.ndarray | None
     data: np.ndarray | None
     predicted: np.ndarray | None
@@ -92,6 +96,8 @@ class Fields:
             self._check_shape(name, "parameter")
         if self.names and len(self.names) != len(self.coefficient):
             raise ValueError(f"{len(self.coefficient)} numbers have {len(self.names)} names")
+        if len(self.axes) != self.state.ndim:
+            raise ValueError(f"the state has shape {self.state.shape} and the axes {self.axes}; expected as many")
         self._check_shape("adjoint", "state")
         self._check_shape("predicted", "data")
         self.at.check(self.coefficient, "the coefficient")
@@ -105,6 +111,11 @@ class Fields:
         if mine is not None and (theirs is None or mine.shape != theirs.shape):
             expected = "none" if theirs is None else f"{theirs.shape}, as {other} has"
             raise ValueError(f"{name} has shape {mine.shape}; expected {expected}")
+
+    @property
+    def experiments(self) -> int:
+        """The number of experiments that the state is of."""
+        return dict(zip(self.axes, self.state.shape, strict=True)).get("experiment", 1)
 
     @property
     def state_has_own_mesh(self) -> bool:
@@ -123,7 +134,7 @@ MESH_ARRAYS = ("p", "t", "cell")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", *ARRAYS, *FIELD_TEXTS),
+        *("format", "length_unit", "number_names", "state_axes", *ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
         *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
@@ -143,7 +154,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     """
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
-    data, noise = getattr(misfit, "data", None), getattr(misfit, "noise", None)
+    data, noise = misfit.data, misfit.noise
     kind = NO_DATA_KIND if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
     return Fields(
         parameter=np.asarray(m),
@@ -151,6 +162,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         initial=functional.coefficient(problem.initial),
         truth=problem.truth,
         state=solved.state,
+        axes=functional.state.axes,
         adjoint=solved.adjoint,
         data=data,
         predicted=None if data is None else solved.prediction,
@@ -176,6 +188,7 @@ def write_fields(path: Path, fields: Fields) -> None:
     texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
+    arrays["state_axes"] = np.array(fields.axes)
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
@@ -206,11 +219,13 @@ def read_fields(path: Path) -> Fields:
     given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL_ARRAYS else arrays[name] for name in ARRAYS}
     given |= {name: str(arrays[name]) for name in FIELD_TEXTS}
     unit = str(arrays.get("length_unit", ""))
+    axes = arrays.get("state_axes", FORMER_AXES[: arrays["state"].ndim])
     mesh = PlainMesh(arrays["p"], arrays["t"], str(arrays["cell"]), unit)
     state_mesh = mesh
     if "state_p" in arrays:
         state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
     state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
+    given["axes"] = tuple(map(str, np.atleast_1d(axes)))
     extra = {name: array for name, array in arrays.items() if name not in RESULT_NAMES}
     return Fields(
         **given,
@@ -255,14 +270,18 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """Return the place of the state: in the problem's state space, or in that of the parameter.
+    """Return the place of the state: in the problem's state space, in its only part, or in the parameter's space.
 
-    The latter is taken where the problem states no space and the state may be in it. None is returned where the place
-    is not known.
+    The last one is taken where neither problem nor state equation state a space and the state may be in it. None is
+    returned where the place is not known.
     """
-    space = problem.state_space
+    space, parts = problem.state_space, problem.functional.state.parts
     if space is not None:
         _check_length(len(state), space)
+    elif parts:
+        space = next(iter(parts.values()))
+        if len(state) != space.n:  # there is more in the state
+            return None
     else:
         space = problem.parameter.space
         if space is None or len(state) != space.n or not _may_hold_state(space, problem):
