@@ -189,7 +189,7 @@ def test_it_may_be_run_all_the_same(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_derivative_that_is_found_wrong_after_the_first_iterations_fails_the_run(tmp_path, capsys, monkeypatch):
     right = Verification({2: 2.0}, None, True, "", "derivatives verified")
-    monkeypatch.setattr(inversion, "verified", lambda *_: right)
+    monkeypatch.setattr(inversion, "verify_derivatives", lambda *_: right)
     assert run_with(WRONG_ADJOINT) == 1
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["status"] == "failed"

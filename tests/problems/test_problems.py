@@ -6,7 +6,7 @@ import pytest
 
 from pdeopt.cli import main
 from pdeopt.inversion.checking import check_problem
-from pdeopt.inversion.verification import verified
+from pdeopt.inversion.verification import verify_derivatives
 from pdeopt.optimize import Objective, minimize
 from pdeopt.run.problem_files.loading import build_problem, load_build, problem_files
 from pdeopt.sparse import clear_memo, work
@@ -39,7 +39,7 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     checks = check_problem(problem)
     assert len(checks) == 6
     assert all(check.passed for check in checks), checks
-    found = verified(problem, lambda: False)  # what a run does before it minimizes
+    found = verify_derivatives(problem, lambda: False)  # what a run does before it minimizes
     assert found.passed is True, found
     assert found.message.startswith("derivatives verified: Taylor order ")
 

@@ -22,7 +22,7 @@ from pdeopt.run.store.fields import read_fields, write_fields
 from pdeopt.run.store.stored_run import read_run, read_summary
 from pdeopt.run.store.views.headline import headline_facts, in_short
 from pdeopt.run.sweep.grid import Grid, Key
-from pdeopt.run.sweep.results import Finished
+from pdeopt.run.sweep.results import FinishedRun
 from pdeopt.run.sweep.table import print_results
 
 SEGMENTS = np.array([[[0.0, 0.0], [0.25, 0.0]], [[0.25, 0.0], [0.5, 0.0]], [[1.0, 0.0], [1.0, 0.25]]])
@@ -177,7 +177,7 @@ def test_the_table_of_a_sweep_has_a_column_for_each_number(capsys):
     grid = Grid((Key("--n", ("4", "6")),))
     one = {"status": "stopped", "message": "", "objective": 1.0, "peak": 0.5, "headline": {"peak": "peak (K)"}}
     other = {"status": "failed", "message": "no"}
-    runs = [Finished(point, summary) for point, summary in zip(grid.points, (one, other), strict=True)]
+    runs = [FinishedRun(point, summary) for point, summary in zip(grid.points, (one, other), strict=True)]
     print_results(Console(width=100), grid, runs)
     header, first, second = capsys.readouterr().out.splitlines()[:3]
     assert header.split() == ["n", "status", "objective", "peak", "(K)"]
