@@ -49,6 +49,11 @@ def pytest_configure(config):
     settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
 
 
+def pytest_collection_modifyitems(items):
+    """Whole pages of the documentation come first: at the end, one worker would wait for the other."""
+    items.sort(key=lambda item: "test_page_does_what_it_says" not in item.name)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forgotten():
     """What was compiled is forgotten after a file where the process has become large, or a worker grows to 8 GB."""

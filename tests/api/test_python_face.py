@@ -236,6 +236,7 @@ def test_the_notebook_of_the_documentation_shows_progress_and_pictures(tmp_path)
     notebook = nbformat.read(Path(__file__).parents[2] / "docs" / "notebook.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in cells), "it is kept without what it prints"
+    cells[0].source = cells[0].source.replace("n=32", "n=8")  # the site executes it as it stands
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in cells for output in cell.outputs]
     texts = [output.data["text/plain"] for output in outputs if output.output_type == "display_data"]

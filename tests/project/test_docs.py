@@ -32,10 +32,11 @@ NOTHING_TO_RUN = {
     "docs/theory.md": "formulas",
     "docs/what_pdeopt_does_not_do.md": "limits",
 }
-#: Pages that another test follows.
-FOLLOWED = {"docs/your_own_mesh_and_data.md": "test_io_example.py"}
-#: Pages that take longest.
-LONG = ("README.md", "docs/command_line.md", "docs/your_first_inverse_problem.md")
+#: Pages that something else follows.
+FOLLOWED = {
+    "docs/your_own_mesh_and_data.md": "test_io_example.py",
+    "docs/your_first_inverse_problem.md": "the site, which is made of the pictures that the page draws",
+}
 
 
 def readme(names):
@@ -73,12 +74,8 @@ def module_name(file):
     return ".".join(file.relative_to(ROOT / "pdeopt").with_suffix("").parts).removesuffix(".__init__")
 
 
-def marked(page):
-    return pytest.param(page, marks=[pytest.mark.slow] if page in LONG else [])
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [marked(page) for page in PAGES if page not in {**NOTHING_TO_RUN, **FOLLOWED}])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in {**NOTHING_TO_RUN, **FOLLOWED}])
 def test_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_page(ROOT / page)

@@ -36,6 +36,8 @@ from pdeopt.run.pictures.segmentation_figure import draw_segmentation
 from pdeopt.run.store.fields import RESULT_NAMES, fields_of, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 FILE = '''"""The state is the coefficient, with noise."""
 
 import numpy as np

@@ -16,6 +16,8 @@ from pdeopt.run.pictures.history_figure import draw_histories_into, draw_history
 from pdeopt.run.watch.end_of_run import print_summary
 from pdeopt.run.watch.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 ROW = Row(
     **dict.fromkeys(HISTORY_COLUMNS, 0)
     | {"objective": 2.0, "misfit": 1.5, "regularization": 0.5, "seconds": 0.1, "strength": 1.0}

@@ -13,6 +13,8 @@ from run_directories import fields_on, rows, write_run
 
 from pdeopt.cli import main
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 VERIFICATION = {"passed": True, "orders": [1.0, 2.0], "gap": 3e-16}
 STAGES = {"building": 0.25, "optimization": {"factorization": 1.5, "solves": 0.75}}
 STRENGTH = {

@@ -29,6 +29,8 @@ from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
 from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.sparse.solvers.direct.solver import DirectSolver
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 #: The matrix depends on the parameter, so that the problem is not quadratic.
 SMALL = (
     TEMPLATE.replace("] = 24", "] = 6")

@@ -26,6 +26,8 @@ from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.screen import Screen
 from pdeopt.sparse import clear_memo
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  +\S.*")
 
 
