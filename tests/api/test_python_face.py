@@ -15,7 +15,7 @@ from small_problem import SMALL, WRONG_ADJOINT
 import pdeopt
 from pdeopt.api import SolutionError
 from pdeopt.cli import main
-from pdeopt.inverse import InputError
+from pdeopt.inverse import InputError, Views
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import StrengthError
 from pdeopt.inversion.verification import DerivativeError
@@ -67,7 +67,7 @@ def test_the_solver_is_chosen_from_outside(solution):
 )
 def test_it_gives_what_the_command_writes(name, options, monkeypatch):
     words = [f"--{option}={value}" for option, value in options.items()]
-    problem = pdeopt.build(name, **options)
+    problem = replace(pdeopt.build(name, **options), interpret=None, views=Views())  # the tank's takes most of the time
     monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     clear_memo()  # a factorization at hand would be one less
     assert main(["run", name, *words, "--out", "run", "--quiet", "--no-pictures"]) == 0

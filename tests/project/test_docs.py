@@ -75,6 +75,7 @@ def module_name(file):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in {**NOTHING_TO_RUN, **FOLLOWED}])
 def test_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
