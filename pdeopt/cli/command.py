@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = parse(words)
             with interrupts_come_through():
-                return FUNCTIONS[arguments.command](arguments)
+                return COMMAND_FUNCTIONS[arguments.command](arguments)
         except SystemExit as done:  # --help and --version have printed
             return int(done.code or 0)
         except RunError as error:
@@ -218,7 +218,7 @@ def _new(arguments: Arguments) -> int:
 
 
 #: The function of each command, which returns the exit status.
-FUNCTIONS: dict[str, Callable[[Arguments], int]] = {
+COMMAND_FUNCTIONS: dict[str, Callable[[Arguments], int]] = {
     "list": _list,
     "run": _run,
     "resume": _resume,

@@ -14,7 +14,7 @@ from pdeopt.cli.own_arguments import Argument, argument
 from pdeopt.run.errors import UsageError, bad_input
 
 #: The types that an option may have.
-SIMPLE = (int, float, str, bool)
+OPTION_TYPES = (int, float, str, bool)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _option(parameter: inspect.Parameter, path: Path) -> Option:
     annotation, inner_text = _without_help(annotation)
     choices = get_args(annotation) if get_origin(annotation) is Literal else None
     kind = type(choices[0]) if choices else annotation
-    if kind not in SIMPLE:
+    if kind not in OPTION_TYPES:
         raise UsageError(
             f"{path}: the parameter {name!r} of build has the type {getattr(kind, '__name__', kind)}; "
             "expected int, float, str, bool or Literal[...], each possibly | None"

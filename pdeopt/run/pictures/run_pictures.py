@@ -27,9 +27,9 @@ from pdeopt.run.store.json_file import read_object
 from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs
 
 #: The formats of every picture of a run: for the screen, and for a publication.
-SUFFIXES = (".png", ".pdf")
+PICTURE_SUFFIXES = (".png", ".pdf")
 #: The picture in which several runs are compared, where no other path is given.
-COMPARISON = Path("comparison.png")
+COMPARISON_FILE = Path("comparison.png")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
@@ -60,8 +60,8 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     Args:
         directories: The run directories.
         out: The path of the picture; of one run it is that of the result, and the others go beside it. None for the
-            pictures in the run directory, or for `COMPARISON`.
-        against: The quantity on the horizontal axis of histories, one of `history_figure.AXES`.
+            pictures in the run directory, or for `COMPARISON_FILE`.
+        against: The quantity on the horizontal axis of histories, one of `history_figure.HISTORY_AXES`.
 
     Returns:
         The paths of the pictures.
@@ -72,13 +72,13 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     runs = read_runs(directories)
     run, *others = runs.values()
     if out is None and others:
-        refuse_foreign(COMPARISON)
+        refuse_foreign(COMPARISON_FILE)
     elif out is None and not run.config:  # a folder that is no run's own
         for path in (path for name in PICTURES for path in _paths(run.path / name)):
             refuse_foreign(path)
     with styled(), drawable(runs.values()):
         if others:
-            return _save(draw_comparison(runs, against), [out or COMPARISON])
+            return _save(draw_comparison(runs, against), [out or COMPARISON_FILE])
         return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
 
 
@@ -94,7 +94,7 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
     Args:
         directories: The run directories.
         out: The path of the picture.
-        against: The quantity on the horizontal axis, one of `history_figure.AXES`.
+        against: The quantity on the horizontal axis, one of `history_figure.HISTORY_AXES`.
 
     Raises:
         UsageError: A directory holds no run, or the picture cannot be drawn or written.
@@ -138,7 +138,7 @@ def _targets(run: StoredRun, name: str, out: Path | None) -> list[Path]:
 
 
 def _paths(stem: Path) -> list[Path]:
-    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    return [stem.with_name(stem.name + suffix) for suffix in PICTURE_SUFFIXES]
 
 
 def _save(figure: Figure, paths: list[Path]) -> list[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 #: The largest number of rows that are shown.
-ROWS = 14
+MAX_NUMBER_ROWS = 14
 
 
 def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
@@ -20,7 +20,7 @@ def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequenc
         columns: The texts of each column by its title: a column a run, or a kind of value.
     """
     axes.set_axis_off()
-    shown = len(names) if len(names) <= ROWS else ROWS - 1
+    shown = len(names) if len(names) <= MAX_NUMBER_ROWS else MAX_NUMBER_ROWS - 1
     rows = [list(row)[:shown] for row in columns.values()]
     labels = list(names[:shown])
     if shown < len(names):
