@@ -12,7 +12,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.sweep.grid import Grid, Key
 
 #: The arguments of a run that are the sweep's own, or have no meaning in one.
-NOT_VARIED = frozenset({"problem", "--out", "--quiet", "--verbose", "--traceback"})
+FIXED_ARGUMENTS = frozenset({"problem", "--out", "--quiet", "--verbose", "--traceback"})
 
 
 def several(arguments: Iterable[Argument]) -> list[Argument]:
@@ -35,7 +35,7 @@ def several(arguments: Iterable[Argument]) -> list[Argument]:
 
 def varied(arguments: Iterable[Argument]) -> list[Argument]:
     """Return the arguments of a run that may take several values in a sweep."""
-    return [one for one in arguments if one.name not in NOT_VARIED]
+    return [one for one in arguments if one.name not in FIXED_ARGUMENTS]
 
 
 def grid_of(arguments: Iterable[Argument], given: argparse.Namespace) -> Grid:

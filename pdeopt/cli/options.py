@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pdeopt.cli.own_arguments import Argument, argument
-from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.errors import UsageError, problem_file_errors
 
 #: The types that an option may have.
 OPTION_TYPES = (int, float, str, bool)
@@ -81,7 +81,7 @@ def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
     Raises:
         UsageError: A keyword cannot be an option.
     """
-    with bad_input(path):
+    with problem_file_errors(path):
         parameters = inspect.signature(build, eval_str=True).parameters.values()
         return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
 

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from pdeopt.inversion.strength_option import RULES
+from pdeopt.inversion.strength_option import STRENGTH_RULES
 
 #: The line of help of each command.
 COMMAND_HELP = {
@@ -124,7 +124,8 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
     names = f"{', '.join(optimizers) or OPTIMIZER_EXAMPLES} (default: the problem's, mostly l-bfgs-b)"
     products = f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})"
     tolerance = "converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)"
-    rules = f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: the problem's, mostly 1)"
+    factors = "or a factor of the problem's own regularization (default: the problem's, mostly 1)"
+    rules = f"{', '.join(STRENGTH_RULES)}, {factors}"
     factor = (
         "the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
         "mostly 1)"

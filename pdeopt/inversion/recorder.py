@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
-from pdeopt.inversion.evaluation_log import Answer, EvaluationLog, Kind, Spent
+from pdeopt.inversion.evaluation_log import EvaluationLog, Kind, LoggedEvaluation, SpentWork
 from pdeopt.inversion.history import Row
 from pdeopt.optimize import Differentiable, Evaluation, Iterate
 from pdeopt.optimize.objective import Action
@@ -78,7 +78,7 @@ class Recorder(Differentiable):
         self.m: np.ndarray | None = None
         self._on_row = on_row
         self._stop = stop
-        self._spent = Spent()
+        self._spent = SpentWork()
         self._cg_iterations = 0  # the sum over the minimizations before this one
         self._start_again: Iterate | None = None  # where a minimization starts at the end of the former
         self._last_terms: Terms | None = None  # the terms of J in the last row
@@ -113,7 +113,7 @@ class Recorder(Differentiable):
         terms = Terms(*answer.numbers)
         return Evaluation(terms.objective, answer.array, terms)
 
-    def _evaluated(self, m: np.ndarray, question: str) -> Answer:
+    def _evaluated(self, m: np.ndarray, question: str) -> LoggedEvaluation:
         """Evaluate J and its derivative at m, and keep the answer; that a solve failed is an answer, too."""
         self._begin()
         try:
@@ -229,7 +229,7 @@ class Recorder(Differentiable):
             raise Interrupted
         self._clock.go_on()
 
-    def _recalled(self, kind: Kind, question: str, size: int) -> Answer | None:
+    def _recalled(self, kind: Kind, question: str, size: int) -> LoggedEvaluation | None:
         """Return the answer that the log has kept, or None; set counters and clock to those of the answer."""
         answer = self.log.recall(kind, question, size)
         if answer is not None:
@@ -239,9 +239,9 @@ class Recorder(Differentiable):
 
     def _kept(
         self, kind: Kind, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
-    ) -> Answer:
+    ) -> LoggedEvaluation:
         spent, seconds = copy.deepcopy(self._spent), self._clock.seconds()
-        answer = Answer(kind, question, tuple(numbers), array, error, spent, seconds)
+        answer = LoggedEvaluation(kind, question, tuple(numbers), array, error, spent, seconds)
         self.log.keep(answer)
         return answer
 

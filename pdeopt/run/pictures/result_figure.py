@@ -33,7 +33,7 @@ from pdeopt.run.pictures.segmentation_figure import (
     legend_handles,
     segmentation_of,
 )
-from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
+from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, Fields
 from pdeopt.run.store.views.headline import headline_facts
 
 #: The number of points beyond which a scatter plot is thinned.
@@ -108,7 +108,7 @@ class RoleWords:
     @classmethod
     def of(cls, fields: Fields) -> RoleWords:
         """Return the words for a run's coefficient."""
-        return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
+        return cls("truth" if fields.role == RECONSTRUCTION_ROLE else "exact", fields.role)
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     canvas = None if at is None else Canvas(at, fields.views.marks)
     if canvas is not None and not canvas.can_draw:
         canvas = None
-    if fields.kind == FIELD and canvas is not None:
+    if fields.kind == FIELD_KIND and canvas is not None:
         _target_fields(figure, fields, canvas)
         return
     panels = 0 if fields.data is None else 2

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pdeopt.inversion.history import Row, as_table
-from pdeopt.run.errors import UsageError, attempt
+from pdeopt.run.errors import UsageError, try_writing
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.components_figure import draw_components
@@ -24,7 +24,7 @@ from pdeopt.run.pictures.strength_figure import draw_strength
 from pdeopt.run.store.directory import refuse_foreign
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import read_object
-from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs
+from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs
 
 #: The formats of every picture of a run: for the screen, and for a publication.
 PICTURE_SUFFIXES = (".png", ".pdf")
@@ -50,7 +50,7 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
     with styled():
         for name in PICTURES:
             paths = _paths(directory / name)
-            warnings += attempt(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
+            warnings += try_writing(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
     return warnings
 
 
@@ -76,7 +76,7 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     elif out is None and not run.config:  # a folder that is no run's own
         for path in (path for name in PICTURES for path in _paths(run.path / name)):
             refuse_foreign(path)
-    with styled(), drawable(runs.values()):
+    with styled(), drawing_errors(runs.values()):
         if others:
             return _save(draw_comparison(runs, against), [out or COMPARISON_FILE])
         return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
@@ -100,7 +100,7 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
         UsageError: A directory holds no run, or the picture cannot be drawn or written.
     """
     runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
-    with styled(), drawable(runs.values()):
+    with styled(), drawing_errors(runs.values()):
         if len(runs) > 1:
             _save(draw_comparison(runs, against), [out])
         else:

@@ -18,7 +18,7 @@ from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.regular_file import is_regular
 
 #: The name of the file in a run directory.
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT_FILE = "checkpoint.npz"
 #: The format of the files that a run goes on from; another one is refused. Answers of format 1 were in JSON.
 CHECKPOINT_FORMAT = 2
 #: The largest relative difference of misfits, or regularizations, that count as those of the same problem.

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 import pdeopt
-from pdeopt.run.store.directory import SIGNATURE, atomic
+from pdeopt.run.store.directory import SIGNATURE, atomic_write
 
 #: The colors of lines and classes, which everyone can tell apart (Okabe–Ito).
 BLUE = "#0072B2"
@@ -83,7 +83,7 @@ def save(figure: Figure, *paths: Path) -> None:
         ValueError: A format is unknown.
     """
     for path in paths:
-        with atomic(path) as temporary:
+        with atomic_write(path) as temporary:
             kind = path.suffix.removeprefix(".") or "png"
             figure.savefig(temporary, format=kind, metadata=_signature(kind))
         figure.set_layout_engine("none")  # all stays where it is
