@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pdeopt
-from pdeopt.cli.grid_options import grid_of, several
-from pdeopt.cli.options import Option, options_of, values
+from pdeopt.cli.grid_options import grid_of, multi_value_options
+from pdeopt.cli.options import Option, option_values, options_of
 from pdeopt.cli.own_arguments import (
     COMMAND_ARGUMENTS,
     COMMAND_EPILOGS,
@@ -135,7 +135,9 @@ def _parser(command: str, run: Sequence[Argument], named: Mapping[str, Sequence[
         parser.add_argument(own.name, **own.settings)
     if command == "sweep":
         runs = {"options of each run": run, **named}
-        named = {f"{title}: one value or several, a,b,c": several(arguments) for title, arguments in runs.items()}
+        named = {
+            f"{title}: one value or several, a,b,c": multi_value_options(arguments) for title, arguments in runs.items()
+        }
     for title, arguments in named.items():
         group = parser.add_argument_group(title)
         for one in arguments:
@@ -180,7 +182,7 @@ def _keywords_and_solver(options: list[Option], given: argparse.Namespace) -> tu
 
     A ``build`` that takes a solver itself gets the name, and decides what is solved by it.
     """
-    keywords = values(options, given)
+    keywords = option_values(options, given)
     _check_solver(given.solver)
     if given.solver is not None and "solver" in keywords:
         return {**keywords, "solver": given.solver}, None

@@ -86,7 +86,7 @@ def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
         return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
-def values(options: list[Option], given: argparse.Namespace) -> dict[str, Any]:
+def option_values(options: list[Option], given: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of ``build`` with their values, as given or by default."""
     return {option.name: getattr(given, option.dest, option.default) for option in options}
 

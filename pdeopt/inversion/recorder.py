@@ -26,20 +26,20 @@ class Clock:
 
     def __init__(self, spent: float) -> None:
         self._start: float | None = time.perf_counter() - spent
-        self._stands_at = 0.0
+        self._stopped_at = 0.0
 
     def seconds(self) -> float:
         """Return the seconds since the run began."""
-        return self._stands_at if self._start is None else time.perf_counter() - self._start
+        return self._stopped_at if self._start is None else time.perf_counter() - self._start
 
-    def stand(self, seconds: float) -> None:
-        """Stand still at a number of seconds."""
-        self._start, self._stands_at = None, seconds
+    def stop_at(self, seconds: float) -> None:
+        """Stop at a number of seconds."""
+        self._start, self._stopped_at = None, seconds
 
-    def go_on(self) -> None:
-        """Go on from where the clock stands."""
+    def resume(self) -> None:
+        """Go on from where the clock has stopped."""
         if self._start is None:
-            self._start = time.perf_counter() - self._stands_at
+            self._start = time.perf_counter() - self._stopped_at
 
 
 class Recorder(Differentiable):
@@ -227,14 +227,14 @@ class Recorder(Differentiable):
         """
         if self._stop():
             raise Interrupted
-        self._clock.go_on()
+        self._clock.resume()
 
     def _recalled(self, kind: Kind, question: str, size: int) -> LoggedEvaluation | None:
         """Return the answer that the log has kept, or None; set counters and clock to those of the answer."""
         answer = self.log.recall(kind, question, size)
         if answer is not None:
             self._spent = answer.spent
-            self._clock.stand(answer.seconds)
+            self._clock.stop_at(answer.seconds)
         return answer
 
     def _kept(

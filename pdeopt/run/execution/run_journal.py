@@ -12,7 +12,7 @@ from pathlib import Path
 import pdeopt
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.run.errors import RunError
-from pdeopt.run.store.checkpoint import CHECKPOINT_FILE, CHECKPOINT_FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.store.checkpoint import CHECKPOINT_FILE, CHECKPOINT_FORMAT, Checkpoint, file_digest, write_checkpoint
 from pdeopt.run.store.directory import remove_final_files
 from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, EvaluationFile
 from pdeopt.run.store.history import write_history
@@ -41,7 +41,7 @@ class RunJournal:
         self.log = EvaluationFile()
         self.directory: Path | None = None
         self._make = make
-        self._problem, self._source = source.stem, source_of(source)
+        self._problem, self._source = source.stem, file_digest(source)
         self._due = 0.0
 
     def open(self, departed: Callable[[], None] = lambda: None) -> None:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
-from pdeopt.run.pictures.canvas.number_table import MAX_NUMBER_ROWS, draw_numbers, in_digits
+from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, color_bar_label, draw_curve, draw_field
+from pdeopt.run.pictures.canvas.number_table import MAX_NUMBER_ROWS, draw_numbers, five_digit_texts
 from pdeopt.run.pictures.canvas.style import new_figure, run_line
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.history_figure import draw_histories_into
@@ -145,14 +145,14 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
         axes.set_title(name)
     surface, label = Canvas(drawn[0][1].at).surface, drawn[0][1].label
     label = f"{label}, {surface.note}" if surface is not None and surface.note else label
-    figure.colorbar(drawing, ax=grid, label=noted(label, scale), shrink=0.9)
+    figure.colorbar(drawing, ax=grid, label=color_bar_label(label, scale), shrink=0.9)
 
 
 def _numbers(figure: SubFigure, shown: Mapping[str, Fields], known: Fields | None) -> None:
     """Draw a table with a column for each run, the true numbers first."""
-    columns = {name: in_digits(one.coefficient) for name, one in shown.items()}
+    columns = {name: five_digit_texts(one.coefficient) for name, one in shown.items()}
     if known is not None and known.truth is not None:
-        columns = {RoleWords.of(known).known: in_digits(known.truth), **columns}
+        columns = {RoleWords.of(known).known: five_digit_texts(known.truth), **columns}
     draw_numbers(figure.subplots(), next(iter(shown.values())).names, columns)
 
 

@@ -15,17 +15,17 @@ from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
 from pdeopt.run.pictures.canvas.field_axes import (
     Canvas,
     coefficient_scale,
+    color_bar_label,
     common_scale,
     draw_curve,
     draw_curves,
     draw_field,
     draw_points,
-    noted,
     ratio_scale,
     symmetric_scale,
 )
-from pdeopt.run.pictures.canvas.number_table import draw_numbers, in_digits
-from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
+from pdeopt.run.pictures.canvas.number_table import draw_numbers, five_digit_texts
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, figure_halves, new_figure
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -53,7 +53,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
-    top, bottom = rows(figure)
+    top, bottom = figure_halves(figure)
     canvas = Canvas(fields.at, fields.views.marks)
     if fields.names:
         draw_numbers(top.subplots(), *_number_columns(fields))
@@ -71,11 +71,11 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
 def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:
     """Return the names of the unknown numbers, and the columns of a table of their values by title."""
     words = RoleWords.of(fields)
-    columns = {"initial guess": in_digits(fields.initial), words.found: in_digits(fields.coefficient)}
+    columns = {"initial guess": five_digit_texts(fields.initial), words.found: five_digit_texts(fields.coefficient)}
     if fields.truth is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * (fields.coefficient / fields.truth - 1)
-        columns |= {words.known: in_digits(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
+        columns |= {words.known: five_digit_texts(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
     return fields.names, columns
 
 
@@ -219,7 +219,9 @@ def draw_panel(
     drawing = draw_field(axes, canvas, drawn, scale, colors)
     draw_marks(axes, canvas.marks, canvas.at.mesh)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
-    figure.colorbar(drawing, ax=axes, label=noted(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
+    figure.colorbar(
+        drawing, ax=axes, label=color_bar_label(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9))
+    )
 
 
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:

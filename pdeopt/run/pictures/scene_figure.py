@@ -19,7 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pdeopt.run.errors import UsageError
-from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, noted
+from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, color_bar_label
 from pdeopt.run.pictures.canvas.style import FIELD_MAP, new_figure
 from pdeopt.run.pictures.result_figure import RoleWords, headline
 from pdeopt.run.store.fields import Fields
@@ -76,7 +76,9 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
             axes[row, column].imshow(images[column, row])
             axes[row, column].set_title(f"{name}, {view}")
             axes[row, column].set_axis_off()
-    figure.colorbar(ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=noted(fields.label, scale), shrink=0.6)
+    figure.colorbar(
+        ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=color_bar_label(fields.label, scale), shrink=0.6
+    )
     return figure
 
 

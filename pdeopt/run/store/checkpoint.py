@@ -72,7 +72,7 @@ class Checkpoint:
             _refuse(f"was written by pdeopt {self.version}, and this is {pdeopt.__version__}")
         if self.problem != path.stem:
             _refuse(f"is of the problem {self.problem}, and the run is of {path.stem}")
-        if self.source != source_of(path):
+        if self.source != file_digest(path):
             _refuse(f"was written before {path} was changed (undo the change to go on)")
 
     def refuse_other_values(self, misfit: float, size: int) -> None:
@@ -114,7 +114,7 @@ class Checkpoint:
             )
 
 
-def source_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

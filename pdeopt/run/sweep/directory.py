@@ -21,7 +21,7 @@ SWEEP_ENTRIES: Mapping[str, Any] = {"problem": str, "folder": str, "grid": dict[
 
 
 @contextmanager
-def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
+def locked_sweep_directory(directory: Path, record: dict[str, Any]) -> Iterator[int]:
     """Make the directory of a sweep and its sweep.json, or find the same there.
 
     Args:

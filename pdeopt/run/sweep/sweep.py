@@ -21,7 +21,7 @@ from pdeopt.run.problem_files.trust import is_trusted, refuse_untrusted, remembe
 from pdeopt.run.store.directory import unused_path, working_in
 from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, is_being_written
 from pdeopt.run.sweep.console import SweepProgress
-from pdeopt.run.sweep.directory import claimed, stored_sweep
+from pdeopt.run.sweep.directory import locked_sweep_directory, stored_sweep
 from pdeopt.run.sweep.grid import Grid, GridPoint
 from pdeopt.run.sweep.processes import ChildTask, EndedChild, Listener, cores, run_children
 from pdeopt.run.sweep.results import FinishedRun, ended_run, stored_run, write_table
@@ -126,7 +126,7 @@ def resume_sweep(
 
 def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
     points = sweep.grid.points
-    with claimed(sweep.directory, sweep.record()) as lock:
+    with locked_sweep_directory(sweep.directory, sweep.record()) as lock:
         found = {point.folder: run for point in points if (run := stored_run(sweep.directory, point)) is not None}
         with SweepProgress(console, quiet, sweep.directory, len(points)) as progress:
             progress.begin(len(found))
@@ -159,7 +159,7 @@ def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgre
             write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
         return None
 
-    return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
+    return Listener(lambda task: progress.started(task.name), ended, progress.refresh, progress.note)
 
 
 def _task(sweep: Sweep, point: GridPoint) -> ChildTask:

@@ -39,7 +39,7 @@ def draw_marks(axes: Axes, marks: Marks | None, mesh: PlainMesh) -> None:
     middles = marks.segments.mean(1, keepdims=True)
     pieces = _outward(middles + (1 + PIECE_OVERLAP) * (marks.segments - middles), center, MARK_DISTANCE * width)
     axes.add_collection(LineCollection(list(pieces), colors=BLACK, linewidths=2.6, capstyle="butt"), autolim=False)
-    for label, middle in labeled(marks).items():
+    for label, middle in label_places(marks).items():
         away = _outward(np.zeros(2), center - middle, LABEL_DISTANCE_POINTS)
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": BLACK}
         axes.annotate(label, tuple(middle), tuple(away), textcoords="offset points", **style)
@@ -48,7 +48,7 @@ def draw_marks(axes: Axes, marks: Marks | None, mesh: PlainMesh) -> None:
     axes.set_ylim(center[1] - reach[1], center[1] + reach[1])
 
 
-def labeled(marks: Marks) -> dict[str, np.ndarray]:
+def label_places(marks: Marks) -> dict[str, np.ndarray]:
     """Return the middle (2,) of each mark by its label, of some that are evenly chosen where there are many."""
     labels = np.array(marks.labels, str)
     names = list(dict.fromkeys(label for label in marks.labels if label))

@@ -70,7 +70,7 @@ def coefficient_scale(*fields: np.ndarray) -> Normalize:
     return LogNorm(low, high) if 0 < MIN_LOGARITHMIC_RATIO * low < high else linear
 
 
-def noted(label: str, scale: Normalize) -> str:
+def color_bar_label(label: str, scale: Normalize) -> str:
     """Return the label of a color bar, with a note where colors are logarithmic."""
     return f"{label}, log scale" if isinstance(scale, LogNorm) else label
 

@@ -40,6 +40,6 @@ def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequenc
     table.scale(1, 1.25)
 
 
-def in_digits(values: Iterable[float] | np.ndarray) -> list[str]:
+def five_digit_texts(values: Iterable[float] | np.ndarray) -> list[str]:
     """Return numbers as texts of five digits."""
     return [f"{value:.5g}" for value in values]

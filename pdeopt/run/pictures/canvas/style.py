@@ -64,7 +64,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
+def figure_halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
     """Return the upper and the lower half of a figure."""
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05, 1]), object)
     return upper, lower
