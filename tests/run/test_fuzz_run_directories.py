@@ -36,7 +36,7 @@ from pdeopt.run.store.checkpoint import (
     write_checkpoint,
 )
 from pdeopt.run.store.directory import write_json
-from pdeopt.run.store.evaluation_log import ENCODER, EVALUATIONS_FILE, RECORD_HEAD, RECORD_MARK, EvaluationFile
+from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, RECORD_ENCODER, RECORD_HEAD, RECORD_MARK, EvaluationFile
 from pdeopt.run.store.stored_run import drawing_errors, read_run, reading_errors
 from pdeopt.run.sweep.directory import stored_sweep
 from pdeopt.run.sweep.grid import Grid, Key
@@ -277,7 +277,7 @@ def record(content):
 
 #: Arrays of MessagePack in arrays, and values of other types than those of an answer.
 NESTED_ARRAYS = st.integers(1, 3000).map(lambda depth: b"\x91" * depth + b"\xc0")
-ODD_ANSWERS = ODD.filter(lambda value: value not in ("\ud800", 10**400)).map(ENCODER.encode)
+ODD_ANSWERS = ODD.filter(lambda value: value not in ("\ud800", 10**400)).map(RECORD_ENCODER.encode)
 
 
 @st.composite
@@ -289,7 +289,7 @@ def other_answers(draw, files):
         words = {"kind": "value", "question": "a", "numbers": [1.0, 0.9, 0.1], "array": array, "error": ""}
         words |= {"seconds": 0.1, "spent": asdict(SPENT)}
         place = draw(st.sampled_from(list(places_of(words))))
-        content = ENCODER.encode(replaced(words, place, "HERE"))
+        content = RECORD_ENCODER.encode(replaced(words, place, "HERE"))
         records.append(record(content.replace(b"\xa4HERE", draw(st.one_of(NESTED_ARRAYS, ODD_ANSWERS)))))
     return f"n=4/{EVALUATIONS_FILE}", b"".join(records)
 
@@ -443,14 +443,14 @@ ANSWER = asdict(LoggedEvaluation("value", "a", (1.0, 0.9, 0.1), np.zeros(25), ""
     ],
 )
 def test_answers_of_other_types_than_a_run_writes_are_not_given_back(tmp_path, wrong):
-    assert replays(tmp_path / "file", record(ENCODER.encode(ANSWER)))
-    assert not replays(tmp_path / "file", record(ENCODER.encode({**ANSWER, **wrong})))
+    assert replays(tmp_path / "file", record(RECORD_ENCODER.encode(ANSWER)))
+    assert not replays(tmp_path / "file", record(RECORD_ENCODER.encode({**ANSWER, **wrong})))
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(30, True), (5000, False), (10**6, False)])
 def test_answers_that_are_nested_deeply_are_not_given_back(tmp_path, depth, is_read):
     """What else stands beside the entries of an answer is passed over, as far as that is possible."""
-    content = ENCODER.encode({**ANSWER, "more": "HERE"}).replace(b"\xa4HERE", b"\x91" * depth + b"\xc0")
+    content = RECORD_ENCODER.encode({**ANSWER, "more": "HERE"}).replace(b"\xa4HERE", b"\x91" * depth + b"\xc0")
     assert replays(tmp_path / "file", record(content)) == is_read
 
 

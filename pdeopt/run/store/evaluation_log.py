@@ -31,8 +31,8 @@ RECORD_HEAD = struct.Struct("<4sQI")
 #: The mark at the beginning of every record; that of the version before was pde1.
 RECORD_MARK = b"pde2"
 #: The writer and the reader of answers, whose arrays are bytes of 64-bit numbers; the reader checks all types.
-ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda array: np.asarray(array, "<f8").tobytes())
-DECODER = msgspec.msgpack.Decoder(
+RECORD_ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda array: np.asarray(array, "<f8").tobytes())
+RECORD_DECODER = msgspec.msgpack.Decoder(
     LoggedEvaluation, dec_hook=lambda _, content: np.frombuffer(content, "<f8").astype(float)
 )
 
@@ -157,7 +157,7 @@ def is_being_written(path: Path) -> bool:
 
 
 def _record(answer: LoggedEvaluation) -> bytes:
-    content = ENCODER.encode(answer)
+    content = RECORD_ENCODER.encode(answer)
     return RECORD_HEAD.pack(RECORD_MARK, len(content), zlib.crc32(content)) + content
 
 
@@ -173,7 +173,7 @@ def _read(file: BinaryIO) -> LoggedEvaluation | None:
     if zlib.crc32(content) != checksum:
         return None
     try:
-        answer = DECODER.decode(content)
+        answer = RECORD_DECODER.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     is_whole = answer.kind == "product" or answer.array is None or len(answer.numbers) == 3
