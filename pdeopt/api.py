@@ -30,7 +30,7 @@ from pdeopt.run.store.directory import RunDirectory
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.history import write_history
 from pdeopt.run.store.json_file import JSON_FORMAT
-from pdeopt.run.store.stored_run import StoredRun, drawable, read_run, write_summary
+from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_run, write_summary
 from pdeopt.run.store.views.headline import headline_facts
 from pdeopt.run.watch.progress import Progress
 
@@ -136,7 +136,7 @@ class Solution:
         if name not in drawn_by:
             hint = did_you_mean(name, list(drawn_by))
             raise SolutionError(f"there is no picture {name!r}; expected one of {', '.join(drawn_by)}{hint}")
-        with styled(), drawable([self.run]):
+        with styled(), drawing_errors([self.run]):
             figure = drawn_by[name](self.run, against)
         if figure is None:
             raise SolutionError(f"{self.run.title} has nothing that the picture {name!r} shows")

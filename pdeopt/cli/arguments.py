@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pdeopt
-from pdeopt.cli.grid_options import grid_of, several
-from pdeopt.cli.options import Option, options_of, values
-from pdeopt.cli.own_arguments import ARGUMENTS, COMMANDS, EPILOGS, EXCLUSIVE, Argument, run_arguments
+from pdeopt.cli.grid_options import grid_of, multi_value_options
+from pdeopt.cli.options import Option, option_values, options_of
+from pdeopt.cli.own_arguments import (
+    COMMAND_ARGUMENTS,
+    COMMAND_EPILOGS,
+    COMMAND_HELP,
+    EXCLUSIVE_OPTIONS,
+    Argument,
+    run_arguments,
+)
 from pdeopt.errors import did_you_mean
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.run.errors import UsageError
@@ -20,7 +27,7 @@ from pdeopt.run.problem_files.loading import find_problem, load_build
 from pdeopt.run.sweep.grid import Grid
 
 #: A negative number, or a list of numbers that begins with one.
-NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
+NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(,.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Arguments:
     """The command line as it was parsed.
 
     Attributes:
-        command: One of `COMMANDS`.
+        command: One of `COMMAND_HELP`.
         given: The values of pdeopt's own arguments.
         words: The words of the command line.
         path: The problem file, for the commands that take a problem.
@@ -73,10 +80,10 @@ def parse(words: list[str]) -> Arguments:
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "--version"):
         _print_overview(command)
-    if command not in COMMANDS:
-        hint = did_you_mean(command, [*COMMANDS, "--help", "--version"])
-        raise UsageError(f"unknown command {command!r}; expected {', '.join(COMMANDS)}{hint}")
-    if command not in EPILOGS or set(words[1:2]) & {"-h", "--help"}:
+    if command not in COMMAND_HELP:
+        hint = did_you_mean(command, [*COMMAND_HELP, "--help", "--version"])
+        raise UsageError(f"unknown command {command!r}; expected {', '.join(COMMAND_HELP)}{hint}")
+    if command not in COMMAND_EPILOGS or set(words[1:2]) & {"-h", "--help"}:
         return Arguments(command, _given(_parser(command, run_arguments([]), {}), words), words)
     if len(words) < 2 or words[1].startswith("-"):
         raise UsageError(f"the problem comes first: pdeopt {command} PROBLEM [options]; 'pdeopt list' names them")
@@ -106,7 +113,7 @@ def _print_overview(word: str) -> NoReturn:
     parser = Parser(prog="pdeopt", description="Inverse problems with differentiable finite elements.")
     parser.add_argument("--version", action="version", version=f"pdeopt {pdeopt.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    for name, text in COMMAND_HELP.items():
         commands.add_parser(name, help=text)
     parser.parse_args([word])
     raise SystemExit(0)
@@ -116,19 +123,21 @@ def _parser(command: str, run: Sequence[Argument], named: Mapping[str, Sequence[
     """Return the parser of a command.
 
     Args:
-        command: One of `COMMANDS`.
+        command: One of `COMMAND_HELP`.
         run: The arguments of the command ``run``.
         named: The options of the problem that is named, by the title of their group in the help.
 
     Raises:
         UsageError: An option of the problem has the name of one of pdeopt's own.
     """
-    parser = Parser(prog=f"pdeopt {command}", description=COMMANDS[command], epilog=EPILOGS.get(command))
-    for own in run if command == "run" else ARGUMENTS.get(command, ()):
+    parser = Parser(prog=f"pdeopt {command}", description=COMMAND_HELP[command], epilog=COMMAND_EPILOGS.get(command))
+    for own in run if command == "run" else COMMAND_ARGUMENTS.get(command, ()):
         parser.add_argument(own.name, **own.settings)
     if command == "sweep":
         runs = {"options of each run": run, **named}
-        named = {f"{title}: one value or several, a,b,c": several(arguments) for title, arguments in runs.items()}
+        named = {
+            f"{title}: one value or several, a,b,c": multi_value_options(arguments) for title, arguments in runs.items()
+        }
     for title, arguments in named.items():
         group = parser.add_argument_group(title)
         for one in arguments:
@@ -149,7 +158,7 @@ def _given(parser: Parser, words: list[str]) -> argparse.Namespace:
     """
     joined: list[str] = []
     for word in words[1:]:
-        if joined and NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
+        if joined and NEGATIVE_NUMBER.fullmatch(word) and joined[-1].startswith("--") and "=" not in joined[-1]:
             joined[-1] += f"={word}"  # --key -1e-3, which argparse would take for an option
         else:
             joined.append(word)
@@ -160,9 +169,9 @@ def _given(parser: Parser, words: list[str]) -> argparse.Namespace:
             hint = "; values in a list are separated by commas alone: a,b,c" if words[0] == "sweep" else ""
             raise UsageError(f"unexpected argument {word!r}{hint}")
         known = re.findall(r"(?<![\w-])--[\w-]+", parser.format_usage())
-        which = " ".join(words[:2] if words[0] in EPILOGS else words[:1])
+        which = " ".join(words[:2] if words[0] in COMMAND_EPILOGS else words[:1])
         raise UsageError(f"unknown option {word}{did_you_mean(word, known)}; see pdeopt {which} --help")
-    for one, other in EXCLUSIVE:
+    for one, other in EXCLUSIVE_OPTIONS:
         if {one, other} <= set(words):
             raise UsageError(f"argument {other}: not allowed with argument {one}")
     return given
@@ -173,7 +182,7 @@ def _keywords_and_solver(options: list[Option], given: argparse.Namespace) -> tu
 
     A ``build`` that takes a solver itself gets the name, and decides what is solved by it.
     """
-    keywords = values(options, given)
+    keywords = option_values(options, given)
     _check_solver(given.solver)
     if given.solver is not None and "solver" in keywords:
         return {**keywords, "solver": given.solver}, None

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from pdeopt.cli.arguments import Arguments, parse
 from pdeopt.errors import PdeoptError
-from pdeopt.run.errors import RunError, UsageError, bad_input
+from pdeopt.run.errors import RunError, UsageError, problem_file_errors
 from pdeopt.run.watch.interruption import exit_status, forget_signals, interrupts_come_through
-from pdeopt.run.watch.screen import screens
+from pdeopt.run.watch.screen import robust_streams
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     forget_signals()
-    with screens():
+    with robust_streams():
         try:
             arguments = parse(words)
             with interrupts_come_through():
-                return FUNCTIONS[arguments.command](arguments)
+                return COMMAND_FUNCTIONS[arguments.command](arguments)
         except SystemExit as done:  # --help and --version have printed
             return int(done.code or 0)
         except RunError as error:
@@ -74,12 +74,12 @@ def _list(arguments: Arguments) -> int:
 def _run(arguments: Arguments) -> int:
     from pdeopt.inversion.strength_option import parse_strength
     from pdeopt.run.execution.execute import run_problem
-    from pdeopt.run.execution.request import ASKED, RunRequest
-    from pdeopt.run.problem_files.trust import remember
+    from pdeopt.run.execution.request import REQUESTED_SETTINGS, RunRequest
+    from pdeopt.run.problem_files.trust import remember_trusted
 
-    remember(arguments.path)
+    remember_trusted(arguments.path)
     given = arguments.given
-    asked = {name: value for name, value in vars(given).items() if name in ASKED}
+    asked = {name: value for name, value in vars(given).items() if name in REQUESTED_SETTINGS}
     if asked["regularization_strength"] is not None:
         asked["regularization_strength"] = parse_strength(given.regularization_strength, "--regularization-strength")
     request = RunRequest(
@@ -184,7 +184,7 @@ def _check(arguments: Arguments) -> int:
     with Progress(console) as progress:
         progress.status(f"building {arguments.path.stem} …")
         problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
-        with bad_input(arguments.path):
+        with problem_file_errors(arguments.path):
             problem = problem if arguments.solver is None else problem.with_solver(arguments.solver)
             checks = check_problem(problem, progress.status)
     print_checks(console, checks)
@@ -218,7 +218,7 @@ def _new(arguments: Arguments) -> int:
 
 
 #: The function of each command, which returns the exit status.
-FUNCTIONS: dict[str, Callable[[Arguments], int]] = {
+COMMAND_FUNCTIONS: dict[str, Callable[[Arguments], int]] = {
     "list": _list,
     "run": _run,
     "resume": _resume,

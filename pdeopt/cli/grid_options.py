@@ -12,13 +12,13 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.sweep.grid import Grid, Key
 
 #: The arguments of a run that are the sweep's own, or have no meaning in one.
-NOT_VARIED = frozenset({"problem", "--out", "--quiet", "--verbose", "--traceback"})
+FIXED_ARGUMENTS = frozenset({"problem", "--out", "--quiet", "--verbose", "--traceback"})
 
 
-def several(arguments: Iterable[Argument]) -> list[Argument]:
+def multi_value_options(arguments: Iterable[Argument]) -> list[Argument]:
     """Return the options of a sweep that take several values for the arguments of a run."""
     listed = []
-    for one in varied(arguments):
+    for one in variable_arguments(arguments):
         common = {"dest": _dest(one), "help": one.settings["help"]}
         action = one.settings.get("action")
         if action is argparse.BooleanOptionalAction:
@@ -33,9 +33,9 @@ def several(arguments: Iterable[Argument]) -> list[Argument]:
     return listed
 
 
-def varied(arguments: Iterable[Argument]) -> list[Argument]:
+def variable_arguments(arguments: Iterable[Argument]) -> list[Argument]:
     """Return the arguments of a run that may take several values in a sweep."""
-    return [one for one in arguments if one.name not in NOT_VARIED]
+    return [one for one in arguments if one.name not in FIXED_ARGUMENTS]
 
 
 def grid_of(arguments: Iterable[Argument], given: argparse.Namespace) -> Grid:
@@ -43,12 +43,14 @@ def grid_of(arguments: Iterable[Argument], given: argparse.Namespace) -> Grid:
 
     Args:
         arguments: The arguments of a run.
-        given: What a parser with `several` of them has parsed.
+        given: What a parser with `multi_value_options` of them has parsed.
 
     Raises:
         UsageError: Values are missing or given twice, or nothing varies.
     """
-    grid = Grid(tuple(_key(one, texts) for one in varied(arguments) if (texts := getattr(given, _dest(one)))))
+    grid = Grid(
+        tuple(_key(one, texts) for one in variable_arguments(arguments) if (texts := getattr(given, _dest(one))))
+    )
     if not grid.varied:
         raise UsageError("nothing varies: give an option several values, as in --noise 0.01,0.02,0.05")
     return grid

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pdeopt.cli.own_arguments import Argument, argument
-from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.errors import UsageError, problem_file_errors
 
 #: The types that an option may have.
-SIMPLE = (int, float, str, bool)
+OPTION_TYPES = (int, float, str, bool)
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ def options_of(build: Callable[..., Any], path: Path) -> list[Option]:
     Raises:
         UsageError: A keyword cannot be an option.
     """
-    with bad_input(path):
+    with problem_file_errors(path):
         parameters = inspect.signature(build, eval_str=True).parameters.values()
         return [_option(p, path) for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
-def values(options: list[Option], given: argparse.Namespace) -> dict[str, Any]:
+def option_values(options: list[Option], given: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of ``build`` with their values, as given or by default."""
     return {option.name: getattr(given, option.dest, option.default) for option in options}
 
@@ -101,7 +101,7 @@ def _option(parameter: inspect.Parameter, path: Path) -> Option:
     annotation, inner_text = _without_help(annotation)
     choices = get_args(annotation) if get_origin(annotation) is Literal else None
     kind = type(choices[0]) if choices else annotation
-    if kind not in SIMPLE:
+    if kind not in OPTION_TYPES:
         raise UsageError(
             f"{path}: the parameter {name!r} of build has the type {getattr(kind, '__name__', kind)}; "
             "expected int, float, str, bool or Literal[...], each possibly | None"

@@ -8,10 +8,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from pdeopt.inversion.strength_option import RULES
+from pdeopt.inversion.strength_option import STRENGTH_RULES
 
-#: The commands, each with its line of help.
-COMMANDS = {
+#: The line of help of each command.
+COMMAND_HELP = {
     "list": "the problems, one line each",
     "run": "solve an inverse problem and write a run directory",
     "resume": "go on with a run that was stopped: interrupted, killed, or at its largest number of iterations",
@@ -21,8 +21,8 @@ COMMANDS = {
     "report": "write one HTML page about a run, or about several that are compared",
     "new": "write a commented problem file to start from",
 }
-#: The commands that take a problem, each with what its help ends with.
-EPILOGS = {
+#: The last lines of the help of each command that takes a problem.
+COMMAND_EPILOGS = {
     "run": "'--help' after PROBLEM lists that problem's options.",
     "check": "'--help' after PROBLEM lists that problem's options.",
     "sweep": "Every combination of the values a,b,c of all options is run. Values that contain commas are quoted "
@@ -30,11 +30,11 @@ EPILOGS = {
 }
 #: The optimizers named in the help where no problem is given; `pdeopt.optimize.optimizers`, which has all, imports
 #: NumPy.
-OPTIMIZERS = "l-bfgs-b, newton-cg, gauss-newton, …"
+OPTIMIZER_EXAMPLES = "l-bfgs-b, newton-cg, gauss-newton, …"
 #: The names that `pdeopt.inverse.inner_product_names` returns, which imports JAX.
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
-#: The names in `pdeopt.run.pictures.history_figure.AXES`, which imports matplotlib.
-AXES = ("iterations", "evaluations", "seconds")
+#: The names in `pdeopt.run.pictures.history_figure.HISTORY_AXES`, which imports matplotlib.
+HISTORY_AXIS_NAMES = ("iterations", "evaluations", "seconds")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def argument(name: str, text: str, metavar: str | None = None, parse: Any = None
     return Argument(name, {"help": text.replace("%", "%%"), **given, **settings})
 
 
-def number(name: str, kind: type, is_right: Callable[[Any], bool]) -> Callable[[str], Any]:
+def number_parser(name: str, kind: type, is_right: Callable[[Any], bool]) -> Callable[[str], Any]:
     """Return a function that makes a number of a text.
 
     Args:
@@ -83,34 +83,36 @@ def number(name: str, kind: type, is_right: Callable[[Any], bool]) -> Callable[[
     return parse
 
 
-COUNT = number("number of iterations", int, lambda n: n >= 0)
-JOBS = number("number of jobs", int, lambda n: n >= 1)
-FRACTION = number("factor between 0 and 1", float, lambda x: 0 <= x < 1)
-POSITIVE = number("number > 0", float, lambda x: 0 < x < inf)
+#: The functions that make numbers of texts, for argparse.
+ITERATION_COUNT = number_parser("number of iterations", int, lambda n: n >= 0)
+JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
+REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
+POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
 
-TRACEBACK = argument("--traceback", "show where in the code an error arose")
-QUIET = argument("--quiet", "print errors and warnings only")
+#: Options of several commands.
+TRACEBACK_OPTION = argument("--traceback", "show where in the code an error arose")
+QUIET_OPTION = argument("--quiet", "print errors and warnings only")
 #: The options of the commands that show a run.
-WATCHING = (
+DISPLAY_OPTIONS = (
     argument("--live", "draw live.png in the run directory while it runs, after ten seconds for the first time"),
     argument("--no-pictures", "draw no pictures; 'pdeopt plot' draws them later"),
-    QUIET,
+    QUIET_OPTION,
     argument("--verbose", "print every iteration, and what is done"),
 )
 #: The options that exclude each other.
-EXCLUSIVE = (("--quiet", "--verbose"), ("--no-pictures", "--live"))
+EXCLUSIVE_OPTIONS = (("--quiet", "--verbose"), ("--no-pictures", "--live"))
 #: The arguments of the commands that build a problem.
-PROBLEM = (
+PROBLEM_ARGUMENTS = (
     argument("problem", "a name that 'pdeopt list' shows, or the path of a .py file", "PROBLEM"),
     argument(
         "--solver",
         "linear solver: auto, rslab, superlu, cholmod, pardiso, cg+amg, gmres+ilu, … (default: the problem's)",
         "NAME",
     ),
-    TRACEBACK,
+    TRACEBACK_OPTION,
 )
 #: The run directories of a command that takes several.
-DIRECTORIES = argument("directories", "a run directory", "DIR", Path, nargs="+")
+RUN_DIRECTORIES = argument("directories", "a run directory", "DIR", Path, nargs="+")
 
 
 def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
@@ -119,43 +121,44 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
     Args:
         optimizers: The names of all optimizers; empty where they are not known, and any name is taken.
     """
-    names = f"{', '.join(optimizers) or OPTIMIZERS} (default: the problem's, mostly l-bfgs-b)"
+    names = f"{', '.join(optimizers) or OPTIMIZER_EXAMPLES} (default: the problem's, mostly l-bfgs-b)"
     products = f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})"
     tolerance = "converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)"
-    rules = f"{', '.join(RULES)}, or a factor of the problem's own regularization (default: the problem's, mostly 1)"
+    factors = "or a factor of the problem's own regularization (default: the problem's, mostly 1)"
+    rules = f"{', '.join(STRENGTH_RULES)}, {factors}"
     factor = (
         "the rules discrepancy and cooling aim at so many times the misfit of the noise (default: the problem's, "
         "mostly 1)"
     )
     return (
-        *PROBLEM,
+        *PROBLEM_ARGUMENTS,
         argument("--out", "run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)", "DIR", Path),
-        argument("--max-iterations", "(default: 200)", "N", COUNT, default=200),
+        argument("--max-iterations", "(default: 200)", "N", ITERATION_COUNT, default=200),
         argument("--optimizer", names, "NAME", choices=optimizers or None),
         argument("--inner-product", products, "NAME", choices=INNER_PRODUCTS),
-        argument("--gradient-tolerance", tolerance, "FACTOR", FRACTION),
+        argument("--gradient-tolerance", tolerance, "FACTOR", REDUCTION_FACTOR),
         argument("--regularization-strength", rules, "RULE"),
-        argument("--discrepancy-factor", factor, "TAU", POSITIVE),
+        argument("--discrepancy-factor", factor, "TAU", POSITIVE_NUMBER),
         argument("--initial-guess", "start at this run's parameter, on another mesh, too", "DIR", Path),
         argument("--truth", "compare with this run's coefficient, on another mesh, too", "DIR", Path),
         argument("--no-check", "do not verify the derivatives before"),
-        *WATCHING,
+        *DISPLAY_OPTIONS,
     )
 
 
 #: The arguments of each command that has some, besides ``run``.
-ARGUMENTS: dict[str, tuple[Argument, ...]] = {
+COMMAND_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
     "resume": (
         argument("directory", "a run directory, or that of a sweep", "DIR", Path),
-        argument("--max-iterations", "(default: the limit of the run)", "N", COUNT),
+        argument("--max-iterations", "(default: the limit of the run)", "N", ITERATION_COUNT),
         argument(
             "--trust",
             "execute this problem file, of which the directory is, although you have not run it before",
             "FILE",
             Path,
         ),
-        TRACEBACK,
-        *WATCHING,
+        TRACEBACK_OPTION,
+        *DISPLAY_OPTIONS,
     ),
     "sweep": (
         argument("problem", "as for 'pdeopt run'", "PROBLEM"),
@@ -166,13 +169,13 @@ ARGUMENTS: dict[str, tuple[Argument, ...]] = {
             "DIR",
             Path,
         ),
-        argument("--jobs", "runs at a time (default: as many as there are cores)", "N", JOBS),
-        QUIET,
-        TRACEBACK,
+        argument("--jobs", "runs at a time (default: as many as there are cores)", "N", JOB_COUNT),
+        QUIET_OPTION,
+        TRACEBACK_OPTION,
     ),
-    "check": PROBLEM,
+    "check": PROBLEM_ARGUMENTS,
     "plot": (
-        DIRECTORIES,
+        RUN_DIRECTORIES,
         argument(
             "--out",
             "the picture, .png, .pdf or .svg (default: those in DIR; of several runs comparison.png)",
@@ -181,14 +184,14 @@ ARGUMENTS: dict[str, tuple[Argument, ...]] = {
         ),
         argument(
             "--against",
-            f"what histories are drawn over: {', '.join(AXES)} (default: {AXES[0]})",
+            f"what histories are drawn over: {', '.join(HISTORY_AXIS_NAMES)} (default: {HISTORY_AXIS_NAMES[0]})",
             "NAME",
-            choices=AXES,
-            default=AXES[0],
+            choices=HISTORY_AXIS_NAMES,
+            default=HISTORY_AXIS_NAMES[0],
         ),
     ),
     "report": (
-        DIRECTORIES,
+        RUN_DIRECTORIES,
         argument(
             "--out", "the page (default: report.html in DIR; of several runs in the current folder)", "FILE", Path
         ),

@@ -10,8 +10,8 @@ import numpy as np
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
 
-#: The number of classes of an image that have colors of their own where the problem gives none.
-CLASSES = 7
+#: The number of colors that there are for the classes of an image where the problem gives none.
+DEFAULT_COLORS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,10 @@ class LabelImage:
     def __post_init__(self) -> None:
         _check_texts("an image", found=self.found, truth=self.truth)
         _check_lists("an image", classes=self.classes, colors=self.colors)
-        if not self.classes or (not self.colors and len(self.classes) > CLASSES):
-            raise InputError(f"an image has {len(self.classes)} classes; expected 1 to {CLASSES}, or colors for all")
+        if not self.classes or (not self.colors and len(self.classes) > DEFAULT_COLORS):
+            raise InputError(
+                f"an image has {len(self.classes)} classes; expected 1 to {DEFAULT_COLORS}, or colors for all"
+            )
         if len(self.colors) not in (0, len(self.classes)):
             raise InputError(f"{len(self.classes)} classes have {len(self.colors)} colors; expected one for each")
         if self.extent is not None and (np.shape(self.extent) != (4,) or not np.isfinite(self.extent).all()):

@@ -14,7 +14,7 @@ Kind = Literal["value", "product"]
 
 
 @dataclass
-class Spent:
+class SpentWork:
     """The work on the state equation so far; that of preconditioners and inner products is not in it.
 
     Attributes:
@@ -31,8 +31,8 @@ class Spent:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """An answer to one question of an optimizer.
+class LoggedEvaluation:
+    """An evaluation in the log: the answer to one question of an optimizer.
 
     Attributes:
         kind: The kind of the answer.
@@ -49,7 +49,7 @@ class Answer:
     numbers: tuple[float, ...]
     array: np.ndarray | None
     error: str
-    spent: Spent
+    spent: SpentWork
     seconds: float
 
 
@@ -61,7 +61,7 @@ class EvaluationLog(Protocol):
         """True while an answer of a former process is still to be given back."""
         ...
 
-    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> LoggedEvaluation | None:
         """Return the next answer of the log where it belongs to this question, None otherwise.
 
         From the first other question on, None is returned to all.
@@ -73,7 +73,7 @@ class EvaluationLog(Protocol):
         """
         ...
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: LoggedEvaluation) -> None:
         """Keep an answer.
 
         Raises:
@@ -90,9 +90,9 @@ class NoLog:
         """The value False, as nothing is ever given back."""
         return False
 
-    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> LoggedEvaluation | None:
         """Return None, as no answer was kept."""
         return None
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: LoggedEvaluation) -> None:
         """Discard the answer."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pdeopt.inverse import InputError, NewtonModel, Terms
-from pdeopt.inversion.evaluation_log import Answer, EvaluationLog, Kind, Spent
+from pdeopt.inversion.evaluation_log import EvaluationLog, Kind, LoggedEvaluation, SpentWork
 from pdeopt.inversion.history import Row
 from pdeopt.optimize import Differentiable, Evaluation, Iterate
 from pdeopt.optimize.objective import Action
@@ -26,20 +26,20 @@ class Clock:
 
     def __init__(self, spent: float) -> None:
         self._start: float | None = time.perf_counter() - spent
-        self._stands_at = 0.0
+        self._stopped_at = 0.0
 
     def seconds(self) -> float:
         """Return the seconds since the run began."""
-        return self._stands_at if self._start is None else time.perf_counter() - self._start
+        return self._stopped_at if self._start is None else time.perf_counter() - self._start
 
-    def stand(self, seconds: float) -> None:
-        """Stand still at a number of seconds."""
-        self._start, self._stands_at = None, seconds
+    def stop_at(self, seconds: float) -> None:
+        """Stop at a number of seconds."""
+        self._start, self._stopped_at = None, seconds
 
-    def go_on(self) -> None:
-        """Go on from where the clock stands."""
+    def resume(self) -> None:
+        """Go on from where the clock has stopped."""
         if self._start is None:
-            self._start = time.perf_counter() - self._stands_at
+            self._start = time.perf_counter() - self._stopped_at
 
 
 class Recorder(Differentiable):
@@ -78,7 +78,7 @@ class Recorder(Differentiable):
         self.m: np.ndarray | None = None
         self._on_row = on_row
         self._stop = stop
-        self._spent = Spent()
+        self._spent = SpentWork()
         self._cg_iterations = 0  # the sum over the minimizations before this one
         self._start_again: Iterate | None = None  # where a minimization starts at the end of the former
         self._last_terms: Terms | None = None  # the terms of J in the last row
@@ -113,7 +113,7 @@ class Recorder(Differentiable):
         terms = Terms(*answer.numbers)
         return Evaluation(terms.objective, answer.array, terms)
 
-    def _evaluated(self, m: np.ndarray, question: str) -> Answer:
+    def _evaluated(self, m: np.ndarray, question: str) -> LoggedEvaluation:
         """Evaluate J and its derivative at m, and keep the answer; that a solve failed is an answer, too."""
         self._begin()
         try:
@@ -227,21 +227,21 @@ class Recorder(Differentiable):
         """
         if self._stop():
             raise Interrupted
-        self._clock.go_on()
+        self._clock.resume()
 
-    def _recalled(self, kind: Kind, question: str, size: int) -> Answer | None:
+    def _recalled(self, kind: Kind, question: str, size: int) -> LoggedEvaluation | None:
         """Return the answer that the log has kept, or None; set counters and clock to those of the answer."""
         answer = self.log.recall(kind, question, size)
         if answer is not None:
             self._spent = answer.spent
-            self._clock.stand(answer.seconds)
+            self._clock.stop_at(answer.seconds)
         return answer
 
     def _kept(
         self, kind: Kind, question: str, numbers: tuple[float, ...], array: np.ndarray | None, error: str = ""
-    ) -> Answer:
+    ) -> LoggedEvaluation:
         spent, seconds = copy.deepcopy(self._spent), self._clock.seconds()
-        answer = Answer(kind, question, tuple(numbers), array, error, spent, seconds)
+        answer = LoggedEvaluation(kind, question, tuple(numbers), array, error, spent, seconds)
         self.log.keep(answer)
         return answer
 

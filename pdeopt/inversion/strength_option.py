@@ -7,7 +7,7 @@ import math
 from pdeopt.errors import PdeoptError, did_you_mean
 
 #: The names of the rules that choose the strength.
-RULES = ("discrepancy", "cooling", "lcurve")
+STRENGTH_RULES = ("discrepancy", "cooling", "lcurve")
 
 
 class StrengthError(PdeoptError, ValueError):
@@ -15,7 +15,7 @@ class StrengthError(PdeoptError, ValueError):
 
 
 def parse_strength(text: str, given_as: str = "regularization_strength") -> str | float:
-    """Return one of `RULES`, or the number > 0 by which the problem's regularization is multiplied.
+    """Return one of `STRENGTH_RULES`, or the number > 0 by which the problem's regularization is multiplied.
 
     Args:
         text: The name of a rule, or a number.
@@ -25,13 +25,13 @@ def parse_strength(text: str, given_as: str = "regularization_strength") -> str 
         StrengthError: The text is neither.
     """
     word = text.strip().lower().replace("-", "").replace("_", "")
-    if word in RULES:
+    if word in STRENGTH_RULES:
         return word
     try:
         value = float(text)
     except ValueError:
-        hint = did_you_mean(word, list(RULES))
-        raise StrengthError(f"{given_as} {text!r}: expected {', '.join(RULES)} or a number{hint}") from None
+        hint = did_you_mean(word, list(STRENGTH_RULES))
+        raise StrengthError(f"{given_as} {text!r}: expected {', '.join(STRENGTH_RULES)} or a number{hint}") from None
     if not (math.isfinite(value) and value > 0):
         raise StrengthError(f"{given_as} {text}: expected a number > 0{_remedy(value)}")
     return value

@@ -11,7 +11,7 @@ import numpy as np
 from pdeopt.inverse import InputError, Problem, ReducedFunctional, inner_product_named
 from pdeopt.inversion.minimization import NEED_NOISE, Minimization, RunStatus, Settings, at_strength
 from pdeopt.inversion.recorder import Recorder
-from pdeopt.inversion.strength_option import RULES
+from pdeopt.inversion.strength_option import STRENGTH_RULES
 from pdeopt.optimize import Result
 from pdeopt.optimize.strength import Choice, RegularizedSolution, cooling, curvature_ratio, discrepancy, lcurve
 
@@ -170,8 +170,8 @@ def strength_entries(settings: Settings, ending: RunStatus) -> dict[str, Any]:
 
 def _check(problem: Problem, settings: Settings) -> None:
     rule = settings.regularization_strength
-    if isinstance(rule, str) and rule not in RULES:
-        raise InputError(f"regularization strength {rule!r}: expected {', '.join(RULES)} or a number")
+    if isinstance(rule, str) and rule not in STRENGTH_RULES:
+        raise InputError(f"regularization strength {rule!r}: expected {', '.join(STRENGTH_RULES)} or a number")
     if rule != 1 and not problem.functional.regularization_terms:
         raise InputError(f"regularization strength {rule}: the problem has no regularization")
     if rule not in NEED_NOISE and settings.discrepancy_factor != 1:

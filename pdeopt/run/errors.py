@@ -19,7 +19,7 @@ class RunError(PdeoptError):
 
 
 @contextmanager
-def bad_input(path: Path) -> Iterator[None]:
+def problem_file_errors(path: Path) -> Iterator[None]:
     """Raise what goes wrong while a problem file is used as a `UsageError` that names the line in it.
 
     Args:
@@ -42,7 +42,7 @@ def bad_input(path: Path) -> Iterator[None]:
         raise UsageError(f"{describe(error)}{_place(error, path)}") from error
 
 
-def attempt(file: str, write: Callable[[], object]) -> list[str]:
+def try_writing(file: str, write: Callable[[], object]) -> list[str]:
     """Write a file that a run can do without; return a warning where that fails.
 
     Args:

@@ -25,7 +25,7 @@ from pdeopt.run.sweep.results import FinishedRun
 from pdeopt.run.sweep.table import print_results
 from pdeopt.run.watch.end_of_run import print_checks
 from pdeopt.run.watch.progress import Progress
-from pdeopt.run.watch.screen import readable, screens
+from pdeopt.run.watch.screen import encodable, robust_streams
 
 SMALL = TEMPLATE.replace("] = 24", "] = 6").replace("] = 12", "] = 4")
 
@@ -340,7 +340,7 @@ def test_every_encoding_shows_errors(encoding, tmp_path):
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding_shows_checks_summaries_and_tables(encoding):
     console = Console(width=120)  # writes to standard output, as those of the commands
-    with printed_in(encoding) as shown, screens():
+    with printed_in(encoding) as shown, robust_streams():
         print_checks(console, [Check("adjoint identity ⟨Jv, w⟩ = ⟨v, Jᵀw⟩", "gap 1e-16 …", "< 1e-9", True)])
         with Progress(console, verbose=True) as progress:
             progress.status("compiling and evaluating the objective …")
@@ -372,7 +372,7 @@ def test_a_process_prints_in_the_encoding_that_it_is_given():
     ],
 )
 def test_stand_ins_can_be_read(text, encoding, expected):
-    assert readable(text, encoding) == expected
+    assert encodable(text, encoding) == expected
 
 
 def test_names_of_files_that_are_no_text_are_written_and_read(tmp_path):

@@ -4,8 +4,6 @@ import ast
 from pathlib import Path
 
 PDEOPT = Path(__file__).parents[2] / "pdeopt"
-#: Names that stand for two things still, in the rooms of the screen; none is to be added.
-AMBIGUOUS = {"AXES", "COMMANDS", "EQUAL", "MISSING", "ROOM"}
 
 
 def constants(path):
@@ -24,7 +22,7 @@ def test_a_constant_has_one_value_in_the_whole_project():
     places = {}
     for path, name, value, _ in FOUND:
         places.setdefault(name, {}).setdefault(value, []).append(str(path))
-    several = {name: values for name, values in places.items() if len(values) > 1 and name not in AMBIGUOUS}
+    several = {name: values for name, values in places.items() if len(values) > 1}
     assert not several, f"give each meaning a name of its own: {several}"
 
 

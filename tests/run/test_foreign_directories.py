@@ -20,8 +20,15 @@ from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.live_picture import LivePicture
 from pdeopt.run.pictures.canvas.style import save
 from pdeopt.run.problem_files import trust
-from pdeopt.run.problem_files.trust import is_trusted, remember
-from pdeopt.run.store.directory import LIVE_PICTURE, RunDirectory, atomic, remove_leftovers, write_json, write_text
+from pdeopt.run.problem_files.trust import is_trusted, remember_trusted
+from pdeopt.run.store.directory import (
+    LIVE_PICTURE_FILE,
+    RunDirectory,
+    atomic_write,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from pdeopt.run.store.evaluation_log import EvaluationFile
 from pdeopt.run.sweep.sweep import resume_sweep
 from pdeopt.run.watch.run_log import RunLog
@@ -103,12 +110,12 @@ def test_it_is_executed_once_it_is_trusted_and_from_then_on(foreign, capsys):
 def test_trust_is_in_one_file_as_it_stands(foreign, capsys):
     Path("other.py").write_text(SPY)
     assert "--trust names other.py" in refused(capsys, "resume", "run", "--trust", "other.py")
-    remember(Path("spy.py"))
+    remember_trusted(Path("spy.py"))
     Path("spy.py").write_text(f"{SPY}# changed\n")
     assert "have not run as it stands" in refused(capsys, "resume", "run")
     Path("elsewhere").mkdir()  # the same content with other modules beside it
     shutil.copy("spy.py", "elsewhere")
-    remember(Path("elsewhere/spy.py"))
+    remember_trusted(Path("elsewhere/spy.py"))
     assert "have not run as it stands" in refused(capsys, "resume", "run")
     assert not EXECUTED.exists()
 
@@ -135,7 +142,7 @@ def test_a_name_with_a_line_break_vouches_for_no_other_file():
     line = trust._line(Path("spy.py"))
     Path(f"x\n{line.replace('/', '_')}").write_text("")
     for path in Path().glob("x*"):
-        remember(path)
+        remember_trusted(path)
     assert len(Path("state/pdeopt/problem_files").read_text().splitlines()) == 1
 
 
@@ -262,7 +269,7 @@ def test_runs_of_a_sweep_that_lie_elsewhere_are_left_alone(tmp_path):
 def test_temporary_files_cannot_be_foreseen(tmp_path):
     seen = []
     for _ in range(2):
-        with atomic(tmp_path / "x.txt") as temporary:
+        with atomic_write(tmp_path / "x.txt") as temporary:
             assert temporary.exists(), "made before it is opened by its name"
             seen.append(temporary.name)
     assert seen[0] != seen[1]
@@ -303,17 +310,17 @@ def test_the_end_of_a_run_removes_the_live_picture_that_pdeopt_drew_only(tmp_pat
     fields = fields_on("P1")
     for content, stays in ((b"\x89PNG mine", True), (png(), False)):
         run = write_run(tmp_path / f"run {stays}", fields)
-        (run / LIVE_PICTURE).write_bytes(content)
+        (run / LIVE_PICTURE_FILE).write_bytes(content)
         (run / "result.png").write_bytes(png())
         write_result(run, [], {}, fields)
-        assert (run / LIVE_PICTURE).exists() == stays
+        assert (run / LIVE_PICTURE_FILE).exists() == stays
 
 
 def test_a_live_picture_replaces_none_that_is_not_ours(tmp_path):
-    (tmp_path / LIVE_PICTURE).write_bytes(b"\x89PNG mine")
+    (tmp_path / LIVE_PICTURE_FILE).write_bytes(b"\x89PNG mine")
     with pytest.raises(UsageError, match="pdeopt did not write it"):
-        LivePicture("x", None, None)._draw(tmp_path / LIVE_PICTURE, None, None)
-    assert (tmp_path / LIVE_PICTURE).read_bytes() == b"\x89PNG mine"
+        LivePicture("x", None, None)._draw(tmp_path / LIVE_PICTURE_FILE, None, None)
+    assert (tmp_path / LIVE_PICTURE_FILE).read_bytes() == b"\x89PNG mine"
 
 
 def test_a_report_replaces_reports_only(tmp_path, capsys):

@@ -21,17 +21,23 @@ import pdeopt
 from pdeopt.cli import main
 from pdeopt.inverse import InputError
 from pdeopt.inversion import strength_rule
-from pdeopt.inversion.evaluation_log import Answer, Spent
+from pdeopt.inversion.evaluation_log import LoggedEvaluation, SpentWork
 from pdeopt.inversion.minimization import Settings
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution import resume
 from pdeopt.run.pictures import run_pictures as pictures
 from pdeopt.run.report import page as html_report
 from pdeopt.run.report import report_tables
-from pdeopt.run.store.checkpoint import CHECKPOINT, CHECKPOINT_FORMAT, Checkpoint, read_checkpoint, write_checkpoint
+from pdeopt.run.store.checkpoint import (
+    CHECKPOINT_FILE,
+    CHECKPOINT_FORMAT,
+    Checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from pdeopt.run.store.directory import write_json
-from pdeopt.run.store.evaluation_log import ENCODER, EVALUATIONS, HEAD, MARK, EvaluationFile
-from pdeopt.run.store.stored_run import drawable, read_run, readable
+from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, RECORD_ENCODER, RECORD_HEAD, RECORD_MARK, EvaluationFile
+from pdeopt.run.store.stored_run import drawing_errors, read_run, reading_errors
 from pdeopt.run.sweep.directory import stored_sweep
 from pdeopt.run.sweep.grid import Grid, Key
 from pdeopt.run.sweep.results import stored_run
@@ -51,7 +57,7 @@ SUMMARY = {
         "tried": [{"strength": float(k), "misfit": 2.0 / k, "regularization": 3.0 - k} for k in (1, 2)],
     },
 }
-SPENT = Spent(Work(solves=3), Work(solves=1), products=1, evaluations=2)
+SPENT = SpentWork(Work(solves=3), Work(solves=1), products=1, evaluations=2)
 KEYS = (Key("--n", ("4", "6")),)
 #: Seconds for one file.
 PATIENCE = 60
@@ -67,13 +73,13 @@ def stored(tmp_path_factory):
     run = write_run(sweep / "n=4", fields_on("P1"), SUMMARY, CONFIG)
     m = np.linspace(0.0, 1.0, 25)
     write_checkpoint(
-        run / CHECKPOINT,
+        run / CHECKPOINT_FILE,
         Checkpoint(CHECKPOINT_FORMAT, pdeopt.__version__, "p", "0" * 64, 1.0, m, 2, 1.0, 0.1, 0.5, 1.0, 0.2),
     )
     answers = EvaluationFile()
-    answers.open(run / EVALUATIONS)
-    answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), m, "", SPENT, 0.1))
-    answers.keep(Answer("product", "b", (), m, "", SPENT, 0.2))
+    answers.open(run / EVALUATIONS_FILE)
+    answers.keep(LoggedEvaluation("value", "a", (1.0, 0.9, 0.1), m, "", SPENT, 0.1))
+    answers.keep(LoggedEvaluation("product", "b", (), m, "", SPENT, 0.2))
     answers.close()
     files = {str(path.relative_to(sweep)): path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
     return Stored(sweep, files)
@@ -95,7 +101,7 @@ def read_all(sweep):
     for point in Grid(KEYS).points:
         stored_run(sweep, point)
     shown = read_run(run)
-    with drawable([shown]):
+    with drawing_errors([shown]):
         report_tables.facts(shown), report_tables.results(shown), report_tables.nested(shown)
         report_tables.settings(shown), report_tables.versions(shown), report_tables.history(shown)
         html_report._command(shown), shown.title
@@ -104,7 +110,7 @@ def read_all(sweep):
     resume._settings(config, run)
     with suppress(UsageError):  # there is none
         resume._problem_file(config, run)
-    checkpoint = read_checkpoint(run / CHECKPOINT)
+    checkpoint = read_checkpoint(run / CHECKPOINT_FILE)
     if checkpoint is not None:
         with suppress(UsageError):
             checkpoint.refuse_other_values(1.0, 25)
@@ -115,7 +121,7 @@ def read_all(sweep):
 def read_answers(run):
     answers = EvaluationFile()
     try:
-        answers.open(run / EVALUATIONS)
+        answers.open(run / EVALUATIONS_FILE)
         while answers.replaying:
             answers.recall(answers._next.kind, answers._next.question, 25)
     finally:
@@ -139,7 +145,7 @@ def works_or_is_refused(sweep, files, name, content):
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         path.write_bytes(files[name])
-        (sweep / "n=4" / EVALUATIONS).write_bytes(files[f"n=4/{EVALUATIONS}"])  # a torn end is cut off
+        (sweep / "n=4" / EVALUATIONS_FILE).write_bytes(files[f"n=4/{EVALUATIONS_FILE}"])  # a torn end is cut off
 
 
 # --- mutations ---------------------------------------------------------------------------------------------------
@@ -160,7 +166,7 @@ ARRAYS = st.sampled_from(
     ]
 )
 JSON_FILES = ["sweep.json", "n=4/summary.json", "n=4/config.json"]
-NPZ_FILES = ["n=4/result.npz", f"n=4/{CHECKPOINT}"]
+NPZ_FILES = ["n=4/result.npz", f"n=4/{CHECKPOINT_FILE}"]
 
 
 def places_of(value, place=()):
@@ -266,12 +272,12 @@ def head_of(shape):
 
 def record(content):
     """A whole record of evaluations.bin."""
-    return HEAD.pack(MARK, len(content), zlib.crc32(content)) + content
+    return RECORD_HEAD.pack(RECORD_MARK, len(content), zlib.crc32(content)) + content
 
 
 #: Arrays of MessagePack in arrays, and values of other types than those of an answer.
 NESTED_ARRAYS = st.integers(1, 3000).map(lambda depth: b"\x91" * depth + b"\xc0")
-ODD_ANSWERS = ODD.filter(lambda value: value not in ("\ud800", 10**400)).map(ENCODER.encode)
+ODD_ANSWERS = ODD.filter(lambda value: value not in ("\ud800", 10**400)).map(RECORD_ENCODER.encode)
 
 
 @st.composite
@@ -283,9 +289,9 @@ def other_answers(draw, files):
         words = {"kind": "value", "question": "a", "numbers": [1.0, 0.9, 0.1], "array": array, "error": ""}
         words |= {"seconds": 0.1, "spent": asdict(SPENT)}
         place = draw(st.sampled_from(list(places_of(words))))
-        content = ENCODER.encode(replaced(words, place, "HERE"))
+        content = RECORD_ENCODER.encode(replaced(words, place, "HERE"))
         records.append(record(content.replace(b"\xa4HERE", draw(st.one_of(NESTED_ARRAYS, ODD_ANSWERS)))))
-    return f"n=4/{EVALUATIONS}", b"".join(records)
+    return f"n=4/{EVALUATIONS_FILE}", b"".join(records)
 
 
 @pytest.mark.fuzz
@@ -405,7 +411,7 @@ def test_an_array_that_claims_to_be_larger_than_all_memory(tmp_path, capsys):
 def test_answers_of_another_length_are_not_given_back(tmp_path):
     answers = EvaluationFile()
     answers.open(tmp_path / "file")
-    answers.keep(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(24), "", SPENT, 0.1))
+    answers.keep(LoggedEvaluation("value", "a", (1.0, 0.9, 0.1), np.zeros(24), "", SPENT, 0.1))
     answers.close()
     again = EvaluationFile()
     again.open(tmp_path / "file")
@@ -424,7 +430,7 @@ def replays(path, content):
     return found
 
 
-ANSWER = asdict(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(25), "", SPENT, 0.1))
+ANSWER = asdict(LoggedEvaluation("value", "a", (1.0, 0.9, 0.1), np.zeros(25), "", SPENT, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -437,14 +443,14 @@ ANSWER = asdict(Answer("value", "a", (1.0, 0.9, 0.1), np.zeros(25), "", SPENT, 0
     ],
 )
 def test_answers_of_other_types_than_a_run_writes_are_not_given_back(tmp_path, wrong):
-    assert replays(tmp_path / "file", record(ENCODER.encode(ANSWER)))
-    assert not replays(tmp_path / "file", record(ENCODER.encode({**ANSWER, **wrong})))
+    assert replays(tmp_path / "file", record(RECORD_ENCODER.encode(ANSWER)))
+    assert not replays(tmp_path / "file", record(RECORD_ENCODER.encode({**ANSWER, **wrong})))
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(30, True), (5000, False), (10**6, False)])
 def test_answers_that_are_nested_deeply_are_not_given_back(tmp_path, depth, is_read):
     """What else stands beside the entries of an answer is passed over, as far as that is possible."""
-    content = ENCODER.encode({**ANSWER, "more": "HERE"}).replace(b"\xa4HERE", b"\x91" * depth + b"\xc0")
+    content = RECORD_ENCODER.encode({**ANSWER, "more": "HERE"}).replace(b"\xa4HERE", b"\x91" * depth + b"\xc0")
     assert replays(tmp_path / "file", record(content)) == is_read
 
 
@@ -459,7 +465,7 @@ def test_what_stands_in_files_does_not_control_the_terminal(tmp_path, capsys):
 
 def test_readable_is_one_message_for_everything(tmp_path):
     for error in (MemoryError(), OverflowError("x"), RecursionError(), AssertionError(), zipfile.BadZipFile("x")):
-        with pytest.raises(UsageError, match="cannot read"), readable(Path("x")):
+        with pytest.raises(UsageError, match="cannot read"), reading_errors(Path("x")):
             raise error
-    with pytest.raises(KeyboardInterrupt), readable(Path("x")):
+    with pytest.raises(KeyboardInterrupt), reading_errors(Path("x")):
         raise KeyboardInterrupt

@@ -29,7 +29,7 @@ from pdeopt.inverse import (
     Views,
 )
 from pdeopt.run.execution.interpretation import interpretations
-from pdeopt.run.pictures.canvas.boundary_marks import labeled
+from pdeopt.run.pictures.canvas.boundary_marks import label_places
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
@@ -375,7 +375,7 @@ def test_electrodes_stand_just_outside_of_the_rim():
 def test_few_electrodes_are_all_numbered():
     few = [piece for piece, label in enumerate(ELECTRODES.labels) if int(label) <= 6]
     marked = Marks(ELECTRODES.segments[few], [ELECTRODES.labels[piece] for piece in few])
-    assert list(labeled(marked)) == list("123456")
+    assert list(label_places(marked)) == list("123456")
 
 
 @pytest.mark.slow

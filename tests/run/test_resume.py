@@ -19,10 +19,10 @@ import pytest
 
 from pdeopt.cli import main
 from pdeopt.inversion import recorder
-from pdeopt.inversion.evaluation_log import Answer, Spent
+from pdeopt.inversion.evaluation_log import LoggedEvaluation, SpentWork
 from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.template import TEMPLATE
-from pdeopt.run.problem_files.trust import remember
+from pdeopt.run.problem_files.trust import remember_trusted
 from pdeopt.run.store import directory
 from pdeopt.run.store import evaluation_log as answers
 from pdeopt.run.store.checkpoint import read_checkpoint, write_checkpoint
@@ -78,7 +78,7 @@ def stopped(former, tmp_path):
     shutil.copy(former / "small.py", "small.py")
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps({**config, "path": str(tmp_path / "small.py")}))
-    remember(Path("small.py"))
+    remember_trusted(Path("small.py"))
     return Path("run")
 
 
@@ -233,7 +233,7 @@ def test_a_solver_that_a_former_version_kept_among_the_options_of_build_is_used(
 @pytest.mark.parametrize("missing", [1, 7, 300])
 def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former, missing):
     """A torn record at the end of the file, and temporary files."""
-    path = stopped / answers.EVALUATIONS
+    path = stopped / answers.EVALUATIONS_FILE
     os.truncate(path, path.stat().st_size - missing)
     (stopped / ".pdeopt-0123456789abcdef-history.csv").write_text("iter")
     assert main(["resume", "run", "--max-iterations", "200", "--quiet"]) == 0
@@ -244,7 +244,7 @@ def test_what_a_killed_process_left_unfinished_is_computed_again(stopped, former
 @pytest.mark.slow
 def test_answers_to_other_questions_are_not_used(stopped, former, capsys):
     """Whatever stands in the file: a wrong number cannot come of it."""
-    path = stopped / answers.EVALUATIONS
+    path = stopped / answers.EVALUATIONS_FILE
     content = path.read_bytes()
     kept = EvaluationFile()
     kept.open(path)
@@ -333,13 +333,13 @@ def test_a_run_that_cannot_be_gone_on_with_is_refused_and_left_alone(stopped, ca
 
 def test_wrong_bits_are_told(stopped):
     """Also those that zlib or zipfile fall over, and lengths of records beyond all memory."""
-    path, records = stopped / "checkpoint.npz", stopped / answers.EVALUATIONS
+    path, records = stopped / "checkpoint.npz", stopped / answers.EVALUATIONS_FILE
     whole, kept = path.read_bytes(), records.read_bytes()
     for place in range(0, len(whole), 7):
         path.write_bytes(flipped(whole, place))
         with suppress(UsageError):
             read_checkpoint(path)
-    for place in range(answers.HEAD.size):
+    for place in range(answers.RECORD_HEAD.size):
         records.write_bytes(flipped(kept, place))
         damaged = EvaluationFile()
         damaged.open(records)
@@ -354,7 +354,7 @@ def flipped(content, place):
 @pytest.mark.slow
 def test_a_run_that_is_being_written_is_left_alone(stopped, capsys):
     other = EvaluationFile()
-    other.open(stopped / answers.EVALUATIONS)
+    other.open(stopped / answers.EVALUATIONS_FILE)
     assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 2
     assert "run is being written by another process" in capsys.readouterr().err
     other.close()
@@ -405,15 +405,15 @@ def test_half_a_record_is_taken_back_where_the_disk_is_full(tmp_path):
     kept = EvaluationFile()
     kept._file = Full()
     with pytest.raises(OSError, match="No space left"):
-        kept.keep(Answer("value", "q", (1.0, 1.0, 0.0), np.ones(100), "", Spent(), 0.0))
+        kept.keep(LoggedEvaluation("value", "q", (1.0, 1.0, 0.0), np.ones(100), "", SpentWork(), 0.0))
     assert kept._file.getvalue() == b""
 
 
 def test_answers_come_back_in_order_and_whole(tmp_path):
     given = [
-        Answer("value", "a", (1.5, float("inf"), -0.0), np.arange(3.0), "", Spent(products=1), 0.1),
-        Answer("value", "b", (), None, "singular", Spent(products=1), 0.2),
-        Answer("product", "c", (), np.array([np.nan, 1e-300]), "", Spent(products=2), 0.3),
+        LoggedEvaluation("value", "a", (1.5, float("inf"), -0.0), np.arange(3.0), "", SpentWork(products=1), 0.1),
+        LoggedEvaluation("value", "b", (), None, "singular", SpentWork(products=1), 0.2),
+        LoggedEvaluation("product", "c", (), np.array([np.nan, 1e-300]), "", SpentWork(products=2), 0.3),
     ]
     first = EvaluationFile()
     first.keep(given[0])  # before there is a file
@@ -453,7 +453,7 @@ def wait_for(path, process):
 def assert_whole(path):
     """Every file can be read."""
     for file in path.iterdir():
-        if LEFT.fullmatch(file.name) or file.name == answers.EVALUATIONS:
+        if LEFT.fullmatch(file.name) or file.name == answers.EVALUATIONS_FILE:
             continue
         if file.suffix == ".json":
             json.loads(file.read_text(encoding="utf-8"))

@@ -27,9 +27,9 @@ from pdeopt.inversion import checking, recorder
 from pdeopt.inversion.history import Row
 from pdeopt.optimize import Iterate, full_bounds
 from pdeopt.run.errors import UsageError
-from pdeopt.run.execution import conclusion, keeping, request
+from pdeopt.run.execution import conclusion, request, run_journal
 from pdeopt.run.pictures import run_pictures as pictures
-from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic, write_json
+from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic_write, write_json
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import work
 
@@ -200,7 +200,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("before")
 
     def write_half():
-        with atomic(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -277,7 +277,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(tmp_path, capsys, mo
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "history.csv")
 
-    monkeypatch.setattr(keeping, "write_history", full)
+    monkeypatch.setattr(run_journal, "write_history", full)
     assert main(["run", small_problem(tmp_path), "--quiet"]) == 1
     assert capsys.readouterr().err.startswith("pdeopt: error: cannot write to runs/small: No space left on device;")
 

@@ -116,7 +116,7 @@ CONTROL = ("poisson_control", "--n", 8)
 
 
 def test_the_command_line_knows_the_names_without_importing_them():
-    for name in own_arguments.OPTIMIZERS.removesuffix(", …").split(", "):
+    for name in own_arguments.OPTIMIZER_EXAMPLES.removesuffix(", …").split(", "):
         assert name in optimizers()
     assert list(own_arguments.INNER_PRODUCTS) == inner_product_names()
 

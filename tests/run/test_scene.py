@@ -14,7 +14,7 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import AtDofs, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures import scene_figure
-from pdeopt.run.pictures.scene_figure import MISSING, draw_scene, scene_note
+from pdeopt.run.pictures.scene_figure import PYVISTA_REMEDY, draw_scene, scene_note
 from pdeopt.run.store.fields import fields_of
 
 TICKS = np.linspace(0, 1, 7)
@@ -140,10 +140,10 @@ def test_a_run_without_pyvista_says_so_and_a_plot_with_it_draws(renders, tmp_pat
         hidden.setattr(scene_figure, "find_spec", lambda name: None)
         assert main(words) == 0
         captured = capsys.readouterr()
-        assert captured.out.count(MISSING) == 1
+        assert captured.out.count(PYVISTA_REMEDY) == 1
         assert captured.err == ""
         assert main(["plot", "run"]) == 0
-        assert capsys.readouterr().err == f"{MISSING}\n"
+        assert capsys.readouterr().err == f"{PYVISTA_REMEDY}\n"
     assert not (tmp_path / "run" / "scene.png").exists()
     assert main(["plot", "run"]) == 0
     captured = capsys.readouterr()
@@ -163,7 +163,7 @@ def test_a_run_without_pyvista_says_so_and_a_plot_with_it_draws(renders, tmp_pat
 def test_a_renderer_that_fails_is_one_message(tmp_path, monkeypatch, code, message):
     (tmp_path / "renderer.py").write_text(code)
     monkeypatch.setattr(scene_figure, "RENDERER", tmp_path / "renderer.py")
-    monkeypatch.setattr(scene_figure, "PATIENCE", 2.0)
+    monkeypatch.setattr(scene_figure, "MAX_RENDERING_SECONDS", 2.0)
     monkeypatch.setattr(scene_figure, "find_spec", lambda name: name)
     with pytest.raises(UsageError, match=message):
         draw_scene(fields_on(FunctionSpace(TETRAHEDRA, skfem.ElementTetP1())), SUMMARY)

@@ -23,7 +23,7 @@ from pdeopt.run.watch import interruption
 from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import RunLog
-from pdeopt.run.watch.screen import Screen
+from pdeopt.run.watch.screen import RobustStream
 from pdeopt.sparse import clear_memo
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -446,8 +446,8 @@ OUTLIVES = """
 import sys, time
 from pathlib import Path
 from pdeopt.run.watch.interruption import exit_status, interrupts_come_through, stop_on_interrupt
-from pdeopt.run.watch.screen import screens
-with screens(), interrupts_come_through(), stop_on_interrupt(print) as stop:
+from pdeopt.run.watch.screen import robust_streams
+with robust_streams(), interrupts_come_through(), stop_on_interrupt(print) as stop:
     print("ready", flush=True)
     while not stop():
         time.sleep(0.01)
@@ -484,4 +484,4 @@ def test_a_reader_that_has_gone_keeps_no_result_from_being_written(tmp_path):
 
 def test_a_full_disk_behind_standard_output_is_told():
     with open("/dev/full", "w", encoding="utf-8") as full, pytest.raises(OSError, match="No space left"):
-        print("x" * 10_000, file=Screen(full), flush=True)
+        print("x" * 10_000, file=RobustStream(full), flush=True)

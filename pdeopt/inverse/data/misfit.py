@@ -88,7 +88,7 @@ class FunctionMisfit:
 
 
 #: The attributes of a `Misfit` that a function may lack.
-OPTIONAL = ("observation", "distance", "data", "noise", "expected")
+OPTIONAL_ATTRIBUTES = ("observation", "distance", "data", "noise", "expected")
 
 
 def as_misfit(given: AnyMisfit) -> Misfit:
@@ -98,7 +98,7 @@ def as_misfit(given: AnyMisfit) -> Misfit:
     """
     if isinstance(given, Misfit):
         return given
-    stated = {name: getattr(given, name) for name in OPTIONAL if hasattr(given, name)}
+    stated = {name: getattr(given, name) for name in OPTIONAL_ATTRIBUTES if hasattr(given, name)}
     return FunctionMisfit(given, **stated)
 
 

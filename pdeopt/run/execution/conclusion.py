@@ -16,10 +16,10 @@ from pdeopt.errors import describe, is_interrupt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus
-from pdeopt.run.errors import attempt
+from pdeopt.run.errors import try_writing
 from pdeopt.run.execution.interpretation import Interpretation, interpretations
 from pdeopt.run.execution.summary import FinalState
-from pdeopt.run.store.directory import LIVE_PICTURE, is_written_by_pdeopt
+from pdeopt.run.store.directory import LIVE_PICTURE_FILE, is_written_by_pdeopt
 from pdeopt.run.store.fields import Fields, fields_of, write_fields
 from pdeopt.run.store.mesh_output import mesh_files, write_mesh
 from pdeopt.run.watch.progress import Progress
@@ -123,7 +123,7 @@ def write_result(
     try:
         warnings = []
         for name, file in mesh_files(fields).items():
-            warnings += attempt(name, partial(write_mesh, directory / name, file))
+            warnings += try_writing(name, partial(write_mesh, directory / name, file))
         if pictures:
             from pdeopt.run.pictures.run_pictures import draw_run
 
@@ -131,6 +131,6 @@ def write_result(
     except KeyboardInterrupt:
         again = f"pdeopt plot {shlex.quote(str(directory))}"
         return True, [f"interrupted before all pictures were drawn; to draw them: {again}"]
-    if (directory / "result.png").exists() and is_written_by_pdeopt(directory / LIVE_PICTURE):
-        (directory / LIVE_PICTURE).unlink(missing_ok=True)
+    if (directory / "result.png").exists() and is_written_by_pdeopt(directory / LIVE_PICTURE_FILE):
+        (directory / LIVE_PICTURE_FILE).unlink(missing_ok=True)
     return False, warnings

@@ -11,11 +11,11 @@ from typing import Any
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.verification import DerivativeError
-from pdeopt.run.errors import RunError, bad_input
+from pdeopt.run.errors import RunError, problem_file_errors
 from pdeopt.run.execution.conclusion import write_result
 from pdeopt.run.execution.inversion import InversionTask, invert
-from pdeopt.run.execution.keeping import RunJournal, resume_command, with_resume_hint
 from pdeopt.run.execution.request import RunRequest, config_of, solver_name, versions
+from pdeopt.run.execution.run_journal import RunJournal, resume_command, with_resume_hint
 from pdeopt.run.store.directory import RunDirectory
 from pdeopt.run.store.stored_run import write_summary
 from pdeopt.run.watch.interruption import exit_status
@@ -95,7 +95,7 @@ def execute_and_write(
 
         picture = LivePicture(request.name, problem, progress)
     with with_resume_hint(journal):
-        with bad_input(request.path):
+        with problem_file_errors(request.path):
             solver = solver_name(problem, request.options.get("solver"))
         task = InversionTask(
             name=request.name,
@@ -104,7 +104,7 @@ def execute_and_write(
             solver=solver,
             check=request.check,
             remedy=f"'pdeopt check {given}' with the same options runs all checks; --no-check runs all the same",
-            guarded=partial(bad_input, request.path),
+            guarded=partial(problem_file_errors, request.path),
         )
         try:
             found = invert(task, journal, progress, picture)

@@ -23,7 +23,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import evaluate
 from pdeopt.run.execution.summary import FinalState, summarize
 from pdeopt.run.store.fields import check_state_space
-from pdeopt.run.watch.interruption import SIGNALS, StopFlag, stop_on_interrupt
+from pdeopt.run.watch.interruption import STOP_SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
@@ -56,7 +56,7 @@ class InversionTask:
     check: bool
     remedy: str
     guarded: Callable[[], AbstractContextManager[None]] = nullcontext
-    signals: tuple[Signals, ...] = SIGNALS
+    signals: tuple[Signals, ...] = STOP_SIGNALS
 
 
 class Journal(Protocol):

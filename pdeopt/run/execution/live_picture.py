@@ -10,10 +10,10 @@ import numpy as np
 
 from pdeopt.inverse import Problem
 from pdeopt.inversion.history import Row
-from pdeopt.run.errors import attempt
+from pdeopt.run.errors import try_writing
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.result_figure import draw_result
-from pdeopt.run.store.directory import LIVE_PICTURE, refuse_foreign
+from pdeopt.run.store.directory import LIVE_PICTURE_FILE, refuse_foreign
 from pdeopt.run.store.fields import fields_of
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import forgetting
@@ -50,7 +50,7 @@ class LivePicture:
             return
         self._progress.stage("live picture")
         with forgetting():
-            warnings = attempt(LIVE_PICTURE, lambda: self._draw(directory / LIVE_PICTURE, row, m))
+            warnings = try_writing(LIVE_PICTURE_FILE, lambda: self._draw(directory / LIVE_PICTURE_FILE, row, m))
         self._progress.stage("optimization")
         now = time.perf_counter()
         self._next = float("inf") if warnings else now + _pause(now - start)
@@ -76,7 +76,7 @@ class LivePicture:
         for warning in warnings:
             self._progress.warn(f"{warning}; the run went on without it")
         if not (self._drawn or warnings):
-            self._progress.note(f"live picture: {directory / LIVE_PICTURE}")
+            self._progress.note(f"live picture: {directory / LIVE_PICTURE_FILE}")
         self._drawn = True
 
 

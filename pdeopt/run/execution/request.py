@@ -13,14 +13,14 @@ from typing import Any
 import pdeopt
 from pdeopt.inverse import Problem
 from pdeopt.inversion.minimization import Settings
-from pdeopt.run.errors import bad_input
+from pdeopt.run.errors import problem_file_errors
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.run.store.json_file import JSON_FORMAT
 from pdeopt.sparse import resolve_solver
 
 #: The settings of a minimization that can be asked for.
-ASKED = (
+REQUESTED_SETTINGS = (
     *("optimizer", "inner_product", "gradient_tolerance", "max_iterations", "regularization_strength"),
     "discrepancy_factor",
 )
@@ -36,7 +36,7 @@ class RunRequest:
         path: The problem file.
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
-        asked: The keywords of `Settings.of` that are called `ASKED`; None where the problem chooses.
+        asked: The keywords of `Settings.of` that are called `REQUESTED_SETTINGS`; None where the problem chooses.
         solver: The name of the linear solver of the state equation; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
@@ -73,7 +73,7 @@ class RunRequest:
         """
         problem = build_problem(self.build, self.options, self.path)
         if self.solver is not None:
-            with bad_input(self.path):
+            with problem_file_errors(self.path):
                 problem = problem.with_solver(self.solver)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
@@ -89,7 +89,7 @@ class RunRequest:
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:
     """Return the entries of config.json: all that it takes to run the problem again."""
-    with bad_input(request.path):
+    with problem_file_errors(request.path):
         solver = solver_name(problem, request.options.get("solver"))
     return {
         "format": JSON_FORMAT,

@@ -16,15 +16,15 @@ from pdeopt.inverse import Problem, continuation
 from pdeopt.inversion.minimization import Settings
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
-from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.errors import UsageError, problem_file_errors
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
-from pdeopt.run.execution.keeping import RunJournal, resume_command
-from pdeopt.run.execution.request import ASKED, RunRequest, config_of
+from pdeopt.run.execution.request import REQUESTED_SETTINGS, RunRequest, config_of
+from pdeopt.run.execution.run_journal import RunJournal, resume_command
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
-from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
+from pdeopt.run.store.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
 from pdeopt.run.store.directory import refuse_irregular_files, remove_leftovers, working_in, write_json
-from pdeopt.run.store.evaluation_log import EVALUATIONS
+from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE
 from pdeopt.run.store.json_file import check_entries, read_object, refuse_newer
 from pdeopt.run.store.regular_file import is_regular
 from pdeopt.run.store.stored_run import read_summary
@@ -134,12 +134,12 @@ def _checkpoint(directory: Path, path: Path) -> Checkpoint | None:
     Raises:
         UsageError: The run cannot be resumed from it.
     """
-    checkpoint = read_checkpoint(directory / CHECKPOINT)
+    checkpoint = read_checkpoint(directory / CHECKPOINT_FILE)
     if checkpoint is None:
         return None
     checkpoint.refuse_other(path)
-    if not is_regular(directory / EVALUATIONS):
-        raise UsageError(f"{directory} has no {EVALUATIONS}, from which a run goes on; start a new one")
+    if not is_regular(directory / EVALUATIONS_FILE):
+        raise UsageError(f"{directory} has no {EVALUATIONS_FILE}, from which a run goes on; start a new one")
     return checkpoint
 
 
@@ -190,7 +190,7 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         path=path,
         build=build,
         options=options,
-        asked={name: value for name, value in asdict(settings).items() if name in ASKED},
+        asked={name: value for name, value in asdict(settings).items() if name in REQUESTED_SETTINGS},
         solver=solver,
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
@@ -217,7 +217,7 @@ def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
 def _refuse_other_values(checkpoint: Checkpoint, problem: Problem, path: Path) -> None:
     functional = problem.functional
     lower, upper = full_bounds(problem.bounds, problem.parameter.size)
-    with bad_input(path):
+    with problem_file_errors(path):
         first, _ = functional.terms_and_derivative(np.clip(problem.initial, lower, upper))
         checkpoint.refuse_other_values(first.misfit, problem.parameter.size)
         if len(continuation(functional)) == 1:  # otherwise the checkpoint may be of an earlier stage

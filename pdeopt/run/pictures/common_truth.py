@@ -10,9 +10,9 @@ from scipy.spatial import KDTree
 from pdeopt.run.store.fields import Fields
 
 #: The largest mean difference of truths on different meshes that count as one, as a part of their range.
-EQUAL = 0.02
+SAME_TRUTH_TOLERANCE = 0.02
 #: The largest difference of the bounding boxes of domains that count as one, as a part of their size.
-SAME_DOMAIN = 0.02
+SAME_DOMAIN_TOLERANCE = 0.02
 
 
 def shared_truth(runs: Sequence[Fields]) -> Fields | None:
@@ -38,10 +38,10 @@ def _same_truth(fine: Fields, coarse: Fields) -> bool:
     count = min(len(a), 2**fine.at.mesh.dim + 1)
     around = a[KDTree(fine.at.x.T).query(coarse.at.x.T, count)[1]].reshape(len(b), -1)
     outside = np.maximum(around.min(1) - b, b - around.max(1)).clip(min=0)
-    return bool(np.nanmean(outside) <= EQUAL * (np.nanmax(a) - np.nanmin(a)))
+    return bool(np.nanmean(outside) <= SAME_TRUTH_TOLERANCE * (np.nanmax(a) - np.nanmin(a)))
 
 
 def _same_domain(p: np.ndarray, q: np.ndarray) -> bool:
     """Return whether two clouds of points (d, k) have the same bounding box."""
     boxes = [np.stack([points.min(1), points.max(1)]) for points in (p, q)]
-    return bool(np.abs(boxes[0] - boxes[1]).max() <= SAME_DOMAIN * np.ptp(p, axis=1).max())
+    return bool(np.abs(boxes[0] - boxes[1]).max() <= SAME_DOMAIN_TOLERANCE * np.ptp(p, axis=1).max())

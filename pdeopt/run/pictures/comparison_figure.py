@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, draw_curve, draw_field, noted
-from pdeopt.run.pictures.canvas.number_table import ROWS, draw_numbers, in_digits
-from pdeopt.run.pictures.canvas.style import CYCLE, DASHES, new_figure
+from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, color_bar_label, draw_curve, draw_field
+from pdeopt.run.pictures.canvas.number_table import MAX_NUMBER_ROWS, draw_numbers, five_digit_texts
+from pdeopt.run.pictures.canvas.style import new_figure, run_line
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.history_figure import draw_histories_into
-from pdeopt.run.pictures.result_figure import Words
+from pdeopt.run.pictures.result_figure import RoleWords
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -30,17 +30,17 @@ from pdeopt.run.store.stored_run import UNFINISHED, StoredRun
 from pdeopt.run.store.views.headline import headline_facts
 
 #: The width of the figure, in inches.
-WIDTH = 13.0
+FIGURE_WIDTH_INCHES = 13.0
 #: The height of the histories, in inches.
-HISTORIES = 4.0
+HISTORIES_HEIGHT_INCHES = 4.0
 #: The height of a row of panels, in inches.
-ROW = 3.3
+ROW_HEIGHT_INCHES = 3.3
 #: The height of a panel with curves, in inches.
-CURVES = 4.2
+CURVES_HEIGHT_INCHES = 4.2
 #: The largest number of panels beside each other.
-COLUMNS = 4
+MAX_PANELS_PER_ROW = 4
 #: The largest number of letters in a line of a panel's title.
-LETTERS = 34
+MAX_TITLE_LINE_LETTERS = 34
 
 Runs = Mapping[str, StoredRun]
 #: The height of one part of the figure in inches, and the function that draws it.
@@ -52,12 +52,12 @@ def draw_comparison(runs: Runs, against: str = "iterations") -> Figure:
 
     Args:
         runs: The runs by name.
-        against: The quantity on the horizontal axis of the histories, one of `history_figure.AXES`.
+        against: The quantity on the horizontal axis of the histories, one of `history_figure.HISTORY_AXES`.
     """
     histories = {_label(name, run): run.history for name, run in runs.items()}
     summaries = [run.summary for run in runs.values()]
     draw_histories = partial(draw_histories_into, histories=histories, summaries=summaries, against=against)
-    parts: list[Part] = [(HISTORIES + 0.2 * (len(runs) // COLUMNS), draw_histories)]
+    parts: list[Part] = [(HISTORIES_HEIGHT_INCHES + 0.2 * (len(runs) // MAX_PANELS_PER_ROW), draw_histories)]
     shown = _comparable(runs)
     if shown:
         parts.append(_reconstructions(runs, shown))
@@ -68,8 +68,8 @@ def draw_comparison(runs: Runs, against: str = "iterations") -> Figure:
             facts = ", ".join(f"{word} {text}" for word, text in headline_facts(run.summary))
             segmented[_titled(name, run, facts)] = found
     if segmented:
-        parts.append((ROW * _rows(len(segmented) + 1), partial(_segmentations, given=segmented)))
-    figure = new_figure(WIDTH, sum(height for height, _ in parts))
+        parts.append((ROW_HEIGHT_INCHES * _rows(len(segmented) + 1), partial(_segmentations, given=segmented)))
+    figure = new_figure(FIGURE_WIDTH_INCHES, sum(height for height, _ in parts))
     if len(runs) > len(shown):
         others = ", ".join(f"{name} ({_kind(run)})" for name, run in runs.items() if name not in shown)
         figure.supxlabel(f"no reconstruction here: {others}", fontsize="medium", wrap=True)
@@ -85,7 +85,7 @@ def _label(name: str, run: StoredRun) -> str:
 
 def _titled(name: str, run: StoredRun, below: str) -> str:
     """Return the title of a run's panel, with a text in its last line."""
-    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), LETTERS), below]).rstrip()
+    return "\n".join([*textwrap.wrap(_label(name, run).replace(",", ", "), MAX_TITLE_LINE_LETTERS), below]).rstrip()
 
 
 def _comparable(runs: Runs) -> dict[str, Fields]:
@@ -109,19 +109,19 @@ def _reconstructions(runs: Runs, shown: Mapping[str, Fields]) -> Part:
     """Return the part with the coefficients: a table of numbers, a panel of curves, or a panel each."""
     first, known = next(iter(shown.values())), shared_truth(list(shown.values()))
     if first.names:
-        return 0.6 + 0.3 * min(len(first.names), ROWS), partial(_numbers, shown=shown, known=known)
+        return 0.6 + 0.3 * min(len(first.names), MAX_NUMBER_ROWS), partial(_numbers, shown=shown, known=known)
     if first.at.abscissa.size:
-        return CURVES, partial(_curves, shown=shown, known=known)
+        return CURVES_HEIGHT_INCHES, partial(_curves, shown=shown, known=known)
     panels = {}
     for name, one in shown.items():
         error = runs[name].summary.get("relative_error", "")
         below = f"error {100 * float(error):.3g} %" if is_number(error) else ""
         panels[_titled(name, runs[name], below)] = one
-    return ROW * _rows(len(panels) + (known is not None)), partial(_fields, panels=panels, known=known)
+    return ROW_HEIGHT_INCHES * _rows(len(panels) + (known is not None)), partial(_fields, panels=panels, known=known)
 
 
 def _rows(panels: int) -> int:
-    return -(-panels // COLUMNS)
+    return -(-panels // MAX_PANELS_PER_ROW)
 
 
 def _grid(figure: SubFigure, panels: int) -> list[Axes]:
@@ -137,7 +137,7 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     """Draw the coefficients of several runs on one color scale, the known one first."""
     drawn = [(name, one, one.at.magnitude(one.coefficient)) for name, one in panels.items()]
     if known is not None and known.truth is not None:
-        drawn = [(Words.of(known).known, known, known.at.magnitude(known.truth)), *drawn]
+        drawn = [(RoleWords.of(known).known, known, known.at.magnitude(known.truth)), *drawn]
     scale = coefficient_scale(*(values for _, _, values in drawn))
     grid = _grid(figure, len(drawn))
     for axes, (name, one, values) in zip(grid, drawn, strict=True):
@@ -145,14 +145,14 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
         axes.set_title(name)
     surface, label = Canvas(drawn[0][1].at).surface, drawn[0][1].label
     label = f"{label}, {surface.note}" if surface is not None and surface.note else label
-    figure.colorbar(drawing, ax=grid, label=noted(label, scale), shrink=0.9)
+    figure.colorbar(drawing, ax=grid, label=color_bar_label(label, scale), shrink=0.9)
 
 
 def _numbers(figure: SubFigure, shown: Mapping[str, Fields], known: Fields | None) -> None:
     """Draw a table with a column for each run, the true numbers first."""
-    columns = {name: in_digits(one.coefficient) for name, one in shown.items()}
+    columns = {name: five_digit_texts(one.coefficient) for name, one in shown.items()}
     if known is not None and known.truth is not None:
-        columns = {Words.of(known).known: in_digits(known.truth), **columns}
+        columns = {RoleWords.of(known).known: five_digit_texts(known.truth), **columns}
     draw_numbers(figure.subplots(), next(iter(shown.values())).names, columns)
 
 
@@ -162,11 +162,10 @@ def _curves(figure: SubFigure, shown: Mapping[str, Fields], known: Fields | None
     drawn = [one.at.magnitude(one.coefficient) for one in shown.values()]
     if known is not None and known.truth is not None:
         truth = known.at.magnitude(known.truth)
-        draw_curve(axes, known.at, truth, color="0.7", linewidth=4, label=Words.of(known).known)
+        draw_curve(axes, known.at, truth, color="0.7", linewidth=4, label=RoleWords.of(known).known)
         drawn.append(truth)
     for k, ((name, one), values) in enumerate(zip(shown.items(), drawn, strict=False)):
-        look = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
-        draw_curve(axes, one.at, values, label=name, **look)
+        draw_curve(axes, one.at, values, label=name, **run_line(k))
     axes.set(ylabel=next(iter(shown.values())).label)
     if isinstance(coefficient_scale(*drawn), LogNorm):
         axes.set_yscale("log")

@@ -10,30 +10,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from pdeopt.run.pictures.canvas.style import BLACK, BLUE, CYCLE, DASHES, GREEN, ORANGE, PINK, new_figure
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, ORANGE, PINK, new_figure, run_line
 
 #: The columns of history.csv by name, each (rows,).
 History = Mapping[str, np.ndarray]
 Panel = Figure | SubFigure
 #: The objective and its terms: column of history.csv, color and line style.
-TERMS = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
+OBJECTIVE_CURVES = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
 
 #: The quantities on the horizontal axis: name → column of history.csv, and label of the axis.
-AXES = {
+HISTORY_AXES = {
     "iterations": ("iteration", "iteration"),
     "evaluations": ("evaluations", "evaluations of the objective"),
     "seconds": ("seconds", "time (s)"),
 }
 #: The room that the label of a strength needs in a panel of one run's figure, as a part of the axis.
-ROOM = 0.06
+STRENGTH_LABEL_SPACE = 0.06
 #: The room that the label of a strength needs in a panel of a comparison, as a part of the axis.
-NARROW_ROOM = 0.1
+COMPARISON_LABEL_SPACE = 0.1
 #: The largest number of lines of such labels above a panel.
-LINES = 4
+MAX_LABEL_LINES = 4
 #: The height of a line of such labels, in points.
-LINE_HEIGHT = 9
+LABEL_LINE_POINTS = 9
 #: The number of letters that fit beside each other in a legend.
-LEGEND_WIDTH = 150
+MAX_LEGEND_LETTERS = 150
 
 
 def draw_history(history: History, summary: Mapping[str, Any], against: str = "iterations") -> Figure:
@@ -44,16 +44,16 @@ def draw_history(history: History, summary: Mapping[str, Any], against: str = "i
     Args:
         history: The columns of history.csv by name.
         summary: The entries of summary.json; empty for a run that is not finished.
-        against: The quantity on the horizontal axis, one of `AXES`.
+        against: The quantity on the horizontal axis, one of `HISTORY_AXES`.
     """
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
-    for name, color, line in TERMS:
+    for name, color, line in OBJECTIVE_CURVES:
         left.plot(*_broken(history, name, against), color=color, linestyle=line, label=name, **_marker(history))
     _expected_misfit(left, summary)
     for axes in (left, right):
-        _mark_strengths(axes, history, against, ROOM * np.ptp(history[AXES[against][0]]))
-    _finish(left, [history[name] for name, _, _ in TERMS], "value (dimensionless)", against)
+        _mark_strengths(axes, history, against, STRENGTH_LABEL_SPACE * np.ptp(history[HISTORY_AXES[against][0]]))
+    _finish(left, [history[name] for name, _, _ in OBJECTIVE_CURVES], "value (dimensionless)", against)
     by_rule = bool(len(_changes(history)))
     left.set_title("objective and its terms", pad=14 if by_rule else None)
     if by_rule:
@@ -79,15 +79,15 @@ def draw_histories_into(
         figure: The figure, or a part of one.
         histories: The histories by label.
         summaries: The entries of each run's summary.json.
-        against: The quantity on the horizontal axis, one of `AXES`.
+        against: The quantity on the horizontal axis, one of `HISTORY_AXES`.
     """
     panels = (("objective", "objective"), ("misfit", "misfit"), ("gradient_norm", "norm of the gradient"))
     expected = {summary.get("expected_misfit") for summary in summaries}
-    room = NARROW_ROOM * max(history[AXES[against][0]].max() for history in histories.values())
+    room = COMPARISON_LABEL_SPACE * max(history[HISTORY_AXES[against][0]].max() for history in histories.values())
     for axes, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
         changing = 0
         for k, (name, history) in enumerate(histories.items()):
-            line = {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k // len(CYCLE) % len(DASHES)]}
+            line = run_line(k)
             axes.plot(*_broken(history, column, against), label=name, **line, **_marker(history))
             _mark_strengths(axes, history, against, room, line["color"], changing)
             changing += bool(len(_changes(history)))
@@ -101,7 +101,7 @@ def _legend(figure: Panel, axes: Axes, first: list[str]) -> None:
     """Add a legend with each label once, those of ``first`` first, in as many columns as fit."""
     found = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     entries = {label: found[label] for label in dict.fromkeys([*first, *found])}
-    columns = max(1, min(4, LEGEND_WIDTH // (6 + max(map(len, entries)))))
+    columns = max(1, min(4, MAX_LEGEND_LETTERS // (6 + max(map(len, entries)))))
     figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
 
 
@@ -118,7 +118,7 @@ def _changes(history: History) -> np.ndarray:
 def _broken(history: History, column: str, against: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the coordinates of a line along both axes, with a gap where the strength changes."""
     rows = _changes(history)
-    x = history[AXES[against][0]].astype(float)
+    x = history[HISTORY_AXES[against][0]].astype(float)
     return np.insert(x, rows, np.nan), np.insert(history[column].astype(float), rows, np.nan)
 
 
@@ -130,12 +130,12 @@ def _mark_strengths(axes: Axes, history: History, against: str, room: float, col
     Args:
         axes: The panel.
         history: The columns of history.csv by name.
-        against: The quantity on the horizontal axis, one of `AXES`.
+        against: The quantity on the horizontal axis, one of `HISTORY_AXES`.
         room: The length along the horizontal axis that a strength needs.
         color: The color of lines and strengths.
         line: The line above the panel on which the strengths are written, from 0.
     """
-    changes, x = _changes(history), history[AXES[against][0]]
+    changes, x = _changes(history), history[HISTORY_AXES[against][0]]
     if not len(changes):
         return
     ends = [x[0], *(0.5 * (x[changes - 1] + x[changes])), x[-1]]
@@ -143,11 +143,11 @@ def _mark_strengths(axes: Axes, history: History, against: str, room: float, col
         if k:
             label = "change of strength (above)" if k == 1 else None
             axes.axvline(start, color=color, linewidth=0.6, linestyle=":", label=label)
-        if ends[k + 1] - start >= room and line < LINES:
+        if ends[k + 1] - start >= room and line < MAX_LABEL_LINES:
             strength = history["strength"][changes[k - 1] if k else 0]
             place = (0.5 * (start + ends[k + 1]), 1.0)
             style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": color, "alpha": 0.8}
-            offset = (0, 1 + LINE_HEIGHT * line)
+            offset = (0, 1 + LABEL_LINE_POINTS * line)
             axes.annotate(_three_digits(strength), place, offset, axes.get_xaxis_transform(), "offset points", **style)
 
 
@@ -184,7 +184,7 @@ def _finish(axes: Axes, columns: list[np.ndarray], label: str, against: str) -> 
         axes.set_yscale("symlog", linthresh=max(1e-3 * np.abs(values).max(), 1e-300))
     elif (values > 0).any():
         axes.set_yscale("log", nonpositive="mask")
-    axes.set(xlabel=AXES[against][1], ylabel=label)
+    axes.set(xlabel=HISTORY_AXES[against][1], ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=against != "seconds"))
     if against == "seconds":
         axes.set_xlim(left=0)

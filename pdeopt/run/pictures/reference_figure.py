@@ -17,7 +17,7 @@ from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, new_figure
 from pdeopt.run.store.fields import Fields
 
 #: The color of values that were not measured, or are left out.
-MISSING = "0.88"
+MISSING_COLOR = "0.88"
 
 
 def draw_reference(fields: Fields, summary: dict[str, Any]) -> Figure | None:
@@ -62,7 +62,7 @@ def _relative(residual: np.ndarray, measured: np.ndarray, axis: int) -> np.ndarr
 
 def _draw_map(figure: Figure, axes: Axes, residual: np.ndarray, series: Series) -> None:
     q, k = residual.shape
-    axes.set_facecolor(MISSING)
+    axes.set_facecolor(MISSING_COLOR)
     extent = (0.5, k + 0.5, q + 0.5, 0.5)
     drawing = axes.imshow(
         residual, ERROR_MAP, symmetric_scale(residual), aspect="auto", extent=extent, interpolation="nearest"

@@ -15,17 +15,17 @@ from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
 from pdeopt.run.pictures.canvas.field_axes import (
     Canvas,
     coefficient_scale,
+    color_bar_label,
     common_scale,
     draw_curve,
     draw_curves,
     draw_field,
     draw_points,
-    noted,
     ratio_scale,
     symmetric_scale,
 )
-from pdeopt.run.pictures.canvas.number_table import draw_numbers, in_digits
-from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, new_figure, rows
+from pdeopt.run.pictures.canvas.number_table import draw_numbers, five_digit_texts
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, figure_halves, new_figure
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -33,13 +33,13 @@ from pdeopt.run.pictures.segmentation_figure import (
     legend_handles,
     segmentation_of,
 )
-from pdeopt.run.store.fields import FIELD, RECONSTRUCTION, Fields
+from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, Fields
 from pdeopt.run.store.views.headline import headline_facts
 
 #: The number of points beyond which a scatter plot is thinned.
-SCATTERED = 20_000
+MAX_SCATTER_POINTS = 20_000
 #: The largest relative difference of noise levels that count as one.
-EQUAL = 1e-6
+SAME_NOISE_TOLERANCE = 1e-6
 
 
 def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
@@ -53,7 +53,7 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     """
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
-    top, bottom = rows(figure)
+    top, bottom = figure_halves(figure)
     canvas = Canvas(fields.at, fields.views.marks)
     if fields.names:
         draw_numbers(top.subplots(), *_number_columns(fields))
@@ -70,12 +70,12 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
 
 def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:
     """Return the names of the unknown numbers, and the columns of a table of their values by title."""
-    words = Words.of(fields)
-    columns = {"initial guess": in_digits(fields.initial), words.found: in_digits(fields.coefficient)}
+    words = RoleWords.of(fields)
+    columns = {"initial guess": five_digit_texts(fields.initial), words.found: five_digit_texts(fields.coefficient)}
     if fields.truth is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * (fields.coefficient / fields.truth - 1)
-        columns |= {words.known: in_digits(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
+        columns |= {words.known: five_digit_texts(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
     return fields.names, columns
 
 
@@ -94,7 +94,7 @@ def headline(summary: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Words:
+class RoleWords:
     """The words for the coefficient, by its role: only a reconstruction has a truth.
 
     Attributes:
@@ -106,13 +106,13 @@ class Words:
     found: str
 
     @classmethod
-    def of(cls, fields: Fields) -> Words:
+    def of(cls, fields: Fields) -> RoleWords:
         """Return the words for a run's coefficient."""
-        return cls("truth" if fields.role == RECONSTRUCTION else "exact", fields.role)
+        return cls("truth" if fields.role == RECONSTRUCTION_ROLE else "exact", fields.role)
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorField:
     """The departure of the coefficient from the known one.
 
     It is the ratio where colors are logarithmic, otherwise the difference.
@@ -132,7 +132,7 @@ class Error:
     label: str
 
     @classmethod
-    def of(cls, fields: Fields, known: np.ndarray, scale: Normalize) -> Error:
+    def of(cls, fields: Fields, known: np.ndarray, scale: Normalize) -> ErrorField:
         """Return the error of a run's coefficient.
 
         Args:
@@ -140,7 +140,7 @@ class Error:
             known: The known coefficient, of the same shape as the found one.
             scale: The color scale of the coefficient.
         """
-        words = Words.of(fields)
+        words = RoleWords.of(fields)
         if isinstance(scale, LogNorm) and fields.at.components == 1:  # a ratio of vectors says nothing of directions
             ratio = fields.at.magnitude(fields.coefficient) / fields.at.magnitude(known)
             return cls(ratio, ratio_scale(ratio), 1.0, f"{words.found} / {words.known}", "ratio")
@@ -158,7 +158,7 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
         draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
     if fields.truth is not None:
-        error = Error.of(fields, fields.truth, scale)
+        error = ErrorField.of(fields, fields.truth, scale)
         draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
     draw_points(axes[len(panels) - 1], canvas, fields.points)
     if segmentation:
@@ -170,7 +170,7 @@ def _compared(fields: Fields) -> dict[str, np.ndarray]:
 
     There is no initial guess where a segmentation is drawn.
     """
-    words = Words.of(fields)
+    words = RoleWords.of(fields)
     given = {words.known: fields.truth} if fields.truth is not None else {"initial guess": fields.initial}
     if _segmentation(fields):
         given = {}
@@ -219,11 +219,13 @@ def draw_panel(
     drawing = draw_field(axes, canvas, drawn, scale, colors)
     draw_marks(axes, canvas.marks, canvas.at.mesh)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
-    figure.colorbar(drawing, ax=axes, label=noted(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9)))
+    figure.colorbar(
+        drawing, ax=axes, label=color_bar_label(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9))
+    )
 
 
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
-    words = Words.of(fields)
+    words = RoleWords.of(fields)
     curves = {"initial guess": fields.initial, words.found: fields.coefficient}
     if fields.truth is not None:
         curves = {words.known: fields.truth, **curves}
@@ -233,7 +235,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     draw_curves(axes[0], fields.at, drawn, fields.label)
     axes[0].set_title("coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient")
     if fields.truth is not None:
-        error = Error.of(fields, fields.truth, coefficient_scale(*drawn.values()))
+        error = ErrorField.of(fields, fields.truth, coefficient_scale(*drawn.values()))
         axes[1].axhline(error.neutral, color="0.7", linewidth=0.8)
         draw_curve(axes[1], fields.at, error.values, color=ORANGE)
         axes[1].set(ylabel=error.label, title=error.title, yscale="log" if error.neutral else "linear")
@@ -245,7 +247,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     canvas = None if at is None else Canvas(at, fields.views.marks)
     if canvas is not None and not canvas.can_draw:
         canvas = None
-    if fields.kind == FIELD and canvas is not None:
+    if fields.kind == FIELD_KIND and canvas is not None:
         _target_fields(figure, fields, canvas)
         return
     panels = 0 if fields.data is None else 2
@@ -300,7 +302,7 @@ def _level(noise: np.ndarray) -> float:
 
 def _named_level(noise: np.ndarray) -> str:
     noise, level = np.asarray(noise), _level(noise)
-    varies = (np.abs(noise[noise > 0] - level) > EQUAL * level).any()
+    varies = (np.abs(noise[noise > 0] - level) > SAME_NOISE_TOLERANCE * level).any()
     return f"{'mean ' * bool(varies)}σ = {level:.2g}"
 
 
@@ -308,7 +310,7 @@ def _data_fit(axes: Axes, fields: Fields) -> None:
     assert fields.data is not None
     assert fields.predicted is not None
     given, predicted, name = fields.data.ravel(), fields.predicted.ravel(), _aim(fields)
-    thin = slice(None, None, -(-len(given) // SCATTERED))
+    thin = slice(None, None, -(-len(given) // MAX_SCATTER_POINTS))
     ends = [min(given.min(), predicted.min()), max(given.max(), predicted.max())]
     axes.plot(ends, ends, color="0.4", linewidth=1, label=f"predicted = {name}")
     size = 14 if len(given) < 500 else 4

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pdeopt.inversion.history import Row, as_table
-from pdeopt.run.errors import UsageError, attempt
+from pdeopt.run.errors import UsageError, try_writing
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.components_figure import draw_components
@@ -24,12 +24,12 @@ from pdeopt.run.pictures.strength_figure import draw_strength
 from pdeopt.run.store.directory import refuse_foreign
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import read_object
-from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs
+from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs
 
 #: The formats of every picture of a run: for the screen, and for a publication.
-SUFFIXES = (".png", ".pdf")
+PICTURE_SUFFIXES = (".png", ".pdf")
 #: The picture in which several runs are compared, where no other path is given.
-COMPARISON = Path("comparison.png")
+COMPARISON_FILE = Path("comparison.png")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
@@ -50,7 +50,7 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
     with styled():
         for name in PICTURES:
             paths = _paths(directory / name)
-            warnings += attempt(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
+            warnings += try_writing(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
     return warnings
 
 
@@ -60,8 +60,8 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     Args:
         directories: The run directories.
         out: The path of the picture; of one run it is that of the result, and the others go beside it. None for the
-            pictures in the run directory, or for `COMPARISON`.
-        against: The quantity on the horizontal axis of histories, one of `history_figure.AXES`.
+            pictures in the run directory, or for `COMPARISON_FILE`.
+        against: The quantity on the horizontal axis of histories, one of `history_figure.HISTORY_AXES`.
 
     Returns:
         The paths of the pictures.
@@ -72,13 +72,13 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     runs = read_runs(directories)
     run, *others = runs.values()
     if out is None and others:
-        refuse_foreign(COMPARISON)
+        refuse_foreign(COMPARISON_FILE)
     elif out is None and not run.config:  # a folder that is no run's own
         for path in (path for name in PICTURES for path in _paths(run.path / name)):
             refuse_foreign(path)
-    with styled(), drawable(runs.values()):
+    with styled(), drawing_errors(runs.values()):
         if others:
-            return _save(draw_comparison(runs, against), [out or COMPARISON])
+            return _save(draw_comparison(runs, against), [out or COMPARISON_FILE])
         return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
 
 
@@ -94,13 +94,13 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
     Args:
         directories: The run directories.
         out: The path of the picture.
-        against: The quantity on the horizontal axis, one of `history_figure.AXES`.
+        against: The quantity on the horizontal axis, one of `history_figure.HISTORY_AXES`.
 
     Raises:
         UsageError: A directory holds no run, or the picture cannot be drawn or written.
     """
     runs = {name: replace(run, fields=None) for name, run in read_runs(directories).items()}
-    with styled(), drawable(runs.values()):
+    with styled(), drawing_errors(runs.values()):
         if len(runs) > 1:
             _save(draw_comparison(runs, against), [out])
         else:
@@ -138,7 +138,7 @@ def _targets(run: StoredRun, name: str, out: Path | None) -> list[Path]:
 
 
 def _paths(stem: Path) -> list[Path]:
-    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    return [stem.with_name(stem.name + suffix) for suffix in PICTURE_SUFFIXES]
 
 
 def _save(figure: Figure, paths: list[Path]) -> list[Path]:

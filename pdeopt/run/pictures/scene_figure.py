@@ -19,29 +19,29 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pdeopt.run.errors import UsageError
-from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, noted
+from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, color_bar_label
 from pdeopt.run.pictures.canvas.style import FIELD_MAP, new_figure
-from pdeopt.run.pictures.result_figure import Words, headline
+from pdeopt.run.pictures.result_figure import RoleWords, headline
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.mesh_output import VTK_ORDER
 
 #: The message where pyvista is missing.
-MISSING = "3-D scenes need pyvista: pip install pyvista"
+PYVISTA_REMEDY = "3-D scenes need pyvista: pip install pyvista"
 #: The program that renders a scene.
 RENDERER = Path(__file__).with_name("scene_renderer.py")
 #: The time that the renderer may take, in seconds.
-PATIENCE = 300.0
+MAX_RENDERING_SECONDS = 300.0
 #: The values of the surfaces, as parts of the way from the median to an extreme.
-STEPS = (0.4, 0.75)
+SURFACE_LEVELS = (0.4, 0.75)
 #: The least distance of an extreme from the median for which surfaces are drawn, as a part of the range.
-NOTEWORTHY = 0.15
+MIN_EXTREME_DISTANCE = 0.15
 #: The least distance of slices from the edge of the solid, as a part of its extent.
-INSET = 0.1
+SLICE_INSET = 0.1
 
 
 def scene_note(fields: Fields) -> str:
     """Return what to do for a scene of a solid where pyvista is missing, "" where nothing is to be done."""
-    return MISSING if _is_solid(fields) and find_spec("pyvista") is None else ""
+    return PYVISTA_REMEDY if _is_solid(fields) and find_spec("pyvista") is None else ""
 
 
 def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
@@ -59,7 +59,7 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     """
     if not _is_solid(fields) or find_spec("pyvista") is None:
         return None
-    words = Words.of(fields)
+    words = RoleWords.of(fields)
     given = {words.known: fields.truth} if fields.truth is not None else {}
     drawn = {name: _on_mesh(fields, values) for name, values in (given | {words.found: fields.coefficient}).items()}
     if any(np.isnan(values).all() for values in drawn.values()):
@@ -76,7 +76,9 @@ def draw_scene(fields: Fields, summary: dict[str, Any]) -> Figure | None:
             axes[row, column].imshow(images[column, row])
             axes[row, column].set_title(f"{name}, {view}")
             axes[row, column].set_axis_off()
-    figure.colorbar(ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=noted(fields.label, scale), shrink=0.6)
+    figure.colorbar(
+        ScalarMappable(scale, FIELD_MAP), ax=list(axes.flat), label=color_bar_label(fields.label, scale), shrink=0.6
+    )
     return figure
 
 
@@ -128,15 +130,15 @@ def _center(fields: Fields, values: np.ndarray) -> np.ndarray:
     chosen = places[:, departure >= 0.9 * departure.max()]
     amid = chosen[:, np.linalg.norm(chosen - chosen.mean(1, keepdims=True), axis=0).argmin()]
     low, high = fields.at.mesh.p.min(1), fields.at.mesh.p.max(1)
-    inside = np.clip(amid, low + INSET * (high - low), high - INSET * (high - low))
+    inside = np.clip(amid, low + SLICE_INSET * (high - low), high - SLICE_INSET * (high - low))
     return np.round(inside, 2 - int(np.floor(np.log10(np.ptp(fields.at.mesh.p))))) + 0.0
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
     """Return the values of the surfaces, from the median toward each extreme, those nearest to it first."""
     low, middle, high = np.nanmin(values), np.nanmedian(values), np.nanmax(values)
-    ends = [end for end in (low, high) if abs(end - middle) > NOTEWORTHY * (high - low)]
-    return np.array([middle + step * (end - middle) for step in STEPS for end in ends])
+    ends = [end for end in (low, high) if abs(end - middle) > MIN_EXTREME_DISTANCE * (high - low)]
+    return np.array([middle + step * (end - middle) for step in SURFACE_LEVELS for end in ends])
 
 
 def _cropped(images: np.ndarray) -> np.ndarray:
@@ -173,9 +175,9 @@ def _render(fields: Fields, scene: _Scene) -> np.ndarray:
 def _run_renderer(source: Path, target: Path) -> None:
     words = [sys.executable, "-P", str(RENDERER), str(source), str(target)]
     try:
-        done = subprocess.run(words, capture_output=True, errors="replace", timeout=PATIENCE, check=False)
+        done = subprocess.run(words, capture_output=True, errors="replace", timeout=MAX_RENDERING_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"the 3-D renderer was stopped after {PATIENCE:.0f} s") from None
+        raise UsageError(f"the 3-D renderer was stopped after {MAX_RENDERING_SECONDS:.0f} s") from None
     if done.returncode < 0:
         cause = "it needs OpenGL, of a graphics card or in software, such as Mesa's libEGL or libOSMesa"
         raise UsageError(f"the 3-D renderer was ended by signal {-done.returncode}; {cause}")

@@ -17,23 +17,23 @@ import numpy as np
 import pyvista as pv
 
 #: The width and the height of an image, in pixels.
-SIZE = (760, 640)
+IMAGE_PIXELS = (760, 640)
 #: The direction from which the solid is seen.
-FRONT = (0.85, -1.35, 0.75)
+FRONT_DIRECTION = (0.85, -1.35, 0.75)
 #: The direction from which the solid is seen from behind.
-BACK = (-0.85, 1.35, 0.75)
+BACK_DIRECTION = (-0.85, 1.35, 0.75)
 #: Half the height of an image, in diagonals of the solid's box.
 HALF_HEIGHT = 0.5
 #: The color where there is no value.
-GRAY = "#D0D0D0"
+NO_VALUE_COLOR = "#D0D0D0"
 #: The color of the solid's edges and of the axes.
-EDGE = "#444444"
+EDGE_COLOR = "#444444"
 
 
 def render(scene: dict[str, np.ndarray]) -> np.ndarray:
     """Return the images (fields, 2, height, width, 3) of a scene, given by the arrays of SCENE.npz."""
     cell = getattr(pv.CellType, str(scene["cell"]).upper())
-    plotter = pv.Plotter(off_screen=True, window_size=list(SIZE), lighting="three lights")
+    plotter = pv.Plotter(off_screen=True, window_size=list(IMAGE_PIXELS), lighting="three lights")
     plotter.set_background("white")
     plotter.show(auto_close=False)  # the first rendering would set the camera again
     return np.stack([np.stack(list(_views(plotter, scene, cell, values))) for values in scene["values"]])
@@ -46,12 +46,16 @@ def _views(plotter: pv.Plotter, scene: dict[str, np.ndarray], cell: int, values:
         surface = grid.extract_surface(algorithm="dataset_surface")
         surface["values"] = values[surface["vtkOriginalPointIds"]]
         known = ~np.isnan(surface["values"])
-        for direction in (FRONT, BACK):
+        for direction in (FRONT_DIRECTION, BACK_DIRECTION):
             yield _view(plotter, grid, scene["axes"], direction, lambda: _draw_boundary(plotter, surface, known, look))
         return
     (grid.cell_data if scene["kind"] == "cells" else grid.point_data)["values"] = values
-    yield _view(plotter, grid, scene["axes"], FRONT, lambda: _draw_slices(plotter, grid, scene["center"], look))
-    yield _view(plotter, grid, scene["axes"], FRONT, lambda: _draw_surfaces(plotter, grid, scene["levels"], look))
+    yield _view(
+        plotter, grid, scene["axes"], FRONT_DIRECTION, lambda: _draw_slices(plotter, grid, scene["center"], look)
+    )
+    yield _view(
+        plotter, grid, scene["axes"], FRONT_DIRECTION, lambda: _draw_surfaces(plotter, grid, scene["levels"], look)
+    )
 
 
 def _view(
@@ -60,11 +64,11 @@ def _view(
     plotter.clear_actors()
     body = grid.extract_surface(algorithm="dataset_surface").compute_normals(consistent_normals=True)
     edges = body.extract_feature_edges(30, boundary_edges=False, manifold_edges=False, non_manifold_edges=False)
-    plotter.add_mesh(edges, color=EDGE, line_width=2)
+    plotter.add_mesh(edges, color=EDGE_COLOR, line_width=2)
     draw()
     plotter.show_bounds(
-        color=EDGE, font_size=16, location="outer", ticks="outside", n_xlabels=3, n_ylabels=3, n_zlabels=3, fmt="%.3g",
-        xtitle=str(axes[0]), ytitle=str(axes[1]), ztitle=str(axes[2]),
+        color=EDGE_COLOR, font_size=16, location="outer", ticks="outside", n_xlabels=3, n_ylabels=3, n_zlabels=3,
+        fmt="%.3g", xtitle=str(axes[0]), ytitle=str(axes[1]), ztitle=str(axes[2]),
     )  # fmt: skip
     plotter.enable_parallel_projection()
     plotter.view_vector(direction, viewup=(0, 0, 1), bounds=grid.bounds)
@@ -75,7 +79,7 @@ def _view(
 def _draw_slices(plotter: pv.Plotter, grid: pv.UnstructuredGrid, center: np.ndarray, look: dict) -> None:
     for piece in grid.slice_orthogonal(*center):
         if piece.n_cells:
-            plotter.add_mesh(piece, lighting=False, nan_color=GRAY, **look)
+            plotter.add_mesh(piece, lighting=False, nan_color=NO_VALUE_COLOR, **look)
 
 
 def _draw_surfaces(plotter: pv.Plotter, grid: pv.UnstructuredGrid, levels: np.ndarray, look: dict) -> None:
@@ -94,7 +98,7 @@ def _draw_boundary(plotter: pv.Plotter, surface: pv.PolyData, known: np.ndarray,
         plotter.add_mesh(colored, lighting=False, **look)
     rest = surface.extract_points(~known, adjacent_cells=True)
     if rest.n_cells:
-        plotter.add_mesh(rest, color=GRAY, opacity=0.15)
+        plotter.add_mesh(rest, color=NO_VALUE_COLOR, opacity=0.15)
 
 
 if __name__ == "__main__":

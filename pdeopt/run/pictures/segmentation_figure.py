@@ -16,15 +16,15 @@ from matplotlib.patches import Circle, Patch
 
 from pdeopt.inverse import Marks
 from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
-from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, GROUND, ORANGE, PINK, SKY, new_figure
+from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, GROUND_COLOR, ORANGE, PINK, SKY, new_figure
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.placement import PlainMesh
 from pdeopt.run.store.views.headline import headline_facts
 
 #: The colors of classes where the problem gives none, which differ in lightness, too; the first one is the ground.
-COLORS = (GROUND, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
+CLASS_COLORS = (GROUND_COLOR, ORANGE, BLUE, GREEN, PINK, SKY, BLACK)
 #: The largest distance of a round domain's vertices from the circle, outside of it, as a part of the radius.
-ROUND = 1e-2
+CIRCLE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def segmentation_of(fields: Fields) -> Segmentation | None:
     if image.extent is not None:
         left, right, bottom, top = map(float, image.extent)
         extent = (left, right, bottom, top)
-    colors = image.colors or COLORS[: len(image.classes)]
+    colors = image.colors or CLASS_COLORS[: len(image.classes)]
     return Segmentation(found, truth, image.classes, colors, extent, fields.at.mesh, marks)
 
 
@@ -174,4 +174,4 @@ def _circle_around(p: np.ndarray) -> tuple[np.ndarray, float] | None:
     low, high = p[:2].min(1), p[:2].max(1)
     center, radius = 0.5 * (low + high), 0.5 * float((high - low).max())
     reach = np.linalg.norm(p[:2] - center[:, None], axis=0).max()
-    return (center, radius) if reach < (1 + ROUND) * radius else None
+    return (center, radius) if reach < (1 + CIRCLE_TOLERANCE) * radius else None

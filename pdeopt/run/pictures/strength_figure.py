@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from pdeopt.run.pictures.canvas.style import BLACK, BLUE, GREEN, ORANGE, PINK, new_figure
 
 #: The words for a rule in the title, by its name.
-TITLES = {"discrepancy": "the discrepancy principle", "cooling": "cooling", "lcurve": "the L-curve"}
+RULE_TITLES = {"discrepancy": "the discrepancy principle", "cooling": "cooling", "lcurve": "the L-curve"}
 #: The width and the height of a panel, about, in inches.
-PANEL = np.array([4.4, 3.2])
+PANEL_INCHES = np.array([4.4, 3.2])
 #: The width and the height of a label, about, in inches.
-LABEL = np.array([0.36, 0.13])
+LABEL_INCHES = np.array([0.36, 0.13])
 
 
 def draw_strength(record: Mapping[str, Any], problem: str = "") -> Figure:
@@ -35,7 +35,7 @@ def draw_strength(record: Mapping[str, Any], problem: str = "") -> Figure:
         panel(axes, record)
         axes.grid(True, which="major", alpha=0.25)
         axes.legend(frameon=True, framealpha=0.8, edgecolor="none")
-    name = f"strength by {TITLES.get(record['rule'], record['rule'])}"
+    name = f"strength by {RULE_TITLES.get(record['rule'], record['rule'])}"
     title = f"{problem}: {name}" if problem else name
     figure.suptitle(f"{title}\n{record.get('reason', '')}".rstrip(), wrap=True)
     return figure
@@ -106,10 +106,10 @@ def _draw_minimizers(
 
 def _label(axes: Axes, texts: list[str], x: np.ndarray, y: np.ndarray, first: int) -> None:
     """Label the points, the one with index ``first`` in any case, the others where there is room."""
-    places = np.column_stack([_part(x, axes.get_xscale()), _part(y, axes.get_yscale())]) * PANEL
+    places = np.column_stack([_part(x, axes.get_xscale()), _part(y, axes.get_yscale())]) * PANEL_INCHES
     taken: list[np.ndarray] = []
     for k in [first, *(k for k in range(len(texts)) if k != first)]:
-        if np.isfinite(places[k]).all() and all((np.abs(places[k] - other) > LABEL).any() for other in taken):
+        if np.isfinite(places[k]).all() and all((np.abs(places[k] - other) > LABEL_INCHES).any() for other in taken):
             taken.append(places[k])
             style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": BLACK, "alpha": 0.8}
             axes.annotate(texts[k], (x[k], y[k]), (6, 5), **style)

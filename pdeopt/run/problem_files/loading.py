@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pdeopt
 from pdeopt.errors import did_you_mean
-from pdeopt.run.errors import UsageError, bad_input
+from pdeopt.run.errors import UsageError, problem_file_errors
 
 if TYPE_CHECKING:
     from pdeopt.inverse import Problem
@@ -65,7 +65,7 @@ def load_build(path: Path) -> Callable[..., Any]:
         UsageError: The file cannot be imported, or has no such function.
     """
     _refuse_missing_platform()
-    with bad_input(path):
+    with problem_file_errors(path):
         module = _imported(path)
     build = getattr(module, "build", None)
     if not callable(build):
@@ -86,7 +86,7 @@ def build_problem(build: Callable[..., Any], options: dict[str, Any], path: Path
     """
     from pdeopt.inverse import Problem
 
-    with bad_input(path):
+    with problem_file_errors(path):
         problem = build(**options)
     if not isinstance(problem, Problem):
         raise UsageError(f"build(...) in {path} returned {_kind(problem)}; expected a pdeopt.inverse.Problem")

@@ -17,7 +17,7 @@ from pdeopt.run.errors import UsageError
 from pdeopt.run.problem_files.loading import problem_files
 
 
-def remember(path: Path) -> None:
+def remember_trusted(path: Path) -> None:
     """Note that this user ran a problem file; where that cannot be written, `pdeopt resume` asks."""
     with suppress(OSError, RuntimeError):
         line, record = _line(path), _record()
@@ -50,7 +50,7 @@ def refuse_untrusted(path: Path, directory: Path, trusted: Path | None) -> None:
     if trusted is not None:
         if trusted.resolve() != path.resolve():
             raise UsageError(f"--trust names {trusted}, and {directory} goes on with {path}")
-        remember(path)
+        remember_trusted(path)
     elif not is_trusted(path):
         again = f"pdeopt resume {shlex.quote(str(directory))} --trust {shlex.quote(str(path))}"
         raise UsageError(

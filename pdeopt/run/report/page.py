@@ -34,12 +34,12 @@ from pdeopt.run.report.report_tables import (
     two_columns,
     versions,
 )
-from pdeopt.run.store.directory import REPORT, refuse_foreign, write_text
+from pdeopt.run.store.directory import REPORT_FILE, refuse_foreign, write_text
 from pdeopt.run.store.regular_file import is_regular, read_bytes
-from pdeopt.run.store.stored_run import StoredRun, drawable, read_runs, readable
+from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs, reading_errors
 
 #: The captions of the pictures of a run directory by name, in their order on the page.
-CAPTIONS = {
+PICTURE_CAPTIONS = {
     "result": "Coefficient, data fit and state",
     "components": "Components of vectors",
     "segmentation": "Segmentation",
@@ -56,7 +56,7 @@ PNG_END = b"IEND\xaeB`\x82"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
 PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.
-NOT_REPEATED = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0, "--no-pictures": 0}
+OUTPUT_OPTIONS = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0, "--no-pictures": 0}
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def write_report(directories: Sequence[Path], out: Path | None) -> Path:
         UsageError: A directory holds no run, or the page cannot be written.
     """
     runs = read_runs(directories)
-    target = out or (directories[0] if len(runs) == 1 else Path()) / REPORT
+    target = out or (directories[0] if len(runs) == 1 else Path()) / REPORT_FILE
     if out is None:
         refuse_foreign(target)
-    with drawable(runs.values()):
+    with drawing_errors(runs.values()):
         text = _page(runs)
     try:
         write_text(target, text)
@@ -193,7 +193,7 @@ def _command(run: StoredRun) -> str:
     """Return the command that repeats a run in a folder of its own, "" where it is not recorded."""
     words, kept = run.words, []
     raised = ["--max-iterations", str(run.config.get("max_iterations"))] if run.config.get("resumed") else []
-    dropped = {**NOT_REPEATED, **({raised[0]: 1} if raised else {})}
+    dropped = {**OUTPUT_OPTIONS, **({raised[0]: 1} if raised else {})}
     while words:
         word = words.pop(0)
         name, joined, _ = word.partition("=")
@@ -207,9 +207,9 @@ def _command(run: StoredRun) -> str:
 def _pictures(run: StoredRun) -> list[PagePicture]:
     """Return the pictures of the run directory; those that it does not have are drawn."""
     found = []
-    for name, caption in CAPTIONS.items():
+    for name, caption in PICTURE_CAPTIONS.items():
         path = run.path / f"{name}.png"
-        with readable(path):
+        with reading_errors(path):
             content = read_bytes(path) if is_regular(path) else _drawn(name, run)
             if content is not None:
                 found.append(PagePicture.of(content, caption, f"{caption} of {run.title}, {_outcome(run)}"))

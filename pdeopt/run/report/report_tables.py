@@ -17,13 +17,13 @@ from pdeopt.run.watch.stopwatch import in_words, total_seconds
 #: The largest number of rows of a history that are shown, evenly chosen.
 MAX_HISTORY_ROWS = 200
 #: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
-NO_SETTINGS = frozenset({"format", "path", "folder", "options", "versions", "argv", "resumed"})
+NON_SETTINGS = frozenset({"format", "path", "folder", "options", "versions", "argv", "resumed"})
 #: The entries of summary.json that stand above its table.
 HEADING_ENTRIES = frozenset({"problem", "status", "message", "headline"})
 #: The names in summary.json of columns of history.csv that have another name there.
 PLURAL_NAMES = {"iteration": "iterations"}
 #: The text of what is not known.
-UNKNOWN = "–"
+UNKNOWN_TEXT = "–"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TextTable:
 def text_of(value: Any) -> str:
     """Return a value of a JSON file as a text for people."""
     if value is None:
-        return UNKNOWN
+        return UNKNOWN_TEXT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -54,7 +54,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{words(name)} {text_of(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(text_of, value)) or UNKNOWN
+        return ", ".join(map(text_of, value)) or UNKNOWN_TEXT
     return str(value)
 
 
@@ -89,7 +89,7 @@ def results(run: StoredRun) -> dict[str, str]:
 
 def settings(run: StoredRun) -> dict[str, str]:
     """Return the texts of the entries of config.json by name, the problem's options first."""
-    others = {name: value for name, value in run.config.items() if name not in NO_SETTINGS}
+    others = {name: value for name, value in run.config.items() if name not in NON_SETTINGS}
     return {words(name): text_of(value) for name, value in {**run.options, **others}.items()}
 
 
@@ -130,7 +130,7 @@ def side_by_side(caption: str, runs: Mapping[str, Mapping[str, str]]) -> TextTab
         runs: The texts of each run by name, for each run.
     """
     names = dict.fromkeys(name for values in runs.values() for name in values)
-    rows = tuple((name, *(values.get(name, UNKNOWN) for values in runs.values())) for name in names)
+    rows = tuple((name, *(values.get(name, UNKNOWN_TEXT) for values in runs.values())) for name in names)
     return TextTable(caption, ("", *runs), rows)
 
 

@@ -18,7 +18,7 @@ from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.regular_file import is_regular
 
 #: The name of the file in a run directory.
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT_FILE = "checkpoint.npz"
 #: The format of the files that a run goes on from; another one is refused. Answers of format 1 were in JSON.
 CHECKPOINT_FORMAT = 2
 #: The largest relative difference of misfits, or regularizations, that count as those of the same problem.
@@ -72,7 +72,7 @@ class Checkpoint:
             _refuse(f"was written by pdeopt {self.version}, and this is {pdeopt.__version__}")
         if self.problem != path.stem:
             _refuse(f"is of the problem {self.problem}, and the run is of {path.stem}")
-        if self.source != source_of(path):
+        if self.source != file_digest(path):
             _refuse(f"was written before {path} was changed (undo the change to go on)")
 
     def refuse_other_values(self, misfit: float, size: int) -> None:
@@ -114,7 +114,7 @@ class Checkpoint:
             )
 
 
-def source_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -32,9 +32,9 @@ RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.np
 #: The files that are written in place.
 APPENDED_FILES = ("evaluations.bin", "run.log")
 #: The picture of a run that is under way; it is replaced, or removed, only where it `is_written_by_pdeopt`.
-LIVE_PICTURE = "live.png"
+LIVE_PICTURE_FILE = "live.png"
 #: The page about a run, which may be written later; it is replaced only where it `is_written_by_pdeopt`.
-REPORT = "report.html"
+REPORT_FILE = "report.html"
 #: The name of a file that is being written, which nobody else chooses and nobody can foresee.
 TEMPORARY_NAME = re.compile(r"\.pdeopt-[0-9a-f]{16}-.+")
 #: The text that stands in the metadata of every picture that pdeopt writes.
@@ -64,9 +64,9 @@ class RunDirectory:
             UsageError: The folder cannot be written, holds a run, or holds a name that a run writes.
         """
         self._default = Path("runs") / problem if out is None else None
-        self.path = unused(Path("runs") / problem) if out is None else out
+        self.path = unused_path(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
-        held = [name for name in (*RUN_FILES, LIVE_PICTURE, REPORT) if os.path.lexists(self.path / name)]
+        held = [name for name in (*RUN_FILES, LIVE_PICTURE_FILE, REPORT_FILE) if os.path.lexists(self.path / name)]
         if held:
             what = (
                 f"already holds a run ({held[0]})"
@@ -94,7 +94,7 @@ class RunDirectory:
         while not _claimed(self.path, self._expected, config):
             if self._default is None:
                 raise UsageError(f"{self.path} was taken by another run meanwhile; choose another folder")
-            self.path = unused(self._default)
+            self.path = unused_path(self._default)
         return self.path
 
 
@@ -144,7 +144,7 @@ def refuse_irregular_files(directory: Path) -> None:
     Raises:
         UsageError: There is such a thing.
     """
-    for name in (*RUN_FILES, LIVE_PICTURE, REPORT):
+    for name in (*RUN_FILES, LIVE_PICTURE_FILE, REPORT_FILE):
         refuse_irregular(directory / name, written=name in APPENDED_FILES)
 
 
@@ -181,7 +181,7 @@ def remove_leftovers(directory: Path) -> None:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
 
     It is removed when the block fails.
@@ -204,7 +204,7 @@ def write_text(path: Path, text: str) -> None:
 
     Bytes in names of files that are no text become escapes, which JSON reads back.
     """
-    with atomic(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -220,7 +220,7 @@ def json_text(values: Mapping[str, Any]) -> str:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name as a compressed .npz file, as a whole or not at all."""
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
@@ -244,7 +244,7 @@ def working_in(folder: str | None) -> AbstractContextManager[None]:
     return chdir(folder) if folder and os.path.isdir(folder) else nullcontext()
 
 
-def unused(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """Return a path, with -2, -3, … at its end where it is taken, that nothing has."""
     candidate, k = path, 2
     while os.path.lexists(candidate):

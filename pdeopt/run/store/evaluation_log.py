@@ -19,20 +19,22 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from pdeopt.inversion.evaluation_log import Answer, Kind
+from pdeopt.inversion.evaluation_log import Kind, LoggedEvaluation
 from pdeopt.run.errors import UsageError
-from pdeopt.run.store.file_lock import acquired
+from pdeopt.run.store.file_lock import try_lock
 from pdeopt.run.store.regular_file import open_regular
 
 #: The file of a run directory that holds the answers.
-EVALUATIONS = "evaluations.bin"
+EVALUATIONS_FILE = "evaluations.bin"
 #: The head of a record: a mark, the size in bytes of the answer in MessagePack, and its checksum.
-HEAD = struct.Struct("<4sQI")
+RECORD_HEAD = struct.Struct("<4sQI")
 #: The mark at the beginning of every record; that of the version before was pde1.
-MARK = b"pde2"
+RECORD_MARK = b"pde2"
 #: The writer and the reader of answers, whose arrays are bytes of 64-bit numbers; the reader checks all types.
-ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda array: np.asarray(array, "<f8").tobytes())
-DECODER = msgspec.msgpack.Decoder(Answer, dec_hook=lambda _, content: np.frombuffer(content, "<f8").astype(float))
+RECORD_ENCODER = msgspec.msgpack.Encoder(enc_hook=lambda array: np.asarray(array, "<f8").tobytes())
+RECORD_DECODER = msgspec.msgpack.Decoder(
+    LoggedEvaluation, dec_hook=lambda _, content: np.frombuffer(content, "<f8").astype(float)
+)
 
 
 class EvaluationFile:
@@ -46,8 +48,8 @@ class EvaluationFile:
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
         self._reader: BinaryIO | None = None
-        self._waiting: list[Answer] = []
-        self._next: Answer | None = None
+        self._waiting: list[LoggedEvaluation] = []
+        self._next: LoggedEvaluation | None = None
         self._end = 0  # the place in the file where the records that were given back end
         self._departed: Callable[[], None] = lambda: None
 
@@ -72,7 +74,7 @@ class EvaluationFile:
             UsageError: Another process writes the file.
         """
         self._file = open_regular(path, "r+b")
-        if not acquired(self._file.fileno()):
+        if not try_lock(self._file.fileno()):
             raise UsageError(f"{path.parent} is being written by another process; wait until it has ended")
         self._departed = departed
         self._reader = open_regular(path, "rb")
@@ -81,7 +83,7 @@ class EvaluationFile:
             self._write(answer)
         self._waiting.clear()
 
-    def recall(self, kind: Kind, question: str, size: int | None = None) -> Answer | None:
+    def recall(self, kind: Kind, question: str, size: int | None = None) -> LoggedEvaluation | None:
         """Return the next answer of the file where it belongs to this question, None otherwise.
 
         From the first other question on, None is returned to all.
@@ -104,7 +106,7 @@ class EvaluationFile:
         self._advance()
         return answer
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: LoggedEvaluation) -> None:
         """Keep an answer, in memory where there is no file yet.
 
         Raises:
@@ -132,7 +134,7 @@ class EvaluationFile:
         assert self._file is not None
         self._file.truncate(self._end)
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, answer: LoggedEvaluation) -> None:
         assert self._file is not None
         start = self._file.seek(0, os.SEEK_END)
         left = memoryview(_record(answer))
@@ -149,29 +151,29 @@ def is_being_written(path: Path) -> bool:
     """Return whether a process keeps its answers in this file; False where there is no file."""
     try:
         with open_regular(path, "rb") as file:
-            return not acquired(file.fileno())
+            return not try_lock(file.fileno())
     except (OSError, UsageError):
         return False
 
 
-def _record(answer: Answer) -> bytes:
-    content = ENCODER.encode(answer)
-    return HEAD.pack(MARK, len(content), zlib.crc32(content)) + content
+def _record(answer: LoggedEvaluation) -> bytes:
+    content = RECORD_ENCODER.encode(answer)
+    return RECORD_HEAD.pack(RECORD_MARK, len(content), zlib.crc32(content)) + content
 
 
-def _read(file: BinaryIO) -> Answer | None:
+def _read(file: BinaryIO) -> LoggedEvaluation | None:
     """Return the next record of a file; None at the end, and where it is not whole, or is none that a run writes."""
-    head = file.read(HEAD.size)
-    if len(head) < HEAD.size:
+    head = file.read(RECORD_HEAD.size)
+    if len(head) < RECORD_HEAD.size:
         return None
-    mark, size, checksum = HEAD.unpack(head)
-    if mark != MARK or size > os.fstat(file.fileno()).st_size - file.tell():
+    mark, size, checksum = RECORD_HEAD.unpack(head)
+    if mark != RECORD_MARK or size > os.fstat(file.fileno()).st_size - file.tell():
         return None
     content = file.read(size)
     if zlib.crc32(content) != checksum:
         return None
     try:
-        answer = DECODER.decode(content)
+        answer = RECORD_DECODER.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     is_whole = answer.kind == "product" or answer.array is None or len(answer.numbers) == 3

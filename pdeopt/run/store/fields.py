@@ -21,17 +21,17 @@ from pdeopt.run.store.views.stored_views import VIEW_ARRAYS, views_from_arrays, 
 #: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
 RESULT_FORMAT = 2
 #: The kind of data that are samples of the state.
-SAMPLES = "samples"
+SAMPLES_KIND = "samples"
 #: The kind of data that are a field with the degrees of freedom of the state.
-FIELD = "field"
+FIELD_KIND = "field"
 #: The kind where there are no data.
 NO_DATA_KIND = ""
 #: The axes of states in files that do not name them.
 FORMER_AXES = ("dof", "experiment")
 #: The role of a coefficient that is found from data.
-RECONSTRUCTION = "reconstruction"
+RECONSTRUCTION_ROLE = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
-RESULT = "result"
+RESULT_ROLE = "result"
 #: The largest number of cells that are looked at to tell whether the state's matrix is of a space.
 MAX_CELLS_EXAMINED = 2000
 #: The part of the pairs of degrees of freedom in a cell above which the matrix that couples them is of their space; a
@@ -103,7 +103,7 @@ class Fields:
         self.at.check(self.coefficient, "the coefficient")
         if self.state_at is not None:
             self.state_at.check(self.state, "the state")
-            if self.kind == FIELD:
+            if self.kind == FIELD_KIND:
                 self._check_shape("data", "state")
 
     def _check_shape(self, name: str, other: str) -> None:
@@ -124,7 +124,10 @@ class Fields:
 
 
 #: The arrays of result.npz that are attributes of `Fields`.
-ARRAYS = ("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise", "points")
+FIELD_ARRAYS = (
+    *("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise"),
+    "points",
+)
 #: The arrays that may be missing.
 OPTIONAL_ARRAYS = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
 #: The texts of result.npz that are attributes of `Fields`.
@@ -134,7 +137,7 @@ MESH_ARRAYS = ("p", "t", "cell")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", "state_axes", *ARRAYS, *FIELD_TEXTS),
+        *("format", "length_unit", "number_names", "state_axes", *FIELD_ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
         *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
@@ -155,7 +158,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
     data, noise = misfit.data, misfit.noise
-    kind = NO_DATA_KIND if data is None else FIELD if isinstance(misfit, FieldMisfit) else SAMPLES
+    kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
     return Fields(
         parameter=np.asarray(m),
         coefficient=functional.coefficient(m),
@@ -184,7 +187,7 @@ def write_fields(path: Path, fields: Fields) -> None:
 
     The state's mesh, where it is another, is written as state_p, state_t and state_cell.
     """
-    arrays = {name: getattr(fields, name) for name in ARRAYS if getattr(fields, name) is not None}
+    arrays = {name: getattr(fields, name) for name in FIELD_ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
@@ -214,9 +217,11 @@ def read_fields(path: Path) -> Fields:
         raise ValueError(
             f"its format is {arrays['format']}; this version of pdeopt reads up to {RESULT_FORMAT}: update it"
         )
-    arrays.setdefault("kind", np.array(SAMPLES))  # the only kind when files did not name it
+    arrays.setdefault("kind", np.array(SAMPLES_KIND))  # the only kind when files did not name it
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
-    given: dict[str, Any] = {name: arrays.get(name) if name in OPTIONAL_ARRAYS else arrays[name] for name in ARRAYS}
+    given: dict[str, Any] = {
+        name: arrays.get(name) if name in OPTIONAL_ARRAYS else arrays[name] for name in FIELD_ARRAYS
+    }
     given |= {name: str(arrays[name]) for name in FIELD_TEXTS}
     unit = str(arrays.get("length_unit", ""))
     axes = arrays.get("state_axes", FORMER_AXES[: arrays["state"].ndim])
@@ -246,7 +251,7 @@ def _role(kind: str, noise: np.ndarray | None) -> str:
 
     Nothing is reconstructed where there are no data, or where a state is wanted.
     """
-    return RECONSTRUCTION if kind == SAMPLES or noise is not None else RESULT
+    return RECONSTRUCTION_ROLE if kind == SAMPLES_KIND or noise is not None else RESULT_ROLE
 
 
 def check_state_space(problem: Problem) -> None:

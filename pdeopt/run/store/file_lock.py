@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def acquired(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock an open file until all processes that have it open have closed it.
 
     Args:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pdeopt.run.store.directory import atomic
-from pdeopt.run.store.fields import FIELD, Fields
+from pdeopt.run.store.directory import atomic_write
+from pdeopt.run.store.fields import FIELD_KIND, Fields
 from pdeopt.run.store.placement import Placement, PlainMesh
 
 #: The vertices of a cell in VTK's order, by name of the cell, where scikit-fem's order is another.
@@ -57,7 +57,7 @@ def write_mesh(path: Path, file: MeshFile) -> None:
     cells = mesh.t[VTK_ORDER.get(mesh.cell, slice(None))].T
     at_vertices = {name: values for name, (kind, values) in file.data.items() if kind == "vertices"}
     in_cells = {name: [values] for name, (kind, values) in file.data.items() if kind == "cells"}
-    with atomic(path) as temporary:
+    with atomic_write(path) as temporary:
         meshio.Mesh(points, [(mesh.cell, cells)], point_data=at_vertices, cell_data=in_cells).write(temporary)
 
 
@@ -72,7 +72,11 @@ def _of_state(fields: Fields) -> Data:
     """Return state, adjoint and target as fields, one for each experiment."""
     at = fields.state_at
     found: Data = {}
-    given = {"state": fields.state, "adjoint": fields.adjoint, "target": fields.data if fields.kind == FIELD else None}
+    given = {
+        "state": fields.state,
+        "adjoint": fields.adjoint,
+        "target": fields.data if fields.kind == FIELD_KIND else None,
+    }
     for name, values in given.items():
         if values is not None and at is not None and _has(at):
             columns = values.reshape(len(values), -1).T

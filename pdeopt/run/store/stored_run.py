@@ -106,7 +106,7 @@ def read_run(path: Path) -> StoredRun:
     history = path / "history.csv"
     if not is_regular(history):
         raise UsageError(f"{path} is not a run directory: it has no history.csv{_instead(path)}")
-    with readable(history):
+    with reading_errors(history):
         columns = read_history(history)
     config = read_object(path / "config.json")
     refuse_newer(path / "config.json", config)
@@ -129,7 +129,7 @@ def read_runs(paths: Sequence[Path]) -> dict[str, StoredRun]:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def reading_errors(path: Path) -> Iterator[None]:
     """Raise what goes wrong while a file is read as a `UsageError`."""
     try:
         yield
@@ -146,7 +146,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def drawable(runs: Iterable[StoredRun]) -> Iterator[None]:
+def drawing_errors(runs: Iterable[StoredRun]) -> Iterator[None]:
     """Raise what goes wrong while stored runs are shown as a `UsageError`.
 
     Their files can hold anything.
@@ -189,7 +189,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 def _fields(directory: Path) -> Fields | None:
     path = directory / "result.npz"
-    with readable(path):
+    with reading_errors(path):
         return read_fields(path) if is_regular(path) else None
 
 

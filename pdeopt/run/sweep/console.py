@@ -33,7 +33,7 @@ class SweepProgress:
         self._directory = directory
         self._total = total
         self._done = 0
-        self._looked = 0.0
+        self._refreshed = 0.0
         self._running: dict[str, TaskID] = {}
         words = (TextColumn("{task.description}"), TextColumn("{task.fields[at]}"))
         columns = (words[0], BarColumn(20), TimeElapsedColumn(), words[1])
@@ -81,11 +81,11 @@ class SweepProgress:
             self._show()
             self.note(f"[{self._done}/{self._total}] {name}: {run.summary['status']}{_reached(run)}")
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Show the last iterates of the runs that are under way, on a terminal and not too often."""
-        if self._live.disable or time.monotonic() - self._looked < REFRESH_SECONDS:
+        if self._live.disable or time.monotonic() - self._refreshed < REFRESH_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
         for name, task in self._running.items():
             self._live.update(task, at=_last_iteration(self._directory / name / "history.csv"))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pdeopt.run.errors import UsageError
 from pdeopt.run.store.directory import write_json
-from pdeopt.run.store.file_lock import acquired
+from pdeopt.run.store.file_lock import try_lock
 from pdeopt.run.store.json_file import check_entries, read_object, shown
 from pdeopt.run.store.regular_file import is_regular
 
@@ -21,7 +21,7 @@ SWEEP_ENTRIES: Mapping[str, Any] = {"problem": str, "folder": str, "grid": dict[
 
 
 @contextmanager
-def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
+def locked_sweep_directory(directory: Path, record: dict[str, Any]) -> Iterator[int]:
     """Make the directory of a sweep and its sweep.json, or find the same there.
 
     Args:
@@ -41,7 +41,7 @@ def claimed(directory: Path, record: dict[str, Any]) -> Iterator[int]:
     except OSError as error:
         raise UsageError(f"cannot write to the output directory {directory}: {error.strerror or error}") from error
     try:
-        if not acquired(lock):
+        if not try_lock(lock):
             raise UsageError(f"the sweep in {directory} is running; wait for its end, or interrupt it")
         _agree(directory, record)
         yield lock

@@ -10,12 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, ORANGE, new_figure, save, styled
+from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, MIN_LOGARITHMIC_RATIO, ORANGE, new_figure, save, styled
 from pdeopt.run.sweep.grid import Grid, Key
 from pdeopt.run.sweep.results import FinishedRun
 
-#: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
-MIN_LOGARITHMIC_RATIO = 10.0
 #: The place on the color scale, in 0 … 1, below which a heat map is so dark that values are written in white.
 MAX_DARK_SHADE = 0.6
 

@@ -57,18 +57,18 @@ class EndedChild:
 
 @dataclass(frozen=True)
 class Listener:
-    """The functions that are called when a child starts and ends, and at every look.
+    """The functions that are called when a child starts and ends, and at every poll of the children.
 
     Attributes:
         started: Called with the task of a child that has started.
         ended: Called with a child that has ended; may return a task that takes its place.
-        looked: Called after every look at the children.
+        polled: Called whenever the children have been looked at.
         announce: Called with a text when the user asks to stop.
     """
 
     started: Callable[[ChildTask], None]
     ended: Callable[[EndedChild], ChildTask | None]
-    looked: Callable[[], None]
+    polled: Callable[[], None]
     announce: Callable[[str], None]
 
 
@@ -97,7 +97,7 @@ def run_children(tasks: Iterable[ChildTask], jobs: int, listener: Listener, held
                 else:
                     pool.fill(jobs)
                 time.sleep(POLLING_SECONDS)
-                pool.look()
+                pool.poll()
         except KeyboardInterrupt:
             return False
         finally:
@@ -126,14 +126,14 @@ class _Pool:
         while self.waiting and len(self.running) < jobs:
             self._start(self.waiting.popleft())
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Report the children that have ended, and queue the tasks that take their places."""
         for child in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(child)
             follower = self.listener.ended(_ended(child))
             if follower is not None:
                 self.waiting.appendleft(follower)
-        self.listener.looked()
+        self.listener.polled()
 
     def interrupt(self) -> None:
         """Interrupt each child once: the second Ctrl-C would end a run without its results."""

@@ -14,7 +14,7 @@ from pdeopt.run.store.directory import write_text
 from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.sweep.grid import Grid, GridPoint
 from pdeopt.run.sweep.processes import EndedChild
-from pdeopt.run.watch.interruption import EXIT_STATUSES, SIGNALS
+from pdeopt.run.watch.interruption import SIGNAL_EXIT_STATUSES, STOP_SIGNALS
 
 #: The columns of sweep.csv behind the keys, where a run has them; its other numbers and texts follow.
 FIRST_COLUMNS = (
@@ -70,8 +70,8 @@ def ended_run(directory: Path, point: GridPoint, child: EndedChild) -> FinishedR
         point: The point of the grid.
         child: The child.
     """
-    found = stored_run(directory, point) if child.exit_status in (0, 1, *EXIT_STATUSES) else None
-    if found is None and child.exit_status not in (*EXIT_STATUSES, *(-number for number in SIGNALS)):
+    found = stored_run(directory, point) if child.exit_status in (0, 1, *SIGNAL_EXIT_STATUSES) else None
+    if found is None and child.exit_status not in (*SIGNAL_EXIT_STATUSES, *(-number for number in STOP_SIGNALS)):
         return FinishedRun(point, {"status": "failed", "message": _complaint(child)})
     return found
 

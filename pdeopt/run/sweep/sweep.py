@@ -15,13 +15,13 @@ from typing import Any
 from rich.console import Console
 
 import pdeopt
-from pdeopt.run.errors import UsageError, attempt
+from pdeopt.run.errors import UsageError, try_writing
 from pdeopt.run.problem_files.loading import find_problem
-from pdeopt.run.problem_files.trust import is_trusted, refuse_untrusted, remember
-from pdeopt.run.store.directory import unused, working_in
-from pdeopt.run.store.evaluation_log import EVALUATIONS, is_being_written
+from pdeopt.run.problem_files.trust import is_trusted, refuse_untrusted, remember_trusted
+from pdeopt.run.store.directory import unused_path, working_in
+from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, is_being_written
 from pdeopt.run.sweep.console import SweepProgress
-from pdeopt.run.sweep.directory import claimed, stored_sweep
+from pdeopt.run.sweep.directory import locked_sweep_directory, stored_sweep
 from pdeopt.run.sweep.grid import Grid, GridPoint
 from pdeopt.run.sweep.processes import ChildTask, EndedChild, Listener, cores, run_children
 from pdeopt.run.sweep.results import FinishedRun, ended_run, stored_run, write_table
@@ -72,7 +72,7 @@ class Sweep:
             jobs: The number of runs at a time; None for the number of cores.
             argv: The words of the command line, for the record.
         """
-        directory = unused(Path("sweeps") / path.stem) if out is None else out
+        directory = unused_path(Path("sweeps") / path.stem) if out is None else out
         return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), argv)
 
     def record(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def start_sweep(sweep: Sweep, console: Console, quiet: bool) -> int:
     Raises:
         UsageError: The directory cannot be written, or holds something else.
     """
-    remember(sweep.path)
+    remember_trusted(sweep.path)
     return _run(sweep, console, quiet)
 
 
@@ -126,7 +126,7 @@ def resume_sweep(
 
 def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
     points = sweep.grid.points
-    with claimed(sweep.directory, sweep.record()) as lock:
+    with locked_sweep_directory(sweep.directory, sweep.record()) as lock:
         found = {point.folder: run for point in points if (run := stored_run(sweep.directory, point)) is not None}
         with SweepProgress(console, quiet, sweep.directory, len(points)) as progress:
             progress.begin(len(found))
@@ -147,7 +147,7 @@ def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgre
         point = points[child.task.name]
         folder = sweep.directory / point.folder
         refused = child.exit_status == BAD_INPUT_STATUS and child.task.words[0] == "resume"
-        if refused and not is_being_written(folder / EVALUATIONS):
+        if refused and not is_being_written(folder / EVALUATIONS_FILE):
             aside = _set_aside(folder)
             progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
             progress.ended(point.folder, None)
@@ -159,7 +159,7 @@ def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgre
             write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
         return None
 
-    return Listener(lambda task: progress.started(task.name), ended, progress.look, progress.note)
+    return Listener(lambda task: progress.started(task.name), ended, progress.refresh, progress.note)
 
 
 def _task(sweep: Sweep, point: GridPoint) -> ChildTask:
@@ -178,7 +178,7 @@ def _fresh(sweep: Sweep, point: GridPoint) -> ChildTask:
 
 def _set_aside(folder: Path) -> Path:
     """Move a run's folder to where `pdeopt plot DIR/*/` does not find it; return its new path."""
-    aside = unused(folder.parent / ASIDE_FOLDER / folder.name)
+    aside = unused_path(folder.parent / ASIDE_FOLDER / folder.name)
     if aside.parent.is_symlink():
         raise UsageError(f"{aside.parent} is a symbolic link; expected a folder")
     aside.parent.mkdir(exist_ok=True)
@@ -192,7 +192,7 @@ def _conclude(sweep: Sweep, found: dict[str, FinishedRun], console: Console, qui
     if all(key.flag != NO_PICTURES for key in sweep.grid.keys):
         from pdeopt.run.sweep.figure import draw_sweep  # imports matplotlib
 
-        for warning in attempt(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
+        for warning in try_writing(FIGURE_FILE, lambda: draw_sweep(sweep.directory / FIGURE_FILE, sweep.grid, runs)):
             print(f"pdeopt: warning: {warning}", file=sys.stderr)
     if runs and not quiet:
         print_results(console, sweep.grid, runs)

@@ -22,9 +22,9 @@ REPEATED_AFTER_SECONDS = 0.05
 #: systems signal a sweep together with its runs, to which it hands the signal on.
 SAME_INTERRUPT_SECONDS = 1.0
 #: The signals that ask a run to stop, as far as the system has them.
-SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+STOP_SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 #: The exit statuses of a run that a signal stopped.
-EXIT_STATUSES = tuple(128 + number for number in SIGNALS)
+SIGNAL_EXIT_STATUSES = tuple(128 + number for number in STOP_SIGNALS)
 Handler = Callable[[int, FrameType | None], object]
 
 
@@ -50,7 +50,7 @@ def forget_signals() -> None:
     _LastSignal.number, _LastSignal.moment = signal.SIGINT, -SAME_INTERRUPT_SECONDS
 
 
-def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> dict[int, object]:
+def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = STOP_SIGNALS) -> dict[int, object]:
     """Let signals call a handler, and return the handlers from before.
 
     What is ignored stays so, as SIGHUP is under nohup, but for Ctrl-C: a shell lets what it starts in the background
@@ -70,7 +70,7 @@ def handle_signals(handle: Handler, signals: Sequence[signal.Signals] = SIGNALS)
             _LastSignal.number, _LastSignal.moment = number, now
             handle(number, frame)
 
-    kept = [one for one in SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
+    kept = [one for one in STOP_SIGNALS if one != signal.SIGINT and signal.getsignal(one) == signal.SIG_IGN]
     return {number: signal.signal(number, arrive) for number in signals if number not in kept}
 
 
@@ -132,7 +132,7 @@ class StopFlag:
 
 @contextmanager
 def stop_on_interrupt(
-    announce: Callable[[str], None], signals: Sequence[signal.Signals] = SIGNALS
+    announce: Callable[[str], None], signals: Sequence[signal.Signals] = STOP_SIGNALS
 ) -> Iterator[StopFlag]:
     """Yield a flag that the first of some signals sets; the second one raises KeyboardInterrupt.
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from pdeopt.run.watch.progress_table import line, table
+from pdeopt.run.watch.progress_table import row_in_words, rows_table
 from pdeopt.run.watch.run_log import RunLog
 from pdeopt.run.watch.stopwatch import StageTimes, in_words
 
@@ -163,11 +163,11 @@ class Progress:
             return
         self._left = self.goal.time_left(self._rows) if self.goal else ""
         self._status = ""
-        self.log.write(line(self._rows, whole=True))
+        self.log.write(row_in_words(self._rows, whole=True))
         if self._verbose:
-            self._print(line(self._rows, whole=True))
+            self._print(row_in_words(self._rows, whole=True))
         elif self._live is None and self._is_due(row):
-            self._print(", ".join(filter(None, (line(self._rows, whole=False), self._left))))
+            self._print(", ".join(filter(None, (row_in_words(self._rows, whole=False), self._left))))
 
     def _is_due(self, row: Row) -> bool:
         silent = time.perf_counter() - self._printed
@@ -183,7 +183,9 @@ class Progress:
         shown: list[RenderableType] = []
         if self._rows and not self._verbose:
             shown.append(
-                table(self._rows, max(3, min(MAX_TABLE_ROWS, self._console.height - OTHER_LINES)), self._console.width)
+                rows_table(
+                    self._rows, max(3, min(MAX_TABLE_ROWS, self._console.height - OTHER_LINES)), self._console.width
+                )
             )
         if self._live is not None:
             self._spinner.update(text=Text(self._below(), overflow="fold"))

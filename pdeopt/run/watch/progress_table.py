@@ -55,7 +55,7 @@ TABLE_COLUMNS = (
 BRIEF_TITLES = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
 
 
-def line(rows: Sequence[Row], whole: bool) -> str:
+def row_in_words(rows: Sequence[Row], whole: bool) -> str:
     """Return the last row in words.
 
     Args:
@@ -67,7 +67,7 @@ def line(rows: Sequence[Row], whole: bool) -> str:
     return f"iteration {rows[-1].iteration:4d}:  {', '.join(cells)}, {rows[-1].seconds:.1f} s"
 
 
-def table(rows: Sequence[Row], height: int, width: int) -> Table:
+def rows_table(rows: Sequence[Row], height: int, width: int) -> Table:
     """Return a table of the first row, so that the initial guess stays in sight, and of the last ones.
 
     Args:

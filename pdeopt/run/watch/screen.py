@@ -26,8 +26,8 @@ STAND_INS = {
 READER_GONE_ERRORS = (errno.EPIPE, errno.EIO)
 
 
-class Screen:
-    """A text stream around another one, which does all but the writing."""
+class RobustStream:
+    """A text stream around another one, which no character and no lost reader can break."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -44,7 +44,7 @@ class Screen:
             try:
                 self._stream.write(text)
             except UnicodeEncodeError:
-                self._stream.write(readable(text, self._stream.encoding))
+                self._stream.write(encodable(text, self._stream.encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -63,12 +63,12 @@ class Screen:
 
 
 @contextmanager
-def screens() -> Iterator[None]:
-    """Let standard output and standard error be a `Screen` each inside the block."""
+def robust_streams() -> Iterator[None]:
+    """Let standard output and standard error be a `RobustStream` each inside the block."""
     before = sys.stdout, sys.stderr
     for name, stream in zip(("stdout", "stderr"), before, strict=True):
         if stream is not None:
-            setattr(sys, name, Screen(stream))
+            setattr(sys, name, RobustStream(stream))
     try:
         yield
     finally:
@@ -78,7 +78,7 @@ def screens() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def readable(text: str, encoding: str) -> str:
+def encodable(text: str, encoding: str) -> str:
     """Return a text in characters that an encoding has.
 
     It has "alpha" for α, "-" for −, "2" for ², and "?" at worst.

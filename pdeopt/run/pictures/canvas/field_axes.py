@@ -13,16 +13,14 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.tri import Triangulation
 
 from pdeopt.inverse import Marks
-from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP
+from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, MIN_LOGARITHMIC_RATIO
 from pdeopt.run.pictures.canvas.surface import Surface, surface_of
 from pdeopt.run.store.placement import Placement
 
 #: The number of data points from which on they are not drawn as dots.
-DOTS = 400
+MIN_POINTS_UNDRAWN = 400
 #: The largest distance of dots from the mesh's box, as a part of its size.
-BESIDE = 0.01
-#: The factor by which positive coefficients must vary to get a logarithmic scale.
-DECADE = 10
+MAX_DISTANCE_FROM_MESH = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +67,10 @@ def coefficient_scale(*fields: np.ndarray) -> Normalize:
     low, high = linear.vmin, linear.vmax
     assert low is not None
     assert high is not None
-    return LogNorm(low, high) if 0 < DECADE * low < high else linear
+    return LogNorm(low, high) if 0 < MIN_LOGARITHMIC_RATIO * low < high else linear
 
 
-def noted(label: str, scale: Normalize) -> str:
+def color_bar_label(label: str, scale: Normalize) -> str:
     """Return the label of a color bar, with a note where colors are logarithmic."""
     return f"{label}, log scale" if isinstance(scale, LogNorm) else label
 
@@ -138,9 +136,9 @@ def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:
     """
     if points is None or canvas.surface is None or canvas.at.mesh.dim != 2 or len(points) != 2:
         return
-    if points.shape[1] >= DOTS:
+    if points.shape[1] >= MIN_POINTS_UNDRAWN:
         return
-    x, margin = canvas.surface.x, BESIDE * np.ptp(canvas.surface.x)
+    x, margin = canvas.surface.x, MAX_DISTANCE_FROM_MESH * np.ptp(canvas.surface.x)
     inside = points == np.clip(points.T, x.min(1) - margin, x.max(1) + margin).T
     axes.plot(
         *points[:, inside.all(0)], "o", markersize=2.2, color="white", markeredgecolor="black", markeredgewidth=0.4

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 #: The largest number of rows that are shown.
-ROWS = 14
+MAX_NUMBER_ROWS = 14
 
 
 def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
@@ -20,7 +20,7 @@ def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequenc
         columns: The texts of each column by its title: a column a run, or a kind of value.
     """
     axes.set_axis_off()
-    shown = len(names) if len(names) <= ROWS else ROWS - 1
+    shown = len(names) if len(names) <= MAX_NUMBER_ROWS else MAX_NUMBER_ROWS - 1
     rows = [list(row)[:shown] for row in columns.values()]
     labels = list(names[:shown])
     if shown < len(names):
@@ -40,6 +40,6 @@ def draw_numbers(axes: Axes, names: Sequence[str], columns: Mapping[str, Sequenc
     table.scale(1, 1.25)
 
 
-def in_digits(values: Iterable[float] | np.ndarray) -> list[str]:
+def five_digit_texts(values: Iterable[float] | np.ndarray) -> list[str]:
     """Return numbers as texts of five digits."""
     return [f"{value:.5g}" for value in values]

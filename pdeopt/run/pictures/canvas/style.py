@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 import pdeopt
-from pdeopt.run.store.directory import SIGNATURE, atomic
+from pdeopt.run.store.directory import SIGNATURE, atomic_write
 
 #: The colors of lines and classes, which everyone can tell apart (Okabe–Ito).
 BLUE = "#0072B2"
@@ -20,17 +20,19 @@ PINK = "#CC79A7"
 BLACK = "#222222"
 SKY = "#56B4E9"
 #: The colors of several runs, in order.
-CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
+RUN_COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
 #: The line styles of several runs, the next one after all colors were used.
-DASHES = ("-", "--", "-.", ":")
+RUN_LINE_STYLES = ("-", "--", "-.", ":")
 #: The ground of an image of classes, lighter than all that lies on it.
-GROUND = "#DCEAF4"
+GROUND_COLOR = "#DCEAF4"
 #: The color map of coefficients.
 FIELD_MAP = "viridis"
 #: The color map of errors, whose middle is light.
 ERROR_MAP = "PuOr"
+#: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
+MIN_LOGARITHMIC_RATIO = 10.0
 #: The settings of matplotlib.
-SETTINGS = {
+MATPLOTLIB_SETTINGS = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 9.5,
@@ -62,10 +64,16 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def rows(figure: Figure) -> tuple[SubFigure, SubFigure]:
+def figure_halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
     """Return the upper and the lower half of a figure."""
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.05, 1]), object)
     return upper, lower
+
+
+def run_line(k: int) -> dict[str, str]:
+    """Return the look of the lines of run ``k`` = 0, 1, … in a figure of several runs, as keywords of matplotlib."""
+    color, line_style = RUN_COLORS[k % len(RUN_COLORS)], RUN_LINE_STYLES[k // len(RUN_COLORS) % len(RUN_LINE_STYLES)]
+    return {"color": color, "linestyle": line_style}
 
 
 def save(figure: Figure, *paths: Path) -> None:
@@ -75,7 +83,7 @@ def save(figure: Figure, *paths: Path) -> None:
         ValueError: A format is unknown.
     """
     for path in paths:
-        with atomic(path) as temporary:
+        with atomic_write(path) as temporary:
             kind = path.suffix.removeprefix(".") or "png"
             figure.savefig(temporary, format=kind, metadata=_signature(kind))
         figure.set_layout_engine("none")  # all stays where it is
@@ -89,4 +97,4 @@ def _signature(kind: str) -> dict[str, str] | None:
 
 def styled():
     """Return a context in which pictures have this style."""
-    return mpl.rc_context(SETTINGS)  # type: ignore[arg-type]  # its stubs list every key as a literal
+    return mpl.rc_context(MATPLOTLIB_SETTINGS)  # type: ignore[arg-type]  # its stubs list every key as a literal

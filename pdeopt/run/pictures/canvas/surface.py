@@ -17,7 +17,7 @@ SIMPLICES = {
     "hexahedron": [[0, 1, 3, 4], [0, 3, 2, 4], [2, 3, 4, 6], [3, 4, 6, 7], [3, 4, 5, 7], [1, 3, 4, 5]],
 }
 #: The edges of a tetrahedron, as pairs of its vertices.
-EDGES = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
+TETRAHEDRON_EDGES = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def _middle_slice(mesh: PlainMesh, tetrahedra: np.ndarray, cells: np.ndarray) ->
     p = mesh.vertices
     z = 0.5 * (p[2].min() + p[2].max())
     height = p[2] - z
-    ends = tetrahedra[EDGES]  # (6, 2, c)
+    ends = tetrahedra[TETRAHEDRON_EDGES]  # (6, 2, c)
     crossed = (height[ends[:, 0]] > 0) != (height[ends[:, 1]] > 0)
     count = crossed.sum(0)
-    # Listed in the order of EDGES, four crossed edges go around the quadrilateral as 0, 1, 3, 2.
+    # Listed in the order of TETRAHEDRON_EDGES, four crossed edges go around the quadrilateral as 0, 1, 3, 2.
     pieces = [(3, (0, 1, 2)), (4, (0, 1, 3)), (4, (0, 3, 2))]
     found_ends, found_cells = [], []
     for number, order in pieces:

@@ -12,7 +12,7 @@ from pdeopt.inverse import LabelImage, Marks, Series, Views
 #: The number that stood in titles, with its word.
 FORMER_HEADLINE = {"score": "score"}
 #: The names of classes where a file does not say them.
-FORMER_CLASSES = ("water", "resistive", "conductive")
+FORMER_CLASS_NAMES = ("water", "resistive", "conductive")
 
 
 def former_views(arrays: Mapping[str, np.ndarray], data_label: str) -> Views:
@@ -31,7 +31,7 @@ def former_views(arrays: Mapping[str, np.ndarray], data_label: str) -> Views:
     segmentation = LabelImage(
         found="segmentation",
         truth="segmentation_truth",
-        classes=FORMER_CLASSES if names is None or names.ndim != 1 else tuple(map(str, names)),
+        classes=FORMER_CLASS_NAMES if names is None or names.ndim != 1 else tuple(map(str, names)),
         extent=None if extent is None or extent.shape != (4,) else tuple(map(float, extent)),
     )
     unit = re.search(r"\(([^()]*)\)$", data_label)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pdeopt
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.run.errors import RunError
-from pdeopt.run.store.checkpoint import CHECKPOINT, CHECKPOINT_FORMAT, Checkpoint, source_of, write_checkpoint
+from pdeopt.run.store.checkpoint import CHECKPOINT_FILE, CHECKPOINT_FORMAT, Checkpoint, file_digest, write_checkpoint
 from pdeopt.run.store.directory import remove_final_files
-from pdeopt.run.store.evaluation_log import EVALUATIONS, EvaluationFile
+from pdeopt.run.store.evaluation_log import EVALUATIONS_FILE, EvaluationFile
 from pdeopt.run.store.history import write_history
 
 #: The number of iterations after which a checkpoint is written.
@@ -41,7 +41,7 @@ class RunJournal:
         self.log = EvaluationFile()
         self.directory: Path | None = None
         self._make = make
-        self._problem, self._source = source.stem, source_of(source)
+        self._problem, self._source = source.stem, file_digest(source)
         self._due = 0.0
 
     def open(self, departed: Callable[[], None] = lambda: None) -> None:
@@ -51,7 +51,7 @@ class RunJournal:
             departed: Called where the optimizer asks for something else than before; see `EvaluationFile.open`.
         """
         self.directory = self._make()
-        self.log.open(self.directory / EVALUATIONS, departed)
+        self.log.open(self.directory / EVALUATIONS_FILE, departed)
 
     def row(self, recorder: Recorder) -> None:
         """Keep a new row of the history; nothing while answers of a former run are given back."""
@@ -84,7 +84,7 @@ class RunJournal:
             strength=last.strength,
             seconds=last.seconds,
         )
-        write_checkpoint(self.directory / CHECKPOINT, checkpoint)
+        write_checkpoint(self.directory / CHECKPOINT_FILE, checkpoint)
         self._due = time.monotonic() + CHECKPOINT_SECONDS
 
     def finish(self, recorder: Recorder) -> None:
@@ -96,7 +96,7 @@ class RunJournal:
     def discard(self) -> None:
         """Remove the answers that a run goes on from, when it has come to its end and all is written."""
         assert self.directory is not None
-        (self.directory / EVALUATIONS).unlink(missing_ok=True)
+        (self.directory / EVALUATIONS_FILE).unlink(missing_ok=True)
 
 
 @contextmanager
