@@ -49,9 +49,13 @@ def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
 
 @measured
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["--imaging", "absolute"], ["--regularization", "tv"]], ids=["absolute", "tv"])
+@pytest.mark.parametrize(
+    "words",
+    [["--imaging", "absolute"], ["--regularization", "tv", "--level", 7, "--cells", 6]],
+    ids=["absolute", "tv"],
+)
 def test_other_ways_of_imaging(tmp_path, words):
-    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, *words)
+    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, "--no-pictures", *words)
     assert summary["score"] > 0.7
     coefficient = arrays["coefficient"]
     assert (coefficient > 0).all()
