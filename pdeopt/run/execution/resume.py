@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,16 +181,12 @@ def _problem_file(config: dict[str, Any], directory: Path) -> Path:
 
 
 def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
-    build, options, solver = load_build(path), dict(config["options"]), config.get("requested_solver")
-    taken = signature(build).parameters.values()
-    if not any(one.name == "solver" or one.kind is one.VAR_KEYWORD for one in taken):
-        solver = options.pop("solver", solver)  # in runs of before it is an option of build
     return RunRequest(
         path=path,
-        build=build,
-        options=options,
+        build=load_build(path),
+        options=dict(config["options"]),
         asked={name: value for name, value in asdict(settings).items() if name in ASKED},
-        solver=solver,
+        solver=config.get("requested_solver"),
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
         out=None,
@@ -208,9 +203,10 @@ def _former_run(given: str | None) -> Path | None:
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
     """Return the new entries of config.json.
 
-    Folder and command line stay those of the start; the command lines that went on with the run are added.
+    Folder, command line and whether pictures are drawn stay those of the start; the command lines that went on with the
+    run are added.
     """
-    start = {name: former.get(name) for name in ("folder", "argv")}
+    start = {"folder": former.get("folder"), "argv": former.get("argv"), "pictures": former.get("pictures", True)}
     return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
 
 
