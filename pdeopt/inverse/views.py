@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,16 +24,24 @@ class Marks:
             where no mark has one.
 
     Raises:
-        InputError: There are no pieces, they are no line segments in 2-D, or have another number of labels.
+        InputError: There are no pieces, they are no line segments in 2-D, or the labels are no texts, or of another
+            number.
     """
 
     segments: np.ndarray
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.segments)
-        if shape[1:] != (2, 2) or not shape[0] or not np.isfinite(self.segments).all():
-            raise InputError(f"the marks have segments of shape {shape}; expected finite numbers (s, 2, 2), s > 0")
+        _check_lists("marks", labels=self.labels)
+        expected = "expected finite numbers (s, 2, 2), s > 0"
+        try:
+            segments = np.asarray(self.segments, float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the marks have segments that are no array of numbers ({error}); {expected}") from None
+        shape = segments.shape
+        if shape[1:] != (2, 2) or not shape[0] or not np.isfinite(segments).all():
+            raise InputError(f"the marks have segments of shape {shape}; {expected}")
+        object.__setattr__(self, "segments", segments)
         if len(self.labels) not in (0, shape[0]):
             raise InputError(f"{shape[0]} marked segments have {len(self.labels)} labels; expected one for each")
 
@@ -128,7 +136,7 @@ class Views:
     """What pictures, tables and texts of a run show beside coefficient, data and state.
 
     Attributes:
-        marks: The marks on the boundary, in all pictures of the mesh.
+        marks: The marks on the boundary, in all pictures of the mesh but for comparisons of runs.
         segmentation: The image of classes in segmentation.png; in result.png, too, where no true coefficient is known.
         reference: The series of measurements in reference.png.
         headline: The numbers of the last iterate that stand beside the relative error in titles and tables: by their
@@ -163,5 +171,6 @@ def _check_texts(what: str, **given: str) -> None:
 
 def _check_lists(what: str, **given: Sequence[str]) -> None:
     for name, texts in given.items():
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        is_list = isinstance(texts, Iterable) and not isinstance(texts, str)
+        if not is_list or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{name} of {what} are {texts!r}; expected a list of texts")
