@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +12,13 @@ import numpy as np
 from msgspec import Meta
 
 from pdeopt.inverse import Problem, continuation
-from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.minimization import RequestedSettings, Settings
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, bad_input
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
 from pdeopt.run.execution.keeping import RunJournal, resume_command
-from pdeopt.run.execution.request import ASKED, RunRequest, config_of
+from pdeopt.run.execution.request import RunRequest, config_of
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
 from pdeopt.run.store.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
@@ -185,7 +185,14 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         path=path,
         build=load_build(path),
         options=dict(config["options"]),
-        asked={name: value for name, value in asdict(settings).items() if name in ASKED},
+        asked=RequestedSettings(
+            optimizer=settings.optimizer,
+            inner_product=settings.inner_product,
+            gradient_tolerance=settings.gradient_tolerance,
+            max_iterations=settings.max_iterations,
+            regularization_strength=settings.regularization_strength,
+            discrepancy_factor=settings.discrepancy_factor,
+        ),
         solver=config.get("requested_solver"),
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
