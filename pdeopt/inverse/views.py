@@ -1,4 +1,4 @@
-"""What a problem hands over for pictures and texts beside coefficient, data and state: by name, in arrays and words."""
+"""What a problem hands over for pictures and texts beside coefficient, data and state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES = 7
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Marks on the boundary of a 2-D mesh, as those of electrodes, loads or supports, with labels beside them.
+    """Marks on the boundary of a 2-D mesh, as those of electrodes or loads, with labels beside them.
 
     Attributes:
         segments: The end points (s, 2, 2) of the pieces of the boundary that are marked: piece, end, coordinate.
@@ -73,7 +73,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class LabelImage:
-    """An image of classes that `interpret` returns, such as a segmentation, beside the true one where it is known.
+    """An image of classes that `interpret` returns, such as a segmentation, beside the true one.
 
     Attributes:
         found: The name of the array (rows, columns) of labels 0, 1, …, row 0 at the top.
@@ -105,7 +105,7 @@ class LabelImage:
 
 @dataclass(frozen=True)
 class Series:
-    """A series of measurements that `interpret` returns beside its prediction, to show what the model misses.
+    """A series of measurements that `interpret` returns beside its prediction.
 
     Attributes:
         measured: The name of the array (q, K) of q values in each of K experiments, NaN where not measured.

@@ -160,7 +160,10 @@ def _record(answer: Answer) -> bytes:
 
 
 def _read(file: BinaryIO) -> Answer | None:
-    """Return the next record of a file; None at the end, and where it is not whole, or is none that a run writes."""
+    """Return the next record of a file.
+
+    It is None at the end, and where the record is not whole, or is none that a run writes.
+    """
     head = file.read(HEAD.size)
     if len(head) < HEAD.size:
         return None

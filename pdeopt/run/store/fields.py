@@ -266,10 +266,11 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """Return the place of the state: in the problem's state space, in its only part, or in the parameter's space.
+    """Return the place of the state.
 
-    The last one is taken where neither problem nor state equation state a space and the state may be in it. None is
-    returned where the place is not known.
+    It is in the problem's state space, in its only part, or in the parameter's space. The last one is taken where
+    neither problem nor state equation state a space and the state may be in it. None is returned where the place is not
+    known.
     """
     space, parts = problem.state_space, problem.functional.state.parts
     if space is not None:

@@ -1,4 +1,4 @@
-"""The views of runs of former versions, whose files hold the arrays of `eit_tank` under fixed names."""
+"""The views of runs of former versions, whose files hold those of `eit_tank` under fixed names."""
 
 from __future__ import annotations
 
