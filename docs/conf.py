@@ -97,6 +97,6 @@ def readable(
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two."""
+    """Connect `public_name` and `readable` to Sphinx."""
     app.connect("missing-reference", public_name)
     app.connect("autodoc-process-signature", readable)

@@ -6,9 +6,10 @@ import sys
 
 
 def main() -> int:
-    """Return the exit status. A signal ends it at once while libraries are imported: some do not survive an exception.
+    """Return the exit status of the command.
 
-    What ignores a signal from outside, as a run under nohup does SIGHUP, goes on ignoring it.
+    A signal ends it at once while libraries are imported, some of which do not survive an exception. What ignores a
+    signal from outside, as a run under nohup does SIGHUP, goes on ignoring it.
     """
     signal.signal(signal.SIGINT, _leave)
     for name in ("SIGTERM", "SIGHUP"):

@@ -17,7 +17,7 @@ from pdeopt.errors import PdeoptError, did_you_mean
 from pdeopt.inverse import InputError, Problem
 from pdeopt.inversion.checking import Check, check_problem
 from pdeopt.inversion.history import as_table, rows_of
-from pdeopt.inversion.minimization import MAX_ITERATIONS, Settings
+from pdeopt.inversion.minimization import MAX_ITERATIONS, RequestedSettings, Settings
 from pdeopt.inversion.verification import DerivativeError
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import write_result
@@ -257,8 +257,7 @@ def solve(
         got = type(problem).__name__
         raise InputError(f"solve takes a Problem, as pdeopt.build('conductivity') returns; got {got}")
     problem = problem if solver is None else problem.with_solver(solver)
-    settings = Settings.of(
-        problem,
+    asked = RequestedSettings(
         optimizer=optimizer,
         inner_product=inner_product,
         gradient_tolerance=gradient_tolerance,
@@ -266,6 +265,7 @@ def solve(
         regularization_strength=regularization_strength,
         discrepancy_factor=discrepancy_factor,
     )
+    settings = Settings.of(problem, asked)
     remedy = "pdeopt.check(problem) runs all checks; verify=False solves all the same"
     task = InversionTask(problem.name, problem, settings, solver_name(problem), verify, remedy, signals=(SIGINT,))
     with Progress(Console(), quiet=not progress) as shown:

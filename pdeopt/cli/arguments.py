@@ -1,4 +1,4 @@
-"""The words of a command line, parsed: pdeopt's own arguments, and the options of the problem that is named."""
+"""The words of a command line, parsed: pdeopt's own arguments, and the options of the problem."""
 
 from __future__ import annotations
 

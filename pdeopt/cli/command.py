@@ -72,16 +72,23 @@ def _list(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments) -> int:
+    from pdeopt.inversion.minimization import RequestedSettings
     from pdeopt.inversion.strength_option import parse_strength
     from pdeopt.run.execution.execute import run_problem
-    from pdeopt.run.execution.request import REQUESTED_SETTINGS, RunRequest
+    from pdeopt.run.execution.request import RunRequest
     from pdeopt.run.problem_files.trust import remember_trusted
 
     remember_trusted(arguments.path)
     given = arguments.given
-    asked = {name: value for name, value in vars(given).items() if name in REQUESTED_SETTINGS}
-    if asked["regularization_strength"] is not None:
-        asked["regularization_strength"] = parse_strength(given.regularization_strength, "--regularization-strength")
+    strength = given.regularization_strength
+    asked = RequestedSettings(
+        optimizer=given.optimizer,
+        inner_product=given.inner_product,
+        gradient_tolerance=given.gradient_tolerance,
+        max_iterations=given.max_iterations,
+        regularization_strength=None if strength is None else parse_strength(strength, "--regularization-strength"),
+        discrepancy_factor=given.discrepancy_factor,
+    )
     request = RunRequest(
         path=arguments.path,
         build=arguments.build,

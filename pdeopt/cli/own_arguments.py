@@ -33,6 +33,8 @@ COMMAND_EPILOGS = {
 OPTIMIZER_EXAMPLES = "l-bfgs-b, newton-cg, gauss-newton, …"
 #: The names that `pdeopt.inverse.inner_product_names` returns, which imports JAX.
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
+#: The number in `pdeopt.inversion.minimization`, which imports JAX.
+MAX_ITERATIONS = 200
 #: The names in `pdeopt.run.pictures.history_figure.HISTORY_AXES`, which imports matplotlib.
 HISTORY_AXIS_NAMES = ("iterations", "evaluations", "seconds")
 
@@ -133,7 +135,7 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
     return (
         *PROBLEM_ARGUMENTS,
         argument("--out", "run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)", "DIR", Path),
-        argument("--max-iterations", "(default: 200)", "N", ITERATION_COUNT, default=200),
+        argument("--max-iterations", f"(default: {MAX_ITERATIONS})", "N", ITERATION_COUNT, default=MAX_ITERATIONS),
         argument("--optimizer", names, "NAME", choices=optimizers or None),
         argument("--inner-product", products, "NAME", choices=INNER_PRODUCTS),
         argument("--gradient-tolerance", tolerance, "FACTOR", REDUCTION_FACTOR),

@@ -1,4 +1,4 @@
-"""Electrical impedance tomography: tanks, the complete electrode model, measured data, segmentation and score."""
+"""Electrical impedance tomography: tanks, the complete electrode model, data, segmentation, score."""
 
 from pdeopt.eit.electrodes.electrode_model import CompleteElectrodeModel, complete_electrode_model
 from pdeopt.eit.electrodes.sensitivity import VoltageJacobian, voltage_jacobian

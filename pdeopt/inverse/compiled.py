@@ -28,7 +28,11 @@ class Compiled:
         return Compiled, (self._function,)  # the copy in another process compiles for itself
 
     def __call__(self, *args: Any) -> Any:
-        """Return the value of the function for these arrays. Raises SolveError where a system cannot be solved."""
+        """Return the value of the function for these arrays.
+
+        Raises:
+            SolveError: A system cannot be solved.
+        """
         check_process()
         arrays = tuple(real(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)

@@ -176,6 +176,8 @@ class Problem:
         taken = set(self.quantities) & SUMMARY_NAMES
         if taken:
             raise InputError(f"a quantity is named {min(taken)!r}, which summary.json has already; choose another name")
+        if self.interpret is None:
+            self._check_views()
 
     def __repr__(self) -> str:
         label = self.parameter.label
@@ -194,6 +196,15 @@ class Problem:
                 f"the initial guess is outside the bounds in {len(outside)} of {len(lower)} entries, the first is "
                 f"{self.initial[k]:g} at entry {k}, where {lower[k]:g} to {upper[k]:g} is allowed; bounds are those of "
                 "m, not of the coefficient. Start inside, e.g. at np.clip(initial, lower, upper)"
+            )
+
+    def _check_views(self) -> None:
+        numbers = {*self.quantities, *SUMMARY_NAMES}
+        missing = [*self.views.arrays, *(name for name in self.views.headline if name not in numbers)]
+        if missing:
+            raise InputError(
+                f"the views show {missing[0]!r}, and nothing returns it: the problem has no interpret; expected a "
+                "function of m that returns a dictionary with it, or views without it"
             )
 
     def _check_stopping(self) -> None:

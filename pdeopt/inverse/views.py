@@ -1,8 +1,8 @@
-"""What a problem hands over for pictures and texts beside coefficient, data and state: by name, in arrays and words."""
+"""What a problem hands over for pictures and texts beside coefficient, data and state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ DEFAULT_COLORS = 7
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Marks on the boundary of a 2-D mesh, as those of electrodes, loads or supports, with labels beside them.
+    """Marks on the boundary of a 2-D mesh, as those of electrodes or loads, with labels beside them.
 
     Attributes:
         segments: The end points (s, 2, 2) of the pieces of the boundary that are marked: piece, end, coordinate.
@@ -24,16 +24,24 @@ class Marks:
             where no mark has one.
 
     Raises:
-        InputError: There are no pieces, they are no line segments in 2-D, or have another number of labels.
+        InputError: There are no pieces, they are no line segments in 2-D, or the labels are no texts, or of another
+            number.
     """
 
     segments: np.ndarray
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.segments)
-        if shape[1:] != (2, 2) or not shape[0] or not np.isfinite(self.segments).all():
-            raise InputError(f"the marks have segments of shape {shape}; expected finite numbers (s, 2, 2), s > 0")
+        _check_lists("marks", labels=self.labels)
+        expected = "expected finite numbers (s, 2, 2), s > 0"
+        try:
+            segments = np.asarray(self.segments, float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the marks have segments that are no array of numbers ({error}); {expected}") from None
+        shape = segments.shape
+        if shape[1:] != (2, 2) or not shape[0] or not np.isfinite(segments).all():
+            raise InputError(f"the marks have segments of shape {shape}; {expected}")
+        object.__setattr__(self, "segments", segments)
         if len(self.labels) not in (0, shape[0]):
             raise InputError(f"{shape[0]} marked segments have {len(self.labels)} labels; expected one for each")
 
@@ -65,7 +73,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class LabelImage:
-    """An image of classes that `interpret` returns, such as a segmentation, beside the true one where it is known.
+    """An image of classes that `interpret` returns, such as a segmentation, beside the true one.
 
     Attributes:
         found: The name of the array (rows, columns) of labels 0, 1, …, row 0 at the top.
@@ -99,7 +107,7 @@ class LabelImage:
 
 @dataclass(frozen=True)
 class Series:
-    """A series of measurements that `interpret` returns beside its prediction, to show what the model misses.
+    """A series of measurements that `interpret` returns beside its prediction.
 
     Attributes:
         measured: The name of the array (q, K) of q values in each of K experiments, NaN where not measured.
@@ -130,7 +138,7 @@ class Views:
     """What pictures, tables and texts of a run show beside coefficient, data and state.
 
     Attributes:
-        marks: The marks on the boundary, in all pictures of the mesh.
+        marks: The marks on the boundary, in all pictures of the mesh but for comparisons of runs.
         segmentation: The image of classes in segmentation.png; in result.png, too, where no true coefficient is known.
         reference: The series of measurements in reference.png.
         headline: The numbers of the last iterate that stand beside the relative error in titles and tables: by their
@@ -165,5 +173,6 @@ def _check_texts(what: str, **given: str) -> None:
 
 def _check_lists(what: str, **given: Sequence[str]) -> None:
     for name, texts in given.items():
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        is_list = isinstance(texts, Iterable) and not isinstance(texts, str)
+        if not is_list or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{name} of {what} are {texts!r}; expected a list of texts")

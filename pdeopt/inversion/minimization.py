@@ -34,6 +34,27 @@ WARM_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
+class RequestedSettings:
+    """The settings of a minimization that were asked for; where one is None, the problem chooses.
+
+    Attributes:
+        optimizer: The name of the optimizer.
+        inner_product: The name of the inner product in which it works; "l2" where None.
+        gradient_tolerance: The factor by which the gradient norm must fall.
+        max_iterations: The largest number of iterations of every minimization.
+        regularization_strength: A factor of the problem's regularization, or the name of a rule.
+        discrepancy_factor: The factor τ at which rules that know the noise aim.
+    """
+
+    optimizer: str | None = None
+    inner_product: str | None = None
+    gradient_tolerance: float | None = None
+    max_iterations: int = MAX_ITERATIONS
+    regularization_strength: float | str | None = None
+    discrepancy_factor: float | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings with which a problem is minimized.
 
@@ -56,27 +77,12 @@ class Settings:
     discrepancy_factor: float = 1.0
 
     @classmethod
-    def of(
-        cls,
-        problem: Problem,
-        optimizer: str | None = None,
-        inner_product: str | None = None,
-        gradient_tolerance: float | None = None,
-        max_iterations: int = MAX_ITERATIONS,
-        regularization_strength: float | str | None = None,
-        discrepancy_factor: float | None = None,
-        chosen_in: str = "the problem",
-    ) -> Settings:
-        """Return the settings that were asked for, with the problem's own choices where an argument is None.
+    def of(cls, problem: Problem, asked: RequestedSettings, chosen_in: str = "the problem") -> Settings:
+        """Return the settings that were asked for, with the problem's own choices where one is None.
 
         Args:
             problem: The problem that is minimized.
-            optimizer: The name of the optimizer.
-            inner_product: The name of the inner product; "l2" where None.
-            gradient_tolerance: The factor by which the gradient norm must fall.
-            max_iterations: The largest number of iterations of every minimization.
-            regularization_strength: A factor of the problem's regularization, or the name of a rule.
-            discrepancy_factor: The factor τ at which rules that know the noise aim.
+            asked: The settings that were asked for.
             chosen_in: The place where the problem makes its choices, for messages.
 
         Raises:
@@ -84,30 +90,27 @@ class Settings:
             OptimizerError: The optimizer is unknown.
             InputError: The inner product is unknown, or a number is out of its range.
         """
-        strength, given_as = regularization_strength, "regularization_strength"
+        strength, given_as = asked.regularization_strength, "regularization_strength"
         if strength is None:
             strength, given_as = problem.regularization_strength, f"{chosen_in}: regularization_strength ="
         strength = parse_strength(str(strength), given_as)
-        if gradient_tolerance is not None and not 0 <= gradient_tolerance < 1:
-            raise InputError(f"gradient_tolerance is {gradient_tolerance}; expected a factor between 0 and 1, as 1e-6")
-        if max_iterations < 0:
-            raise InputError(f"max_iterations is {max_iterations}; expected a number of at least 0")
-        if discrepancy_factor is not None and not 0 < discrepancy_factor < np.inf:
-            raise InputError(f"discrepancy_factor is {discrepancy_factor}; expected a number > 0, as 1.1")
-        if inner_product is not None and inner_product not in inner_product_names():
-            raise InputError(
-                f"unknown inner product {inner_product!r}; expected one of {', '.join(inner_product_names())}"
-            )
-        factor = discrepancy_factor
+        tolerance, factor, product = asked.gradient_tolerance, asked.discrepancy_factor, asked.inner_product
+        if tolerance is not None and not 0 <= tolerance < 1:
+            raise InputError(f"gradient_tolerance is {tolerance}; expected a factor between 0 and 1, as 1e-6")
+        if asked.max_iterations < 0:
+            raise InputError(f"max_iterations is {asked.max_iterations}; expected a number of at least 0")
+        if factor is not None and not 0 < factor < np.inf:
+            raise InputError(f"discrepancy_factor is {factor}; expected a number > 0, as 1.1")
+        if product is not None and product not in inner_product_names():
+            raise InputError(f"unknown inner product {product!r}; expected one of {', '.join(inner_product_names())}")
         if factor is None:  # the problem's own stands where a rule uses it
             factor = float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
-        asked = gradient_tolerance
         return cls(
-            optimizer=optimizer_named(optimizer or problem.optimizer).name,
-            inner_product=inner_product or "l2",
-            gradient_tolerance=problem.gradient_tolerance if asked is None else asked,
-            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if asked is None else 0.0,
-            max_iterations=max_iterations,
+            optimizer=optimizer_named(asked.optimizer or problem.optimizer).name,
+            inner_product=product or "l2",
+            gradient_tolerance=problem.gradient_tolerance if tolerance is None else tolerance,
+            absolute_gradient_tolerance=problem.absolute_gradient_tolerance if tolerance is None else 0.0,
+            max_iterations=asked.max_iterations,
             regularization_strength=strength,
             discrepancy_factor=factor,
         )

@@ -316,7 +316,10 @@ def _taylor(probe: Probe, point: VerificationPoint, direction: np.ndarray, accur
 
 
 def _falls(remainders: np.ndarray) -> bool:
-    """Return whether remainders fall by more than ``2**MIN_HALVING_ORDER`` at every halving; noise hardly does."""
+    """Return whether remainders fall by more than ``2**MIN_HALVING_ORDER`` at every halving.
+
+    Noise hardly does.
+    """
     return bool((remainders[:-1] > 2**MIN_HALVING_ORDER * remainders[1:]).all())
 
 

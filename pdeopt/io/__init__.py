@@ -1,4 +1,4 @@
-"""Meshes, data and former runs of the user's own, from files; errors name the file and the place in it."""
+"""Meshes, data and former runs from files; errors name the file and the place in it."""
 
 from pdeopt.io.errors import FileError
 from pdeopt.io.former_run import FormerRun, read_run

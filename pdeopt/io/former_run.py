@@ -13,8 +13,10 @@ from scipy.spatial import cKDTree
 from pdeopt.fem import FunctionSpace, MeshError, cells_at, check_mesh
 from pdeopt.io.errors import FileError
 from pdeopt.io.meshes.mesh_cells import MESHES
-from pdeopt.io.npz import read_arrays, text_in
+from pdeopt.io.npz import read_arrays, refuse_newer_file, text_in
 
+#: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
+RESULT_FORMAT = 2
 #: The arrays of result.npz that hold numbers.
 NUMBER_ARRAYS = ("parameter", "coefficient", "p", "t", "at_gather", "at_x")
 #: The arrays that result.npz must hold.
@@ -124,7 +126,7 @@ def read_run(directory: str | Path) -> FormerRun:
         directory: The directory of the run.
 
     Raises:
-        FileError: The directory holds no result, or a damaged one.
+        FileError: The directory holds no result, a damaged one, or one that a newer version of pdeopt wrote.
     """
     directory = Path(directory)
     path = directory / "result.npz"
@@ -133,6 +135,7 @@ def read_run(directory: str | Path) -> FormerRun:
         what = "it has no result.npz" if directory.is_dir() else missing
         raise FileError(f"{directory} holds no run with a result: {what}; expected the directory of a run that ended")
     arrays = read_arrays(path, "the result of a run")
+    refuse_newer_file(path, arrays, RESULT_FORMAT)
     for name in REQUIRED_ARRAYS:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; expected the result of a run")

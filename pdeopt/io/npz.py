@@ -56,6 +56,25 @@ def read_arrays(path: Path, expected: str) -> Mapping[str, np.ndarray]:
     return found
 
 
+def refuse_newer_file(path: Path, arrays: Mapping[str, np.ndarray], newest: int) -> None:
+    """Refuse an NPZ file whose format is newer than this version of pdeopt.
+
+    Args:
+        path: The path of the file, for the message.
+        arrays: The arrays of the file, by name; the number ``format`` is 1 where there is none.
+        newest: The newest format that is read.
+
+    Raises:
+        FileError: The format is newer, or no whole number.
+    """
+    found = arrays.get("format", np.array(1))
+    if found.ndim or found.dtype.kind not in "iu":
+        raise FileError(f"cannot read {path}: its format is {found.tolist()!r}; expected a whole number")
+    if found > newest:
+        remedy = f"this version of pdeopt reads up to {newest}: update it"
+        raise FileError(f"cannot read {path}: its format is {found}; {remedy}")
+
+
 def text_in(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> str:
     """Return the text in an array.
 

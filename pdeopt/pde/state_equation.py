@@ -17,7 +17,7 @@ from pdeopt.sparse.solvers import DIRECT_ACCURACY
 
 @runtime_checkable
 class StateEquation(Protocol):
-    """A state equation: a map from a coefficient to the state that JAX differentiates, and what is known of it.
+    """A state equation: a map from a coefficient to the state that JAX differentiates.
 
     A subclass has `__call__`, and states what is not the default. All answers are functions of the equation, its solver
     and the coefficient: what was solved before does not change them.
@@ -69,7 +69,10 @@ class StateEquation(Protocol):
         return DIRECT_ACCURACY if solver is None else solver_accuracy(solver)
 
     def backward_error(self, coefficient: Any) -> float | None:
-        """Return the least relative change of the equation that makes the state exact; None where it is not known."""
+        """Return the least relative change of the equation that makes the state exact.
+
+        It is None where it is not known.
+        """
         return None
 
 

@@ -34,6 +34,10 @@ def test_marks_lie_on_their_boundaries():
         (lambda: Marks(np.zeros((3, 2, 3))), r"shape \(3, 2, 3\); expected finite numbers \(s, 2, 2\)"),
         (lambda: Marks(np.zeros((0, 2, 2))), r"shape \(0, 2, 2\); expected"),
         (lambda: Marks(np.full((1, 2, 2), np.nan)), "expected finite numbers"),
+        (lambda: Marks([[[0, 0], [0, 1]], [[0, 0]]]), "no array of numbers .*; expected finite numbers"),
+        (lambda: Marks(np.full((1, 2, 2), "x")), "no array of numbers .*; expected finite numbers"),
+        (lambda: Marks(np.zeros((2, 2, 2)), [1, 2]), r"labels of marks are \[1, 2\]; expected a list of texts"),
+        (lambda: Marks(np.zeros((1, 2, 2)), None), "labels of marks are None; expected a list of texts"),
         (lambda: Marks(np.zeros((3, 2, 2)), ["1", "2"]), "3 marked segments have 2 labels; expected one for each"),
         (lambda: LabelImage(3, ["fat"]), "found of an image is 3; expected a text"),
         (lambda: replace(IMAGE, truth=None), "truth of an image is None; expected a text"),
@@ -53,6 +57,11 @@ def test_marks_lie_on_their_boundaries():
 def test_what_cannot_be_shown_is_refused(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_segments_may_be_a_list():
+    segments = Marks([[[0, 0], [0, 1]]]).segments
+    assert (segments.shape, segments.dtype) == ((1, 2, 2), float)
 
 
 def test_many_classes_have_colors_of_their_own():

@@ -154,6 +154,29 @@ def test_an_unfinished_run_of_another_problem_is_refused(former):
     assert "killed holds an unfinished run of 'robin'; expected one of 'conductivity'" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("result.npz", 3, "result.npz: its format is 3; this version of pdeopt reads up to 2: update it"),
+        ("result.npz", "two", "result.npz: its format is 'two'; expected a whole number"),
+        ("checkpoint.npz", 9, "checkpoint.npz: its format is 9; this version of pdeopt reads up to 2: update it"),
+        ("config.json", 9, "config.json: its format is 9; this version of pdeopt reads up to 1: update it"),
+    ],
+)
+def test_files_of_a_newer_version_are_refused(former, name, number, words):
+    option, folder = ("--truth", former) if name == "result.npz" else ("--initial-guess", Path("killed"))
+    if name == "result.npz":
+        folder = Path(shutil.copytree(former, "newer"))
+    else:
+        unfinished(former)
+    if name == "config.json":
+        (folder / name).write_text(json.dumps({"problem": "conductivity", "format": number}))
+    else:
+        with np.load(folder / name) as file:
+            np.savez(folder / name, **{**file, "format": number})
+    assert words in refused("conductivity", "--n", 8, option, folder)
+
+
 def test_another_parametrization_of_the_same_coefficient(former):
     problem = load_build(problem_files()["conductivity"])(n=8)
     doubled = replace(problem, functional=replace(problem.functional, parametrization=Log(2.0)))

@@ -161,3 +161,9 @@ def test_a_title_tells_the_options_that_were_given(tmp_path):
     run = read_run(write_run(tmp_path / "tank", config={"options": options, "argv": argv}))
     assert run.title == "tank (noise 0.01, no continuation, data …measured)"
     assert run.titled_summary == {}, "unfinished"
+
+
+@pytest.mark.parametrize(("solver", "title"), [("superlu", "tank (n 4, solver superlu)"), (None, "tank (n 4)")])
+def test_a_title_tells_the_solver_that_was_asked_for(tmp_path, solver, title):
+    config = {"options": {"n": 4}, "argv": ["run", "tank", "--n=4"], "requested_solver": solver}
+    assert read_run(write_run(tmp_path / "tank", config=config)).title == title

@@ -28,7 +28,9 @@ from pdeopt.inverse import (
     Series,
     Views,
 )
+from pdeopt.inverse.views import CLASSES as CLASSES_WITH_COLORS
 from pdeopt.run.execution.interpretation import interpretations
+from pdeopt.run.pictures import segmentation_figure
 from pdeopt.run.pictures.canvas.boundary_marks import label_places
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
@@ -131,11 +133,22 @@ def test_an_array_that_is_not_there_to_be_shown_is_told(capsys):
     said = capsys.readouterr().out
     assert "interpret returned no array 'reference_measured', which the problem's views show" in said
     assert "'segmentation'" not in said
+    assert "interpret returned no number 'score', which the headline of the views shows" in said
+
+
+def test_views_of_what_nothing_returns_are_refused():
+    for views, name in ((Views(segmentation=IMAGE), "segmentation"), (Views(headline={"smallest": "low"}), "smallest")):
+        with pytest.raises(InputError, match=f"the views show '{name}', and nothing returns it"):
+            tank_problem(views=views, quantities={"largest": np.max})
+    shown = Views(ELECTRODES, headline={"largest": "largest", "iterations": "iterations"})
+    assert tank_problem(views=shown, quantities={"largest": np.max}).views is shown
 
 
 def test_without_an_interpretation_nothing_is_said_of_it(capsys):
     path = written()
-    Path(path).write_text(Path(path).read_text(encoding="utf-8").replace(", interpret=interpret", ""), encoding="utf-8")
+    Path(path).write_text(
+        Path(path).read_text(encoding="utf-8").replace(", views=VIEWS, interpret=interpret", ""), "utf-8"
+    )
     assert main(["run", path, "--out", "out", "--no-pictures"]) == 0
     assert "interpreting" not in capsys.readouterr().out
     assert not {"segmentation.png", "reference.png"} & {item.name for item in Path("out").iterdir()}
@@ -245,7 +258,7 @@ def test_a_problem_refuses_what_it_can_check(given):
 
 
 def test_stored_names_are_those_that_are_written(tmp_path):
-    problem = tank_problem(truth=np.ones(MESH.nvertices), views=VIEWS)
+    problem = tank_problem(truth=np.ones(MESH.nvertices), views=VIEWS, interpret=dict)
     fields = fields_of(problem, problem.initial)
     fields = replace(fields, points=np.zeros((2, 1)), adjoint=fields.state)
     write_fields(tmp_path / "result.npz", fields)
@@ -325,7 +338,7 @@ def tank_problem(mesh=MESH, element=None, **given):
 
 
 def tank_fields(truth=None, views=VIEWS, **extra):
-    problem = tank_problem(truth=truth, data_label="voltage change (V)", views=views)
+    problem = tank_problem(truth=truth, data_label="voltage change (V)", views=views, interpret=dict)
     return replace(fields_of(problem, problem.initial + 0.1), extra={k: v for k, v in extra.items() if v is not None})
 
 
@@ -444,13 +457,23 @@ def test_each_label_has_its_color():
 @pytest.mark.slow
 def test_a_tank_in_three_dimensions_has_no_electrodes_in_its_picture():
     mesh = skfem.MeshTet.init_tensor(*3 * (np.linspace(-0.1, 0.1, 3),))
-    problem = tank_problem(mesh, skfem.ElementTetP1(), views=VIEWS)
+    problem = tank_problem(mesh, skfem.ElementTetP1(), views=VIEWS, interpret=dict)
     fields = replace(fields_of(problem, problem.initial), extra=EXTRA)
     figure = draw_result(fields, {})
     assert not [axes for axes in figure.axes if marks(axes)[0]]
     assert titles(figure)[:2] == ["reconstruction (slice z = 0)", "segmentation"]
     figure.savefig("x.png", dpi=30)
     assert not draw_segmentation(fields, {}).axes[0].patches, "no circle around what is not round"
+
+
+def test_a_segmentation_on_a_mesh_in_one_dimension_has_no_circle():
+    problem = tank_problem(skfem.MeshLine(np.linspace(0, 1, 10)), skfem.ElementLineP1(), views=VIEWS, interpret=dict)
+    fields = replace(fields_of(problem, problem.initial), extra=EXTRA)
+    assert not draw_segmentation(fields, {}).axes[0].patches
+
+
+def test_the_classes_that_need_no_colors_are_as_many_as_there_are():
+    assert len(segmentation_figure.COLORS) == CLASSES_WITH_COLORS
 
 
 def reference(q=5, patterns=8):

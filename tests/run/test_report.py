@@ -12,6 +12,8 @@ from matplotlib.image import imread
 from run_directories import fields_on, rows, write_run
 
 from pdeopt.cli import main
+from pdeopt.run.report.report_tables import settings
+from pdeopt.run.store.stored_run import read_run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -96,6 +98,14 @@ def test_a_report_of_one_run_lies_in_its_folder(runs, capsys):
         "Objective, its terms and the norm of the gradient",
         "How the strength of the regularization was chosen",
     ]
+
+
+@pytest.mark.parametrize(("solver", "rows"), [(None, {}), ("superlu", {"requested solver": "superlu"})])
+def test_settings_have_no_row_for_pictures_and_for_a_solver_that_nobody_asked_for(tmp_path, solver, rows):
+    run = write_run(tmp_path / "run", config={"options": {"n": 4}, "requested_solver": solver, "pictures": True})
+    found = settings(read_run(run))
+    assert {name: text for name, text in found.items() if name in ("requested solver", "pictures")} == rows
+    assert found["n"] == "4"
 
 
 @pytest.mark.slow

@@ -221,12 +221,12 @@ def test_a_run_goes_on_with_its_solver(tmp_path, capsys, text):
 
 
 @pytest.mark.slow
-def test_a_solver_that_a_former_version_kept_among_the_options_of_build_is_used(stopped):
-    set_option(stopped, solver="superlu")
-    assert main(["resume", "run", "--max-iterations", "4", "--quiet"]) == 0
+def test_a_run_that_goes_on_without_pictures_is_drawn_when_it_goes_on_again(stopped):
     config = json.loads(Path("run/config.json").read_text())
-    assert config["solver"] == config["requested_solver"] == "superlu"
-    assert "solver" not in config["options"]
+    Path("run/config.json").write_text(json.dumps({**config, "pictures": True}))
+    assert main(["resume", "run", "--max-iterations", "4", "--no-pictures", "--quiet"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["pictures"] is True
+    assert not Path("run/result.png").exists()
 
 
 @pytest.mark.slow

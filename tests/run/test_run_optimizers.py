@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pdeopt.cli import main, own_arguments
 from pdeopt.inverse import inner_product_names
+from pdeopt.inversion import minimization
 from pdeopt.optimize import optimizers, registry
 from pdeopt.run.execution import conclusion, request
 from pdeopt.run.pictures import run_pictures as pictures
@@ -119,6 +120,7 @@ def test_the_command_line_knows_the_names_without_importing_them():
     for name in own_arguments.OPTIMIZER_EXAMPLES.removesuffix(", …").split(", "):
         assert name in optimizers()
     assert list(own_arguments.INNER_PRODUCTS) == inner_product_names()
+    assert own_arguments.MAX_ITERATIONS == minimization.MAX_ITERATIONS
 
 
 # --- optimizers --------------------------------------------------------------------------------------------------

@@ -116,6 +116,24 @@ def test_what_a_run_of_the_version_before_lacks_is_done_without(tmp_path, arrays
     assert (views.segmentation.classes, views.segmentation.extent) == (("water", "resistive", "conductive"), None)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "part"),
+    [
+        ({"segmentation_names": np.array(list("abcdefgh"))}, "segmentation"),
+        ({"segmentation_extent": np.array([0, 1, 0, np.inf])}, "segmentation"),
+        ({"electrode_segments": np.full((2, 2, 2), np.nan)}, "marks"),
+        ({"electrode_segments": np.full((2, 2, 2), "x")}, "marks"),
+    ],
+)
+def test_what_of_a_run_of_the_version_before_cannot_be_shown_is_left_out(tmp_path, arrays, part):
+    write_fields(tmp_path / "result.npz", tank())
+    shown = {"electrode_segments": SEGMENTS, "electrode_numbers": np.array([1, 1, 2])}
+    former_file(tmp_path / "result.npz", {**shown, **arrays})
+    views = read_fields(tmp_path / "result.npz").views
+    left_out = [name for name in ("marks", "segmentation", "reference") if getattr(views, name) is None]
+    assert left_out == [part]
+
+
 def test_an_array_that_no_view_names_is_not_drawn():
     fields = replace(tank(), views=Views())
     assert draw_segmentation(fields, SUMMARY) is None

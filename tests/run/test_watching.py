@@ -99,7 +99,6 @@ def test_lines_are_kept_until_there_is_a_folder_and_then_written_at_once(tmp_pat
 
 def test_what_the_library_logs_is_in_the_log_and_a_warning_at_the_end(tmp_path, capsys):
     library = logging.getLogger("pdeopt.sparse.solvers.test")
-    library.setLevel(logging.INFO)
     with Progress(Console(), quiet=True) as progress:
         progress.log.open(tmp_path / "run.log")
         library.info("%s is taken", "rslab")
@@ -109,6 +108,16 @@ def test_what_the_library_logs_is_in_the_log_and_a_warning_at_the_end(tmp_path, 
     said = [line.split("  ", 1)[1] for line in (tmp_path / "run.log").read_text().splitlines()]
     assert said == ["rslab is taken", "warning: superlu took over"]
     assert not logging.getLogger("pdeopt").handlers
+    assert logging.getLogger("pdeopt").level == logging.NOTSET
+
+
+def test_a_level_that_the_user_has_set_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pdeopt"), "level", logging.WARNING)
+    with Progress(Console(), quiet=True) as progress:
+        progress.log.open(tmp_path / "run.log")
+        logging.getLogger("pdeopt.sparse").info("rslab is taken")
+    assert logging.getLogger("pdeopt").level == logging.WARNING
+    assert "rslab" not in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.slow

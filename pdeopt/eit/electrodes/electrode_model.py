@@ -1,4 +1,4 @@
-"""The complete electrode model: from conductivity and contact impedances to potentials and electrode voltages.
+"""The complete electrode model: from conductivity and contact impedances to voltages.
 
 The potential u and the voltages U of the electrodes satisfy::
 

@@ -1,4 +1,4 @@
-"""Inclusions in a homogeneous tank, as few numbers: star-shaped objects of known contrast, moved by their derivatives.
+"""Inclusions in a homogeneous tank, as few numbers: star-shaped objects of known contrast.
 
 An object is the set of points at a distance from its center below::
 

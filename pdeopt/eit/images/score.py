@@ -1,8 +1,8 @@
-"""The score of a segmentation in the Kuopio Tomography Challenge 2023: structural similarity in wide windows.
+"""The score of a segmentation in the Kuopio Tomography Challenge 2023.
 
-It is that of the organizers' function ``scoringFunction``. A class that is absent from both pictures counts 1;
-where it is absent from the truth only, a single false pixel in the middle costs 0.01 of the score, and a square of 20
-by 20 nearly the whole half that the class can give.
+It is structural similarity in wide windows, that of the organizers' function ``scoringFunction``. A class that is
+absent from both pictures counts 1; where it is absent from the truth only, a single false pixel in the middle costs
+0.01 of the score, and a square of 20 by 20 nearly the whole half that the class can give.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Measured and simulated voltages: files, noise, and the calibration of a tank by its reference measurement."""
+"""Measured and simulated voltages: files, noise, and the calibration of a tank."""

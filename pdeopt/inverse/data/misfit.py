@@ -92,9 +92,9 @@ OPTIONAL_ATTRIBUTES = ("observation", "distance", "data", "noise", "expected")
 
 
 def as_misfit(given: AnyMisfit) -> Misfit:
-    """Return what is given as misfit with all attributes of a `Misfit`; one that has them is returned itself.
+    """Return what is given as misfit with all attributes of a `Misfit`.
 
-    An object that has only some of them makes a `FunctionMisfit` with these.
+    One that has them is returned itself. An object that has only some of them makes a `FunctionMisfit` with these.
     """
     if isinstance(given, Misfit):
         return given

@@ -290,7 +290,7 @@ class ReducedFunctional(Differentiable):
         )
 
     def coefficient(self, m: ArrayLike) -> Any:
-        """Return the physical coefficient of m, an array; or the pytree of arrays that the parametrization makes."""
+        """Return the physical coefficient of m: the array, or the pytree, that the parametrization makes."""
         m = jnp.asarray(real(m))
         found = self._programs.parts(m).parametrization(m)
         return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, found)

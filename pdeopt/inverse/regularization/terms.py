@@ -116,7 +116,7 @@ class Sum(Term):
 
     @property
     def operator(self) -> Callable[..., sp.csr_matrix] | None:
-        """The function m ↦ the sum (p, p) of the operators of the terms, times the weight; None where one has none."""
+        """The function m ↦ the weighted sum (p, p) of the terms' operators; None where one has none."""
         operators = [term.operator for term in self.terms if term.operator is not None]
         if len(operators) < len(self.terms):
             return None

@@ -14,6 +14,7 @@ import numpy as np
 
 from pdeopt.errors import describe, is_interrupt
 from pdeopt.inverse import Problem
+from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus
 from pdeopt.run.errors import try_writing
@@ -84,6 +85,9 @@ def _interpret(
             for name in problem.views.arrays:
                 if name not in interpretation.arrays:
                     progress.note(f"interpret returned no array {name!r}, which the problem's views show")
+            for name in problem.views.headline:
+                if name not in {*SUMMARY_NAMES, *problem.quantities, *interpretation.scalars}:
+                    progress.note(f"interpret returned no number {name!r}, which the headline of the views shows")
     except KeyboardInterrupt:
         ending = _interrupted(ending, "interpreted")
     except Exception as error:

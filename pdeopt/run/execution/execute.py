@@ -141,7 +141,7 @@ def _next_step(ending: RunStatus, settings: Settings, directory: Path) -> str | 
 
 def _tell_unused(request: RunRequest, ending: RunStatus, progress: Progress) -> None:
     """Tell of options of the command line that did not do what they say."""
-    asked, used = request.asked["inner_product"], ending.inner_product
+    asked, used = request.asked.inner_product, ending.inner_product
     if asked and used and asked != used:
         progress.note(f"--inner-product {asked}: the problem has bounds, with which {used} was used")
     if request.live and "live picture" not in progress.times.seconds():

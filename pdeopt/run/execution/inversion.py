@@ -264,8 +264,8 @@ def _tell_work(task: InversionTask, spent: Work, fallbacks: dict[str, int], prog
         f"{in_words(spent.factoring_seconds)}, {spent.solves} + {spent.adjoint_solves} solves and transposed solves in "
         f"{in_words(spent.solving_seconds)}, by the solver {task.solver}"
     )
-    for fallback, count in fallbacks.items():
-        progress.note(f"{fallback}: what was to solve failed for {count} {'matrix' if count == 1 else 'matrices'}")
+    for fallback, count in fallbacks.items():  # of which the library has warned
+        progress.detail(f"{fallback}: what was to solve failed for {count} {'matrix' if count == 1 else 'matrices'}")
 
 
 def _report(verification: Verification | None, later: LaterVerification | None) -> dict[str, Any] | None:

@@ -12,18 +12,13 @@ from typing import Any
 
 import pdeopt
 from pdeopt.inverse import Problem
-from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.minimization import RequestedSettings, Settings
 from pdeopt.run.errors import problem_file_errors
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.run.store.json_file import JSON_FORMAT
 from pdeopt.sparse import resolve_solver
 
-#: The settings of a minimization that can be asked for.
-REQUESTED_SETTINGS = (
-    *("optimizer", "inner_product", "gradient_tolerance", "max_iterations", "regularization_strength"),
-    "discrepancy_factor",
-)
 #: The packages whose versions are recorded.
 RECORDED_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-fem", "rslab", "cvxopt", "mkl")
 
@@ -36,7 +31,7 @@ class RunRequest:
         path: The problem file.
         build: The function ``build`` of that file.
         options: The keywords of ``build`` with their values.
-        asked: The keywords of `Settings.of` that are called `REQUESTED_SETTINGS`; None where the problem chooses.
+        asked: The settings of the minimization that were asked for.
         solver: The name of the linear solver of the state equation; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
@@ -50,7 +45,7 @@ class RunRequest:
     path: Path
     build: Callable[..., Problem]
     options: dict[str, Any]
-    asked: dict[str, Any]
+    asked: RequestedSettings
     solver: str | None
     initial_guess: Path | None
     truth: Path | None
@@ -84,7 +79,7 @@ class RunRequest:
             StrengthError: The rule for the strength is unknown.
             OptimizerError: The optimizer is unknown.
         """
-        return Settings.of(problem, **self.asked, chosen_in=self.path.name)
+        return Settings.of(problem, self.asked, chosen_in=self.path.name)
 
 
 def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from inspect import signature
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,12 @@ import numpy as np
 from msgspec import Meta
 
 from pdeopt.inverse import Problem, continuation
-from pdeopt.inversion.minimization import Settings
+from pdeopt.inversion.minimization import RequestedSettings, Settings
 from pdeopt.inversion.strength_option import parse_strength
 from pdeopt.optimize import full_bounds
 from pdeopt.run.errors import UsageError, problem_file_errors
 from pdeopt.run.execution.execute import Outcome, announce, execute_and_write
-from pdeopt.run.execution.request import REQUESTED_SETTINGS, RunRequest, config_of
+from pdeopt.run.execution.request import RunRequest, config_of
 from pdeopt.run.execution.run_journal import RunJournal, resume_command
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.problem_files.trust import refuse_untrusted
@@ -182,16 +181,19 @@ def _problem_file(config: dict[str, Any], directory: Path) -> Path:
 
 
 def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[str]) -> RunRequest:
-    build, options, solver = load_build(path), dict(config["options"]), config.get("requested_solver")
-    taken = signature(build).parameters.values()
-    if not any(one.name == "solver" or one.kind is one.VAR_KEYWORD for one in taken):
-        solver = options.pop("solver", solver)  # in runs of before it is an option of build
     return RunRequest(
         path=path,
-        build=build,
-        options=options,
-        asked={name: value for name, value in asdict(settings).items() if name in REQUESTED_SETTINGS},
-        solver=solver,
+        build=load_build(path),
+        options=dict(config["options"]),
+        asked=RequestedSettings(
+            optimizer=settings.optimizer,
+            inner_product=settings.inner_product,
+            gradient_tolerance=settings.gradient_tolerance,
+            max_iterations=settings.max_iterations,
+            regularization_strength=settings.regularization_strength,
+            discrepancy_factor=settings.discrepancy_factor,
+        ),
+        solver=config.get("requested_solver"),
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
         out=None,
@@ -208,9 +210,10 @@ def _former_run(given: str | None) -> Path | None:
 def _resumed(config: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
     """Return the new entries of config.json.
 
-    Folder and command line stay those of the start; the command lines that went on with the run are added.
+    Folder, command line and whether pictures are drawn stay those of the start; the command lines that went on with the
+    run are added.
     """
-    start = {name: former.get(name) for name in ("folder", "argv")}
+    start = {"folder": former.get("folder"), "argv": former.get("argv"), "pictures": former.get("pictures", True)}
     return {**config, **start, "resumed": [*former.get("resumed", []), config["argv"]]}
 
 

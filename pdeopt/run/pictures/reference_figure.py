@@ -21,9 +21,10 @@ MISSING_COLOR = "0.88"
 
 
 def draw_reference(fields: Fields, summary: dict[str, Any]) -> Figure | None:
-    """Return a figure of the residual of the series that the problem's views name, or None where there is none.
+    """Return a figure of the residual of the series that the problem's views name.
 
-    It is drawn from two arrays (q, K) of result.npz, which are NaN where there is no measurement.
+    It is None where there is no series. It is drawn from two arrays (q, K) of result.npz, which are NaN where there is
+    no measurement.
 
     Args:
         fields: The arrays of the run.

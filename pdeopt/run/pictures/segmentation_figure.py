@@ -171,6 +171,8 @@ def _circle_around(p: np.ndarray) -> tuple[np.ndarray, float] | None:
     Returns:
         The center (2,) and the radius.
     """
+    if len(p) < 2:
+        return None
     low, high = p[:2].min(1), p[:2].max(1)
     center, radius = 0.5 * (low + high), 0.5 * float((high - low).max())
     reach = np.linalg.norm(p[:2] - center[:, None], axis=0).max()

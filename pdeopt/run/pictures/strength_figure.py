@@ -74,7 +74,7 @@ def _draw_minimizers(
     words: str,
     labels: list[str],
 ) -> None:
-    """Draw the minimizers that a rule found as labeled points, with the target misfit and a ring around the chosen one.
+    """Draw the minimizers that a rule found as labeled points, the target misfit, and the chosen one.
 
     Args:
         axes: The panel. Each of its axes is logarithmic where a value is positive; zeros are left out.

@@ -16,8 +16,9 @@ from pdeopt.run.watch.stopwatch import in_words, total_seconds
 
 #: The largest number of rows of a history that are shown, evenly chosen.
 MAX_HISTORY_ROWS = 200
-#: The entries of config.json that are no settings: those that the page shows elsewhere, and paths.
-NON_SETTINGS = frozenset({"format", "path", "folder", "options", "versions", "argv", "resumed"})
+#: The entries of config.json that are no settings: those that the page shows elsewhere, paths, and whether pictures
+#: were drawn.
+NON_SETTINGS = frozenset({"format", "path", "folder", "options", "pictures", "versions", "argv", "resumed"})
 #: The entries of summary.json that stand above its table.
 HEADING_ENTRIES = frozenset({"problem", "status", "message", "headline"})
 #: The names in summary.json of columns of history.csv that have another name there.
@@ -88,8 +89,13 @@ def results(run: StoredRun) -> dict[str, str]:
 
 
 def settings(run: StoredRun) -> dict[str, str]:
-    """Return the texts of the entries of config.json by name, the problem's options first."""
+    """Return the texts of the entries of config.json by name, the problem's options first.
+
+    The solver that was asked for is left out where the problem chose it.
+    """
     others = {name: value for name, value in run.config.items() if name not in NON_SETTINGS}
+    if others.get("requested_solver") is None:
+        others.pop("requested_solver", None)
     return {words(name): text_of(value) for name, value in {**run.options, **others}.items()}
 
 

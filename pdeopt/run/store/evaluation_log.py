@@ -162,7 +162,10 @@ def _record(answer: LoggedEvaluation) -> bytes:
 
 
 def _read(file: BinaryIO) -> LoggedEvaluation | None:
-    """Return the next record of a file; None at the end, and where it is not whole, or is none that a run writes."""
+    """Return the next record of a file.
+
+    It is None at the end, and where the record is not whole, or is none that a run writes.
+    """
     head = file.read(RECORD_HEAD.size)
     if len(head) < RECORD_HEAD.size:
         return None

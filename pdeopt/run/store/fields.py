@@ -12,14 +12,13 @@ import numpy as np
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem, Views
-from pdeopt.io.npz import read_arrays
+from pdeopt.io.former_run import RESULT_FORMAT
+from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_field, place_parameter
 from pdeopt.run.store.views.stored_views import VIEW_ARRAYS, views_from_arrays, views_to_arrays
 
-#: The version of result.npz. 1 (no number) held one mesh, that of the parameter, and no role.
-RESULT_FORMAT = 2
 #: The kind of data that are samples of the state.
 SAMPLES_KIND = "samples"
 #: The kind of data that are a field with the degrees of freedom of the state.
@@ -208,15 +207,12 @@ def read_fields(path: Path) -> Fields:
     A file of a former version may hold a state without its mesh.
 
     Raises:
-        FileError: The file is damaged.
+        FileError: The file is damaged, or its format is newer than this version of pdeopt.
         KeyError: An array is missing.
-        ValueError: Arrays do not fit each other, or the format is newer than this version of pdeopt.
+        ValueError: Arrays do not fit each other.
     """
     arrays = dict(read_arrays(path, "the result of a run"))
-    if int(arrays.get("format", 1)) > RESULT_FORMAT:
-        raise ValueError(
-            f"its format is {arrays['format']}; this version of pdeopt reads up to {RESULT_FORMAT}: update it"
-        )
+    refuse_newer_file(path, arrays, RESULT_FORMAT)
     arrays.setdefault("kind", np.array(SAMPLES_KIND))  # the only kind when files did not name it
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
     given: dict[str, Any] = {
@@ -275,10 +271,11 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """Return the place of the state: in the problem's state space, in its only part, or in the parameter's space.
+    """Return the place of the state.
 
-    The last one is taken where neither problem nor state equation state a space and the state may be in it. None is
-    returned where the place is not known.
+    It is in the problem's state space, in its only part, or in the parameter's space. The last one is taken where
+    neither problem nor state equation state a space and the state may be in it. None is returned where the place is not
+    known.
     """
     space, parts = problem.state_space, problem.functional.state.parts
     if space is not None:

@@ -11,9 +11,10 @@ import numpy as np
 from pdeopt.fem import FEMError
 from pdeopt.inverse import InputError, Numbers, Parameter, Problem
 from pdeopt.io import FileError, FormerRun, read_run
-from pdeopt.io.npz import read_arrays
+from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.errors import UsageError
-from pdeopt.run.store.json_file import read_object
+from pdeopt.run.store.checkpoint import CHECKPOINT_FILE, CHECKPOINT_FORMAT
+from pdeopt.run.store.json_file import read_object, refuse_newer
 from pdeopt.run.store.placement import Placement, place_parameter
 
 
@@ -28,8 +29,8 @@ def with_former_runs(problem: Problem, name: str, initial_guess: Path | None, tr
         truth: The directory of the run whose coefficient is the truth; None leaves the problem's own.
 
     Raises:
-        UsageError: A folder holds no run, or one of another coefficient or domain, or a boundary parameter's degrees of
-            freedom sit elsewhere.
+        UsageError: A folder holds no run, one of a newer version of pdeopt, or one of another coefficient or domain, or
+            a boundary parameter's degrees of freedom sit elsewhere.
     """
     start = problem
     if initial_guess is not None:
@@ -51,7 +52,7 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
 
     It is the run's own where that means the same coefficient here, otherwise the one that its coefficient has here.
     """
-    if (directory / "checkpoint.npz").is_file() and not (directory / "summary.json").is_file():
+    if (directory / CHECKPOINT_FILE).is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
     coefficient = _coefficient(problem, run)
@@ -70,7 +71,9 @@ def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
 
     Its mesh is not known.
     """
-    m = read_arrays(directory / "checkpoint.npz", "the checkpoint of a run").get("parameter")
+    arrays = read_arrays(directory / CHECKPOINT_FILE, "the checkpoint of a run")
+    refuse_newer_file(directory / CHECKPOINT_FILE, arrays, CHECKPOINT_FORMAT)
+    m = arrays.get("parameter")
     theirs = _problem_of(directory)
     if theirs != name:
         raise FileError(f"{directory} holds an unfinished run of {theirs!r}; expected one of {name!r}")
@@ -83,7 +86,9 @@ def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
 
 
 def _problem_of(directory: Path) -> str | None:
-    problem = read_object(directory / "config.json").get("problem")
+    config = read_object(directory / "config.json")
+    refuse_newer(directory / "config.json", config)
+    problem = config.get("problem")
     return None if problem is None else str(problem)
 
 

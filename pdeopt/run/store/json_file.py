@@ -69,7 +69,10 @@ def check_entries(path: Path, values: Mapping[str, Any], expected: Mapping[str, 
 
 
 def _in_words(message: str) -> str:
-    """Return a message of msgspec, as "Expected `int | null`, got `str` - at `$[1]`", without the names of types."""
+    """Return a message of msgspec without the names of types.
+
+    Such a message is "Expected `int | null`, got `str` - at `$[1]`".
+    """
 
     def named(types: re.Match[str]) -> str:
         return " or ".join(WORDS_OF_TYPES.get(one, one) for one in types[1].split(" | "))

@@ -79,10 +79,12 @@ class StoredRun:
 
     @property
     def given_options(self) -> dict[str, Any]:
-        """The problem's options that the command line gave, with their values."""
+        """The problem's options that the command line gave, and the solver that it chose, with their values."""
         words = [word.split("=")[0] for word in self.words]
         flags = {word.removeprefix("--").removeprefix("no-").replace("-", "_") for word in words if word[:2] == "--"}
-        return {name: value for name, value in self.options.items() if name in flags}
+        given = {name: value for name, value in self.options.items() if name in flags}
+        solver = self.config.get("requested_solver")
+        return given if solver is None else {**given, "solver": solver}
 
     @property
     def title(self) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.store.views.headline import headline_words
+from pdeopt.run.store.views.headline import headline_facts, headline_numbers
 from pdeopt.run.watch.stopwatch import in_words, total_seconds
 
 if TYPE_CHECKING:
@@ -59,11 +59,10 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
     if summary["relative_error"] is not None:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
-    own = {name: value for name, value in summary.items() if name not in SUMMARY_NAMES}
-    first = {name: word for name, word in headline_words(summary).items() if name in own}
-    lines += [(word, _shown(own[name])) for name, word in first.items()]
+    told = {*SUMMARY_NAMES, *headline_numbers(summary)}
+    lines += headline_facts(summary)
     lines += [(name, _shown(value)) for name, value in summary.get("numbers", {}).items()]
-    lines += [(name, _shown(value)) for name, value in own.items() if name not in first]
+    lines += [(name, _shown(value)) for name, value in summary.items() if name not in told]
     if summary["strength"] or summary["regularization_strength"] not in (1, None):
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))
     if summary["inner_product"] != "l2":

@@ -37,11 +37,28 @@ DETAILED_STAGE_SECONDS = 0.5
 
 
 class LibraryMessages(logging.Handler):
-    """A handler of `logging` that reports to a progress what the library logs, such as a solver that took over."""
+    """A handler of `logging` that reports what the library logs, such as a solver that took over.
+
+    While it is attached, the library logs what is only information, too, unless its logger has a level of its own.
+    """
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
+        self._logger = logging.getLogger("pdeopt")
+        self._level = logging.NOTSET
+
+    def attach(self) -> None:
+        """Begin to report."""
+        self._level = self._logger.level
+        if self._level == logging.NOTSET:
+            self._logger.setLevel(min(self._logger.getEffectiveLevel(), logging.INFO))
+        self._logger.addHandler(self)
+
+    def detach(self) -> None:
+        """End to report, and restore the level of the logger."""
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Report a message: a warning as such, and what is less as a detail."""
@@ -86,14 +103,14 @@ class Progress:
         self._messages = LibraryMessages(self)
 
     def __enter__(self) -> Progress:
-        logging.getLogger("pdeopt").addHandler(self._messages)
+        self._messages.attach()
         if self._console.is_terminal and not self._quiet:
             self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._screen)
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        logging.getLogger("pdeopt").removeHandler(self._messages)
+        self._messages.detach()
         if isinstance(error, Exception):
             self.log.error(error)
         elif error is not None:

@@ -1,4 +1,4 @@
-"""Meshes from Abaqus and CalculiX decks: nodes, elements, all sets and surfaces, parts and their instances."""
+"""Meshes from Abaqus and CalculiX decks: nodes, elements, sets, surfaces, parts and instances."""
 
 from __future__ import annotations
 

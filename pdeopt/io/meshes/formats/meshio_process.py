@@ -1,4 +1,7 @@
-"""meshio in a process of its own: on damaged files its readers may loop forever, crash, or fill the memory."""
+"""meshio in a process of its own.
+
+On damaged files its readers may loop forever, crash, or fill the memory.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meshes from TetGen's and Triangle's files: nodes, elements with regions, and marked facets, each in its own file."""
+"""Meshes from TetGen's and Triangle's files: nodes, elements with regions, and marked facets."""
 
 from __future__ import annotations
 

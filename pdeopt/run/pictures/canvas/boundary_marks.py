@@ -1,4 +1,4 @@
-"""Marks on the boundary in a 2-D picture, such as those of electrodes, with some of their labels beside them."""
+"""Marks on the boundary in a 2-D picture, with some of their labels beside them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def draw_marks(axes: Axes, marks: Marks | None, mesh: PlainMesh) -> None:
 
 
 def label_places(marks: Marks) -> dict[str, np.ndarray]:
-    """Return the middle (2,) of each mark by its label, of some that are evenly chosen where there are many."""
+    """Return the middle (2,) of each mark by its label, of some, evenly chosen, where there are many."""
     labels = np.array(marks.labels, str)
     names = list(dict.fromkeys(label for label in marks.labels if label))
     every = max(1, -(-len(names) // MAX_LABELED_MARKS))

@@ -1,4 +1,4 @@
-"""The problem's own numbers that stand in titles and tables beside the relative error, as summary.json names them."""
+"""The problem's own numbers that stand in titles and tables beside the relative error."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ def headline_words(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def headline_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the numbers that are known, as texts: word and number."""
-    given = [(word, summary[name]) for name, word in headline_words(summary).items() if name in summary]
-    return [(word, in_short(value)) for word, value in given if type(value) in (int, float)]  # true is no number
+    words = headline_words(summary)
+    return [(words[name], in_short(value)) for name, value in headline_numbers(summary).items()]
+
+
+def headline_numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of the headline that are known, by name."""
+    given = {name: summary.get(name) for name in headline_words(summary)}
+    return {
+        name: value for name, value in given.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
 def in_short(value: float) -> str:
-    """Return a number with three decimals, or three digits where these do not show it; a whole number as it is."""
+    """Return a number with three decimals, or three digits where these do not show it.
+
+    A whole number is written as it is.
+    """
     if isinstance(value, int):
         return str(value)
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
