@@ -14,7 +14,6 @@ from pdeopt.eit.electrodes.voltages import ElectrodeVoltages
 from pdeopt.eit.measurements.ktc import TankData
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import Identity, L2Misfit, Parametrization, ReducedFunctional, Regularization
-from pdeopt.sparse import Solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,6 @@ class Experiment:
         measured: The voltages (q, K) that a model is to predict, V.
         noise: The standard deviation (q, K) of these, model error included, V.
         impedances: The contact impedances (L,), kΩ·m.
-        solver: The linear solver, as in `pdeopt.sparse.linear_solve`.
     """
 
     space: FunctionSpace
@@ -37,7 +35,6 @@ class Experiment:
     measured: np.ndarray
     noise: np.ndarray
     impedances: np.ndarray
-    solver: str | Solver = "auto"
 
     def functional(
         self,
@@ -61,9 +58,7 @@ class Experiment:
         Args:
             conductivity: The map from the coefficient to σ (mS) as a form takes it.
         """
-        return complete_electrode_model(
-            self.space, self.electrodes, self.data.currents, conductivity, self.impedances, self.solver
-        )
+        return complete_electrode_model(self.space, self.electrodes, self.data.currents, conductivity, self.impedances)
 
     def observation(self, model: CompleteElectrodeModel) -> ElectrodeVoltages:
         """Return the valid voltages of the states of a model."""
