@@ -75,7 +75,7 @@ def state_equation(V, filling, load):
     def system(rho):
         return conduction.assemble(V, rho=filling(rho)), load
 
-    return LinearStateEquation(system, Dirichlet.on(V, "cold"))
+    return LinearStateEquation(system, Dirichlet.on(V, "cold"), parts={"temperature": V})
 
 
 def build(

@@ -253,7 +253,8 @@ def test_a_problem_refuses_senseless_settings(given, message):
 
 def problem(misfit, truth=None):
     functional = ReducedFunctional(lambda m: m, misfit, tikhonov(V, 1e-3))
-    return Problem(functional, np.zeros(V.n), Parameter(V, "control m"), truth=truth, data_label="state u (K)")
+    parameter = Parameter(V, "control m")
+    return Problem(functional, np.zeros(V.n), parameter, truth=truth, data_label="state u (K)", state_space=V)
 
 
 def drawn_texts(fields):

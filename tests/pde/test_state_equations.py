@@ -135,6 +135,15 @@ def test_half_a_state_equation_is_told_what_it_lacks():
         ReducedFunctional(WithoutSource(), misfit)
 
 
+def test_experiments_are_told_by_the_axes_of_the_state():
+    state = FunctionState(lambda k: jnp.stack([k, 2 * k]), ("experiment", "dof"))
+    problem = Problem(ReducedFunctional(state, misfit), np.ones(V.n), Parameter(V, "k"))
+    fields = fields_of(problem, np.arange(V.n) / V.n)
+    assert fields.by_experiment(fields.state)[1].tolist() == (2 * fields.parameter).tolist()
+    one = fields_of(replace(problem, functional=ReducedFunctional(lambda k: k, misfit)), np.ones(V.n))
+    assert one.by_experiment(one.state).shape == (1, V.n)
+
+
 @pytest.mark.parametrize(
     ("columns", "axes", "remedy"),
     [
@@ -160,14 +169,15 @@ def test_a_state_of_three_axes_is_told_to_name_each():
         ReducedFunctional(state, misfit)(np.ones(4))
 
 
-def test_a_state_is_placed_where_its_part_lives():
+def test_a_state_is_placed_where_its_only_part_lives():
     cells = V.with_element(skfem.ElementTriP0())
     identity = CSRMatrix.from_scipy(sp.eye_array(V.n).tocsr())
     state = LinearStateEquation(lambda k: (identity, k.sum() * jnp.ones(V.n)), parts={"temperature": V})
     problem = Problem(ReducedFunctional(state, misfit), np.ones(cells.n), Parameter(cells, "k"))
     assert fields_of(problem, np.ones(cells.n)).state_at.kind == "vertices"
-    unknown = replace(problem, functional=ReducedFunctional(replace(state, parts={}), misfit))
-    assert fields_of(unknown, np.ones(cells.n)).state_at is None
+    for parts in ({}, {"temperature": V, "flow": V}, {"a part of the state": cells}):
+        unknown = replace(problem, functional=ReducedFunctional(replace(state, parts=parts), misfit))
+        assert fields_of(unknown, np.ones(cells.n)).state_at is None
 
 
 def test_the_solver_is_chosen_from_outside():

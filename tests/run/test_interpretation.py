@@ -321,7 +321,7 @@ def tank_problem(mesh=MESH, element=None, **given):
     V = FunctionSpace(mesh, element or skfem.ElementTriP1())
     misfit = L2Misfit.of(AtDofs(np.arange(9)), np.linspace(0, 1, 9), np.linspace(0.1, 0.2, 9))
     functional = ReducedFunctional(lambda m: jnp.exp(m), misfit, parametrization=Log())
-    return Problem(functional, np.zeros(V.n), Parameter(V, "conductivity σ (S/m)"), **given)
+    return Problem(functional, np.zeros(V.n), Parameter(V, "conductivity σ (S/m)"), state_space=V, **given)
 
 
 def tank_fields(truth=None, views=VIEWS, **extra):
