@@ -71,7 +71,7 @@ def state_equation(V, kappa_field, f_field):
     def system(m):
         return transport.assemble(V, kappa=kappa_field(m)), emission.assemble(V, f=f_field(m))
 
-    return LinearStateEquation(system, Dirichlet.on(V))
+    return LinearStateEquation(system, Dirichlet.on(V), parts={"concentration": V})
 
 
 def simulated_concentrations(refinements, points):

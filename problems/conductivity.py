@@ -84,7 +84,7 @@ def state_equation(V, conductivity):
     def system(kappa):
         return conduction.assemble(V, k=conductivity(kappa)), loads
 
-    return LinearStateEquation(system, voltages, axes=("dof", "experiment"))
+    return LinearStateEquation(system, voltages, axes=("dof", "experiment"), parts={"potential": V})
 
 
 def simulated_potentials(dim, n, points, edge):

@@ -48,7 +48,9 @@ def true_parameter(x):
 def state_equation(V, parameter):
     """The state (n,); ``parameter`` makes the field m of its degrees of freedom."""
     load = unit_load.assemble(V)
-    return LinearStateEquation(lambda m: (diffusion.assemble(V, m=parameter(m)), load), Dirichlet.on(V))
+    return LinearStateEquation(
+        lambda m: (diffusion.assemble(V, m=parameter(m)), load), Dirichlet.on(V), parts={"state": V}
+    )
 
 
 def noisy_state(V, u, noise, seed):

@@ -41,7 +41,9 @@ def wanted_temperature(x):
 def state_equation(V, control):
     """The temperatures (n,); ``control`` makes the field u of its degrees of freedom."""
     stiffness = diffusion.assemble(V)  # does not depend on u: it is factored once
-    return LinearStateEquation(lambda u: (stiffness, heating.assemble(V, u=control(u))), Dirichlet.on(V))
+    return LinearStateEquation(
+        lambda u: (stiffness, heating.assemble(V, u=control(u))), Dirichlet.on(V), parts={"temperature": V}
+    )
 
 
 def build(

@@ -66,7 +66,9 @@ def unit_square(n, graded):
 def state_equation(V, control):
     """The temperatures (n,); ``control`` makes the field f of its values in the cells."""
     stiffness = diffusion.assemble(V)  # does not depend on f: it is factored once
-    return LinearStateEquation(lambda f: (stiffness, heating.assemble(V, f=control(f))), Dirichlet.on(V))
+    return LinearStateEquation(
+        lambda f: (stiffness, heating.assemble(V, f=control(f))), Dirichlet.on(V), parts={"temperature": V}
+    )
 
 
 def build(

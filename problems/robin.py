@@ -62,7 +62,7 @@ def state_equation(V, gamma_field):
     def system(gamma):
         return conduction + transfer.assemble(hidden, gamma=gamma_field(gamma)), loads
 
-    return LinearStateEquation(system, axes=("dof", "experiment"))
+    return LinearStateEquation(system, axes=("dof", "experiment"), parts={"temperature": V})
 
 
 def simulated_temperatures(n, points):

@@ -25,7 +25,7 @@ import numpy as np
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.inverse import FullField, Parameter, Problem, ReducedFunctional
+from pdeopt.inverse import Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.pde import LinearStateEquation
 
 SIZES, CELLS = (2.0, 1.0, 1.0), (16, 8, 1)
@@ -45,19 +45,16 @@ def unit_flux(v, _):
 
 
 @dataclass(frozen=True, eq=False)
-class SumOfSquares:
-    """Σ_i (T_i − T*_i)²: a `pdeopt.inverse.Misfit` of data whose noise is not known."""
+class SumOfSquares(Misfit):
+    """Σ_i (T_i − T*_i)² of data whose noise is not known, at all nodes."""
 
     data: np.ndarray
-    observation = FullField()
-    noise = None
-    expected = None
 
     def distance(self, predicted):
         return ((predicted - self.data) ** 2).sum()
 
     def __call__(self, u, coefficient):
-        return self.distance(self.observation(u, coefficient))
+        return self.distance(u)
 
 
 def true_filling(x):
@@ -78,7 +75,7 @@ def state_equation(V, filling, load):
     def system(rho):
         return conduction.assemble(V, rho=filling(rho)), load
 
-    return LinearStateEquation(system, Dirichlet.on(V, "cold"))
+    return LinearStateEquation(system, Dirichlet.on(V, "cold"), parts={"temperature": V})
 
 
 def build(

@@ -120,8 +120,8 @@ class Problem:
         data_label: The data in words, with their unit.
         points: The places (d, k) where the data were taken, in the state's mesh, for the picture; None where they were
             not taken at points.
-        state_space: The state's space, for the pictures, where it is another than the parameter's; its mesh may be
-            another one, too.
+        state_space: The state's space, for the pictures, where the state equation does not state it as its only part;
+            its mesh may be another one than the parameter's.
         optimizer: The name of the optimizer that suits the problem, used where none is asked for.
         gradient_tolerance: The norm of the gradient at which a run has converged, relative to that at the initial
             guess.
@@ -183,6 +183,14 @@ class Problem:
         label = self.parameter.label
         return f"Problem({label}: {self.parameter.size} parameters, {self.functional!r}, optimizer {self.optimizer!r})"
 
+    @property
+    def known_state_space(self) -> FunctionSpace | None:
+        """The state's space: `state_space`, or the only part of the state equation; None where neither is stated."""
+        if self.state_space is not None:
+            return self.state_space
+        parts = tuple(self.functional.state.parts.values())
+        return parts[0] if len(parts) == 1 else None
+
     def _check_bounds(self) -> None:
         try:
             lower, upper = full_bounds(self.bounds, self.parameter.size)
@@ -236,7 +244,7 @@ class Problem:
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
         if self.truth is not None and not np.isfinite(self.truth).all():
             raise InputError("the truth has NaN or infinite values")
-        space = self.state_space or self.parameter.space
+        space = self.known_state_space or self.parameter.space
         dim = "d" if space is None else space.mesh.dim()
         if self.points is not None and (np.ndim(self.points) != 2 or len(self.points) != dim != "d"):
             raise InputError(f"the points have shape {np.shape(self.points)}; expected ({dim}, k), one column a point")

@@ -64,6 +64,7 @@ def problem_on(space, truth=True, dofs=None):
         parameter=Parameter(space, "coefficient (–)", dofs),
         truth=linear(space.locations[:, where]) if truth else None,
         points=space.locations[:, where[::2]],
+        state_space=space,
     )
 
 

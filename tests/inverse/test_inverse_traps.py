@@ -23,6 +23,7 @@ from pdeopt.inverse import (
     Quadratic,
     ReducedFunctional,
     Term,
+    as_term,
     h1,
     mass,
     total_variation,
@@ -70,21 +71,48 @@ def test_gradient_terms_refuse_piecewise_constants(term):
         term(V.with_element(skfem.ElementTriP0()), 1.0)
 
 
-def test_an_object_that_states_an_operator_and_is_no_term_is_told_so():
-    class Mine:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("continuation", (10.0,)),
+        ("next_dual", lambda dual, before, m: dual),
+        ("null_space", "{0}"),
+        ("operator", lambda m: 2 * sp.eye_array(len(m)).tocsr()),
+        ("quadratic", True),
+    ],
+)
+def test_an_object_that_states_more_than_a_function_and_is_no_term_is_told_so(name, value):
+    with pytest.raises(InputError, match=rf"Mine states {name}, but is no pdeopt.inverse.Term.*class Mine\(Term\)"):
+        as_term(type("Mine", (), {"__call__": lambda self, m: m.sum(), name: value})())
+
+
+def test_a_plain_function_with_a_name_and_a_weight_is_a_term():
+    Mine = type("Mine", (), {"__call__": lambda self, m: self.weight * m.sum(), "weight": 2.0, "name": "mine"})
+    term = as_term(Mine())
+    assert (float(term(np.ones(3))), float((3.0 * term)(np.ones(3)))) == (6.0, 18.0)
+
+
+def test_a_term_whose_weight_is_no_field_cannot_be_scaled():
+    class Mine(Term):
+        null_space = "{0}"
+
+        def __call__(self, m):
+            return (m**2).sum()
+
+    assert Mine().is_definite
+    with pytest.raises(InputError, match="Mine cannot be scaled; make it a dataclass with a field weight"):
+        2.0 * Mine()
+
+
+def test_an_operator_of_a_derived_term_is_used():
+    class Mine(Term):
         def __call__(self, m):
             return (m**2).sum()
 
         def operator(self, m):
             return 2 * sp.eye_array(len(m)).tocsr()
 
-    with pytest.raises(InputError, match=r"Mine states an operator.*class Mine\(Term\)"):
-        ReducedFunctional(lambda m: m, lambda u, _: u.sum(), Mine())
-
-    class Derived(Mine, Term):
-        pass
-
-    J = ReducedFunctional(lambda m: m, lambda u, _: u.sum(), Derived())
+    J = ReducedFunctional(lambda m: m, lambda u, _: u.sum(), Mine())
     assert (J.regularization_operator(np.ones(3)) @ np.ones(3)).tolist() == [2.0, 2.0, 2.0]
     assert not J.regularization_terms[0].is_definite
 

@@ -15,9 +15,9 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import (
     AtDofs,
     FieldMisfit,
-    FullField,
     InputError,
     L2Misfit,
+    Misfit,
     Parameter,
     Problem,
     ReducedFunctional,
@@ -142,6 +142,30 @@ def test_a_plain_function_observes_the_state():
     np.testing.assert_array_equal(J.derivative(np.ones(3)), 8 * np.ones(3))
 
 
+def test_a_misfit_that_states_nothing_observes_the_state():
+    class Squares(Misfit):
+        def __call__(self, u, _):
+            return (u**2).sum()
+
+    misfit, u = Squares(), jnp.arange(3.0)
+    assert as_misfit(misfit) is misfit
+    assert [misfit.data, misfit.noise, misfit.expected, misfit.distance] == [None] * 4
+    J = ReducedFunctional(lambda m: 2 * m, misfit)
+    assert (J(u), J.prediction(u).tolist()) == (20.0, [0.0, 2.0, 4.0])
+
+
+def test_an_object_with_a_part_of_a_misfit_is_told_what_it_lacks():
+    class Mine:
+        data = DATA
+
+        def __call__(self, u, _):
+            return ((u - self.data) ** 2).sum()
+
+    lacking = "Mine states data, but is no pdeopt.inverse.Misfit, and lacks distance, expected, noise, observation; "
+    with pytest.raises(InputError, match=lacking):
+        ReducedFunctional(lambda m: m, Mine())
+
+
 # --- a problem of each kind, run and checked ---------------------------------------------------------------------
 
 FILE = '''"""A wanted state; the misfit is {misfit}."""
@@ -229,7 +253,8 @@ def test_a_problem_refuses_senseless_settings(given, message):
 
 def problem(misfit, truth=None):
     functional = ReducedFunctional(lambda m: m, misfit, tikhonov(V, 1e-3))
-    return Problem(functional, np.zeros(V.n), Parameter(V, "control m"), truth=truth, data_label="state u (K)")
+    parameter = Parameter(V, "control m")
+    return Problem(functional, np.zeros(V.n), parameter, truth=truth, data_label="state u (K)", state_space=V)
 
 
 def drawn_texts(fields):
@@ -265,8 +290,8 @@ def test_a_plain_function_leaves_the_state():
 
 
 def test_data_without_a_noise_level_are_not_scaled_by_it():
-    class Squares:
-        data, noise, expected = DATA[:9], None, None
+    class Squares(Misfit):
+        data = DATA[:9]
         observation = AtDofs(np.arange(9))
 
         def __call__(self, u, _):
@@ -279,9 +304,8 @@ def test_data_without_a_noise_level_are_not_scaled_by_it():
 
 
 def test_samples_of_which_some_are_exact_are_drawn():
-    class Some:
+    class Some(Misfit):
         data, noise, expected = DATA, np.where(np.arange(V.n) % 2, 0.1, 0.0), 1.0
-        observation = FullField()
 
         def __call__(self, u, _):
             return ((u - DATA) ** 2).sum()

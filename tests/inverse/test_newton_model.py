@@ -1,6 +1,6 @@
 """What Newton's method uses of a functional: total variation with its dual, preconditioners, and recycled products."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ from pdeopt.inverse import (
     NewtonModel,
     Parameter,
     ReducedFunctional,
+    Term,
     continuation,
     h1,
     mass,
@@ -314,6 +315,22 @@ def test_continuation_smooths_in_the_given_order_and_ends_with_the_given_functio
         assert (stage.strength, stage.misfit, stage.parametrization) == (0.3, J.misfit, J.parametrization)
         assert stage.regularization_terms[0].weight == 3.0
     assert not any(term.continuation for stage in stages[:-1] for term in stage.regularization_terms)
+
+
+def test_a_term_of_ones_own_says_what_its_stages_are():
+    @dataclass(frozen=True)
+    class Smoothed(Term):
+        smoothing: float = 0.5
+        continuation = (100, 10)
+
+        def __call__(self, m):
+            return jnp.sqrt(m**2 + self.smoothing**2).sum()
+
+        def at_stage(self, factor):
+            return Smoothed(factor * self.smoothing)
+
+    J = ReducedFunctional(lambda m: m, lambda u, _: 0.0 * u.sum(), Smoothed())
+    assert [float(stage(np.zeros(2))) for stage in continuation(J)] == [100.0, 10.0, 1.0]
 
 
 def test_shorter_continuations_start_later_and_other_terms_stay():

@@ -10,7 +10,7 @@ import pytest
 import skfem
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import InputError, Log, ReducedFunctional, h1, tikhonov, total_variation
+from pdeopt.inverse import InputError, Log, Misfit, ReducedFunctional, h1, tikhonov, total_variation
 from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.sparse import clear_memo, work
 from pdeopt.verify import taylor_test
@@ -25,7 +25,7 @@ OWN_HESSIAN = jax.jit(jax.hessian(own_term))
 
 
 @dataclass(frozen=True, eq=False)
-class Huber:
+class Huber(Misfit):
     """A convex misfit that is not quadratic, with an observation that depends on the coefficient."""
 
     data: np.ndarray

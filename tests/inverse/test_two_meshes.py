@@ -11,13 +11,13 @@ import skfem
 from run_directories import linear, wedges, write_meshes, write_run
 
 from pdeopt.cli import main
-from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad
+from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import FieldMisfit, FullField, InputError, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.pde import LinearStateEquation
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.result_figure import draw_result
-from pdeopt.run.store.fields import _place_state, fields_of, read_fields, write_fields
+from pdeopt.run.store.fields import fields_of, read_fields, write_fields
 from pdeopt.run.store.stored_run import read_runs
 
 
@@ -156,32 +156,14 @@ def test_a_run_says_so_before_it_begins(tmp_path, capsys, monkeypatch):
     assert not Path("a").exists()
 
 
-@bilinear_form
-def diffusion(u, v, w):
-    return dot(grad(u), grad(v))
-
-
-@pytest.mark.parametrize(
-    ("space", "parameter", "same"),
-    [
-        (triangles(3, skfem.ElementTriP2()), triangles(6, skfem.ElementTriP1()), False),
-        (triangles(8, skfem.ElementTriP1()), triangles(4, skfem.ElementTriP2()), False),
-        (FunctionSpace(FINE.mesh, skfem.ElementTriP1()), FINE, True),
-        (FINE, FINE.boundary(lambda x: x[0] == 0), True),
-        (FINE.subdomain(lambda x: x[0] < 0.5), FINE, True),
-    ],
-)
-def test_a_space_of_as_many_degrees_of_freedom_is_not_taken_for_the_states(space, parameter, same):
-    matrix = diffusion.assemble(space)
-    state = LinearStateEquation(
-        lambda k: ((1 + k.sum()) * matrix, jnp.zeros(space.n)), Dirichlet.on(FINE) if same else None
-    )
-    problem = problem_of(Parameter(parameter, "k"), FINE)
-    problem = replace(
-        problem, functional=replace(problem.functional, state=state, misfit=lambda u, _: (u**2).sum()), state_space=None
-    )
-    at = _place_state(problem, np.zeros(space.n))
-    assert (at is not None) is same
+def test_points_of_data_lie_in_the_mesh_of_the_only_part_of_the_state():
+    parameter, points = PAIRS["parameter along a line"][0], np.array([[0.5, 0.25], [0.5, 0.75]])
+    problem = problem_of(parameter, FINE)
+    state = LinearStateEquation(problem.functional.state, parts={"u": FINE})
+    functional = replace(problem.functional, state=state)
+    assert replace(problem, functional=functional, state_space=None, points=points).known_state_space is FINE
+    with pytest.raises(InputError, match=r"points have shape \(2, 2\); expected \(1, k\)"):
+        replace(problem, state_space=None, points=points)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +203,7 @@ def test_a_file_that_holds_one_mesh_for_two_is_refused(tmp_path, capsys, name, c
 
 
 def test_a_file_of_before_is_read_where_both_share_a_mesh(tmp_path):
-    problem = problem_of(Parameter(FINE, "k"), FINE, state_space=None)
+    problem = problem_of(Parameter(FINE, "k"), FINE)
     write_fields(tmp_path / "result.npz", fields_of(problem, problem.truth))
     with np.load(tmp_path / "result.npz") as file:
         before = {key: array for key, array in file.items() if key not in ("format", "role", "length_unit")}

@@ -108,6 +108,15 @@ def test_a_plain_function_has_no_solver_and_takes_no_source():
         state(1.0, source=0.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("backward_error", lambda k: 0.0), ("parts", {"u": V}), ("axes", ("dof", "experiment"))]
+)
+def test_no_member_of_a_state_equation_is_lost(name, value):
+    state = type("Mine", (), {"__call__": lambda self, k: k, name: value})()
+    with pytest.raises(InputError, match=rf"Mine states {name}, but is no pdeopt.pde.StateEquation"):
+        ReducedFunctional(state, misfit)
+
+
 def test_half_a_state_equation_is_told_what_it_lacks():
     class Former:
         def __call__(self, coefficient):
@@ -120,30 +129,55 @@ def test_half_a_state_equation_is_told_what_it_lacks():
         def __call__(self, coefficient):
             return coefficient
 
-    with pytest.raises(InputError, match=r"has accuracy, but not all .* class Former\(StateEquation\)"):
+    with pytest.raises(InputError, match=r"Former states accuracy, .* class Former\(StateEquation\)"):
         ReducedFunctional(Former(), misfit)
     with pytest.raises(InputError, match="WithoutSource takes no source"):
         ReducedFunctional(WithoutSource(), misfit)
 
 
-@pytest.mark.parametrize("axes", [("dof",), ("dof", "experiment", "time")])
-def test_another_number_of_axes_than_the_states_is_refused(axes):
+def test_experiments_are_told_by_the_axes_of_the_state():
+    state = FunctionState(lambda k: jnp.stack([k, 2 * k]), ("experiment", "dof"))
+    problem = Problem(ReducedFunctional(state, misfit), np.ones(V.n), Parameter(V, "k"))
+    fields = fields_of(problem, np.arange(V.n) / V.n)
+    assert fields.by_experiment(fields.state)[1].tolist() == (2 * fields.parameter).tolist()
+    one = fields_of(replace(problem, functional=ReducedFunctional(lambda k: k, misfit)), np.ones(V.n))
+    assert one.by_experiment(one.state).shape == (1, V.n)
+
+
+@pytest.mark.parametrize(
+    ("columns", "axes", "remedy"),
+    [
+        ((2,), ("dof",), "of the state, as axes = ('dof', 'experiment') of LinearStateEquation"),
+        ((2,), ("dof", "experiment", "time"), "of the state, as axes = ('dof', 'experiment') of LinearStateEquation"),
+        ((), ("dof", "experiment"), "of the state, as axes = ('dof',) of LinearStateEquation"),
+    ],
+)
+def test_another_number_of_axes_than_the_states_is_refused(columns, axes, remedy):
     identity = CSRMatrix.from_scipy(sp.eye_array(4).tocsr())
-    state = LinearStateEquation(lambda k: (identity, jnp.stack([k, k], axis=1)), axes=axes)
-    with pytest.raises(InputError, match=r"shape \(4, 2\), .* the axes \('dof',.*LinearStateEquation"):
+    state = LinearStateEquation(lambda k: (identity, jnp.zeros((4, *columns)) + k[0]), axes=axes)
+    with pytest.raises(InputError) as error:
         ReducedFunctional(state, misfit)(np.ones(4))
-    named = replace(state, axes=("dof", "experiment"))
-    assert ReducedFunctional(named, misfit)(np.ones(4)) == pytest.approx(8.0)
+    assert f"the state has shape {(4, *columns)}, and its equation states the axes {axes}; " in str(error.value)
+    assert str(error.value).endswith(remedy)
+    named = replace(state, axes=("dof", "experiment")[: 1 + len(columns)])
+    assert ReducedFunctional(named, misfit)(np.ones(4)) == pytest.approx(4.0 * 2 ** len(columns))
 
 
-def test_a_state_is_placed_where_its_part_lives():
+def test_a_state_of_three_axes_is_told_to_name_each():
+    state = FunctionState(lambda k: k.reshape(2, 1, 2))
+    with pytest.raises(InputError, match=r"states the axes \('dof',\); state one name an axis of the state(?!,)"):
+        ReducedFunctional(state, misfit)(np.ones(4))
+
+
+def test_a_state_is_placed_where_its_only_part_lives():
     cells = V.with_element(skfem.ElementTriP0())
     identity = CSRMatrix.from_scipy(sp.eye_array(V.n).tocsr())
     state = LinearStateEquation(lambda k: (identity, k.sum() * jnp.ones(V.n)), parts={"temperature": V})
     problem = Problem(ReducedFunctional(state, misfit), np.ones(cells.n), Parameter(cells, "k"))
     assert fields_of(problem, np.ones(cells.n)).state_at.kind == "vertices"
-    unknown = replace(problem, functional=ReducedFunctional(replace(state, parts={}), misfit))
-    assert fields_of(unknown, np.ones(cells.n)).state_at is None
+    for parts in ({}, {"temperature": V, "flow": V}, {"a part of the state": cells}):
+        unknown = replace(problem, functional=ReducedFunctional(replace(state, parts=parts), misfit))
+        assert fields_of(unknown, np.ones(cells.n)).state_at is None
 
 
 def test_the_solver_is_chosen_from_outside():

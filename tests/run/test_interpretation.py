@@ -28,7 +28,7 @@ from pdeopt.inverse import (
     Series,
     Views,
 )
-from pdeopt.inverse.views import CLASSES as CLASSES_WITH_COLORS
+from pdeopt.inverse.views import DEFAULT_COLORS
 from pdeopt.run.execution.interpretation import interpretations
 from pdeopt.run.pictures import segmentation_figure
 from pdeopt.run.pictures.canvas.boundary_marks import label_places
@@ -334,7 +334,7 @@ def tank_problem(mesh=MESH, element=None, **given):
     V = FunctionSpace(mesh, element or skfem.ElementTriP1())
     misfit = L2Misfit.of(AtDofs(np.arange(9)), np.linspace(0, 1, 9), np.linspace(0.1, 0.2, 9))
     functional = ReducedFunctional(lambda m: jnp.exp(m), misfit, parametrization=Log())
-    return Problem(functional, np.zeros(V.n), Parameter(V, "conductivity σ (S/m)"), **given)
+    return Problem(functional, np.zeros(V.n), Parameter(V, "conductivity σ (S/m)"), state_space=V, **given)
 
 
 def tank_fields(truth=None, views=VIEWS, **extra):
@@ -473,7 +473,7 @@ def test_a_segmentation_on_a_mesh_in_one_dimension_has_no_circle():
 
 
 def test_the_classes_that_need_no_colors_are_as_many_as_there_are():
-    assert len(segmentation_figure.COLORS) == CLASSES_WITH_COLORS
+    assert len(segmentation_figure.CLASS_COLORS) == DEFAULT_COLORS
 
 
 def reference(q=5, patterns=8):

@@ -46,7 +46,8 @@ def fields_on(space, truth=bump, found=bump, dofs=None):
     functional = ReducedFunctional(lambda m: jnp.zeros(space.n).at[where].set(m), misfit)
     parameter = Parameter(space, "conductivity κ (S/m)", dofs)
     known = None if truth is None else truth(x)
-    return fields_of(Problem(functional, initial=np.ones(len(where)), parameter=parameter, truth=known), found(x))
+    problem = Problem(functional, np.ones(len(where)), parameter, truth=known, state_space=space)
+    return fields_of(problem, found(x))
 
 
 def pictures(figure):

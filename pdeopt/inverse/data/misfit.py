@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +14,7 @@ from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.data.observation import FullField, Observation
-from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.regularization import mass
 from pdeopt.sparse import CSRMatrix
 
@@ -24,26 +25,23 @@ class Misfit(Protocol):
 
     Convexity makes the Gauss–Newton model Jᵀ φ″ J positive semidefinite. A `ReducedFunctional` takes any function of
     (u, coefficient) instead, and makes a `FunctionMisfit` of it.
+
+    A subclass has `__call__`, and states what is not the default. A dataclass with other required fields after one of
+    these names gives that one ``= field()``.
+
+    Attributes:
+        observation: The observation, which predicts the data from the state and the physical coefficient; that of the
+            whole state by default.
+        data: The data that are aimed at, of the shape that the observation returns; None where there are none.
+        noise: The standard deviation of the data, a number or of their shape, in their unit; None where nothing was
+            measured, or it is not known.
+        expected: The misfit that noise alone gives, on average; None where there is no noise.
     """
 
-    @property
-    def observation(self) -> Observation:
-        """The observation, which predicts the data from the state and the physical coefficient."""
-
-    @property
-    def data(self) -> np.ndarray | None:
-        """The data that are aimed at, of the shape that the observation returns; None where there are none."""
-
-    @property
-    def noise(self) -> np.ndarray | None:
-        """The standard deviation of the data, a number or of their shape, in their unit.
-
-        It is None where nothing was measured.
-        """
-
-    @property
-    def expected(self) -> float | None:
-        """The misfit that noise alone gives, on average; None where there is no noise."""
+    observation: Observation = FullField()
+    data: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    expected: float | None = None
 
     @property
     def distance(self) -> Callable[[jax.Array], jax.Array] | None:
@@ -51,7 +49,9 @@ class Misfit(Protocol):
 
         None stands for a misfit that is convex in the state and the coefficient together; φ is then the misfit itself.
         """
+        return None
 
+    @abstractmethod
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return the misfit of the state u for a physical coefficient."""
         ...
@@ -62,7 +62,7 @@ AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
 
 
 @dataclass(frozen=True, eq=False)
-class FunctionMisfit:
+class FunctionMisfit(Misfit):
     """A misfit that a function of the state and the coefficient computes, with what is known of its data.
 
     Attributes:
@@ -87,23 +87,20 @@ class FunctionMisfit:
         return self.function(u, coefficient)
 
 
-#: The attributes of a `Misfit` that a function may lack.
-OPTIONAL_ATTRIBUTES = ("observation", "distance", "data", "noise", "expected")
-
-
 def as_misfit(given: AnyMisfit) -> Misfit:
-    """Return what is given as misfit with all attributes of a `Misfit`.
+    """Return what is given as misfit as a `Misfit`; an object that has all its members is returned itself.
 
-    One that has them is returned itself. An object that has only some of them makes a `FunctionMisfit` with these.
+    Raises:
+        InputError: The object has only some of them.
     """
     if isinstance(given, Misfit):
         return given
-    stated = {name: getattr(given, name) for name in OPTIONAL_ATTRIBUTES if hasattr(given, name)}
-    return FunctionMisfit(given, **stated)
+    refuse_incomplete(given, Misfit, "pdeopt.inverse.Misfit")
+    return FunctionMisfit(given)
 
 
 @dataclass(frozen=True, eq=False)
-class L2Misfit:
+class L2Misfit(Misfit):
     """A misfit ½ Σ_k ((d_k(u) − data_k) / σ_k)² of data with independent Gaussian noise.
 
     It is the negative log-likelihood. At the true parameter its expectation is half the number of data (Morozov's
@@ -120,9 +117,9 @@ class L2Misfit:
         (Array(1., dtype=float64), 1.0)
     """
 
-    observation: Observation
-    data: np.ndarray
-    noise: np.ndarray
+    observation: Observation = field()
+    data: np.ndarray = field()
+    noise: np.ndarray = field()
 
     @classmethod
     def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
@@ -175,13 +172,13 @@ class L2Misfit:
         return 0.5 * (residual * residual).sum()
 
     @property
-    def expected(self) -> float:
+    def expected(self) -> float:  # type: ignore[override]
         """The misfit that noise alone gives, on average, which is half the number of data."""
         return 0.5 * self.data.size
 
 
 @dataclass(frozen=True, eq=False)
-class FieldMisfit:
+class FieldMisfit(Misfit):
     """A misfit ½ ∫ (u − d)² of a state u that is wanted, or known everywhere, as the function d.
 
     It is made by `of`. Experiments (columns) and components of vector-valued states are summed up.
@@ -193,8 +190,8 @@ class FieldMisfit:
         mass: The mass matrix (n, n) of the space, which gives its L² product.
     """
 
-    data: np.ndarray
-    noise: np.ndarray | None
+    data: np.ndarray = field()
+    noise: np.ndarray | None = field()
     mass: CSRMatrix
 
     @classmethod
@@ -221,11 +218,6 @@ class FieldMisfit:
             raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} target values are NaN or infinite")
         return cls(values, None if noise is None else _field_noise(noise, values), mass.assemble(space))
 
-    @property
-    def observation(self) -> Observation:
-        """The observation of the whole state."""
-        return FullField()
-
     def __repr__(self) -> str:
         return f"FieldMisfit(data {self.data.shape})"
 
@@ -246,7 +238,7 @@ class FieldMisfit:
         return 0.5 * jnp.vdot(difference, self.mass @ difference)
 
     @property
-    def expected(self) -> float | None:
+    def expected(self) -> float | None:  # type: ignore[override]
         """The misfit that noise alone gives, on average; None for a wanted state.
 
         It is ½ Σ_i σ_i² ∫ φ_i², which for one σ is ½ σ² trace(M).

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from pdeopt.inverse.compiled import Compiled, real
 from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_misfit
-from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import FunctionalTrace
 from pdeopt.inverse.parametrization import Identity, Parametrization
@@ -362,18 +362,13 @@ def _as_state(given: StateEquation | Callable[[Any], jax.Array]) -> StateEquatio
     Raises:
         InputError: The object states a part of what a state equation does, or takes no source.
     """
-    kind = type(given).__name__
     if not isinstance(given, StateEquation):
-        if stated := sorted({"adjoint", "with_solver", "chosen_solver", "accuracy"} & set(dir(given))):
-            raise InputError(
-                f"the state {kind} has {stated[0]}, but not all that a state equation has; derive it from "
-                f"pdeopt.pde.StateEquation, which has defaults: class {kind}(StateEquation)"
-            )
+        refuse_incomplete(given, StateEquation, "pdeopt.pde.StateEquation")
         return FunctionState(given)
     if "source" not in signature(given).parameters:
         raise InputError(
-            f"the state equation {kind} takes no source; let it be called by (coefficient, *, source=None), and add "
-            "the source to the load, A u = b + source"
+            f"the state equation {type(given).__name__} takes no source; let it be called by (coefficient, *, "
+            "source=None), and add the source to the load, A u = b + source"
         )
     return given
 

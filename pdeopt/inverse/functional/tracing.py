@@ -183,9 +183,11 @@ def _parts(size: int, state: StateEquation, misfit: Misfit, parametrization: Par
     if not _is_array(u):
         raise InputError(f"the state equation returns a {type(u).__name__}; expected an array, (n,) or (n, r)")
     if len(u.shape) != len(state.axes):
+        usual = {1: ("dof",), 2: ("dof", "experiment")}.get(len(u.shape))
+        example = "" if usual is None else f", as axes = {usual} of {type(state).__name__}"
         raise InputError(
-            f"the state has shape {u.shape}, and its equation states the axes {state.axes}; state one name an axis, as "
-            f'{type(state).__name__}(…, axes=("dof", "experiment"))'
+            f"the state has shape {u.shape}, and its equation states the axes {state.axes}; state one name an axis of "
+            f"the state{example}"
         )
     observe, predicted = traced("the observation", lambda u, c: misfit.observation(u, c), u, coefficient)
     compare, value = traced("the misfit", lambda u, c: misfit(u, c), u, coefficient)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -81,7 +81,7 @@ class Matern(Term):
         stretch: The determinant of Θ.
     """
 
-    weight: float
+    weight: float = field()
     gamma: float
     delta: float
     matrix: CSRMatrix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ class Quadratic(Term):
         InputError: The matrix is not symmetric.
     """
 
-    weight: float
+    weight: float = field()
     matrix: CSRMatrix
     reference: jax.Array | float = 0.0
     inner_product: str = "that of its matrix"

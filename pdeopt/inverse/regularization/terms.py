@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import jax
@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
-from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.errors import InputError, refuse_incomplete
 
 #: The null space of a term that is positive definite.
 TRIVIAL_NULL_SPACE = "{0}"
+#: The members of a `Term` that a plain function may have: nothing but its own value depends on them.
+HARMLESS = frozenset({"name", "weight"})
 
 
 class Regularization(Protocol):
@@ -30,20 +32,21 @@ class Term:
 
     A subclass has `__call__`, and states what is not the default: a method in the place of a property that is None
     here. Terms add up, ``h1(V, 1.0) + tikhonov(V, 0.1)``, and those that are dataclasses with a field ``weight`` are
-    scaled, ``2.0 * h1(V, 1.0)``; each is immutable.
+    scaled, ``2.0 * h1(V, 1.0)``; each is immutable. A dataclass with required fields after its weight says
+    ``weight: float = field()``.
 
     Attributes:
-        weight: The factor before the term; a term that states its null space has one.
+        weight: The factor before the term.
         inner_product: The product whose square the term is, in words: "H1 seminorm".
         null_space: The functions that the term does not see, in words: "constants"; `TRIVIAL_NULL_SPACE` where there
             are none.
         quadratic: Whether `operator` is the Hessian, whatever m is.
-        continuation: The factors of its smoothing to minimize with first, in this order.
+        continuation: The factors of its smoothing to minimize with first, in this order; `at_stage` applies one.
     """
 
     __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
 
-    weight: float
+    weight: float = 1.0
     inner_product: str = "not known"
     null_space: str = "not known"
     quadratic: bool = False
@@ -75,6 +78,16 @@ class Term:
         """
         return None
 
+    def at_stage(self, factor: float) -> Term:
+        """Return the term of one stage of its `continuation`, with the smoothing times a factor, and no continuation.
+
+        It is the term itself where it has no smoothing.
+
+        Args:
+            factor: A factor in `continuation`.
+        """
+        return self
+
     @property
     def is_definite(self) -> bool:
         """Whether the term sees every function, and has a weight."""
@@ -91,7 +104,13 @@ class Term:
     def __mul__(self, factor: float) -> Any:
         if np.ndim(factor):
             raise InputError(f"a regularization term is scaled by a number, got an array of shape {np.shape(factor)}")
-        return replace(self, weight=nonnegative(factor * self.weight))  # type: ignore[type-var]
+        if not is_dataclass(self) or "weight" not in {one.name for one in fields(self)}:
+            kind = type(self).__name__
+            raise InputError(
+                f"the regularization term {kind} cannot be scaled; make it a dataclass with a field weight, by which "
+                "__call__ multiplies"
+            )
+        return replace(self, weight=nonnegative(factor * self.weight))
 
     __rmul__ = __mul__
 
@@ -141,17 +160,20 @@ class Sum(Term):
 
 @dataclass(frozen=True, eq=False)
 class FunctionTerm(Term):
-    """A term that a plain function of m computes, of which nothing else is known.
+    """A term that a plain function of m computes, times a weight; nothing else is known of it.
 
     Attributes:
-        function: The function m ↦ the term.
+        function: The function m ↦ the term with the weight 1.
+        weight: The factor before it.
     """
 
     function: Regularization
+    weight: float = 1.0
 
     def __call__(self, m: jax.Array) -> jax.Array:
         """Return the term at m (p,)."""
-        return self.function(m)
+        value = self.function(m)
+        return value if self.weight == 1 else self.weight * value
 
     @property
     def name(self) -> str:
@@ -163,16 +185,11 @@ def as_term(given: Regularization) -> Term:
     """Return what is given as a regularization term as a `Term`; one that is a Term is returned itself.
 
     Raises:
-        InputError: The object states an operator, which only a Term may.
+        InputError: The object is no Term, and states more than a plain function has, as an operator.
     """
     if isinstance(given, Term):
         return given
-    if "operator" in dir(given):
-        kind = type(given).__name__
-        raise InputError(
-            f"the regularization term {kind} states an operator, and is no pdeopt.inverse.Term, which says what else "
-            f"is known of it; derive it from that: class {kind}(Term)"
-        )
+    refuse_incomplete(given, Term, "pdeopt.inverse.Term", HARMLESS)
     return FunctionTerm(given)
 
 

@@ -6,7 +6,7 @@ It has continuation in the smoothing, lagged diffusivity and a primal-dual Newto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,7 +64,7 @@ class TotalVariation(Term):
     """
 
     space: FunctionSpace
-    weight: float
+    weight: float = field()
     smoothing: float
     dofs: np.ndarray | None = None
     continuation: tuple[float, ...] = ()
@@ -128,6 +128,10 @@ class TotalVariation(Term):
         found = (gradient + change - dual * (gradient * change).sum(axes) / length) / length
         dual_at_m: np.ndarray = found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
         return dual_at_m
+
+    def at_stage(self, factor: float) -> TotalVariation:
+        """Return the same term with ε times a factor, and no continuation."""
+        return self.with_smoothing(factor * self.smoothing)
 
     def with_smoothing(self, smoothing: float) -> TotalVariation:
         """Return the same term with another ε and no continuation."""

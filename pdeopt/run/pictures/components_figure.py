@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pdeopt.run.pictures.canvas.field_axes import Canvas, symmetric_scale
 from pdeopt.run.pictures.canvas.style import ERROR_MAP, new_figure
-from pdeopt.run.pictures.result_figure import RoleWords, draw_panel, first_experiment, headline, state_title
+from pdeopt.run.pictures.result_figure import RoleWords, draw_panel, headline, state_title
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.placement import Placement
 
@@ -27,7 +27,7 @@ def draw_components(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     given: list[tuple[str, str, Placement | None, np.ndarray | None]] = [
         (words.known, fields.label, fields.at, fields.truth),
         (words.found, fields.label, fields.at, fields.coefficient),
-        (state_title(fields, magnitude=False), "state u", fields.state_at, first_experiment(fields.state)),
+        (state_title(fields, magnitude=False), "state u", fields.state_at, fields.by_experiment(fields.state)[0]),
     ]
     rows = [
         (title, label, Canvas(at, fields.views.marks), at.drawn(values))

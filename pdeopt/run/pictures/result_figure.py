@@ -258,7 +258,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
         _data_fit(axes[0], fields)
         _residuals(axes[1], fields)
     if canvas is not None:
-        drawn = canvas.at.magnitude(first_experiment(fields.state))
+        drawn = canvas.at.magnitude(fields.by_experiment(fields.state)[0])
         draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
         draw_points(axes[-1], canvas, fields.points)
 
@@ -266,7 +266,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     """Draw the target, the state, and the difference of the two."""
     assert fields.data is not None
-    wanted, reached = first_experiment(fields.data), first_experiment(fields.state)
+    wanted, reached = fields.by_experiment(fields.data)[0], fields.by_experiment(fields.state)[0]
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
     name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
     axes = figure.subplots(1, 3)
@@ -276,11 +276,6 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     if fields.noise is not None:
         title += f", σ = {_level(fields.noise):.2g}"
     draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
-
-
-def first_experiment(values: np.ndarray) -> np.ndarray:
-    """Return the values (n,) of the first experiment."""
-    return values.reshape(len(values), -1)[:, 0]
 
 
 def state_title(fields: Fields, magnitude: bool = True) -> str:

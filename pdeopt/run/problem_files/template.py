@@ -54,7 +54,7 @@ def state_equation(V, k):
     def system(source):
         return diffusion.assemble(V, k=k), load.assemble(V, source=V.interpolate(source))
 
-    return LinearStateEquation(system, Dirichlet.on(V))
+    return LinearStateEquation(system, Dirichlet.on(V), parts={"temperature": V})
 
 
 # 3. Data. Replace this by your measurements: pdeopt.io.read_observations("data.csv", unit="K"). Simulated data come

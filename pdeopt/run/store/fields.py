@@ -14,7 +14,6 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem, Views
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
-from pdeopt.pde import LinearStateEquation
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_field, place_parameter
 from pdeopt.run.store.views.stored_views import VIEW_ARRAYS, views_from_arrays, views_to_arrays
@@ -31,11 +30,6 @@ FORMER_AXES = ("dof", "experiment")
 RECONSTRUCTION_ROLE = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
 RESULT_ROLE = "result"
-#: The largest number of cells that are looked at to tell whether the state's matrix is of a space.
-MAX_CELLS_EXAMINED = 2000
-#: The part of the pairs of degrees of freedom in a cell above which the matrix that couples them is of their space; a
-#: matrix of that space couples nearly all.
-MIN_COUPLED_PART = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +110,14 @@ class Fields:
         """The number of experiments that the state is of."""
         return dict(zip(self.axes, self.state.shape, strict=True)).get("experiment", 1)
 
+    def by_experiment(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the state's shape with the experiments as their first axis, (r, n).
+
+        Args:
+            values: The values (n, r), or (n,) where the state has no such axis: of one experiment then.
+        """
+        return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
+
     @property
     def state_has_own_mesh(self) -> bool:
         """True where the state's place is known, and is another mesh than the parameter's."""
@@ -156,6 +158,8 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     """
     functional = problem.functional
     solved, misfit = functional.solved(m), functional.misfit
+    if problem.state_space is not None:
+        _check_length(len(solved.state), problem.state_space)
     data, noise = misfit.data, misfit.noise
     kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
     return Fields(
@@ -271,44 +275,8 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """Return the place of the state.
-
-    It is in the problem's state space, in its only part, or in the parameter's space. The last one is taken where
-    neither problem nor state equation state a space and the state may be in it. None is returned where the place is not
-    known.
-    """
-    space, parts = problem.state_space, problem.functional.state.parts
-    if space is not None:
-        _check_length(len(state), space)
-    elif parts:
-        space = next(iter(parts.values()))
-        if len(state) != space.n:  # there is more in the state
-            return None
-    else:
-        space = problem.parameter.space
-        if space is None or len(state) != space.n or not _may_hold_state(space, problem):
-            return None
+    """Return the place of the state in its space; None where that is not known, or there is more in the state."""
+    space = problem.known_state_space
+    if space is None or len(state) != space.n:
+        return None
     return place_field(space, unit=problem.length_unit) if has_place(space) else None
-
-
-def _may_hold_state(space: FunctionSpace, problem: Problem) -> bool:
-    """Return whether the state's matrix couples the degrees of freedom in each cell of a space.
-
-    Their number alone does not tell: another space may have as many.
-    """
-    equation = problem.functional.state
-    if not isinstance(equation, LinearStateEquation):
-        return True
-    coefficient = problem.functional.coefficient(problem.initial)
-    pattern = jax.eval_shape(lambda k: equation.system(k)[0], coefficient).pattern
-    rows, columns = np.repeat(np.arange(space.n), np.diff(pattern.indptr)), pattern.indices
-    coupled = np.zeros(space.n, bool)  # all, unless it is assembled on a subdomain only
-    coupled[rows[rows != columns]] = True
-    every = -(-space.basis.element_dofs.shape[1] // MAX_CELLS_EXAMINED)
-    local = np.nonzero(~np.eye(space.basis.Nbfun, dtype=bool))
-    i, j = (space.basis.element_dofs[k, ::every].ravel() for k in local)
-    kept = coupled[i] & coupled[j]
-    if not kept.any():
-        return True
-    i, j = i[kept].astype(np.int64), j[kept].astype(np.int64)
-    return float(np.isin(i * space.n + j, rows * space.n + columns).mean()) > MIN_COUPLED_PART

@@ -79,9 +79,9 @@ def _of_state(fields: Fields) -> Data:
     }
     for name, values in given.items():
         if values is not None and at is not None and _has(at):
-            columns = values.reshape(len(values), -1).T
-            names = [name] if len(columns) == 1 else [f"{name}_{k + 1}" for k in range(len(columns))]
-            found |= {key: _drawn(at, column) for key, column in zip(names, columns, strict=True)}
+            experiments = fields.by_experiment(values)
+            names = [name] if len(experiments) == 1 else [f"{name}_{k + 1}" for k in range(len(experiments))]
+            found |= {key: _drawn(at, one) for key, one in zip(names, experiments, strict=True)}
     return found
 
 
