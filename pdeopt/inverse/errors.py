@@ -13,7 +13,7 @@ class InputError(PdeoptError, ValueError):
 
 
 def refuse_incomplete(given: Any, interface: type, full_name: str, harmless: Set[str] = frozenset()) -> None:
-    """Refuse an object that is not of a class, but states some of its members: they would be lost without a word.
+    """Refuse an object that is not of a class, but states some of its members, which would be lost.
 
     Args:
         given: The object.

@@ -15,7 +15,7 @@ class StrengthError(PdeoptError, ValueError):
 
 
 def parse_strength(text: str, given_as: str = "regularization_strength") -> str | float:
-    """Return one of `STRENGTH_RULES`, or the number > 0 by which the problem's regularization is multiplied.
+    """Return one of `STRENGTH_RULES`, or the factor > 0 of the problem's regularization.
 
     Args:
         text: The name of a rule, or a number.

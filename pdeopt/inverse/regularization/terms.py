@@ -79,7 +79,7 @@ class Term:
         return None
 
     def at_stage(self, factor: float) -> Term:
-        """Return the term of one stage of its `continuation`, with the smoothing times a factor, and no continuation.
+        """Return the term of one stage of its `continuation`: its smoothing times a factor.
 
         It is the term itself where it has no smoothing.
 

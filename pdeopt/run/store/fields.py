@@ -275,7 +275,7 @@ def _check_length(n: int, space: FunctionSpace) -> None:
 
 
 def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
-    """Return the place of the state in its space; None where that is not known, or there is more in the state."""
+    """Return the place of the state; None where its space is not known, or it holds more."""
     space = problem.known_state_space
     if space is None or len(state) != space.n:
         return None

@@ -71,7 +71,7 @@ def figure_halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
 
 
 def run_line(k: int) -> dict[str, str]:
-    """Return the look of the lines of run ``k`` = 0, 1, … in a figure of several runs, as keywords of matplotlib."""
+    """Return the look of the lines of run ``k`` = 0, 1, … among several, as keywords of matplotlib."""
     color, line_style = RUN_COLORS[k % len(RUN_COLORS)], RUN_LINE_STYLES[k // len(RUN_COLORS) % len(RUN_LINE_STYLES)]
     return {"color": color, "linestyle": line_style}
 
