@@ -123,6 +123,7 @@ def test_what_a_run_of_the_version_before_lacks_is_done_without(tmp_path, arrays
         ({"segmentation_extent": np.array([0, 1, 0, np.inf])}, "segmentation"),
         ({"electrode_segments": np.full((2, 2, 2), np.nan)}, "marks"),
         ({"electrode_segments": np.full((2, 2, 2), "x")}, "marks"),
+        ({"electrode_numbers": np.array([1, np.nan, 2])}, "marks"),
     ],
 )
 def test_what_of_a_run_of_the_version_before_cannot_be_shown_is_left_out(tmp_path, arrays, part):

@@ -26,8 +26,8 @@ def former_views(arrays: Mapping[str, np.ndarray], data_label: str) -> Views:
         data_label: The name of its data, with their unit.
     """
     segments, numbers = arrays.get("electrode_segments"), arrays.get("electrode_numbers")
-    known = segments is not None and numbers is not None and numbers.shape == segments.shape[:1]
-    labels = [str(int(number)) for number in numbers] if known and numbers is not None else ()
+    if segments is None or numbers is None or numbers.shape != segments.shape[:1]:
+        numbers = np.empty(0)
     names, extent = arrays.get("segmentation_names"), arrays.get("segmentation_extent")
     unit = re.search(r"\(([^()]*)\)$", data_label)
     reference = Series(
@@ -39,7 +39,7 @@ def former_views(arrays: Mapping[str, np.ndarray], data_label: str) -> Views:
         column="current pattern",
     )
     return Views(
-        None if segments is None else _if_shown(lambda: Marks(segments, labels)),
+        None if segments is None else _if_shown(lambda: Marks(segments, [str(int(number)) for number in numbers])),
         _if_shown(
             lambda: LabelImage(
                 found="segmentation",
