@@ -392,6 +392,7 @@ def test_standard_output_comes_back_after_a_command(capsys):
 # --- devices -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_a_device_that_is_not_there_is_told(platform):
     if platform == "cuda" and shutil.which("nvidia-smi"):

@@ -43,6 +43,7 @@ def without_times(summary):
     return {name: value for name, value in summary.items() if name not in TIMES}
 
 
+@pytest.mark.slow
 def test_the_solver_is_chosen_from_outside(solution):
     problem = pdeopt.build("conductivity", n=8)
     chosen = pdeopt.solve(problem, solver="superlu", max_iterations=4, progress=False)
@@ -82,6 +83,7 @@ def test_it_gives_what_the_command_writes(name, options, monkeypatch):
     assert found.summary["verification"]["passed"] is True
 
 
+@pytest.mark.slow
 def test_options_are_those_of_the_command():
     options = {"optimizer": "newton-cg", "regularization_strength": "discrepancy", "discrepancy_factor": 1.1}
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
@@ -128,6 +130,7 @@ def test_the_history_as_a_data_frame(solution, monkeypatch):
         solution.to_pandas()
 
 
+@pytest.mark.slow
 def test_it_says_what_it_does_unless_it_is_told_not_to(capsys):
     problem = pdeopt.build("conductivity", n=4)
     pdeopt.solve(problem, max_iterations=1, progress=False)

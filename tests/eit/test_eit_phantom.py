@@ -150,6 +150,7 @@ def test_the_background_scales_voltages():
     np.testing.assert_allclose(data.voltages, back.reference, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_objects_change_the_power_as_they_must():
     """Plastic raises what it takes to drive a current, metal lowers it."""
     for label, sign in ((1, 1), (2, -1)):
@@ -193,6 +194,7 @@ def test_noise_has_the_stated_size_and_shape():
     assert abs(np.corrcoef(errors.reshape(5, -1)) - np.eye(5)).max() < 0.2
 
 
+@pytest.mark.slow
 def test_an_offset_is_in_both_and_cancels():
     objects = [PhantomObject(1, (0.3, 0.2), 0.3)]
     clean, data = simulated(objects), simulated(objects, offset=0.05)

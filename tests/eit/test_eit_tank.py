@@ -114,6 +114,7 @@ def test_a_mesh_that_is_not_around_the_origin_is_refused(capsys, tmp_path):
     assert "has its middle at [0.1, 0.0]; expected a mesh around the origin" in said
 
 
+@pytest.mark.slow
 def test_a_folder_without_targets_has_no_scores(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "ktc_score.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,6 +123,7 @@ def test_a_folder_without_targets_has_no_scores(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_without_the_target_is_refused(capsys, tmp_path):
     savemat(tmp_path / "ref.mat", {"Injref": np.eye(2)})
     assert "it has data of targets none and a ref.mat" in refusal(capsys, "--data", tmp_path, "--target", 5)

@@ -79,6 +79,7 @@ def bordered_solution(V, sigma, z, currents):
 # --- solutions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("impedance", "core", "element", "orders"),
     [

@@ -106,11 +106,13 @@ def test_the_l2_error_falls_with_order_p_plus_one_under_all_three_conditions(mes
     check_order(mesh, element, order, sizes, ["Robin"] if mesh is skfem.MeshLine else ["Neumann", "Robin"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["Dirichlet", "Neumann", "Robin"])
 def test_each_condition_alone_keeps_the_order(condition):
     check_order(*ELEMENTS["triangles P1"], [condition])
 
 
+@pytest.mark.slow
 def test_the_mixed_form_converges_in_potential_and_flux():
     """q = −k∇u, ∇·q + u = f, u given on the boundary (naturally): RT0-P0, first order in both."""
 
@@ -132,6 +134,7 @@ def test_the_mixed_form_converges_in_potential_and_flux():
         assert observed_order([coarse, fine], sizes) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 def test_advection_converges_and_tells_the_direction_of_the_flow():
     beta = np.array([1.0, -2.0])
     carried = bilinear_form(lambda u, v, w: dot(grad(u), grad(v)) + (beta[0] * grad(u)[0] + beta[1] * grad(u)[1]) * v)

@@ -343,6 +343,7 @@ def mapped_calls(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 4])
 @pytest.mark.parametrize("mesh", [TRI, TET], ids=["triangles", "tetrahedra"])
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS.keys())
@@ -411,6 +412,7 @@ def test_forms_with_values_of_functions_or_with_many_coefficients_are_summed(map
     assert len(mapped_calls) == 1
 
 
+@pytest.mark.slow
 def test_mapped_assembly_under_vmap_and_its_hessian_are_those_of_single_calls():
     V = SPACES["2-D"]
     form = bilinear_form(lambda u, v, w: jnp.exp(w["m"]) * gradients(u, v))

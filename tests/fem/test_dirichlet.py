@@ -275,6 +275,7 @@ def test_a_problem_without_parameters_or_without_data_is_refused():
             L2Misfit.of(AtDofs(np.empty(0, int)), np.empty(shape), 1.0)
 
 
+@pytest.mark.slow
 def test_a_state_with_one_free_degree_of_freedom_is_solved():
     space = FunctionSpace(skfem.MeshTri.init_tensor(np.linspace(0, 1, 3), np.linspace(0, 1, 3)), W.element)
     state = LinearStateEquation(

@@ -211,6 +211,7 @@ FORMS_OF_A_TENSOR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMS_OF_A_TENSOR)
 def test_an_array_with_the_content_of_a_former_one_that_was_changed_in_place(kind):
     """What was traced for the former content is found again, and must still compute with it."""

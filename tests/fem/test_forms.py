@@ -652,6 +652,7 @@ def test_a_field_behaves_like_the_array_of_its_values():
     np.testing.assert_allclose(doubled.grad, 2 * u.grad)
 
 
+@pytest.mark.slow
 def test_bad_input_is_always_a_value_error():
     assert issubclass(FormError, FEMError)
     assert issubclass(FEMError, ValueError)

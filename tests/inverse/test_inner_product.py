@@ -279,6 +279,7 @@ def test_what_counts_as_bounds():
     assert not has_bounds((-np.inf, np.full(3, np.inf)))
 
 
+@pytest.mark.slow
 def test_what_gives_no_product_is_refused():
     with pytest.raises(InputError, match="unknown inner product 'H1'; expected one of l2, l2-lumped"):
         inner_product_named("H1", REGULARIZED, Parameter(P1, "m"))

@@ -366,6 +366,7 @@ def test_taylor_orders_of_the_reduced_functional(J):
     assert test.orders[3] == pytest.approx(3, abs=0.1)
 
 
+@pytest.mark.slow
 @every_functional
 def test_the_hessian_is_symmetric(J):
     here, there = J.hessian_action(M0, DIRECTION) @ OTHER, J.hessian_action(M0, OTHER) @ DIRECTION

@@ -79,6 +79,7 @@ def test_the_formulas_of_each_dimension(dim, variance):
     assert (again.gamma, again.delta) == pytest.approx((0.3, 2.0))
 
 
+@pytest.mark.slow
 def test_the_variance_does_not_depend_on_the_mesh():
     deviations = [
         Field(space, matern_from_length(space, deviation=SIGMA, length=0.5)).deviation(0.3, 0.3)
@@ -191,6 +192,7 @@ def test_a_length_below_the_cell_size_is_refused_with_the_size(space, length):
         matern_from_length(space, deviation=1.0, length=length)
 
 
+@pytest.mark.slow
 def test_a_length_of_few_cells_is_logged_and_a_resolved_one_is_not(caplog):
     for length, logged in ((0.3, 1), (0.5, 0)):
         caplog.clear()

@@ -123,6 +123,7 @@ MISFITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISFITS)
 def test_a_misfit_is_a_convex_distance_of_an_observation(name):
     misfit, u = MISFITS[name], jnp.asarray(random(V.n, seed=5))
@@ -222,6 +223,7 @@ def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
     assert main(["plot", str(folder)]) == 0
 
 
+@pytest.mark.slow
 def test_a_check_takes_the_state_for_the_data(problem_file, capsys):
     assert main(["check", str(problem_file)]) == 0
     assert "adjoint identity" in capsys.readouterr().out

@@ -187,6 +187,7 @@ def test_softness_of_what_has_no_coordinates():
     assert softness(h1(edge, 1.0, dofs=dofs).operator(np.zeros(len(dofs))), along) == pytest.approx(12)
 
 
+@pytest.mark.slow
 def test_preconditioned_with_the_regularization_counts_do_not_depend_on_the_mesh():
     """And that it is the regularization that does it: the L² product alone takes more steps, and ever more."""
     counts = {"regularization": [], "mass": []}

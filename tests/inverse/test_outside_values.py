@@ -65,6 +65,7 @@ class Shifted:
         return m + self.outside.factor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", METHODS)
 def test_all_methods_keep_what_was_read_at_the_first_use_of_any(first):
     outside = Outside()
@@ -132,6 +133,7 @@ scaled = ReducedFunctional(state, J.misfit, J.regularization).terms(m)
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_that_changes_its_globals():
     """Misfit: load times 3 is the state times 3, its square times 9."""
     seen = {}
@@ -183,6 +185,7 @@ class Arrays:
         return ReducedFunctional(lambda k: k, misfit, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["in_forms", "under_jit", "in_branches_and_loops"])
 def test_arrays_changed_in_place_inside_of_operations_change_nothing(place):
     m = np.linspace(1, 2, SQUARE.n + 1)[: -1 if place == "in_forms" else None]

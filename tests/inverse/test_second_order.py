@@ -173,6 +173,7 @@ def test_hessian_and_gauss_newton_matrix_are_those_of_a_dense_computation(J, m):
     assert eigenvalues.min() > -1e-12 * eigenvalues.max(), "semidefinite"
 
 
+@pytest.mark.slow
 @every
 def test_jax_transforms_the_objective(J, m):
     points = np.stack([m, m + 0.1, m - 0.2])

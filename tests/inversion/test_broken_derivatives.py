@@ -181,11 +181,13 @@ def test_every_break_is_found_in_every_unit(name):
         assert found.orders[2] < 1.5
 
 
+@pytest.mark.slow
 def test_an_adjoint_solve_without_the_transpose_is_found():
     for m, J in PAIRS[1::2]:
         assert verify(problem_of(m=m, J=J, solver=Untransposed())).passed is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(BREAKS)[::3])
 def test_a_break_is_found_by_the_thorough_checks(name):
     assert not taylor_rows(problem_of(BREAKS[name], m=1e9, J=1e-9))["with the derivative"].passed
@@ -268,6 +270,7 @@ def test_a_parabola_is_shown_to_be_one_where_it_bends(scale, factor, value):
     assert rows["with the Hessian"].passed == (factor == 1)
 
 
+@pytest.mark.slow
 def test_a_step_too_short_to_bend_proves_no_hessian():
     """J changes by 1e-5 of itself; its third derivative changes it by less than rounding."""
     functional = InUnits(*RIGHT)

@@ -59,6 +59,7 @@ def solved():
     return problem, result.m
 
 
+@pytest.mark.slow
 def test_at_a_minimum_the_derivative_is_exact_and_nothing_is_left_to_gain(solved):
     problem, minimizer = solved
     rng = np.random.default_rng(0)

@@ -50,6 +50,7 @@ def refused(*words):
     return said
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_another_ended(former):
     assert run("conductivity", "--n", 8, "--max-iterations", 0, "--initial-guess", former, "--out", "next")[0] == 0
     last, first = (read_history(path / "history.csv")["objective"] for path in (former, Path("next")))
@@ -60,6 +61,7 @@ def test_a_run_goes_on_where_another_ended(former):
     assert json.loads(Path("next/config.json").read_text())["truth"] is None
 
 
+@pytest.mark.slow
 def test_another_mesh_takes_the_values_at_its_vertices(former):
     words = ("--initial-guess", former, "--truth", former, "--max-iterations", 0, "--out", "coarse")
     assert run("conductivity", "--n", 4, *words)[0] == 0

@@ -51,6 +51,7 @@ def test_newtons_method_on_poisson_coefficient_does_not_see_the_mesh():
     assert max(products) < 1.25 * min(products)
 
 
+@pytest.mark.slow
 def test_on_graded_meshes_it_is_the_inner_product_that_keeps_l_bfgs_short():
     problem = build("poisson_mother", n=16, graded=True)
     goal = {"gradient_tolerance": 1e-6, "absolute_gradient_tolerance": 0.0, "objective_tolerance": 0.0}
@@ -61,6 +62,7 @@ def test_on_graded_meshes_it_is_the_inner_product_that_keeps_l_bfgs_short():
     assert euclidean.iterations > 2 * own.iterations
 
 
+@pytest.mark.slow
 def test_the_peers_problem_is_solved_as_far_on_finer_meshes():
     """J after 50 iterations of L-BFGS grows by at most 10 % (theirs slow down, beyond the sizes tested here)."""
     path = Path(__file__).parents[2] / "scripts" / "benchmark.py"

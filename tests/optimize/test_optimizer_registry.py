@@ -139,6 +139,7 @@ def test_what_it_does_not_keep_is_refused(toy):
         minimize(value_and_derivative, np.zeros(3), optimizer="toy", bounds=(0.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_problem_file_brings_its_optimizer_to_the_command_line(tmp_path, capsys):
     """It imports the file beside it; the command lists, takes, and suggests the name, and resumes its runs."""
     (tmp_path / "toy.py").write_text(TOY, encoding="utf-8")

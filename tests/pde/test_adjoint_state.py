@@ -53,6 +53,7 @@ def functional(name, further=0.0):
     return ReducedFunctional(state, L2Misfit.of(OBSERVED, data, 0.1), h1(V, 1.0), Log())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_it_solves_the_transposed_system(name):
     J = functional(name)

@@ -132,6 +132,7 @@ def test_the_error_of_the_control_is_that_of_an_accurate_rule():
     assert problem.measure(f)["control_error"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_cells_of_the_graded_mesh_differ_twentyfold():
     for n in (16, 64):
         problem = build("poisson_mother", n=n, graded=True)

@@ -142,6 +142,7 @@ def test_segmentations_stand_side_by_side(tmp_path):
     assert "true segmentation" not in titles(figure)
 
 
+@pytest.mark.slow
 def test_the_command_compares(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):

@@ -48,6 +48,7 @@ def set_format(path, number):
         path.write_text("".join(f"{line}{end}\n" for line, end in zip(lines, ends, strict=True)))
 
 
+@pytest.mark.slow
 def test_python_and_the_command_write_the_format_of_every_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pdeopt.run.pictures.run_pictures.PICTURES", {})
@@ -60,6 +61,7 @@ def test_python_and_the_command_write_the_format_of_every_file(tmp_path, monkeyp
     assert "format" not in {**read_run(Path("command")).summary, **read_history(Path("command/history.csv"))}
 
 
+@pytest.mark.slow
 def test_a_directory_without_formats_is_plotted_and_reported(run):
     for name in FILES:
         set_format(run / name, None)

@@ -128,6 +128,7 @@ def test_its_pictures_are_drawn_and_drawn_again(capsys):
     assert Path("page-segmentation.png").exists()
 
 
+@pytest.mark.slow
 def test_an_array_that_is_not_there_to_be_shown_is_told(capsys):
     assert main(["run", written("return {'segmentation': np.zeros((2, 2), int)}"), "--out", "out"]) == 0
     said = capsys.readouterr().out

@@ -78,6 +78,7 @@ def test_a_run_by_rule_says_all_of_it(tmp_path, capsys):
     assert f"iterations with {summary['cg_iterations']} CG iterations, " in end["work"]
 
 
+@pytest.mark.slow
 def test_no_start_passes_for_the_minimum_at_a_weaker_strength(tmp_path, capsys):
     """The gradient of 16 exact data is below the goal at once; their misfit falls with the square of the strength."""
     words = ["--optimizer", "newton-cg", "--regularization-strength", "lcurve", "--noise", "0.0003", "--quiet"]

@@ -118,6 +118,7 @@ def test_the_command_has_the_limit_that_a_run_was_resumed_with(tmp_path):
     assert "pdeopt run first --n=4 --max-iterations 50 Numbers" in page.text
 
 
+@pytest.mark.slow
 def test_a_comparison_comes_first_and_marks_what_differs(report):
     text = report.read_text(encoding="utf-8")
     page = Outline(text)

@@ -67,6 +67,7 @@ def finished(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_directory_holds_all_files_and_nothing_else(finished):
     assert {path.name for path in finished.iterdir()} == WRITTEN
 

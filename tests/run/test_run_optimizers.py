@@ -158,6 +158,7 @@ def test_every_optimizer_lowers_the_objective_and_its_costs_add_up(run, optimize
         assert rows[-1]["adjoint_solves"] == rows[-1]["evaluations"] + max(0, summary["iterations"] - 5)
 
 
+@pytest.mark.slow
 def test_newton_takes_far_fewer_steps_to_the_same_objective(run, tmp_path):
     quasi, _ = run(*CONDUCTIVITY, "--gradient-tolerance", 1e-5)
     (tmp_path / "out").rename(tmp_path / "first")

@@ -210,6 +210,7 @@ def conductivity(**options):
     return module.build(**options)
 
 
+@pytest.mark.slow
 def test_simulating_on_a_wide_mesh_changes_neither_accuracy_nor_name_of_the_inversion(monkeypatch):
     """In 3-D data are simulated by multigrid, on 7 cells a side with quadratic elements, and inverted directly."""
     monkeypatch.setattr(auto, "MAX_DIRECT_WIDTH", 100)

@@ -326,6 +326,7 @@ for diagonal in (2.0, 0.5, 0.0):
 """
 
 
+@pytest.mark.slow
 @each_new_library
 def test_nothing_is_printed(solver):
     done = subprocess.run([sys.executable, "-c", SILENT, solver], capture_output=True, text=True, check=False)

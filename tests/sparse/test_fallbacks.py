@@ -171,6 +171,7 @@ def test_work_adds_up_and_subtracts_fallbacks_by_name():
     assert total.since(kept).solves == 0
 
 
+@pytest.mark.slow
 def test_a_run_names_its_fallbacks_in_the_summary_and_in_its_log(tmp_path, monkeypatch, capsys):
     """Of a solver whose symmetric method always fails."""
 

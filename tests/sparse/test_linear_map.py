@@ -173,6 +173,7 @@ def test_jacobians_in_both_modes_and_second_derivatives_are_those_of_the_dense_m
     assert_close(jax.jvp(jax.grad(curved(S)), (x,), (x,))[1], hessian @ x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["as it is", "compiled"])
 @pytest.mark.parametrize("name", ["a few", "rows of many lengths", "many entries for few columns"])
 def test_vmap_over_any_axis_equals_a_loop(name, transform):
@@ -215,6 +216,7 @@ def test_differentiating_in_the_weights_is_refused_with_a_way_out():
         jax.jvp(lambda s: jax.tree.map(lambda a: s * a if a.dtype == float else a, S)(x), (1.0,), (1.0,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["a few", "all lengths", "a long row"])
 def test_spread_is_the_product_with_the_matrix_of_weights(case):
     cells, per_cell = 9, 4
@@ -247,6 +249,7 @@ def has_scatter(f, x):
     return re.search(r'\bscatter(-add)?["(]', jax.jit(jax.grad(f)).lower(x).compile().as_text()) is not None
 
 
+@pytest.mark.slow
 def test_no_scatter_is_left_in_a_compiled_gradient_of_ordinary_rows():
     indices = np.arange(40) % 13
     S, x = LinearMap.selection(indices, 13), values(13)
@@ -290,6 +293,7 @@ def test_materialized_changes_no_value(transform, index):
     np.testing.assert_array_equal(transform(jax.vmap(materialized))(SPECIAL, indices), SPECIAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["as it is", "compiled"])
 @pytest.mark.parametrize("stored", [materialized, with_stored_derivatives])
 def test_storing_changes_no_tangent_cotangent_or_hessian(stored, transform):
@@ -331,6 +335,7 @@ def test_nan_and_infinity_stay_in_the_rows_that_read_them():
         np.testing.assert_array_equal(~np.isfinite(S(x)), D[:, 3] > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_argument", [False, True])
 def test_vmap_of_a_conditional_with_a_map_in_its_branches(as_argument):
     case = CASES["a few"]

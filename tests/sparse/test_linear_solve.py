@@ -289,6 +289,7 @@ print(float(jax.jit(lambda b: linear_solve(A, b).sum())(np.ones(n))))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot pin a process to a core")
 def test_a_large_solve_ends_on_a_single_core():
     environment = {key: value for key, value in os.environ.items() if key != "NPROC"}
@@ -338,6 +339,7 @@ def test_the_analysis_is_shared_by_equal_patterns():
     assert done == [1, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_memo_is_bounded_and_forgets_the_least_recently_used():
     clear_memo()
     S = sp.csr_matrix(laplacian(N))
