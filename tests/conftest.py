@@ -29,7 +29,7 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pdeopt-tests-")
 gc.set_threshold(100_000, 10, 100)
 
 #: Bytes that a worker may have before it forgets what it compiled.
-LARGE = 2.5e9
+LARGE = 4e9
 #: The states of the modules' own generators of random numbers before their first test.
 STATES = {}
 #: The problems of `compiled_once` in a file of tests.

@@ -95,6 +95,7 @@ def test_options_are_those_of_the_command():
     assert found.summary["strength_rule"] == "discrepancy"
 
 
+@pytest.mark.slow
 def test_it_is_saved_as_the_command_writes_it(solution, capsys):
     path = solution.save("saved", pictures=False)
     again = pdeopt.load(path)
@@ -155,6 +156,7 @@ def test_bad_input_is_told_without_the_words_of_the_command():
         pdeopt.solve(problem, optimizer="newton")
 
 
+@pytest.mark.slow
 def test_a_wrong_derivative_is_refused_before_anything_is_minimized(tmp_path):
     text = SMALL.replace("import skfem\n", f"import skfem\n{WRONG_ADJOINT}", 1)
     text = text.replace("source=V.interpolate(source))", "source=V.interpolate(broken(source)))")

@@ -133,6 +133,7 @@ def test_patterns_need_pairs_of_electrodes(electrodes):
 # -- simulated data ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_objects_nothing_changes():
     data = simulated()
     np.testing.assert_allclose(data.voltages, data.reference, rtol=0, atol=1e-13)

@@ -130,6 +130,7 @@ def test_equal_to_the_dense_bordered_system(name):
     assert model.backward_error(c) < 1e-13
 
 
+@pytest.mark.slow
 def test_the_adjoint_state_is_the_derivative_along_a_source_and_costs_a_solve():
     V = space("P1")
     model, c = joint_model(V), coefficients(V)
@@ -159,6 +160,7 @@ def test_the_model_tells_its_solver_and_accuracy():
     assert (inexact.chosen_solver(c), inexact.accuracy(c)) == (CG(rtol=1e-6), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_reciprocity(name):
     """The voltages of pattern j's kind under pattern k are those of k's kind under j."""

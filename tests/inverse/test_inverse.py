@@ -384,6 +384,7 @@ def test_prediction_tangent_and_adjoint_belong_together_and_approximate_differen
     np.testing.assert_allclose(J.prediction_tangent(M0, DIRECTION), difference, atol=1e-7)
 
 
+@pytest.mark.slow
 @every_functional
 def test_value_and_derivative_cost_one_factorization_and_two_solves(J):
     J.value_and_derivative(M0)  # compiled

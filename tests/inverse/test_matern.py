@@ -62,6 +62,7 @@ def test_deviation_and_correlation_length_are_those_asked_for(space, length, tol
     assert field.correlation(center, [0.5 + length, *center[1:]]) == pytest.approx(0.14, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dim", "variance"),
     [

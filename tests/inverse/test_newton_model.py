@@ -92,6 +92,7 @@ def test_total_variation_is_lagged_at_first_and_carries_its_dual_then(wrap):
         np.testing.assert_allclose(inverse @ system, np.eye(V.n), atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1.0, 0.05])
 def test_primal_dual_newton_finds_the_minimum_of_l_bfgs_b_in_few_steps(strength):
     J = denoising(VARIATION, strength=strength)

@@ -158,6 +158,7 @@ def test_every_inner_product_of_numbers_is_the_euclidean(name):
     assert product.norm(derivative) == pytest.approx(5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg", "gauss-newton"])
 def test_numbers_are_found_by_every_kind_of_method(optimizer, wells):
     words = [*wells, "--optimizer", optimizer, "--gradient-tolerance", "1e-9", "--no-check", "--no-pictures"]

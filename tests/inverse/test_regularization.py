@@ -98,6 +98,7 @@ def test_lagged_diffusivity_times_m_is_the_derivative_of_the_variation(term, p, 
     np.testing.assert_allclose(term.operator(m) @ m, derivative, atol=1e-12 * np.abs(derivative).max())
 
 
+@pytest.mark.slow
 @cases(VARIATIONS)
 def test_lagged_diffusivity_lies_above_the_hessian(term, p):
     m = random(p)

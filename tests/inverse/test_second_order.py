@@ -192,6 +192,7 @@ def test_the_objective_takes_one_row_of_real_numbers():
         CHEAP.objective(np.ones((3, 3)))
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
 def test_products_are_symmetric(J, m, kind):

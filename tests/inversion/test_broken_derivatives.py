@@ -193,6 +193,7 @@ def test_a_break_is_found_by_the_thorough_checks(name):
     assert not taylor_rows(problem_of(BREAKS[name], m=1e9, J=1e-9))["with the derivative"].passed
 
 
+@pytest.mark.slow
 def test_the_right_derivative_passes_in_every_unit_with_a_real_third_order():
     for m, J in PAIRS:
         problem = problem_of(m=m, J=J)

@@ -71,6 +71,7 @@ def test_at_a_minimum_the_derivative_is_exact_and_nothing_is_left_to_gain(solved
     assert "far from rounding" not in message
 
 
+@pytest.mark.slow
 def test_far_from_a_minimum_the_direction_is_to_blame():
     problem = problem_of(space())
     message = with_diagnosis(FAILED, place_of(problem, problem.initial))

@@ -72,6 +72,7 @@ def test_it_solves_the_transposed_system(name):
     np.testing.assert_allclose(solved.prediction, J.prediction(M), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_it_is_the_derivative_along_a_further_load(name):
     adjoint = functional(name).solved(M).adjoint

@@ -97,6 +97,7 @@ def test_the_default_tolerance_of_optimal_control_is_enough():
     assert gradient_norm**2 / (2 * 1e-6) < 1e-9 * 7.825016181587e-4
 
 
+@pytest.mark.slow
 def test_newtons_method_finds_that_minimum_at_the_default_tolerances():
     problem = build("poisson_control")
     assert minimized(problem, problem.optimizer).objective == pytest.approx(7.825016181587e-4, rel=1e-9)
@@ -122,6 +123,7 @@ def test_the_mother_problem_has_the_known_error(n, error):
     assert riesz_norm(problem, derivative) < 1e-3 * problem.absolute_gradient_tolerance
 
 
+@pytest.mark.slow
 def test_the_error_of_the_control_is_that_of_an_accurate_rule():
     problem = build("poisson_mother", n=8)
     basis = skfem.CellBasis(problem.state_space.mesh, skfem.ElementTriP0(), intorder=12)
@@ -168,6 +170,7 @@ def test_newtons_method_does_not_see_the_mesh_of_the_mother_problem(graded):
 # --- poisson_coefficient -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_poisson_coefficient_is_the_published_problem():
     problem = build("poisson_coefficient", n=16)
     V, M, misfit = problem.state_space.basis, problem.parameter.space.basis, problem.functional.misfit
@@ -193,6 +196,7 @@ def test_poisson_coefficient_is_the_published_problem():
     assert regularization == pytest.approx(0.5e-8 * problem.truth @ (R @ problem.truth))
 
 
+@pytest.mark.slow
 def test_at_its_defaults_poisson_coefficient_starts_like_the_published_run():
     """Published: ‖∇J(m₀)‖ = 3.79438e-4 in L², with noise of another seed. (U. Villa, N. Petra, O. Ghattas.)"""
     problem = build("poisson_coefficient")
@@ -211,6 +215,7 @@ def test_thermal_recovery_starts_where_independent_codes_do():
     assert problem.bounds == (1e-3, 1.0)
 
 
+@pytest.mark.slow
 def test_the_target_of_thermal_recovery_is_in_single_precision_and_that_of_the_load_on_the_nodes():
     data = build("thermal_recovery").functional.misfit.data
     np.testing.assert_array_equal(data, np.float32(data))
@@ -251,6 +256,7 @@ def test_inclusions_without_a_rim_are_piecewise_constant():
         build("conductivity", n=16, edge=-1.0)
 
 
+@pytest.mark.slow
 def test_a_rim_without_width_is_the_limit_of_thin_ones():
     thin, sharp = (build("conductivity", n=16, edge=edge).truth for edge in (1e-6, 0.0))
     np.testing.assert_allclose(thin, sharp)

@@ -88,6 +88,7 @@ def test_no_start_passes_for_the_minimum_at_a_weaker_strength(tmp_path, capsys):
     assert all(after < 0.1 * before for before, after in pairwise(weak)), weak
 
 
+@pytest.mark.slow
 def test_a_plain_run_does_not_mention_them(capsys):
     assert main(["run", "./small.py", "--max-iterations", "2", "--no-pictures"]) == 0
     out = capsys.readouterr().out

@@ -31,7 +31,7 @@ from pdeopt.run.execution import conclusion, request, run_journal
 from pdeopt.run.pictures import run_pictures as pictures
 from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic_write, write_json
 from pdeopt.run.watch.progress import Progress
-from pdeopt.sparse import work
+from pdeopt.sparse import clear_memo, work
 
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
@@ -61,6 +61,7 @@ def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("finished") / "run"
     words = ["run", "conductivity", "--n", "8", "--max-iterations", "3", "--seed", "5", "--out", str(path), "--quiet"]
     said = io.StringIO()
+    clear_memo()  # of the tests before, which may have met the same matrices
     with redirect_stdout(said), redirect_stderr(said):
         assert main(words) == 0
     assert said.getvalue() == "", "--quiet"

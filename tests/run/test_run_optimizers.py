@@ -187,6 +187,7 @@ def test_norms_are_those_of_the_named_product(run, tmp_path):
     assert len({f"{norm:.6g}" for norm in norms.values()}) == 4
 
 
+@pytest.mark.slow
 def test_a_gradient_tolerance_is_kept_and_a_looser_one_ends_sooner(run, tmp_path):
     counts = []
     for tolerance in (1e-1, 1e-3):

@@ -90,6 +90,7 @@ def test_what_is_solved_aside_neither_helps_nor_hinders(solver):
     assert work.since(before).factorizations == 1, "not remembered"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["superlu", "cg+amg"])
 def test_the_time_of_factoring_is_apart_from_that_of_solving(solver):
     clear_memo()

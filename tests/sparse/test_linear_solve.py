@@ -371,6 +371,7 @@ def test_the_memo_keeps_a_copy_so_that_values_changed_in_place_are_seen():
     np.testing.assert_allclose(resolve_solver("auto").solve(A.pattern, values, b, False), first / 2)
 
 
+@pytest.mark.slow
 def test_a_gradient_at_100_000_unknowns_needs_no_dense_matrix():
     n = 100_000
     S = sp.diags([-np.ones(n - 1), 2.1 * np.ones(n), -0.9 * np.ones(n - 1)], [-1, 0, 1]).tocsr()

@@ -77,6 +77,7 @@ def test_what_was_compiled_can_be_forgotten(monkeypatch):
     np.testing.assert_array_equal(after[1], before[1])
 
 
+@pytest.mark.slow
 def test_several_threads_use_one_functional():
     J = functional()
     with ThreadPoolExecutor(3) as pool:
