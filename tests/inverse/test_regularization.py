@@ -119,6 +119,20 @@ def test_the_primal_dual_operator_lies_between_lagged_diffusivity_and_the_hessia
     assert np.linalg.eigvalsh(R).min() > -1e-12 * np.abs(R).max()
 
 
+@cases(VARIATIONS)
+def test_the_dual_after_a_step_is_exact_to_second_order(term, p):
+    m, direction, none = random(p), random(p + 1)[:p], term.first_dual(random(p))
+
+    def exact(m):
+        return term.next_dual(none, m, m)
+
+    errors = [
+        np.abs(term.next_dual(exact(m), m, m + step * direction) - exact(m + step * direction)).max()
+        for step in (1e-3, 5e-4)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
+
+
 @cases(ALL)
 def test_operators_are_sparse_symmetric_and_see_all_but_the_stated_null_space(term, p):
     R = term.operator(random(p))
