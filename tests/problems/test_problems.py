@@ -1,10 +1,7 @@
 """What every problem that comes with pdeopt owes: exact and cheap derivatives, and an objective that falls."""
 
-import json
-
 import pytest
 
-from pdeopt.cli import main
 from pdeopt.inversion.checking import check_problem
 from pdeopt.inversion.verification import verify_derivatives
 from pdeopt.optimize import Objective, minimize
@@ -57,15 +54,3 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     assert spent.solves == spent.adjoint_solves == result.evaluations
     kind = options.get("unknown", "source") if name == "advection_diffusion" else None
     assert spent.factorizations == (0 if (name, kind) in FIXED_MATRIX else len(points))
-
-
-@pytest.mark.slow
-def test_the_main_job_reconstructs_at_one_percent_noise(tmp_path):
-    """What the README promises, at the defaults."""
-    assert main(["run", "conductivity", "--out", str(tmp_path / "run"), "--quiet"]) == 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert summary["status"] == "converged"
-    assert config["options"]["noise"] == 0.01
-    assert summary["relative_error"] < 0.10
-    assert 1 / 1.5 <= summary["discrepancy"] <= 1.5

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import json
 import re
 import sys
 import types
@@ -40,6 +41,12 @@ FOLLOWED = {
 
 
 def readme(names):
+    """The main job reconstructs at one percent noise, at its defaults."""
+    summary, config = (json.loads(Path(f"runs/conductivity/{name}.json").read_text()) for name in ("summary", "config"))
+    assert summary["status"] == "converged"
+    assert config["options"]["noise"] == 0.01
+    assert summary["relative_error"] < 0.10
+    assert 1 / 1.5 <= summary["discrepancy"] <= 1.5
     assert names["solution"].summary["status"] == names["mine"].summary["status"] == "converged"
     assert names["mine"].summary["relative_error"] < 0.1
 
