@@ -206,7 +206,7 @@ THREADED = (
     SMALL.replace(") -> Problem:", '    solver: str = "superlu",\n) -> Problem:')
     .replace("state_equation(V, k),", "state_equation(V, k, solver),")
     .replace("def state_equation(V, k):", 'def state_equation(V, k, solver="auto"):')
-    .replace("Dirichlet.on(V))", "Dirichlet.on(V), solver)")
+    .replace("Dirichlet.on(V), ", "Dirichlet.on(V), solver, ")
 )
 
 
