@@ -185,7 +185,7 @@ class Problem:
 
     @property
     def known_state_space(self) -> FunctionSpace | None:
-        """The state's space: `state_space`, or the equation's only part; None where neither is stated."""
+        """The state's space, `state_space` or the equation's only part; None where neither is stated."""
         if self.state_space is not None:
             return self.state_space
         parts = tuple(self.functional.state.parts.values())

@@ -95,7 +95,7 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The name of the term, in messages: that of its class."""
+        """The name of the term in messages, which is that of its class."""
         return type(self).__name__
 
     def __add__(self, other: Term) -> Sum:
