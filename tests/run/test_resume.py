@@ -486,7 +486,7 @@ def test_a_run_killed_at_any_moment_ends_where_it_would_have_ended(tmp_path, opt
     finish(process)
     duration = time.monotonic() - begun
     rng = np.random.default_rng(SEED)
-    kills = min(settings.default.max_examples // 10, 100)  # 2 of each kind, or 100 with -m fuzz
+    kills = min(settings.default.max_examples // 20, 100)  # one of each kind, or 100 with -m fuzz
     moments = [*rng.uniform(0, minimized, kills), *rng.uniform(minimized, duration, kills)]
     for k, moment in enumerate(moments):
         path = tmp_path / f"run {k}"
