@@ -229,7 +229,7 @@ def test_a_live_picture_that_fails_is_one_warning_and_no_more(tmp_path, capsys, 
     def fail(*_):
         raise RuntimeError("no ink")
 
-    for name in ("SHORTEST", "EXPECTED"):
+    for name in ("MIN_PAUSE_SECONDS", "FIRST_DRAWING_SECONDS"):
         monkeypatch.setattr(live_picture, name, 0.0)
     monkeypatch.setattr(live_picture, "draw_result", fail)
     words = ["run", small_problem(tmp_path), "--max-iterations", "3", "--quiet", "--live", "--no-check"]
