@@ -83,7 +83,10 @@ def resident_bytes():
 
 @pytest.fixture
 def compiled_once(monkeypatch):
-    """Runs of the same problem file with the same options share one problem: it is compiled once in a file of tests."""
+    """Runs of the same problem file with the same options share one problem: it is compiled once in a file of tests.
+
+    Where it matters that ``build`` is called again, a test clears the problems, which are returned.
+    """
     from pdeopt.run.execution import request  # after the settings above
 
     build = request.build_problem
@@ -95,3 +98,4 @@ def compiled_once(monkeypatch):
         return BUILT[key]
 
     monkeypatch.setattr(request, "build_problem", remembered)
+    return BUILT

@@ -135,7 +135,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What pictures, tables and texts of a run show beside coefficient, data and state.
+    """The things that pictures, tables and texts of a run show beside coefficient, data and state.
 
     Attributes:
         marks: The marks on the boundary, in all pictures of the mesh but for comparisons of runs.

@@ -169,7 +169,7 @@ def test_a_second_ctrl_c_in_a_solve_quits_and_loses_nothing(small, former, capsy
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
+def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch, compiled_once):
     """Paths among the options are those of the folder where the run was started."""
     option = '    data: Annotated[str, "a file"] = "factor",\n'
     text = SMALL.replace("    seed: Annotated", f"{option}    seed: Annotated")
@@ -183,6 +183,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     for limit in ("3", "4"):
+        compiled_once.clear()  # the file is read again
         assert main(["resume", "../run", "--max-iterations", limit, "--quiet"]) == 0
     assert len(rows_of("../run")) == 5
 

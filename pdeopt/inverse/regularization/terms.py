@@ -90,7 +90,7 @@ class Term:
 
     @property
     def is_definite(self) -> bool:
-        """Whether the term sees every function, and has a weight."""
+        """It is true where the term sees every function, and has a weight."""
         return self.null_space == TRIVIAL_NULL_SPACE and self.weight > 0
 
     @property
