@@ -62,5 +62,5 @@ def _program(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arrays)
     structure = jax.tree.structure(shapes)
     run = jax.jit(lambda constants, *inputs: jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs))
-    constants = jax.tree.map(jax.numpy.asarray, closed.consts)
+    constants = jax.device_put(closed.consts)
     return lambda *inputs: jax.tree.unflatten(structure, run(constants, *inputs))

@@ -207,10 +207,10 @@ class LinearMap:
 def _on_device(linear_map: LinearMap) -> LinearMap:
     """Return a map with its tables as JAX arrays, so that all compiled functions share them.
 
-    The first use may be inside of a function that is compiled.
+    The first use may be inside of a function that is compiled. (``jnp.asarray`` would compile a program a shape.)
     """
     with jax.ensure_compile_time_eval():
-        moved: LinearMap = jax.tree.map(jnp.asarray, linear_map)
+        moved: LinearMap = jax.device_put(linear_map)
         return moved
 
 

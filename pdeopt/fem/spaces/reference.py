@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 #: The number of cells from which the reference functions are taken, about.
@@ -59,7 +58,7 @@ def reference_of(table: np.ndarray) -> Reference | None:
     ):
         return None
     coefficients = np.moveaxis(coefficients * sizes[:, None, None], 0, -1).reshape(*axes, len(functions), cells)
-    return Reference(jnp.asarray(coefficients), jnp.asarray(functions.reshape(-1, count, points)))
+    return Reference(*jax.device_put((coefficients, functions.reshape(-1, count, points))))
 
 
 def _row_space(rows: np.ndarray) -> np.ndarray:

@@ -371,8 +371,8 @@ class FunctionSpace:
             return Tables(
                 local=LinearMap.selection(basis.element_dofs, int(basis.N)),
                 components=components,
-                dx=jnp.asarray(basis.dx),
-                geometry={name: Field({"value": jnp.asarray(np.asarray(f))}) for name, f in fields.items()},
+                dx=jax.device_put(basis.dx),
+                geometry={name: Field({"value": jax.device_put(np.asarray(f))}) for name, f in fields.items()},
                 references=tuple(_references(parts) for parts in components),
             )
 
@@ -426,7 +426,7 @@ def _with_new_mapping(basis: AbstractBasis) -> AbstractBasis:
 def _component_tables(basis: AbstractBasis, component: int) -> dict[str, jax.Array]:
     functions = [dict(zip(PARTS, local[component].astuple, strict=True)) for local in basis.basis]
     present = [name for name in PARTS if functions[0][name] is not None]
-    return {name: jnp.asarray(_compressed([f[name] for f in functions])) for name in present}
+    return {name: jax.device_put(_compressed([f[name] for f in functions])) for name in present}
 
 
 def _share_memory(basis: AbstractBasis, components: tuple[dict[str, jax.Array], ...]) -> None:

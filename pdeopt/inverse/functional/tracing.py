@@ -237,7 +237,8 @@ def _constant(what: str, value: Any) -> jax.Array:
     if isinstance(value, jax.Array):
         return value
     with jax.ensure_compile_time_eval():  # the first use may be inside of what JAX traces
-        return jnp.asarray(np.asarray(value))
+        constant: jax.Array = jax.device_put(np.asarray(value))
+        return constant
 
 
 def _check_number(what: str, value: Any) -> None:
