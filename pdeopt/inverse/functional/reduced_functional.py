@@ -248,9 +248,9 @@ class ReducedFunctional(Differentiable):
         """Return the map v ↦ Jᵀ φ″ J v + β Σ R v, (p,), the Gauss–Newton model of the Hessian at m.
 
         J is the Jacobian of the prediction, φ″ the misfit's second derivative, R each term's operator, which for total
-        variation is the lagged diffusivity. Of complex data the first part is Re(Jᴴ φ″ J v). The model is positive semidefinite where misfit and regularization are
-        convex, and is the Hessian for a quadratic misfit and a state that is linear in m. (Schraudolph 2002, section 3,
-        for general φ.) It costs as much as `hessian`.
+        variation is the lagged diffusivity. Of complex data the first part is Re(Jᴴ φ″ J v). The model is positive
+        semidefinite where misfit and regularization are convex, and is the Hessian for a quadratic misfit and a state
+        that is linear in m. (Schraudolph 2002, section 3, for general φ.) It costs as much as `hessian`.
         """
         misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
         operator = self.regularization_operator(m)
