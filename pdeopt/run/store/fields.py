@@ -41,9 +41,10 @@ class Fields:
         coefficient: The physical coefficient there, (p,).
         initial: The physical coefficient at the initial guess, (p,).
         truth: The true coefficient, (p,); None where it is not known.
-        state: The state u, (n,) or (n, r).
+        state: The state u, (n,) or (n, r), real or complex.
         axes: The names of the axes of the state, as in `StateEquation`.
-        adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known.
+        adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known. Of a complex state as
+            `StateAndAdjoint` says.
         data: The data; None where the misfit has none.
         predicted: The predicted data, of the data's shape; None where the misfit has none.
         noise: The standard deviation of the data, of their shape or one number; None where the misfit has none.
@@ -87,6 +88,9 @@ class Fields:
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
             self._check_shape(name, "parameter")
+        for name in ("parameter", "coefficient", "initial", "truth", "noise", "points"):
+            if np.iscomplexobj(getattr(self, name)):
+                raise ValueError(f"{name} is complex; expected real numbers")
         if self.names and len(self.names) != len(self.coefficient):
             raise ValueError(f"{len(self.coefficient)} numbers have {len(self.names)} names")
         if len(self.axes) != self.state.ndim:
