@@ -1,6 +1,7 @@
 """State equations, each one a map from parameters to the state."""
 
 from pdeopt.pde.linear import LinearStateEquation
+from pdeopt.pde.nonlinear import NonlinearStateEquation
 from pdeopt.pde.state_equation import FunctionState, StateEquation
 
-__all__ = ["FunctionState", "LinearStateEquation", "StateEquation"]
+__all__ = ["FunctionState", "LinearStateEquation", "NonlinearStateEquation", "StateEquation"]

@@ -48,7 +48,7 @@ class ResidualForm:
     function: Callable[..., Any]
     name: str
 
-    def assemble(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> jax.Array:
+    def assemble(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> jax.Array:
         """Return the residual r[i] = F(u, v_i), (n,).
 
         Args:
@@ -62,14 +62,14 @@ class ResidualForm:
         """
         return self._residual.assemble(space, **{STATE: _state(space, u)}, **coefficients)
 
-    def tangent(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> CSRMatrix:
+    def tangent(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> CSRMatrix:
         """Return the tangent matrix A[i, j] = ∂F(u, v_i) / ∂u_j, (n, n).
 
         The arguments are those of `assemble`, and so are the errors.
         """
         return self._tangent.assemble(space, **{STATE: _state(space, u)}, **coefficients)
 
-    def linearized(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> tuple[jax.Array, CSRMatrix]:
+    def linearized(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> tuple[jax.Array, CSRMatrix]:
         """Return the residual (n,) and the tangent matrix (n, n), as `assemble` and `tangent` do.
 
         Example:
@@ -127,19 +127,19 @@ class Energy:
     function: Callable[..., Any]
     name: str
 
-    def value(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> jax.Array:
+    def value(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> jax.Array:
         """Return the integral of ψ, a scalar. The arguments are those of `ResidualForm.assemble`."""
         return self._value.assemble(sides_of(space)[0], **{STATE: _state(space, u)}, **coefficients)
 
-    def assemble(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> jax.Array:
+    def assemble(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> jax.Array:
         """Return the derivative of the energy, r[i] = ∂ ∫ψ / ∂u_i, (n,), as `ResidualForm.assemble` does."""
         return self.residual.assemble(space, u, **coefficients)
 
-    def tangent(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> CSRMatrix:
+    def tangent(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> CSRMatrix:
         """Return the second derivative of the energy, (n, n), as `ResidualForm.tangent` does."""
         return self.residual.tangent(space, u, **coefficients)
 
-    def linearized(self, space: Spaces, u: ArrayLike, **coefficients: Any) -> tuple[jax.Array, CSRMatrix]:
+    def linearized(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> tuple[jax.Array, CSRMatrix]:
         """Return the first derivative (n,) and the second one (n, n), as `ResidualForm.linearized` does."""
         return self.residual.linearized(space, u, **coefficients)
 
