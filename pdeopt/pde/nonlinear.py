@@ -236,13 +236,10 @@ class NonlinearStateEquation(StateEquation):
         """Return the residual F(u, κ) − s, (n,), and the tangent matrix."""
         found = self.system(u, inputs.coefficient, *inputs.experiment)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], CSRMatrix)):
+            returned = [type(part).__name__ for part in found] if isinstance(found, tuple) else type(found).__name__
             raise SolveError(
                 "system must return (residual, tangent matrix), as form.linearized(space, u, …) does; it returns "
-                + (
-                    f"a {type(found).__name__}"
-                    if not isinstance(found, tuple)
-                    else str([type(f).__name__ for f in found])
-                )
+                f"{returned}"
             )
         residual, tangent = found
         if jnp.shape(residual) != u.shape or tangent.shape != (len(u), len(u)):
