@@ -1,4 +1,4 @@
-"""Nonlinear state equations, solved by Newton's method, with derivatives by the implicit function rule.
+"""Nonlinear state equations: Newton's method, and derivatives by the implicit function rule.
 
 The state u(κ) solves F(u, κ) = s on the free degrees of freedom, and u = g(κ) on those with prescribed values. With the
 tangent matrix A = ∂F/∂u at the solution, differentiating the equation along κ̇ gives
@@ -310,7 +310,8 @@ class NonlinearStateEquation(StateEquation):
 
         def is_prescribed(u: jax.Array) -> jax.Array:
             lack = jnp.zeros(0) if condition is None else values - u[condition.dofs]
-            return (abs(lack) <= NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)).all()
+            small: jax.Array = (abs(lack) <= NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)).all()
+            return small
 
         def after_step(at: Iterate, tangent: CSRMatrix, d: jax.Array) -> Iterate:
             """Return the iterate after the longest step along d that passes the monotonicity test."""
@@ -350,9 +351,10 @@ class NonlinearStateEquation(StateEquation):
             residual, tangent = linearized(at.u)
             at = at._replace(residual=residual)
             finite = jnp.isfinite(residual).all() & jnp.isfinite(tangent.data).all()
-            return jax.lax.cond(
+            after: Iterate = jax.lax.cond(
                 finite, lambda: solved_or_moved(at, tangent), lambda: at._replace(stuck=jnp.array(True))
             )
+            return after
 
         log = jnp.zeros((self.max_iterations + 1, 2))
         first = Iterate(u, jnp.zeros_like(u), 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
