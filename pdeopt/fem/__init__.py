@@ -2,6 +2,7 @@
 
 from pdeopt.fem.errors import FEMError, FormError, MeshError
 from pdeopt.fem.field import Field
+from pdeopt.fem.forms.residual_forms import Energy, ResidualForm, energy, residual_form
 from pdeopt.fem.forms.weak_forms import BilinearForm, Functional, LinearForm, bilinear_form, functional, linear_form
 from pdeopt.fem.helpers import (
     cross,
@@ -33,6 +34,7 @@ from pdeopt.fem.spaces.space import FunctionSpace
 __all__ = [
     "BilinearForm",
     "Dirichlet",
+    "Energy",
     "FEMError",
     "Field",
     "FormError",
@@ -40,6 +42,7 @@ __all__ = [
     "Functional",
     "LinearForm",
     "MeshError",
+    "ResidualForm",
     "bilinear_form",
     "cells_at",
     "check_mesh",
@@ -52,6 +55,7 @@ __all__ = [
     "det",
     "div",
     "dot",
+    "energy",
     "eye",
     "functional",
     "grad",
@@ -62,6 +66,7 @@ __all__ = [
     "linear_form",
     "mul",
     "prod",
+    "residual_form",
     "sym_grad",
     "trace",
     "transpose",

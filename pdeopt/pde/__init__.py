@@ -2,6 +2,7 @@
 
 from pdeopt.pde.joined import JoinedStates
 from pdeopt.pde.linear import LinearStateEquation
+from pdeopt.pde.nonlinear import NonlinearStateEquation
 from pdeopt.pde.state_equation import FunctionState, StateEquation
 
-__all__ = ["FunctionState", "JoinedStates", "LinearStateEquation", "StateEquation"]
+__all__ = ["FunctionState", "JoinedStates", "LinearStateEquation", "NonlinearStateEquation", "StateEquation"]
