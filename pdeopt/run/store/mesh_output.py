@@ -87,7 +87,7 @@ def _of_state(fields: Fields) -> Data:
 
 
 def _parts(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the real and the imaginary part of complex values by name, for files that have no complex numbers."""
+    """Return real and imaginary part of complex values by name, as files have no complex numbers."""
     if not np.iscomplexobj(values):
         return {name: values}
     return {f"{name}_real": values.real, f"{name}_imaginary": values.imag}
