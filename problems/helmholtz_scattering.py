@@ -11,11 +11,12 @@ where u_fk is the field that is scattered of a plane wave of wavenumber k_f that
 
 The plane ends in a perfectly matched layer. The data d_fki are complex numbers at receivers x_i on a circle around D,
 simulated with a finer mesh, with circular Gaussian noise: σ is the standard deviation of the real and of the imaginary
-part each. All waves of one frequency share a matrix, which is complex and symmetric; each frequency has its own. Low
+part each. With ``--data magnitudes`` they are the magnitudes of the whole field, incident and scattered, without
+phases. All waves of one frequency share a matrix, which is complex and symmetric; each frequency has its own. Low
 frequencies lead to the right minimum, high ones show details.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,7 @@ from pdeopt.inverse import (
     InputError,
     L2Misfit,
     Log,
+    Magnitude,
     Parameter,
     Problem,
     ReducedFunctional,
@@ -86,7 +88,7 @@ def state_equation(V, wavenumbers, directions, contrast):
 
 
 def simulated_fields(n, wavenumbers, directions, points):
-    """Clean data (k, frequencies · directions) at ``points``: a finer mesh, the exact permittivity."""
+    """The scattered fields (k, frequencies · directions) at ``points``: a finer mesh, the exact permittivity."""
     V = FunctionSpace(square(1.5 * n), skfem.ElementTriP2())
     u = state_equation(V, wavenumbers, directions, lambda _: lambda x: true_permittivity(x) - 1)(None)
     return np.asarray(V.point_evaluation(points) @ u)
@@ -98,6 +100,7 @@ def build(
     wavenumber: Annotated[float, "wavenumber of the highest frequency (1/m)"] = 6.3,
     directions: Annotated[int, "directions of incident waves"] = 8,
     receivers: Annotated[int, "receivers on a circle"] = 32,
+    data: Annotated[Literal["fields", "magnitudes"], "scattered fields, or magnitudes of whole fields"] = "fields",
     noise: Annotated[float, "noise level, relative to the rms of the data"] = 0.02,
     seed: Annotated[int, "of the noise"] = 0,
     weight: Annotated[float, "regularization weight α"] = 100.0,
@@ -113,10 +116,17 @@ def build(
     parameter = Parameter(W, "permittivity ε", region)
     wavenumbers = wavenumber * np.arange(1, frequencies + 1) / frequencies
     waves, points = on_circle(directions), RECEIVERS * on_circle(receivers)
-    measured, sigma = add_noise(simulated_fields(n, wavenumbers, waves, points), noise, seed)
+    incident = np.hstack([plane_wave(points, k, waves) for k in wavenumbers])
+    scattered, at_points = simulated_fields(n, wavenumbers, waves, points), AtPoints.of(V, points)
+    if data == "fields":
+        observation, clean = at_points, scattered
+    else:
+        observation = Magnitude(lambda u, epsilon: incident + at_points(u, epsilon))
+        clean = np.abs(incident + scattered)
+    measured, sigma = add_noise(clean, noise, seed)
     functional = ReducedFunctional(
         state_equation(V, wavenumbers, waves, lambda epsilon: parameter.field(epsilon - 1)),
-        L2Misfit.of(AtPoints.of(V, points), measured, sigma),
+        L2Misfit.of(observation, measured, sigma),
         h1(W, weight, region),
         Log(),
     )
@@ -125,7 +135,7 @@ def build(
         initial=np.zeros(parameter.size),
         parameter=parameter,
         truth=np.asarray(true_permittivity(W.locations[:, region])),
-        data_label="scattered field u",
+        data_label="scattered field u" if data == "fields" else "magnitude of the field",
         points=points,
         gradient_tolerance=1e-3,
     )

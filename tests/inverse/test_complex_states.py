@@ -79,7 +79,9 @@ def taylor_of(J):
     return taylor_test(J, J.derivative(M), M, v, hessian_action=J.hessian_action(M, v))
 
 
-@pytest.mark.parametrize("name", OBSERVATIONS)
+@pytest.mark.parametrize(
+    "name", ["points", *(pytest.param(name, marks=pytest.mark.slow) for name in OBSERVATIONS if name != "points")]
+)
 def test_derivatives_of_a_complex_state_have_their_taylor_orders(name):
     J = functional(name)
     test = taylor_of(J)
@@ -150,6 +152,7 @@ def test_expected_misfits_are_what_circular_noise_gives():
     assert abs(np.mean((noisy - clean) ** 2)) < 0.1 * np.mean(abs(noisy - clean) ** 2), "the parts are independent"
 
 
+@pytest.mark.slow
 def test_a_field_misfit_of_a_complex_target_adds_its_parts():
     u, target = complex_numbers(V.n), complex_numbers(V.n)
     misfit = FieldMisfit.of(V, target, 0.2)

@@ -21,7 +21,10 @@ SMALL = {
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
     "thermal_recovery": [{}, {"load": "nodes"}],
     "eit_tank": [{"cells": 5.0}],
-    "helmholtz_scattering": [{"n": 3, "frequencies": 2, "wavenumber": 4.0, "directions": 2, "receivers": 8}],
+    "helmholtz_scattering": [
+        {"n": 3, "frequencies": 2, "wavenumber": 4.0, "directions": 2, "receivers": 8, "data": data}
+        for data in ("fields", "magnitudes")
+    ],
 }
 #: The matrices of a state, where there are several.
 MATRICES = {"helmholtz_scattering": 2}

@@ -259,14 +259,20 @@ def _role(kind: str, noise: np.ndarray | None) -> str:
 
 
 def check_state_space(problem: Problem) -> None:
-    """Check, without a solve, that the state is of the space that the problem says.
+    """Check, without a solve, that the state is of the space that the problem says, and the coefficient real.
 
     Raises:
-        InputError: It is not.
+        InputError: They are not.
     """
     space, functional = problem.state_space, problem.functional
+    coefficient = functional.coefficient(problem.initial)
+    if np.iscomplexobj(coefficient):
+        raise InputError(
+            "the parametrization returns a complex coefficient, which is neither drawn nor stored; let it return real "
+            "numbers, and make complex ones of them in the state equation"
+        )
     if space is not None:
-        state = jax.eval_shape(functional.state, functional.coefficient(problem.initial))
+        state = jax.eval_shape(functional.state, coefficient)
         _check_length(len(state.shape) and state.shape[0], space)
 
 

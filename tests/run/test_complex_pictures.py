@@ -6,12 +6,14 @@ import meshio
 import numpy as np
 import pytest
 import skfem
-from run_directories import fields_on, linear, space_of, write_meshes
+from run_directories import fields_on, linear, problem_on, space_of, write_meshes
 
+from pdeopt.cli import main
+from pdeopt.inverse import FullField, InputError, L2Misfit, ReducedFunctional
 from pdeopt.run.pictures.complex_figure import draw_complex
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.result_figure import draw_result
-from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
+from pdeopt.run.store.fields import FIELD_KIND, check_state_space, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
 
@@ -120,3 +122,26 @@ def test_real_states_have_no_such_picture_and_complex_coefficients_are_refused()
     assert draw_complex(fields, {}) is None
     with pytest.raises(ValueError, match="coefficient is complex"):
         replace(fields, coefficient=fields.coefficient * 1j)
+
+
+def test_a_complex_coefficient_is_refused_before_anything_is_solved():
+    problem = problem_on(space_of("P1"))
+    misfit = L2Misfit.of(FullField(), np.ones(25), 1.0)
+    functional = ReducedFunctional(lambda k: abs(k), misfit, parametrization=lambda m: m * (1 + 1j))
+    check_state_space(problem)
+    with pytest.raises(InputError, match="the parametrization returns a complex coefficient"):
+        check_state_space(replace(problem, functional=functional))
+
+
+@pytest.mark.slow
+def test_a_run_with_a_complex_state_leaves_all_its_parts(tmp_path):
+    options = ["--n", "3", "--frequencies", "2", "--wavenumber", "4", "--directions", "2", "--receivers", "8"]
+    out = tmp_path / "run"
+    status = main(["run", "helmholtz_scattering", *options, "--max-iterations", "3", "--out", str(out), "--quiet"])
+    assert status in (0, None)
+    fields = read_fields(out / "result.npz")
+    assert fields.experiments == 4, "two directions at two frequencies"
+    assert all(np.iscomplexobj(values) for values in (fields.state, fields.adjoint, fields.data, fields.predicted))
+    assert (out / "complex.png").is_file()
+    assert (out / "complex.pdf").is_file()
+    assert {"state_4_imaginary", "adjoint_1_real", "coefficient"} <= set(meshio.read(out / "fields.vtu").point_data)
