@@ -21,7 +21,7 @@ from pdeopt.inverse import (
     add_noise,
     h1,
 )
-from pdeopt.inversion.checking import check_problem
+from pdeopt.inversion.checking import check_problem, random_cotangent
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import work
 from pdeopt.verify import adjoint_identity, taylor_test
@@ -204,3 +204,9 @@ def test_a_problem_with_a_complex_state_passes_all_checks():
     problem = Problem(functional("points"), np.zeros(V.n), Parameter(V, "contrast"))
     checks = check_problem(problem)
     assert all(check.passed for check in checks), checks
+
+
+def test_the_checks_take_complex_cotangents_of_complex_data():
+    """A real one would see nothing of the derivative of the imaginary parts."""
+    assert random_cotangent((3, 2), np.dtype(complex)).imag.all()
+    assert random_cotangent((3, 2), np.dtype(float)).dtype == np.float64
