@@ -61,9 +61,9 @@ def plane_wave(x: ArrayLike, wavenumber: float, directions: ArrayLike) -> np.nda
 
 @dataclass(frozen=True)
 class Absorption:
-    """An absorption σ that grows from zero with the depth in a layer, and the stretching 1 + iσ/k that it makes.
+    """An absorption σ that grows with the depth in a layer, and the stretching 1 + iσ/k that it makes.
 
-    A wave that hits the layer at right angles, and that its end reflects completely, comes back with the amplitude
+    It is zero where the layer begins. A wave that hits the layer at right angles, and that its end reflects completely, comes back with the amplitude
     `reflection`; what the mesh reflects comes on top of that, and grows with σ.
 
     Attributes:
@@ -93,7 +93,7 @@ class Absorption:
             )
 
     def stretching(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return 1 + iσ/k, and its integral over the depth, at depths in the layer; outside of it these are < 0."""
+        """Return 1 + iσ/k and its integral over the depth, at depths in the layer, negative outside of it."""
         relative = np.maximum(depth, 0.0) / self.thickness
         total = -0.5 * np.log(self.reflection) / self.wavenumber  # the integral of σ/k over the layer
         sigma = total * (self.degree + 1) / self.thickness * relative**self.degree * (depth > 0)

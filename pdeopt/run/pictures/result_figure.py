@@ -279,7 +279,7 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
 
 
 def state_title(fields: Fields, magnitude: bool = True) -> str:
-    """Return the title of the state: which experiment and part it is, and of vectors whether their magnitude."""
+    """Return the title of the state: which part and experiment, and of vectors whether their magnitude."""
     is_vector = fields.state_at is not None and fields.state_at.components > 1
     what = "real part of the state" if np.iscomplexobj(fields.state) else "state"
     what = f"magnitude of the {what}" if is_vector and magnitude else what
@@ -351,7 +351,7 @@ def _residuals(axes: Axes, fields: Fields) -> None:
 
 
 def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the real numbers of data in one row, by the name of the part that they are; real data have no name."""
+    """Return the real numbers of data in one row, by the name of their part, "" where all are real."""
     if not np.iscomplexobj(values):
         return {"": values.ravel()}
     return {"real part": values.real.ravel(), "imaginary part": values.imag.ravel()}

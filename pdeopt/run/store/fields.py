@@ -259,7 +259,7 @@ def _role(kind: str, noise: np.ndarray | None) -> str:
 
 
 def check_state_space(problem: Problem) -> None:
-    """Check, without a solve, that the state is of the space that the problem says, and the coefficient real.
+    """Check, without a solve, that the state is of the problem's space, and the coefficient real.
 
     Raises:
         InputError: They are not.

@@ -69,7 +69,7 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """Return state, adjoint and target as fields, one for each experiment, and of complex ones for each part."""
+    """Return state, adjoint and target as fields, one for each experiment and part of complex numbers."""
     at = fields.state_at
     found: Data = {}
     given = {
