@@ -63,8 +63,8 @@ def plane_wave(x: ArrayLike, wavenumber: float, directions: ArrayLike) -> np.nda
 class Absorption:
     """An absorption σ that grows with the depth in a layer, and the stretching 1 + iσ/k that it makes.
 
-    It is zero where the layer begins. A wave that hits the layer at right angles, and that its end reflects completely, comes back with the amplitude
-    `reflection`; what the mesh reflects comes on top of that, and grows with σ.
+    It is zero where the layer begins. A wave that hits the layer at right angles, and that its end reflects completely,
+    comes back with the amplitude `reflection`; what the mesh reflects comes on top of that, and grows with σ.
 
     Attributes:
         wavenumber: The wavenumber k outside of the layer.
