@@ -45,7 +45,7 @@ RECEIVERS = 1.2
 #: Centers, radii and permittivities of the inclusions; around them it is 1.
 INCLUSIONS = (((-0.3, 0.25), 0.32, 1.6), ((0.38, 0.3), 0.2, 1.3), ((0.2, -0.38), 0.25, 0.75))
 #: The width of the rim of an inclusion.
-EDGE = 0.04
+EDGE = 0.08
 
 
 def true_permittivity(x):

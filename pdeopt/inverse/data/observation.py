@@ -117,7 +117,7 @@ class AtPoints:
 class Magnitude:
     """An observation of the magnitudes ``|d|`` of complex data d, real, of their shape.
 
-    A magnitude has no derivative where the datum is zero.
+    A magnitude has no derivative where the datum is zero; JAX takes zero there.
 
     Attributes:
         observation: The observation that predicts d.
@@ -135,8 +135,8 @@ class Phase:
     """An observation of the phases of complex data d, in radians, of their shape.
 
     Of the phases that differ by multiples of 2π each is the one next to a given phase, so that the measured phases as
-    given ones make a misfit that does not jump at ±π. A phase has no derivative where the datum is zero, and jumps
-    where it is opposite to the given one.
+    given ones make a misfit that does not jump at ±π. A phase has no derivative where the datum is zero (JAX's is NaN
+    there), and jumps where it is opposite to the given one.
 
     Attributes:
         observation: The observation that predicts d.
