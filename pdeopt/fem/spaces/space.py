@@ -98,12 +98,95 @@ class FunctionSpace:
         self.order = 2 * element.maxdeg if order is None else order
         self.basis: AbstractBasis = _lightened(skfem.CellBasis(mesh, element, intorder=self.order))
         self._side = 0  # of interior facets
+        self._part: tuple[FunctionSpace, np.ndarray] | None = None
 
     @classmethod
-    def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
+    def _from_basis(
+        cls,
+        basis: AbstractBasis,
+        order: int,
+        side: int = 0,
+        part: tuple[FunctionSpace, np.ndarray] | None = None,
+    ) -> FunctionSpace:
         space = cls.__new__(cls)
-        space.basis, space.order, space._side = _lightened(basis), order, side
+        space.basis, space.order, space._side, space._part = _lightened(basis), order, side, part
         return space
+
+    def split(self) -> tuple[FunctionSpace, ...]:
+        """Return the spaces of the components of a mixed or vector-valued element, as parts of this space.
+
+        A part is a space with degrees of freedom of its own, for fields, forms and interpolants. Conditions,
+        observations and misfits that are made with it are those of states of the whole space, so that nobody counts
+        degrees of freedom.
+
+        Raises:
+            FEMError: The element has one component only.
+
+        Example:
+            >>> import skfem
+            >>> V = FunctionSpace(
+            ...     skfem.MeshTri().refined(2), skfem.ElementVector(skfem.ElementTriP2()) * skfem.ElementTriP1()
+            ... )
+            >>> velocity, pressure = V.split()
+            >>> V.n, velocity.n, pressure.n
+            (187, 162, 25)
+            >>> pressure.restrict(np.arange(V.n)).shape
+            (25,)
+        """
+        element = self.element
+        if isinstance(element, skfem.ElementComposite):
+            elements = list(element.elems)
+        elif isinstance(element, skfem.ElementVector):
+            elements = [element.elem] * element.dim
+        else:
+            raise FEMError(
+                f"{type(element).__name__} has one component only; parts are those of mixed elements, as "
+                "ElementVector(ElementTriP2()) * ElementTriP1(), and of vector-valued ones"
+            )
+        bases = (self.with_element(one).basis for one in elements)
+        return tuple(
+            self._from_basis(basis, self.order, self._side, (self.whole, self.indices[own]))
+            for basis, own in zip(bases, self.basis.split_indices(), strict=True)
+        )
+
+    @property
+    def whole(self) -> FunctionSpace:
+        """The space that this one is a part of, made by `split`; the space itself where it is no part."""
+        return self if self._part is None else self._part[0]
+
+    @property
+    def is_part(self) -> bool:
+        """True where the space is a part of another one, made by `split`."""
+        return self._part is not None
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The numbers (n,) of the degrees of freedom among those of the whole space, sorted."""
+        return np.arange(self.n) if self._part is None else self._part[1]
+
+    def restrict(self, values: ArrayLike) -> jax.Array:
+        """Return the degrees of freedom of this part among those of the whole space.
+
+        Args:
+            values: The degrees of freedom of the whole space, (whole,) or (whole, r). Differentiable.
+
+        Returns:
+            Those of this space, (n,) or (n, r).
+
+        Raises:
+            FEMError: The values have another shape.
+        """
+        values = jnp.asarray(values)
+        if values.ndim not in (1, 2) or len(values) != self.whole.n:
+            raise FEMError(
+                f"restrict expects the {self.whole.n} degrees of freedom of {self.whole}, got shape {values.shape}"
+            )
+        return values if self._part is None else self._restriction(values)
+
+    @cached_property
+    def _restriction(self) -> LinearMap:
+        with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
+            return LinearMap.selection(self.indices, self.whole.n)
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
         """Return the space of another element on the same cells or facets and quadrature.
@@ -142,7 +225,7 @@ class FunctionSpace:
         self._check_whole("boundary")
         indices = self._facets(facets)
         basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
-        return self._from_basis(basis, self.order)
+        return self._from_basis(basis, self.order, part=self._part)
 
     def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
         """Return the spaces of traces from both sides of every interior facet.
@@ -155,7 +238,10 @@ class FunctionSpace:
         self._check_whole("interior_facets")
         return tuple(  # type: ignore[return-value]
             self._from_basis(
-                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order, side
+                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side),
+                self.order,
+                side,
+                self._part,
             )
             for side in (0, 1)
         )
@@ -171,7 +257,7 @@ class FunctionSpace:
         """
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
-        return self._from_basis(basis, self.order)
+        return self._from_basis(basis, self.order, part=self._part)
 
     @property
     def mesh(self) -> skfem.Mesh:
@@ -219,7 +305,8 @@ class FunctionSpace:
         """Return the nodal interpolant (n,) of a function: its values at the places of the degrees of freedom.
 
         Args:
-            function: A function of x (d, n) that returns (n,) or a number.
+            function: A function of x (d, n) that returns (n,) or a number; with a vector-valued element, vectors
+                (components, n).
 
         Raises:
             FEMError: The element has degrees of freedom that are not point values, the function returns another
@@ -232,10 +319,31 @@ class FunctionSpace:
                 "nodal: JAX traces what the function returns, and NumPy cannot take it; compute the values in jax.numpy"
                 " from V.locations, and pass V.interpolate(values)"
             )
-        values = np.asarray(given)
+        values = np.asarray(self.own_components(given, np.arange(self.n)))
         if values.shape not in ((), (self.n,)):
             raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
+
+    def own_components(self, vectors: ArrayLike, dofs: np.ndarray) -> ArrayLike:
+        """Return of vectors at the places of degrees of freedom the component that each of these gives.
+
+        What is no array of vectors, or of a space of scalars, is returned as it is.
+
+        Args:
+            vectors: The vectors (components, k). Differentiable.
+            dofs: The degrees of freedom (k,).
+
+        Returns:
+            The values of these, (k,).
+        """
+        element = self.element
+        if not isinstance(element, skfem.ElementVector) or np.shape(vectors) != (element.dim, len(dofs)):
+            return vectors
+        component = np.empty(self.n, int)
+        for k, own in enumerate(self.basis.split_indices()):
+            component[own] = k
+        known = vectors if isinstance(vectors, jax.core.Tracer) else np.asarray(vectors)
+        return known[component[dofs], np.arange(len(dofs))]
 
     def check_nodal(self, names: Sequence[str] | None = None) -> None:
         """Refuse an element with degrees of freedom that are not point values: fluxes, slopes, bubbles.
