@@ -10,9 +10,8 @@ where the velocity y and the pressure p solve
 
 with p = 0 at the origin, and y_d interpolates the wanted velocity (r cos 2πx₂, −r sin 2πx₁), r = |x|. Velocities are
 piecewise quadratic and pressures piecewise linear (Taylor and Hood), on n × n squares that are cut from lower left to
-upper right; each component of the control is piecewise linear. Optimality of the Stokes control problem is analyzed in
-Hinze, Pinnau, Ulbrich and Ulbrich: Optimization with PDE Constraints (2009), section 1.7. J is quadratic, so Newton's
-method needs one step; at the defaults J(0) = 0.3456655473794, ‖∇J(0)‖ = 0.0077458204153849 in L², and the minimum is
+upper right; each component of the control is piecewise linear. J is quadratic, so that Newton's method comes down in
+a few steps; at the defaults J(0) = 0.3456655473794, ‖∇J(0)‖ = 0.0077458204153849 in L², and the minimum is
 0.22644799502842.
 """
 

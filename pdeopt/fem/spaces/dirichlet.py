@@ -104,9 +104,7 @@ class Dirichlet:
         return cls._at(space, dofs, values, None)
 
     @classmethod
-    def _at(
-        cls, space: FunctionSpace, dofs: np.ndarray, values: Values, names: Sequence[str] | None
-    ) -> Dirichlet:
+    def _at(cls, space: FunctionSpace, dofs: np.ndarray, values: Values, names: Sequence[str] | None) -> Dirichlet:
         """Prescribe the values of given degrees of freedom of a space, or of a part of one."""
         whole, among = space.whole, space.indices[dofs]
         if values is None:

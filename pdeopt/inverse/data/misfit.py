@@ -194,7 +194,7 @@ class FieldMisfit(Misfit):
     data: np.ndarray = field()
     noise: np.ndarray | None = field()
     mass: CSRMatrix
-    observation: Observation = FullField()
+    observation: Observation = field(default_factory=FullField)
 
     @classmethod
     def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import skfem
@@ -141,6 +141,10 @@ class Placement:
     def components(self) -> int:
         """The number of components of a vector-valued function; 1 of a scalar one."""
         return len(self.gather) if self.gather.ndim == 3 else 1
+
+    def among(self, indices: np.ndarray) -> Placement:
+        """Return the places of the same values where they are those at ``indices`` (n,) of a longer array."""
+        return replace(self, gather=np.where(self.gather >= 0, indices[self.gather], -1))
 
     def to_arrays(self, name: str) -> dict[str, np.ndarray]:
         """Return the arrays that `from_arrays` reads, each with ``name`` at the beginning of its own name."""
