@@ -26,12 +26,14 @@ from pdeopt.fem.helpers import (
     transpose,
 )
 from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.spaces.constraints import Condition, MeanValue, MultiPoint
 from pdeopt.fem.spaces.dirichlet import Dirichlet
 from pdeopt.fem.spaces.points import cells_at
 from pdeopt.fem.spaces.space import FunctionSpace
 
 __all__ = [
     "BilinearForm",
+    "Condition",
     "Dirichlet",
     "FEMError",
     "Field",
@@ -39,7 +41,9 @@ __all__ = [
     "FunctionSpace",
     "Functional",
     "LinearForm",
+    "MeanValue",
     "MeshError",
+    "MultiPoint",
     "bilinear_form",
     "cells_at",
     "check_mesh",

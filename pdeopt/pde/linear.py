@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.fem import Condition, FunctionSpace
 from pdeopt.pde.state_equation import StateEquation
 from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
 
@@ -20,7 +20,9 @@ class LinearStateEquation(StateEquation):
 
     Attributes:
         system: The map κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
-        dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter.
+        dirichlet: The prescribed values, a `Dirichlet`, or another condition: degrees of freedom that are tied to each
+            other, `MultiPoint`, or a mean value, `MeanValue`; or the map κ ↦ condition where it depends on the
+            parameter.
         solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
         axes: The names of the axes of the state: ("dof",), or ("dof", "experiment") where loads or prescribed values
             are those of r experiments.
@@ -46,7 +48,7 @@ class LinearStateEquation(StateEquation):
     """
 
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]]
-    dirichlet: Dirichlet | Callable[[Any], Dirichlet] | None = None
+    dirichlet: Condition | Callable[[Any], Condition] | None = None
     solver: str | Solver = "auto"
     axes: tuple[str, ...] = ("dof",)
     parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
@@ -98,8 +100,8 @@ class LinearStateEquation(StateEquation):
 
     def _reduced_system(
         self, coefficient: Any, source: jax.Array | None = None
-    ) -> tuple[CSRMatrix, jax.Array, Dirichlet | None]:
-        """Return matrix and load of the free degrees of freedom, and the condition that the others satisfy."""
+    ) -> tuple[CSRMatrix, jax.Array, Condition | None]:
+        """Return matrix and load of the unknowns, and the condition that gives all degrees of freedom."""
         A, b = self.system(coefficient)
         if not isinstance(A, CSRMatrix):
             raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")

@@ -216,14 +216,17 @@ class Dirichlet:
             )
         pattern, kept = _free_block(A.pattern, *self._key)
         reduced = CSRMatrix(kept(A.data), pattern)
-        to_free = _free_values(self.n, *self._key)
         if self.values is None:
-            return reduced, to_free(b)
+            return reduced, self.reduce(b)
         coupling, stored, order = _coupling_block(A.pattern, *self._key)
         lifted = CSRMatrix(stored(A.data), coupling) @ self.values[order]
         b = b[:, None] if b.ndim < lifted.ndim else b
         lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
-        return reduced, to_free(b) - lifted
+        return reduced, self.reduce(b) - lifted
+
+    def reduce(self, load: jax.Array) -> jax.Array:
+        """Return the load (free,) or (free, r) of the free degrees of freedom, of a load (n,) or (n, r)."""
+        return _free_values(self.n, *self._key)(load)
 
     def extend(self, u_free: jax.Array) -> jax.Array:
         """Return the full vector (n,) or (n, r), with the prescribed values in their places.
