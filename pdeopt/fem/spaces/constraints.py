@@ -312,7 +312,7 @@ def _resolved(
     """
     tied = np.zeros(n, bool)
     tied[dofs] = True
-    for _ in range(len(dofs) + 1):
+    for _ in range(len(dofs).bit_length() + 1):  # each doubles the length of the chains that are followed
         to_tied = ties[:, dofs]
         if not to_tied.nnz:
             return MultiPoint(n, dofs, ties, values, locations)

@@ -21,6 +21,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.meshes.periodic import boundary_facets_where, is_periodic
 from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE, concrete_points, point_matrix
 from pdeopt.fem.spaces.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
@@ -30,6 +31,9 @@ MAX_WRITTEN_OUT_TERMS = 4
 #: The facets that are meant: names of boundaries, indices of facets, a condition on facet midpoints, or None for the
 #: whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+
+#: What to do where a periodic mesh of scikit-fem cannot do something.
+PERIODIC_REMEDY = "take the ordinary mesh, and tie its sides by MultiPoint.periodic(V, 'right', 'left')"
 
 
 @jax.tree_util.register_dataclass
@@ -219,7 +223,7 @@ class FunctionSpace:
                 boundary).
 
         Raises:
-            FEMError: The space is not one on the cells of the whole mesh.
+            FEMError: The space is not one on the cells of the whole mesh, or the mesh is periodic.
             MeshError: The mesh has no such boundary, or it is empty.
         """
         self._check_whole("boundary")
@@ -364,6 +368,11 @@ class FunctionSpace:
     def _check_whole(self, method: str) -> None:
         if self.basis.tind is not None:
             raise FEMError(f"{method}() of a part of the mesh; call it on the space of the whole mesh, with names")
+        if is_periodic(self.mesh):
+            raise FEMError(
+                f"{method}(): scikit-fem integrates over no facets of a periodic mesh, a {type(self.mesh).__name__}; "
+                f"{PERIODIC_REMEDY}"
+            )
 
     def _check_names(self, names: Sequence[str] | None) -> None:
         unknown = set(names or ()) - set(self.element.dofnames)
@@ -422,6 +431,8 @@ class FunctionSpace:
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
+        if is_periodic(self.mesh):
+            raise FEMError(f"scikit-fem finds no points in a periodic mesh; {PERIODIC_REMEDY}")
         points = np.atleast_2d(concrete_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
@@ -488,7 +499,9 @@ class FunctionSpace:
         if facets is None:
             whole: np.ndarray = self.mesh.boundary_facets()
             return whole
-        if callable(facets):  # scikit-fem alone would take facets inside, too
+        if callable(facets) and is_periodic(self.mesh):
+            facets = boundary_facets_where(self.mesh, facets)
+        elif callable(facets):  # scikit-fem alone would take facets inside, too
             facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
         return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
 
