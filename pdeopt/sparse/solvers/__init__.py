@@ -16,6 +16,7 @@ from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct.installed import require_library
 from pdeopt.sparse.solvers.direct.solver import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.fallbacks import forget_warnings
+from pdeopt.sparse.solvers.krylov.block_diagonal import Block, BlockDiagonal
 from pdeopt.sparse.solvers.krylov.by_name import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
 from pdeopt.sparse.solvers.krylov.multigrid import AMG
 from pdeopt.sparse.solvers.krylov.preconditioners import ILU, Applied, Jacobi, Preconditioner
@@ -30,6 +31,8 @@ __all__ = [
     "Applied",
     "Auto",
     "BiCGSTAB",
+    "Block",
+    "BlockDiagonal",
     "DirectSolver",
     "Jacobi",
     "Preconditioner",
