@@ -28,6 +28,7 @@ from pdeopt.fem.helpers import (
 from pdeopt.fem.meshes.mesh_check import check_mesh
 from pdeopt.fem.spaces.constraints import Condition, MeanValue, MultiPoint
 from pdeopt.fem.spaces.dirichlet import Dirichlet
+from pdeopt.fem.spaces.displacements import rigid_motions
 from pdeopt.fem.spaces.points import cells_at
 from pdeopt.fem.spaces.space import FunctionSpace
 
@@ -66,6 +67,7 @@ __all__ = [
     "linear_form",
     "mul",
     "prod",
+    "rigid_motions",
     "sym_grad",
     "trace",
     "transpose",
