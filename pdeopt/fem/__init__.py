@@ -2,6 +2,7 @@
 
 from pdeopt.fem.errors import FEMError, FormError, MeshError
 from pdeopt.fem.field import Field
+from pdeopt.fem.forms.residual_forms import Energy, ResidualForm, energy, residual_form
 from pdeopt.fem.forms.weak_forms import BilinearForm, Functional, LinearForm, bilinear_form, functional, linear_form
 from pdeopt.fem.helpers import (
     cross,
@@ -36,6 +37,7 @@ __all__ = [
     "BilinearForm",
     "Condition",
     "Dirichlet",
+    "Energy",
     "FEMError",
     "Field",
     "FormError",
@@ -45,6 +47,7 @@ __all__ = [
     "MeanValue",
     "MeshError",
     "MultiPoint",
+    "ResidualForm",
     "bilinear_form",
     "cells_at",
     "check_mesh",
@@ -57,6 +60,7 @@ __all__ = [
     "det",
     "div",
     "dot",
+    "energy",
     "eye",
     "functional",
     "grad",
@@ -67,6 +71,7 @@ __all__ = [
     "linear_form",
     "mul",
     "prod",
+    "residual_form",
     "rigid_motions",
     "sym_grad",
     "trace",

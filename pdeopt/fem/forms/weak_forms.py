@@ -56,8 +56,8 @@ class BilinearForm:
         Raises:
             FormError: Coefficients do not fit, or the form is one that JAX cannot trace or that is not bilinear.
         """
-        trials = _sides(trial)
-        tests = trials if test is None else _sides(test)
+        trials = sides_of(trial)
+        tests = trials if test is None else sides_of(test)
         blocks = tuple((u, v) for u, v in product(trials, tests))
         _check_quadrature(self.name, blocks)
         sides = list(product(range(len(trials)), range(len(tests)))) if len(blocks) > 1 else [()]
@@ -96,7 +96,7 @@ class LinearForm:
         Raises:
             FormError: Coefficients do not fit, or the form is one that JAX cannot trace or that is not linear.
         """
-        tests = _sides(test)
+        tests = sides_of(test)
         terms = [self._block(v, (k,) if len(tests) > 1 else (), coefficients) for k, v in enumerate(tests)]
         return sum(terms[1:], terms[0])
 
@@ -155,27 +155,33 @@ def bilinear_form(function: Callable[..., Any]) -> BilinearForm:
         >>> stiffness.assemble(V, m=V.interpolate(jnp.zeros(V.n)))
         CSRMatrix(5 x 5, nnz=13, float64)
     """
-    return BilinearForm(*_function_and_name(function))
+    return BilinearForm(*function_and_name(function))
 
 
 def linear_form(function: Callable[..., Any]) -> LinearForm:
     """Make a linear form of a function ``L(v, w)``, as its decorator, or of a `skfem.LinearForm`."""
-    return LinearForm(*_function_and_name(function))
+    return LinearForm(*function_and_name(function))
 
 
 def functional(function: Callable[..., Any]) -> Functional:
     """Make a functional of a function ``J(w)``, as its decorator, or of a `skfem.Functional`."""
-    return Functional(*_function_and_name(function))
+    return Functional(*function_and_name(function))
 
 
-def _function_and_name(function: Any) -> tuple[Callable[..., Any], str]:
+def function_and_name(function: Any) -> tuple[Callable[..., Any], str]:
+    """Return the function of a form and its name.
+
+    Raises:
+        FormError: It is no function.
+    """
     inner = getattr(function, "form", function)  # a form of scikit-fem carries its function there
     if not callable(inner):
         raise FormError(f"a form is made from a function, got {type(function).__name__}")
     return inner, getattr(inner, "__name__", "form")
 
 
-def _sides(spaces: Spaces) -> tuple[FunctionSpace, ...]:
+def sides_of(spaces: Spaces) -> tuple[FunctionSpace, ...]:
+    """Return the spaces that a form is integrated on: one, or those of both sides of the interior facets."""
     return (spaces,) if isinstance(spaces, FunctionSpace) else tuple(spaces)
 
 

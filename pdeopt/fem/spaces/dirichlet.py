@@ -238,7 +238,7 @@ class Dirichlet:
         if self.values is None:
             return u
         values = self.values if self.values.ndim == u.ndim else self.values[:, None]
-        return u.at[self.dofs].set(values)
+        return u.at[self.dofs].set(values, unique_indices=True)
 
     @property
     def _key(self) -> tuple[bytes, str]:

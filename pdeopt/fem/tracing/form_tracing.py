@@ -87,6 +87,7 @@ def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], 
 
 def _traced_variable(function: Callable[..., Any]) -> str:
     """Return the name of a variable that JAX traces, among those that the function itself reads."""
+    function = inspect.unwrap(function)
     if not inspect.isfunction(function):
         return "coefficient"
     variables = inspect.getclosurevars(function)

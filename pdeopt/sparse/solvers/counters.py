@@ -18,6 +18,7 @@ class Work:
         solves: The number of solves with A; a block of right-hand sides counts as one.
         adjoint_solves: The number of solves with Aᵀ, counted in the same way.
         iterations: The number of iterations of Krylov methods, with A and Aᵀ.
+        newton_iterations: The number of Newton steps of nonlinear state equations.
         set_ups: The number of set-ups of the preconditioners of Krylov methods.
         factoring_seconds: The time of analyses, factorizations and set-ups, in seconds.
         solving_seconds: The time of solves without these, in seconds.
@@ -30,6 +31,7 @@ class Work:
     solves: int = 0
     adjoint_solves: int = 0
     iterations: int = 0
+    newton_iterations: int = 0
     set_ups: int = 0
     factoring_seconds: float = 0.0
     solving_seconds: float = 0.0

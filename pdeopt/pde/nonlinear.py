@@ -1,0 +1,440 @@
+"""Nonlinear state equations: Newton's method, and derivatives by the implicit function rule.
+
+The state u(κ) solves F(u, κ) = s on the free degrees of freedom, and u = g(κ) on those with prescribed values. With the
+tangent matrix A = ∂F/∂u at the solution, differentiating the equation along κ̇ gives
+
+    A u̇ = ṡ − (∂F/∂κ) κ̇,    u̇ = ġ where u is prescribed,
+
+a linear solve whose own rule gives the adjoint and all higher derivatives. Newton's iterations are not differentiated.
+
+Newton's method is damped by the natural monotonicity test (Deuflhard: Newton Methods for Nonlinear Problems, 2011,
+section 3.3): a step of length t is taken where the correction A(u)⁻¹ F(u + t d) that is left after it is shorter than
+the step, which no scaling of the equations changes. Near the solution that correction is added, too: it costs a solve
+with factors that are there, and the next iterate has error O(e³) (two-step Newton, Traub 1964).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.pde.state_equation import StateEquation
+from pdeopt.sparse import (
+    CSRMatrix,
+    SolveError,
+    Solver,
+    chosen_solver,
+    linear_solve,
+    resolve_solver,
+    solve_errors,
+    work,
+)
+from pdeopt.sparse.errors import report
+
+#: A step of length t must shorten the correction at least by the factor 1 − t/4 (Deuflhard 2011, eq. 3.33).
+DAMPING = 0.25
+#: The factor by which the correction must have been shortened for what is left of it to be added as well.
+CHORD_FACTOR = 0.25
+#: The length of a step below which Newton's method gives up.
+LEAST_STEP = 1e-6
+#: A correction that is shorter, relative to the state, changes nothing any more.
+NEGLIGIBLE_CORRECTION = 1e-15
+#: A correction that is shorter, relative to the state, may end the iteration where rounding keeps the residual from
+#: falling further.
+ROUNDING_CORRECTION = 1e-9
+
+
+#: The state (n,), and the values (nnz,) of the tangent matrix there.
+Solved = tuple[jax.Array, jax.Array]
+
+
+class Inputs(NamedTuple):
+    """What the state depends on; its derivatives are taken with respect to all of it but the start.
+
+    Attributes:
+        coefficient: The coefficient κ.
+        experiment: A tuple with what is special to an experiment, or an empty one.
+        source: The load s, (n,), or None.
+        start: The first iterate, (n,).
+    """
+
+    coefficient: Any
+    experiment: Any
+    source: Any
+    start: Any
+
+
+class Iterate(NamedTuple):
+    """An iterate of Newton's method.
+
+    Attributes:
+        u: The state, (n,).
+        residual: The residual F(u) − s, (n,).
+        tangent: The values (nnz,) of the tangent matrix.
+        steps: The number of corrections so far.
+        length: The length of the last step, 1 for a full one.
+        converged: Whether the iterate is the solution.
+        stuck: Whether no step of any length was an improvement.
+        log: The relative residual at each iterate, and the length of the step from there, (iterations, 2).
+    """
+
+    u: jax.Array
+    residual: jax.Array
+    tangent: jax.Array
+    steps: jax.Array | int
+    length: jax.Array
+    converged: jax.Array
+    stuck: jax.Array
+    log: jax.Array
+
+
+@dataclass(frozen=True)
+class NonlinearStateEquation(StateEquation):
+    """A nonlinear state equation: the map κ ↦ u with F(u, κ) = 0, which JAX differentiates.
+
+    Attributes:
+        system: The map (u, κ) ↦ (F, A) with the residual F (n,) and its tangent matrix A = ∂F/∂u, as `linearized` of
+            a residual form or an energy returns them; with experiments (u, κ, experiment).
+        dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter; with
+            experiments (κ, experiment).
+        start: The first iterate, (n,); None for zero. The solution does not depend on it beyond the tolerance, unless
+            the equation has several.
+        load_steps: The number of steps in which what the start leaves unbalanced, and prescribed values that differ
+            from those of the start, are applied, each one solved from the last.
+        experiments: A pytree whose arrays have an axis of length r first: what is special to each of r experiments,
+            the third argument of ``system``. None for one experiment.
+        tolerance: The residual at which the equation counts as solved: max_i |F_i| / (|A| |u| + |F − A u|)_i, the
+            least relative change of the equation that makes u exact where it is linear.
+        max_iterations: The largest number of Newton steps, for each load step.
+        solver: The linear solver or its name, as in `pdeopt.sparse.linear_solve`.
+        axes: The names of the axes of the state: ("dof",), or ("dof", "experiment") with experiments.
+        parts: The spaces of the parts of the state, by name, as in `StateEquation`; empty where no space is stated.
+
+    Raises:
+        SolveError: When it is called: Newton's method does not converge, which an optimizer steps back from; a tangent
+            matrix is singular; or the system does not fit.
+
+    Example:
+        −u″ + u³ = κ on (0, 1), with u = 0 at both ends:
+
+        >>> import skfem
+        >>> from pdeopt.fem import FunctionSpace, dot, grad, residual_form
+        >>> V = FunctionSpace(skfem.MeshLine().refined(3), skfem.ElementLineP1())
+        >>> F = residual_form(lambda u, v, w: dot(grad(u), grad(v)) + u**3 * v - w["kappa"] * v)
+        >>> state = NonlinearStateEquation(lambda u, kappa: F.linearized(V, u, kappa=kappa), Dirichlet.on(V))
+        >>> float(state(10.0).max().round(4))
+        1.1322
+        >>> float(jax.grad(lambda kappa: state(kappa).max())(10.0).round(4))
+        0.0951
+    """
+
+    system: Callable[..., tuple[jax.Array, CSRMatrix]]
+    dirichlet: Dirichlet | Callable[..., Dirichlet] | None = None
+    start: ArrayLike | None = field(default=None, hash=False)
+    load_steps: int = 1
+    experiments: Any = field(default=None, hash=False)
+    tolerance: float = 1e-12
+    max_iterations: int = 40
+    solver: str | Solver = "auto"
+    axes: tuple[str, ...] = ("dof",)
+    parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
+
+    def __call__(
+        self, coefficient: Any, *, source: jax.Array | None = None, start: ArrayLike | None = None
+    ) -> jax.Array:
+        """Return the state u, (n,) or (n, r), for a coefficient κ.
+
+        Args:
+            coefficient: The coefficient κ.
+            source: A load s, of the state's shape, with F(u, κ) = s. Where u is prescribed it has no effect.
+            start: The first iterate, of the state's shape, in place of the equation's own.
+
+        Raises:
+            SolveError: Newton's method does not converge, or a tangent matrix is singular.
+        """
+        solve = jax.custom_jvp(self._solved)
+        solve.defjvp(lambda primals, tangents: self._rule(solve, *primals, *tangents))
+        first = self._start(coefficient) if start is None else jnp.asarray(start, float)
+        with solve_errors():
+            inputs = Inputs(coefficient, () if self.experiments is None else (self.experiments,), source, first)
+            inputs = jax.tree.map(jnp.asarray, inputs)
+            if self.experiments is None:
+                u = solve(inputs)[0]
+            else:
+                columns = Inputs(None, 0, None if source is None else 1, None if first.ndim == 1 else 1)
+                u = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
+            return u if isinstance(u, jax.core.Tracer) else jax.block_until_ready(u)
+
+    def with_solver(self, solver: str | Solver) -> Self:
+        """Return the same equation, whose linear systems another solver solves.
+
+        Raises:
+            SolveError: The solver is unknown or not installed.
+        """
+        resolve_solver(solver)
+        return replace(self, solver=solver)
+
+    def chosen_solver(self, coefficient: Any) -> Solver:
+        """Return the solver of the linear systems: what "auto" stands for at the start, any other one itself."""
+
+        def first_system(kappa: Any) -> tuple[CSRMatrix, jax.Array]:
+            inputs = self._first_inputs(kappa)
+            residual, tangent = self._linearized(inputs.start, inputs)
+            condition = self._condition(inputs)
+            return (
+                (tangent, -residual)
+                if condition is None
+                else replace(condition, values=None).condense(tangent, -residual)
+            )
+
+        return chosen_solver(first_system, coefficient, self.solver)
+
+    def accuracy(self, coefficient: Any) -> float:
+        """Return the relative accuracy of the state: the tolerance, or that of the solver where it is worse."""
+        return max(self.tolerance, super().accuracy(coefficient))
+
+    def backward_error(self, coefficient: Any) -> float:
+        """Return max_i |F_i| / (|A| |u| + |F − A u|)_i at the solution, the largest of all experiments.
+
+        Raises:
+            SolveError: Newton's method does not converge.
+        """
+        states = self(coefficient)[None] if self.experiments is None else self(coefficient).T
+        errors = []
+        for k, u in enumerate(states):
+            inputs = self._first_inputs(coefficient, k)
+            residual, tangent = self._linearized(u, inputs)
+            errors.append(_relative(residual, tangent, u, self._condition(inputs)).max())
+        return float(max(errors))
+
+    def _first_inputs(self, coefficient: Any, experiment: int = 0) -> Inputs:
+        """Return what one of the experiments starts from."""
+        start = self._start(coefficient)
+        if self.experiments is None:
+            return Inputs(coefficient, (), None, start)
+        special = jax.tree.map(lambda leaf: leaf[experiment], self.experiments)
+        return Inputs(coefficient, (special,), None, start if start.ndim == 1 else start[:, experiment])
+
+    def _start(self, coefficient: Any) -> jax.Array:
+        if self.start is not None:
+            return jnp.asarray(self.start, float)
+        if self.parts:
+            return jnp.zeros(sum(space.n for space in self.parts.values()))
+        if isinstance(self.dirichlet, Dirichlet):
+            return jnp.zeros(self.dirichlet.n)
+        raise SolveError(
+            "the number of degrees of freedom of the state is not known; state parts={name: space}, or "
+            "start=np.zeros(n)"
+        )
+
+    def _condition(self, inputs: Inputs) -> Dirichlet | None:
+        if callable(self.dirichlet):
+            return self.dirichlet(inputs.coefficient, *inputs.experiment)
+        return self.dirichlet
+
+    def _linearized(self, u: jax.Array, inputs: Inputs) -> tuple[jax.Array, CSRMatrix]:
+        """Return the residual F(u, κ) − s, (n,), and the tangent matrix."""
+        found = self.system(u, inputs.coefficient, *inputs.experiment)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], CSRMatrix)):
+            returned = [type(part).__name__ for part in found] if isinstance(found, tuple) else type(found).__name__
+            raise SolveError(
+                "system must return (residual, tangent matrix), as form.linearized(space, u, …) does; it returns "
+                f"{returned}"
+            )
+        residual, tangent = found
+        if jnp.shape(residual) != u.shape or tangent.shape != (len(u), len(u)):
+            raise SolveError(
+                f"system returns a residual of shape {jnp.shape(residual)} and a tangent matrix of shape "
+                f"{tangent.shape} for a state of {len(u)} degrees of freedom"
+            )
+        return residual if inputs.source is None else residual - inputs.source, tangent
+
+    def _correction(self, tangent: CSRMatrix, residual: jax.Array, lacking: Dirichlet | None) -> jax.Array:
+        """Return d (n,) with A d = −F on the free degrees of freedom, and what is lacking on the others."""
+        if lacking is None:
+            return linear_solve(tangent, -residual, self.solver)
+        return lacking.extend(linear_solve(*lacking.condense(tangent, -residual), self.solver))
+
+    def _rule(self, solve: Callable[[Inputs], Solved], inputs: Inputs, moved: Inputs) -> tuple[Solved, Solved]:
+        """Return the state and its derivative along a direction of the inputs, by the implicit function rule.
+
+        The tangent matrix that Newton's method ended with has the values of the one that is differentiated, to the
+        last bit: its factorization is found again.
+        """
+        u, known = solve(inputs)
+
+        def defect(inputs: Inputs) -> tuple[jax.Array, jax.Array | None]:
+            condition = self._condition(inputs)
+            return self._linearized(u, inputs)[0], None if condition is None else condition.values
+
+        _, (slope, values) = jax.jvp(defect, (inputs,), (moved,))
+        condition = self._condition(inputs)
+        lacking = None if condition is None else replace(condition, values=values)
+        tangent = self._linearized(u, inputs)[1]
+        tangent = CSRMatrix(known + (tangent.data - jax.lax.stop_gradient(tangent.data)), tangent.pattern)
+        return (u, known), (self._correction(tangent, slope, lacking), jnp.zeros_like(known))
+
+    def _solved(self, inputs: Inputs) -> Solved:
+        """Return the state (n,) of one experiment by Newton's method in load steps, and the values of the tangent."""
+        condition = self._condition(inputs)
+        u = inputs.start
+        unbalanced = self._linearized(u, inputs)[0]
+        for step in range(1, self.load_steps + 1):
+            part = step / self.load_steps
+            values = None
+            if condition is not None:
+                wanted = jnp.zeros(len(condition.dofs)) if condition.values is None else condition.values
+                first = inputs.start[condition.dofs]
+                values = wanted if step == self.load_steps else first + part * (wanted - first)
+            held = None if step == self.load_steps else (1 - part) * unbalanced
+            last = self._newton(u, inputs, held, condition, values)
+            u = self._reported(last, inputs, step)
+            if condition is not None:
+                u = u.at[condition.dofs].set(values)
+        return u, last.tangent
+
+    def _newton(
+        self, u: jax.Array, inputs: Inputs, held: jax.Array | None, condition: Dirichlet | None, values: Any
+    ) -> Iterate:
+        """Return the last iterate of Newton's method.
+
+        Args:
+            u: The first iterate, (n,).
+            inputs: What the state depends on.
+            held: The part of the residual that is held back in this load step, (n,), or None.
+            condition: The condition whose degrees of freedom are prescribed, or None.
+            values: The values (k,) that are prescribed in this load step.
+        """
+
+        def linearized(u: jax.Array) -> tuple[jax.Array, CSRMatrix]:
+            residual, tangent = self._linearized(u, inputs)
+            return residual if held is None else residual - held, tangent
+
+        def lacking(u: jax.Array) -> Dirichlet | None:
+            return None if condition is None else replace(condition, values=values - u[condition.dofs])
+
+        def is_prescribed(u: jax.Array) -> jax.Array:
+            lack = jnp.zeros(0) if condition is None else values - u[condition.dofs]
+            small: jax.Array = (abs(lack) <= NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)).all()
+            return small
+
+        def after_step(at: Iterate, tangent: CSRMatrix, d: jax.Array) -> Iterate:
+            """Return the iterate after the longest step along d that passes the monotonicity test."""
+
+            def tried(search: Any) -> Any:
+                t = search[0] / 2
+                u = at.u + t * d
+                residual = linearized(u)[0]
+                finite = jnp.isfinite(residual).all()
+                rest = self._correction(tangent, jnp.where(finite, residual, 0.0), lacking(u))
+                left = jnp.where(finite, jnp.linalg.norm(rest), jnp.inf)
+                limit = (1 - DAMPING * t) * jnp.linalg.norm(d) + NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)
+                return t, rest, left, left <= limit
+
+            start = (jnp.minimum(2.0, 8 * at.length), jnp.zeros_like(d), jnp.array(jnp.inf), jnp.array(False))
+            t, rest, left, passed = jax.lax.while_loop(
+                lambda search: ~search[-1] & (search[0] > LEAST_STEP), tried, start
+            )
+            adds_rest = (t == 1.0) & (left <= CHORD_FACTOR * jnp.linalg.norm(d))
+            u = jnp.where(passed, at.u + t * d + jnp.where(adds_rest, rest, 0.0), at.u)
+            log = at.log.at[at.steps, 1].set(t)
+            return at._replace(u=u, steps=at.steps + 1, length=t, stuck=~passed, log=log)
+
+        def solved_or_moved(at: Iterate, tangent: CSRMatrix) -> Iterate:
+            d = self._correction(tangent, at.residual, lacking(at.u))
+            size, length = jnp.linalg.norm(d), jnp.linalg.norm(at.u)
+            residual = _relative(at.residual, tangent, at.u, condition).max(initial=0.0)
+            before = jnp.where(at.steps > 0, at.log[at.steps - 1, 0], jnp.inf)
+            converged = (residual <= self.tolerance) & is_prescribed(at.u)
+            converged |= size <= NEGLIGIBLE_CORRECTION * length
+            converged |= (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
+            at = at._replace(converged=converged, log=at.log.at[at.steps, 0].set(residual))
+            after: Iterate = jax.lax.cond(converged, lambda: at, lambda: after_step(at, tangent, d))
+            return after
+
+        def body(at: Iterate) -> Iterate:
+            residual, tangent = linearized(at.u)
+            at = at._replace(residual=residual, tangent=tangent.data)
+            finite = jnp.isfinite(residual).all() & jnp.isfinite(tangent.data).all()
+            after: Iterate = jax.lax.cond(
+                finite, lambda: solved_or_moved(at, tangent), lambda: at._replace(stuck=jnp.array(True))
+            )
+            return after
+
+        log = jnp.zeros((self.max_iterations + 1, 2))
+        tangent = jnp.zeros(jax.eval_shape(linearized, u)[1].data.shape)
+        first = Iterate(u, jnp.zeros_like(u), tangent, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
+        last: Iterate = jax.lax.while_loop(
+            lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first
+        )
+        return last
+
+    def _reported(self, last: Iterate, inputs: Inputs, step: int) -> jax.Array:
+        """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
+        condition = self._condition(inputs)
+        locations = None if condition is None else condition.locations
+        if len(self.parts) == 1:
+            locations = next(iter(self.parts.values())).locations
+        free = np.arange(len(last.u)) if condition is None else condition.free
+
+        def check(u: Any, residual: Any, steps: Any, converged: Any, log: Any) -> np.ndarray:
+            work.newton_iterations += int(steps)
+            if not converged:
+                where = f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
+                raise report(SolveError(_complaint(np.asarray(residual)[free], free, locations, steps, log, where)))
+            return np.asarray(u)
+
+        kind = jax.ShapeDtypeStruct(last.u.shape, last.u.dtype)
+        u: jax.Array = jax.pure_callback(
+            check, kind, last.u, last.residual, last.steps, last.converged, last.log, vmap_method="sequential"
+        )
+        return u
+
+
+def _relative(residual: jax.Array, tangent: CSRMatrix, u: jax.Array, condition: Dirichlet | None) -> jax.Array:
+    """Return |F_i| / (|A| |u| + |F − A u|)_i on the free degrees of freedom."""
+    parts = CSRMatrix(abs(tangent.data), tangent.pattern) @ abs(u) + abs(residual - tangent @ u)
+    relative = jnp.where(parts > 0, abs(residual) / jnp.where(parts > 0, parts, 1.0), 0.0)
+    return relative if condition is None else relative[condition.free]
+
+
+def _complaint(
+    residual: np.ndarray, free: np.ndarray, locations: np.ndarray | None, steps: Any, log: Any, where: str
+) -> str:
+    """Return the message of a Newton iteration that did not converge.
+
+    Args:
+        residual: The residual of the free degrees of freedom.
+        free: Their numbers.
+        locations: The places (d, n) of all degrees of freedom, or None.
+        steps: The number of steps.
+        log: The relative residual before each step and the length of the step.
+        where: The load step in words.
+    """
+
+    def place(k: int) -> str:
+        number = int(free[k])
+        return f"number {number}" if locations is None else f"at {np.round(locations[:, number], 6).tolist()}"
+
+    bad = np.flatnonzero(~np.isfinite(residual))
+    if len(bad):
+        return (
+            f"the residual of the nonlinear state equation is not finite at the first iterate{where}: {len(bad)} of "
+            f"{len(residual)} entries are NaN or infinite, the first {place(bad[0])}; give a start at which the form "
+            "is finite, or check the parameters and coefficients"
+        )
+    steps = int(steps)
+    shown = ", ".join(f"{value:.1e}" for value in np.asarray(log)[: steps + 1, 0][-4:])
+    lengths = ", ".join(f"{value:.2g}" for value in np.asarray(log)[:steps, 1][-4:]) or "none"
+    return (
+        f"Newton's method did not converge{where}: after {steps} steps the residual is largest "
+        f"{place(int(abs(residual).argmax()))}; the last residuals, relative to their parts, are {shown}, the last "
+        f"step lengths {lengths}. More load_steps or another start may help; so may smaller changes of the parameter"
+    )
