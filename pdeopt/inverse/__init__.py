@@ -2,7 +2,7 @@
 
 from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
-from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation
+from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation, OfPart
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
@@ -57,6 +57,7 @@ __all__ = [
     "NewtonModel",
     "Numbers",
     "Observation",
+    "OfPart",
     "Parameter",
     "Parametrization",
     "Problem",

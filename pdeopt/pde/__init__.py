@@ -2,6 +2,13 @@
 
 from pdeopt.pde.linear import LinearStateEquation
 from pdeopt.pde.nonlinear import NonlinearStateEquation
+from pdeopt.pde.preconditioners import block_preconditioner
 from pdeopt.pde.state_equation import FunctionState, StateEquation
 
-__all__ = ["FunctionState", "LinearStateEquation", "NonlinearStateEquation", "StateEquation"]
+__all__ = [
+    "FunctionState",
+    "LinearStateEquation",
+    "NonlinearStateEquation",
+    "StateEquation",
+    "block_preconditioner",
+]
