@@ -202,7 +202,8 @@ class Dirichlet:
         if self.values is None:
             return u
         values = self.values if self.values.ndim == u.ndim else self.values[:, None]
-        return u.at[self.dofs].set(values)
+        once = len(np.unique(self.dofs)) == len(self.dofs)  # JAX transposes the next line for such alone
+        return u.at[self.dofs].set(values, unique_indices=once)
 
     @property
     def _key(self) -> tuple[bytes, str]:
