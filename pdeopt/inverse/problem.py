@@ -29,10 +29,10 @@ Values = Mapping[str, float | int | str | np.ndarray]
 SUMMARY_NAMES = frozenset({
     "problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations",
     "cg_iterations", "evaluations", "factorizations", "solves", "forward_solves", "adjoint_solves", "tangent_solves",
-    "second_order_solves", "seconds", "relative_error", "initial_relative_error", "noise_level", "expected_misfit",
-    "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product", "gradient_tolerance",
-    "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength", "verification",
-    "stage_seconds", "numbers", "fallbacks", "format", "headline",
+    "second_order_solves", "newton_iterations", "seconds", "relative_error", "initial_relative_error", "noise_level",
+    "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
+    "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
+    "verification", "stage_seconds", "numbers", "fallbacks", "format", "headline",
 })
 # fmt: on
 

@@ -30,6 +30,7 @@ class Row:
         tangent_solves: Solves for products with a Hessian.
         second_order_solves: Transposed solves for products with a Hessian.
         hessian_products: Products with a Hessian.
+        newton_iterations: Newton steps for the states of nonlinear equations.
     """
 
     iteration: int
@@ -49,6 +50,7 @@ class Row:
     tangent_solves: int
     second_order_solves: int
     hessian_products: int
+    newton_iterations: int = 0
 
 
 #: The columns of history.csv, in order.

@@ -183,6 +183,7 @@ class Recorder(Differentiable):
                 tangent_solves=counts[2],
                 second_order_solves=counts[3],
                 hessian_products=self._spent.products,
+                newton_iterations=first.newton_iterations + second.newton_iterations,
             )
         )
         self._on_row(self.rows[-1])

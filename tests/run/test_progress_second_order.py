@@ -97,7 +97,9 @@ def test_a_plain_run_does_not_mention_them(capsys):
 
 def test_the_strength_of_a_rule_is_said_where_it_is_one(tmp_path, capsys):
     summary = {"status": "converged", "message": "", "objective": 1.0, "misfit": 1.0, "regularization": 0.0}
-    counts = dict.fromkeys(("iterations", "cg_iterations", "evaluations", "factorizations", "solves", "seconds"), 1)
+    counts = dict.fromkeys(
+        ("iterations", "cg_iterations", "evaluations", "newton_iterations", "factorizations", "solves", "seconds"), 1
+    )
     chosen = {"regularization_strength": 1.0, "strength_rule": "cooling", "strength": {"tried": [{}]}}
     unknown = {"relative_error": None, "discrepancy": None, "inner_product": "l2"}
     print_summary(Console(width=120), summary | counts | chosen | unknown, tmp_path)

@@ -70,6 +70,7 @@ def summarize(
         "adjoint_solves": last.adjoint_solves,
         "tangent_solves": last.tangent_solves,
         "second_order_solves": last.second_order_solves,
+        "newton_iterations": last.newton_iterations,
         "seconds": last.seconds,
         "relative_error": final_state.relative_error,
         "initial_relative_error": final_state.initial_relative_error,

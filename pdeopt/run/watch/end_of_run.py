@@ -102,8 +102,9 @@ def _rule(summary: dict[str, Any]) -> str:
 
 def _work(summary: dict[str, Any]) -> str:
     inner = f" with {summary['cg_iterations']} CG iterations" if summary["cg_iterations"] else ""
+    newton = f"{summary['newton_iterations']} Newton steps, " if summary["newton_iterations"] else ""
     return (
-        f"{summary['iterations']} iterations{inner}, {summary['evaluations']} evaluations, "
+        f"{summary['iterations']} iterations{inner}, {summary['evaluations']} evaluations, {newton}"
         f"{summary['factorizations']} factorizations, {summary['solves']} solves"
     )
 
