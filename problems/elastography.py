@@ -70,9 +70,7 @@ def state_equation(V, modulus, solid, nu):
     def system(E):
         return SOLIDS[solid].assemble(V, E=modulus(E), nu=nu), loads
 
-    return LinearStateEquation(
-        system, Dirichlet.on(V, "bottom"), axes=("dof", "experiment"), parts={"displacement": V}
-    )
+    return LinearStateEquation(system, Dirichlet.on(V, "bottom"), axes=("dof", "experiment"), parts={"displacement": V})
 
 
 def simulated_displacements(n, points, solid, nu):

@@ -18,8 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 import skfem
 
-from pdeopt.fem import FunctionSpace, bilinear_form, ddot, det, dot, energy, grad, identity, inv, mul, residual_form
-from pdeopt.fem import trace, transpose
+from pdeopt.fem import (
+    FunctionSpace,
+    bilinear_form,
+    ddot,
+    det,
+    dot,
+    energy,
+    grad,
+    identity,
+    inv,
+    mul,
+    residual_form,
+    trace,
+    transpose,
+)
 from pdeopt.fem.models import lame_parameters, neo_hookean, neo_hookean_plane_strain
 
 NU = 0.3
@@ -57,9 +70,13 @@ def scalar_case(element, n):
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), element)
     x = V.locations
     states = lambda k: np.sin(3 * x[0] + k) * np.cos(2 * x[1])  # noqa: E731
-    return V, states, (
-        lambda u: diffusion.tangent(V, u).data,
-        lambda u: diffusion_tangent.assemble(V, u=V.interpolate(u)).data,
+    return (
+        V,
+        states,
+        (
+            lambda u: diffusion.tangent(V, u).data,
+            lambda u: diffusion_tangent.assemble(V, u=V.interpolate(u)).data,
+        ),
     )
 
 
@@ -71,9 +88,13 @@ def solid_case(mesh, element, density):
         0.02 * np.sin(3 * x[0] + k) * np.cos(2 * x[1] + np.arange(V.n) % V.mesh.dim()),
         10 + np.sin(M.locations[0] + k),
     )
-    return V, states, (
-        lambda s: solid.tangent(V, s[0], E=M.interpolate(s[1]), nu=NU).data,
-        lambda s: neo_hookean_tangent.assemble(V, u=V.interpolate(s[0]), E=M.interpolate(s[1])).data,
+    return (
+        V,
+        states,
+        (
+            lambda s: solid.tangent(V, s[0], E=M.interpolate(s[1]), nu=NU).data,
+            lambda s: neo_hookean_tangent.assemble(V, u=V.interpolate(s[0]), E=M.interpolate(s[1])).data,
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """A neo-Hookean cube that is twisted and pulled by its ends: reference values, and Newton's convergence to them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -69,9 +70,24 @@ def numbers(V, u):
     return stored, stored + body + surface, float(jnp.sqrt(size))
 
 
+@pytest.mark.slow
 def test_the_cube_has_its_reference_values():
     V, state = twisted_cube((4, 3, 3))
     stored, potential, size = numbers(V, state(E))
     assert stored == pytest.approx(0.17115826356296, rel=1e-10)
     assert potential == pytest.approx(0.16342801590363, rel=1e-10)
     assert size == pytest.approx(0.11871355679359, rel=1e-10)
+
+
+@pytest.mark.slow
+def test_the_cube_has_them_with_load_steps_too_and_the_derivative_of_its_size_is_exact():
+    V, state = twisted_cube((2, 2, 2), load_steps=3)
+    _, at_once = twisted_cube((2, 2, 2))
+    np.testing.assert_allclose(state(E), at_once(E), rtol=0, atol=1e-12)
+
+    def size(modulus):
+        return jnp.sum(at_once(modulus) ** 2)
+
+    slope, h = float(jax.grad(size)(E)), 1e-3
+    difference = float(size(E + h) - size(E - h)) / (2 * h)
+    assert slope == pytest.approx(difference, rel=1e-6)
