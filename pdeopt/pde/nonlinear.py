@@ -42,13 +42,17 @@ from pdeopt.sparse.errors import report
 DAMPING = 0.25
 #: The factor by which the correction must have been shortened for what is left of it to be added as well.
 CHORD_FACTOR = 0.25
-#: The number of halvings of a step after which Newton's method gives up.
-MAX_HALVINGS = 30
+#: The length of a step below which Newton's method gives up.
+LEAST_STEP = 1e-6
 #: A correction that is shorter, relative to the state, changes nothing any more.
 NEGLIGIBLE_CORRECTION = 1e-15
 #: A correction that is shorter, relative to the state, may end the iteration where rounding keeps the residual from
 #: falling further.
 ROUNDING_CORRECTION = 1e-9
+
+
+#: The state (n,), and the values (nnz,) of the tangent matrix there.
+Solved = tuple[jax.Array, jax.Array]
 
 
 class Inputs(NamedTuple):
@@ -62,9 +66,9 @@ class Inputs(NamedTuple):
     """
 
     coefficient: Any
-    experiment: tuple[Any, ...]
-    source: jax.Array | None
-    start: jax.Array
+    experiment: Any
+    source: Any
+    start: Any
 
 
 class Iterate(NamedTuple):
@@ -73,6 +77,7 @@ class Iterate(NamedTuple):
     Attributes:
         u: The state, (n,).
         residual: The residual F(u) − s, (n,).
+        tangent: The values (nnz,) of the tangent matrix.
         steps: The number of corrections so far.
         length: The length of the last step, 1 for a full one.
         converged: Whether the iterate is the solution.
@@ -82,6 +87,7 @@ class Iterate(NamedTuple):
 
     u: jax.Array
     residual: jax.Array
+    tangent: jax.Array
     steps: jax.Array | int
     length: jax.Array
     converged: jax.Array
@@ -157,13 +163,13 @@ class NonlinearStateEquation(StateEquation):
         solve.defjvp(lambda primals, tangents: self._rule(solve, *primals, *tangents))
         first = self._start(coefficient) if start is None else jnp.asarray(start, float)
         with solve_errors():
+            inputs = Inputs(coefficient, () if self.experiments is None else (self.experiments,), source, first)
+            inputs = jax.tree.map(jnp.asarray, inputs)
             if self.experiments is None:
-                u = solve(Inputs(coefficient, (), source, first))
+                u = solve(inputs)[0]
             else:
-                columns = (None, 0, None if source is None else 1, None if first.ndim == 1 else 1)
-                u = jax.vmap(lambda *parts: solve(Inputs(*parts)), in_axes=columns, out_axes=1)(
-                    coefficient, (self.experiments,), source, first
-                )
+                columns = Inputs(None, 0, None if source is None else 1, None if first.ndim == 1 else 1)
+                u = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
             return u if isinstance(u, jax.core.Tracer) else jax.block_until_ready(u)
 
     def with_solver(self, solver: str | Solver) -> Self:
@@ -256,9 +262,13 @@ class NonlinearStateEquation(StateEquation):
             return linear_solve(tangent, -residual, self.solver)
         return lacking.extend(linear_solve(*lacking.condense(tangent, -residual), self.solver))
 
-    def _rule(self, solve: Callable[[Inputs], jax.Array], inputs: Inputs, moved: Inputs) -> tuple[jax.Array, jax.Array]:
-        """Return the state and its derivative along a direction of the inputs, by the implicit function rule."""
-        u = solve(inputs)
+    def _rule(self, solve: Callable[[Inputs], Solved], inputs: Inputs, moved: Inputs) -> tuple[Solved, Solved]:
+        """Return the state and its derivative along a direction of the inputs, by the implicit function rule.
+
+        The tangent matrix that Newton's method ended with has the values of the one that is differentiated, to the
+        last bit: its factorization is found again.
+        """
+        u, known = solve(inputs)
 
         def defect(inputs: Inputs) -> tuple[jax.Array, jax.Array | None]:
             condition = self._condition(inputs)
@@ -267,10 +277,12 @@ class NonlinearStateEquation(StateEquation):
         _, (slope, values) = jax.jvp(defect, (inputs,), (moved,))
         condition = self._condition(inputs)
         lacking = None if condition is None else replace(condition, values=values)
-        return u, self._correction(self._linearized(u, inputs)[1], slope, lacking)
+        tangent = self._linearized(u, inputs)[1]
+        tangent = CSRMatrix(known + (tangent.data - jax.lax.stop_gradient(tangent.data)), tangent.pattern)
+        return (u, known), (self._correction(tangent, slope, lacking), jnp.zeros_like(known))
 
-    def _solved(self, inputs: Inputs) -> jax.Array:
-        """Return the state (n,) of one experiment, by Newton's method in load steps."""
+    def _solved(self, inputs: Inputs) -> Solved:
+        """Return the state (n,) of one experiment by Newton's method in load steps, and the values of the tangent."""
         condition = self._condition(inputs)
         u = inputs.start
         unbalanced = self._linearized(u, inputs)[0]
@@ -286,7 +298,7 @@ class NonlinearStateEquation(StateEquation):
             u = self._reported(last, inputs, step)
             if condition is not None:
                 u = u.at[condition.dofs].set(values)
-        return u
+        return u, last.tangent
 
     def _newton(
         self, u: jax.Array, inputs: Inputs, held: jax.Array | None, condition: Dirichlet | None, values: Any
@@ -324,11 +336,11 @@ class NonlinearStateEquation(StateEquation):
                 rest = self._correction(tangent, jnp.where(finite, residual, 0.0), lacking(u))
                 left = jnp.where(finite, jnp.linalg.norm(rest), jnp.inf)
                 limit = (1 - DAMPING * t) * jnp.linalg.norm(d) + NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)
-                return t, search[1] + 1, rest, left, left <= limit
+                return t, rest, left, left <= limit
 
-            start = (jnp.minimum(2.0, 8 * at.length), 0, jnp.zeros_like(d), jnp.array(jnp.inf), jnp.array(False))
-            t, _, rest, left, passed = jax.lax.while_loop(
-                lambda search: ~search[-1] & (search[1] < MAX_HALVINGS), tried, start
+            start = (jnp.minimum(2.0, 8 * at.length), jnp.zeros_like(d), jnp.array(jnp.inf), jnp.array(False))
+            t, rest, left, passed = jax.lax.while_loop(
+                lambda search: ~search[-1] & (search[0] > LEAST_STEP), tried, start
             )
             adds_rest = (t == 1.0) & (left <= CHORD_FACTOR * jnp.linalg.norm(d))
             u = jnp.where(passed, at.u + t * d + jnp.where(adds_rest, rest, 0.0), at.u)
@@ -349,7 +361,7 @@ class NonlinearStateEquation(StateEquation):
 
         def body(at: Iterate) -> Iterate:
             residual, tangent = linearized(at.u)
-            at = at._replace(residual=residual)
+            at = at._replace(residual=residual, tangent=tangent.data)
             finite = jnp.isfinite(residual).all() & jnp.isfinite(tangent.data).all()
             after: Iterate = jax.lax.cond(
                 finite, lambda: solved_or_moved(at, tangent), lambda: at._replace(stuck=jnp.array(True))
@@ -357,7 +369,8 @@ class NonlinearStateEquation(StateEquation):
             return after
 
         log = jnp.zeros((self.max_iterations + 1, 2))
-        first = Iterate(u, jnp.zeros_like(u), 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
+        tangent = jnp.zeros(jax.eval_shape(linearized, u)[1].data.shape)
+        first = Iterate(u, jnp.zeros_like(u), tangent, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
         last: Iterate = jax.lax.while_loop(
             lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first
         )

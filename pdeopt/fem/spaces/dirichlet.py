@@ -202,8 +202,7 @@ class Dirichlet:
         if self.values is None:
             return u
         values = self.values if self.values.ndim == u.ndim else self.values[:, None]
-        once = len(np.unique(self.dofs)) == len(self.dofs)  # JAX transposes the next line for such alone
-        return u.at[self.dofs].set(values, unique_indices=once)
+        return u.at[self.dofs].set(values, unique_indices=True)
 
     @property
     def _key(self) -> tuple[bytes, str]:
