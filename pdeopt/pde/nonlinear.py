@@ -436,7 +436,8 @@ def _complaint(
         return (
             f"the residual of the nonlinear state equation is not finite at the first iterate{where}: {len(bad)} of "
             f"{len(residual)} entries are NaN or infinite, the first {place(bad[0])}; give a start at which the form "
-            "is finite, or check the parameters and coefficients"
+            "is finite (a logarithm or a root has nothing for negative numbers, as where a solid is turned inside out "
+            "and the determinant of its deformation gradient is not positive), or check the parameters and coefficients"
         )
     steps = int(steps)
     shown = ", ".join(f"{value:.1e}" for value in np.asarray(log)[: steps + 1, 0][-4:])

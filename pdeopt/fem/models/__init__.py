@@ -1,0 +1,19 @@
+"""A small library of forms, each with its source, to put in `bilinear_form`, `energy` or a form of one's own."""
+
+from pdeopt.fem.models.elasticity import (
+    lame_parameters,
+    linear_elasticity,
+    neo_hookean,
+    neo_hookean_plane_strain,
+    plane_strain,
+    plane_stress,
+)
+
+__all__ = [
+    "lame_parameters",
+    "linear_elasticity",
+    "neo_hookean",
+    "neo_hookean_plane_strain",
+    "plane_strain",
+    "plane_stress",
+]
