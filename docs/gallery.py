@@ -28,6 +28,7 @@ PICTURES = {
     "parts": "The parts of the state.",
     "segmentation": "What the data are segmented into.",
     "reference": "The reference measurement, and how it is predicted.",
+    "complex": "A state of complex numbers, and its adjoint.",
     "strength": "How the strength of the regularization was chosen.",
     "history": "The way there: the objective, its terms, and the norm of the gradient.",
 }

@@ -243,7 +243,8 @@ def adjoint_identity(
 ) -> float:
     """Return ``|⟨J v, w⟩ − ⟨v, Jᵀ w⟩|`` relative to ``‖J v‖‖w‖``, as a check of an adjoint.
 
-    It is rounding (below 1e-10) where tangent and adjoint belong together.
+    It is rounding (below 1e-10) where tangent and adjoint belong together. Of complex numbers ⟨a, b⟩ is the real part
+    of bᴴ a, so that the adjoint is Jᴴ between complex vectors, and v ↦ Re(Jᴴ w) where v is real.
 
     Args:
         tangent: The map v (p,) ↦ J v (k,).
@@ -256,5 +257,5 @@ def adjoint_identity(
     """
     image, preimage = tangent(direction), adjoint(cotangent)
     scale = np.linalg.norm(image) * np.linalg.norm(cotangent)
-    gap = abs(np.vdot(cotangent, image) - np.vdot(preimage, direction))
+    gap = abs((np.vdot(cotangent, image) - np.vdot(preimage, direction)).real)
     return float(gap / scale) if scale > 0 else float(gap)

@@ -2,7 +2,16 @@
 
 from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
-from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Observation, OfPart
+from pdeopt.inverse.data.observation import (
+    AtDofs,
+    AtPoints,
+    BoundaryFlux,
+    FullField,
+    Magnitude,
+    Observation,
+    OfPart,
+    Phase,
+)
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
@@ -51,6 +60,7 @@ __all__ = [
     "L2Misfit",
     "LabelImage",
     "Log",
+    "Magnitude",
     "Marks",
     "Matern",
     "Misfit",
@@ -60,6 +70,7 @@ __all__ = [
     "OfPart",
     "Parameter",
     "Parametrization",
+    "Phase",
     "Problem",
     "Quadratic",
     "ReducedFunctional",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.inverse.errors import InputError
@@ -34,7 +35,7 @@ class Compiled:
             SolveError: A system cannot be solved.
         """
         check_process()
-        arrays = tuple(real(arg) for arg in args)
+        arrays = tuple(floating(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
             self._programs[key] = _program(self._function, arrays)
@@ -48,14 +49,34 @@ def real(arg: Any) -> Any:
     Raises:
         InputError: The values are complex, and would lose their imaginary part; or JAX traces them.
     """
+    array = floating(arg)
+    refuse_complex(array)
+    return array
+
+
+def refuse_complex(array: Any) -> None:
+    """Refuse complex values where real ones are expected.
+
+    Raises:
+        InputError: The values are complex.
+    """
+    if jnp.iscomplexobj(array):
+        raise InputError("a complex array was given where a real one is expected")
+
+
+def floating(arg: Any) -> Any:
+    """Return an array as 64-bit floating point, complex where it is complex.
+
+    Raises:
+        InputError: JAX traces the values.
+    """
     if isinstance(arg, jax.core.Tracer):
         raise InputError(
             "this method of a reduced functional takes numbers, and JAX traces these; use J.objective(m), on which "
             "jax.grad, jax.jit and jax.vmap work, or its own derivatives, J.derivative(m) and J.hessian(m)"
         )
-    if np.iscomplexobj(arg):
-        raise InputError("a complex array was given where a real one is expected")
-    return arg if isinstance(arg, jax.Array) and arg.dtype == np.float64 else np.asarray(arg, np.float64)
+    kind = np.complex128 if np.iscomplexobj(arg) else np.float64
+    return arg if isinstance(arg, jax.Array) and arg.dtype == kind else np.asarray(arg, kind)
 
 
 def _program(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[..., Any]:

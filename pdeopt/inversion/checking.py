@@ -306,7 +306,7 @@ def _adjoint(functional: ReducedFunctional, point: VerificationPoint) -> list[Ch
     if not image.any():  # 0 = 0 would pass, and says nothing
         value = "Jv = 0: the predicted data do not depend on m, or the derivative is cut off"
         return [Check(ADJOINT_CHECK, value, f"< {PRODUCT_GAP_TOLERANCE:.0e}", False)]
-    cotangent = np.random.default_rng(1).standard_normal(image.shape)
+    cotangent = random_cotangent(image.shape, image.dtype)
     gap = adjoint_identity(
         lambda _: image,
         lambda w: functional.prediction_adjoint(point.m, w),
@@ -314,6 +314,13 @@ def _adjoint(functional: ReducedFunctional, point: VerificationPoint) -> list[Ch
         cotangent,
     )
     return [_gap(ADJOINT_CHECK, gap)]
+
+
+def random_cotangent(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return normal random numbers for data of a shape and type, the same in every call."""
+    rng = np.random.default_rng(1)
+    numbers = rng.standard_normal(shape)
+    return numbers + 1j * rng.standard_normal(shape) if np.issubdtype(dtype, complex) else numbers
 
 
 def _symmetry(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:

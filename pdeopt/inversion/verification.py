@@ -24,6 +24,7 @@ from pdeopt.inversion.checking import (
     VerificationPoint,
     inconclusive_reason,
     point_along,
+    random_cotangent,
     rounding_of,
     verification_point,
 )
@@ -331,7 +332,8 @@ def _adjoint_gap(probe: Probe, point: VerificationPoint) -> tuple[float | None, 
     """
     functional = probe.functional
     try:
-        cotangent = np.random.default_rng(1).standard_normal(functional.prediction_shape(point.m))
+        predicted = functional.prediction_type(point.m)
+        cotangent = random_cotangent(predicted.shape, predicted.dtype)
         image, preimage = functional.tangent_and_adjoint(point.m, point.v, cotangent)
     except Exception as error:  # a rule for reverse mode alone has no tangent; optimizers of first order need none
         raise_interrupt(error)

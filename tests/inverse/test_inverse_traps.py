@@ -56,8 +56,8 @@ def test_functional_is_immutable_and_replaced_as_a_whole():
 
 
 def test_complex_values_are_refused_and_lower_precision_is_raised():
-    with pytest.raises(InputError, match="complex"):
-        L2Misfit.of(FullField(), [1 + 2j, 3 - 1j], 1.0)
+    with pytest.raises(InputError, match="the noise level is complex"):
+        L2Misfit.of(FullField(), [1 + 2j, 3 - 1j], 1j)
     J = identity_problem(np.ones(4))
     with pytest.raises(InputError, match="complex"):
         J(1j * np.ones(4))

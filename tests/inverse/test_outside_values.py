@@ -278,7 +278,8 @@ def test_a_coefficient_that_jax_cannot_see_into_is_refused():
         (lambda u, k: u, (), r"the misfit returns an array of shape \(3,\); expected one number"),
         (lambda u, k: None, (), "the misfit returns a NoneType"),
         (lambda u, k: 0.0, (lambda m: m,), r"regularization term <lambda> returns an array of shape \(3,\)"),
-        (L2Misfit.of(lambda u, k: u * 1j, M, 1.0), (), "the observation predicts complex numbers, the data are real"),
+        (L2Misfit.of(lambda u, k: u * 1j, M, 1.0), (), "the observation predicts complex values, the data are real"),
+        (L2Misfit.of(FullField(), 1j * M, 1.0), (), "the observation predicts real values, the data are complex"),
         (L2Misfit.of(FullField(), M[:2], 1.0), (), r"data have shape \(2,\); the observation predicts \(3,\)"),
     ],
 )

@@ -254,7 +254,7 @@ def test_tangent_and_adjoint_are_those_of_the_single_programs():
     m, v = rng.standard_normal((2, 25))
     w = rng.standard_normal(functional.misfit.data.shape)
     tangent, adjoint = functional.tangent_and_adjoint(m, v, w)
-    assert functional.prediction_shape(m) == w.shape
+    assert functional.prediction_type(m).shape == w.shape
     assert tangent == pytest.approx(functional.prediction_tangent(m, v))
     assert adjoint == pytest.approx(functional.prediction_adjoint(m, w))
 

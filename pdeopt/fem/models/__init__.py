@@ -8,12 +8,19 @@ from pdeopt.fem.models.elasticity import (
     plane_strain,
     plane_stress,
 )
+from pdeopt.fem.models.waves import BoxLayer, RadialLayer, impedance, plane_wave, wave_mass, wave_stiffness
 
 __all__ = [
+    "BoxLayer",
+    "RadialLayer",
+    "impedance",
     "lame_parameters",
     "linear_elasticity",
     "neo_hookean",
     "neo_hookean_plane_strain",
     "plane_strain",
     "plane_stress",
+    "plane_wave",
+    "wave_mass",
+    "wave_stiffness",
 ]

@@ -101,15 +101,17 @@ def as_misfit(given: AnyMisfit) -> Misfit:
 
 @dataclass(frozen=True, eq=False)
 class L2Misfit(Misfit):
-    """A misfit ½ Σ_k ((d_k(u) − data_k) / σ_k)² of data with independent Gaussian noise.
+    """A misfit ½ Σ_k ``|(d_k(u) − data_k) / σ_k|²`` of data with independent Gaussian noise.
 
     It is the negative log-likelihood. At the true parameter its expectation is half the number of data (Morozov's
-    discrepancy principle asks a reconstruction to reach that, not less).
+    discrepancy principle asks a reconstruction to reach that, not less). A complex datum counts as two: the noise of
+    its real and of its imaginary part are independent (circular), each with the standard deviation σ.
 
     Attributes:
         observation: The observation, which predicts the data from the state.
-        data: The measured values, of the shape that the observation returns.
-        noise: The standard deviation σ in the data's unit, a number or of the data's shape.
+        data: The measured values, real or complex, of the shape that the observation returns.
+        noise: The standard deviation σ in the data's unit, a number or of the data's shape; of complex data that of the
+            real and of the imaginary part each.
 
     Example:
         >>> misfit = L2Misfit.of(FullField(), [1.0, 2.0], noise=0.1)
@@ -127,16 +129,14 @@ class L2Misfit(Misfit):
 
         Args:
             observation: The observation, which predicts the data from the state.
-            data: The measured values, of the shape that the observation returns, real.
+            data: The measured values, of the shape and the kind, real or complex, that the observation returns.
             noise: The standard deviation σ in the data's unit, a number or of the data's shape.
 
         Raises:
-            InputError: There are no data, they are complex or not finite, the noise is not positive or of another
-                shape, or JAX traces one of them.
+            InputError: There are no data, they are not finite, the noise is complex, not positive or of another shape,
+                or JAX traces one of them.
         """
-        if np.iscomplexobj(data):
-            raise InputError("the data are complex; give their real and imaginary parts as separate observations")
-        values, sigma = _fixed(data), _fixed(noise)
+        values, sigma = _fixed(data), _fixed_level(noise)
         if values.size == 0:
             raise InputError(f"there are no data (shape {values.shape}), so that nothing can be found from them")
         if not np.isfinite(values).all():
@@ -160,33 +160,34 @@ class L2Misfit(Misfit):
         return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return the misfit ½ Σ_k ((predicted_k − data_k) / σ_k)² of predicted data.
+        """Return the misfit ½ Σ_k ``|(predicted_k − data_k) / σ_k|²`` of predicted data.
 
         Raises:
-            InputError: The predicted data are complex, or of another shape than the data.
+            InputError: The predicted data are of another shape than the data, or complex where these are real, or real
+                where these are complex.
         """
         if predicted.shape != self.data.shape:
             raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
-        _check_real("the observation predicts complex numbers, the data are real", predicted)
+        _check_kinds("the observation predicts", "the data are", predicted, self.data)
         residual = (predicted - self.data) / self.noise
-        return 0.5 * (residual * residual).sum()
+        return 0.5 * jnp.real(residual * jnp.conj(residual)).sum()
 
     @property
     def expected(self) -> float:  # type: ignore[override]
-        """The misfit that noise alone gives, on average, which is half the number of data."""
-        return 0.5 * self.data.size
+        """The misfit that noise alone gives, on average: half the number of data, a complex one as two."""
+        return 0.5 * self.data.size * _numbers_of_a_datum(self.data)
 
 
 @dataclass(frozen=True, eq=False)
 class FieldMisfit(Misfit):
-    """A misfit ½ ∫ (u − d)² of a state u that is wanted, or known everywhere, as the function d.
+    """A misfit ½ ∫ ``|u − d|²`` of a state u that is wanted, or known everywhere, as the function d.
 
     It is made by `of`. Experiments (columns) and components of vector-valued states are summed up.
 
     Attributes:
-        data: The degrees of freedom of d, (n,) or (n, r), in the state's space.
-        noise: The standard deviation of independent errors of these, a number or of their shape; None for a wanted
-            state.
+        data: The degrees of freedom of d, (n,) or (n, r), in the state's space, complex for a complex state.
+        noise: The standard deviation of independent errors of these, a number or of their shape; of complex values that
+            of the real and of the imaginary part each. None for a wanted state.
         mass: The mass matrix (n, n) of the space, which gives its L² product.
         observation: The observation of the whole state, or of the part of it that is wanted.
     """
@@ -203,16 +204,14 @@ class FieldMisfit(Misfit):
         Args:
             space: The state's space, on cells, on a part of them, or on boundary facets: there the difference is
                 integrated. With a part that `FunctionSpace.split` made, that part of the state is compared.
-            target: The degrees of freedom of d, (n,) or (n, r), real.
+            target: The degrees of freedom of d, (n,) or (n, r), complex for a complex state.
             noise: The standard deviation of the target's values where these were measured, a number or of their shape;
                 zero where they are exact, as on a Dirichlet boundary. None for a wanted state.
 
         Raises:
-            InputError: The target is complex, not finite or not of the space, the noise is negative, zero everywhere
-                or of another shape, or JAX traces one of them.
+            InputError: The target is not finite or not of the space, the noise is complex, negative, zero everywhere or
+                of another shape, or JAX traces one of them.
         """
-        if np.iscomplexobj(target):
-            raise InputError("the target is complex; give its real and imaginary part as separate misfits")
         values = _fixed(target)
         if values.ndim not in (1, 2) or len(values) != space.n:
             raise InputError(f"the target has shape {values.shape}; expected ({space.n},), a value a degree of freedom")
@@ -229,38 +228,69 @@ class FieldMisfit(Misfit):
         return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return the misfit ½ ∫ (predicted − d)² of a state.
+        """Return the misfit ½ ∫ ``|predicted − d|²`` of a state.
 
         Raises:
-            InputError: The state is complex, or of another shape than the target.
+            InputError: The state is of another shape than the target, or complex where this is real, or real where this
+                is complex.
         """
         if predicted.shape != self.data.shape:
             raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
-        _check_real("the state is complex, the target is real", predicted)
+        _check_kinds("the state has", "the target is", predicted, self.data)
         difference = predicted - self.data
-        return 0.5 * jnp.vdot(difference, self.mass @ difference)
+        return 0.5 * jnp.real(jnp.vdot(difference, self.mass @ difference))
 
     @property
     def expected(self) -> float | None:  # type: ignore[override]
         """The misfit that noise alone gives, on average; None for a wanted state.
 
-        It is ½ Σ_i σ_i² ∫ φ_i², which for one σ is ½ σ² trace(M).
+        It is ½ Σ_i σ_i² ∫ φ_i², which for one σ is ½ σ² trace(M); twice that of a complex target.
         """
         if self.noise is None:
             return None
         variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
-        return 0.5 * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
+        return 0.5 * _numbers_of_a_datum(self.data) * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
 
 
-def _check_real(what: str, predicted: jax.Array) -> None:
-    if jnp.iscomplexobj(predicted):
+def _check_kinds(predicting: str, aim: str, predicted: jax.Array, data: np.ndarray) -> None:
+    """Refuse real data of complex predictions, and the other way round.
+
+    Args:
+        predicting: The words before "complex values" for what is predicted: "the observation predicts".
+        aim: The words before "complex" for the data: "the data are".
+        predicted: The predicted data.
+        data: The data.
+    """
+    if jnp.iscomplexobj(predicted) and not np.iscomplexobj(data):
         raise InputError(
-            f"{what}: observe its real and imaginary part, as (2, k) data: jnp.stack([u.real, u.imag]); or jnp.abs(u)"
+            f"{predicting} complex values, {aim} real: give complex values, or observe magnitudes or phases"
+            " (Magnitude, Phase)"
         )
+    if np.iscomplexobj(data) and not jnp.iscomplexobj(predicted):
+        raise InputError(f"{predicting} real values, {aim} complex: give real values, as their real parts")
+
+
+def _numbers_of_a_datum(data: np.ndarray) -> int:
+    """Return the number of real numbers in a datum: 2 of complex data."""
+    return 2 if np.iscomplexobj(data) else 1
+
+
+def _fixed_level(noise: ArrayLike) -> np.ndarray:
+    """Return a copy of a noise level that nobody can change.
+
+    Raises:
+        InputError: The level is complex.
+    """
+    if np.iscomplexobj(noise):
+        raise InputError(
+            "the noise level is complex; expected a standard deviation, of complex data that of the real and of the "
+            "imaginary part each"
+        )
+    return _fixed(noise)
 
 
 def _fixed(values: ArrayLike) -> np.ndarray:
-    """Return a copy of values in 64-bit floating point that nobody can change.
+    """Return a copy of values in 64-bit floating point, real or complex, that nobody can change.
 
     Compiled functionals keep it.
     """
@@ -269,13 +299,13 @@ def _fixed(values: ArrayLike) -> np.ndarray:
             "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "
             "traced, or write it as a function of (u, coefficient)"
         )
-    array = np.array(values, float)
+    array = np.array(values, complex if np.iscomplexobj(values) else float)
     array.setflags(write=False)
     return array
 
 
 def _field_noise(noise: ArrayLike, values: np.ndarray) -> np.ndarray:
-    sigma = _fixed(noise)
+    sigma = _fixed_level(noise)
     _check_noise_shape(sigma, values)
     if not (np.isfinite(sigma) & (sigma >= 0)).all() or not sigma.any():
         raise InputError(f"the noise level must be a standard deviation, got {sigma.min()}; leave it out for no noise")

@@ -134,6 +134,45 @@ class AtPoints:
         return self.matrix @ u
 
 
+@dataclass(frozen=True)
+class Magnitude:
+    """An observation of the magnitudes ``|d|`` of complex data d, real, of their shape.
+
+    A magnitude has no derivative where the datum is zero.
+
+    Attributes:
+        observation: The observation that predicts d.
+    """
+
+    observation: Observation
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the magnitudes that the state u predicts."""
+        return jnp.abs(self.observation(u, coefficient))
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """An observation of the phases of complex data d, in radians, of their shape.
+
+    Of the phases that differ by multiples of 2π each is the one next to a given phase, so that the measured phases as
+    given ones make a misfit that does not jump at ±π. A phase has no derivative where the datum is zero, and jumps
+    where it is opposite to the given one.
+
+    Attributes:
+        observation: The observation that predicts d.
+        near: The given phases in radians, a number or of the data's shape; the phases are within π of them.
+    """
+
+    observation: Observation
+    near: ArrayLike = 0.0
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the phases that the state u predicts."""
+        near = jnp.asarray(self.near)
+        return near + jnp.angle(self.observation(u, coefficient) * jnp.exp(-1j * near))
+
+
 @functional
 def _outward_flux(w: Any) -> Any:
     return -w["k"] * dot(grad(w["u"]), w.n)

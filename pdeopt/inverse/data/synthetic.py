@@ -13,7 +13,8 @@ from pdeopt.inverse.errors import InputError
 def add_noise(clean: np.ndarray, level: float, seed: int) -> tuple[np.ndarray, float]:
     """Return data with Gaussian noise, and the standard deviation σ of the noise, one for all data.
 
-    It is σ = level · (root mean square of the data).
+    It is σ = level · (root mean square of the data). Of complex data the real and the imaginary part get independent
+    noise of σ = level / √2 · (root mean square of the data) each, so that the noise is again this part of the data.
 
     Args:
         clean: The simulated data.
@@ -28,5 +29,8 @@ def add_noise(clean: np.ndarray, level: float, seed: int) -> tuple[np.ndarray, f
     """
     if not level > 0:
         raise InputError(f"the noise level is {level}; expected a number > 0, e.g. 0.01 for 1 %")
-    sigma = float(level * np.sqrt(np.mean(np.abs(clean) ** 2)))
-    return clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape), sigma
+    size, rng = float(level * np.sqrt(np.mean(np.abs(clean) ** 2))), np.random.default_rng(seed)
+    if not np.iscomplexobj(clean):
+        return clean + size * rng.standard_normal(clean.shape), size
+    sigma = size / np.sqrt(2)
+    return clean + sigma * (rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)), float(sigma)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdeopt.inverse.compiled import Compiled, real
+from pdeopt.inverse.compiled import Compiled, real, refuse_complex
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.tracing import FunctionalTrace, TracedParts
 from pdeopt.inverse.regularization import Term
@@ -56,8 +56,9 @@ class Programs:
         """Return the traced functions of which all programs are made, for m (p,).
 
         Raises:
-            InputError: The parameter m has another shape.
+            InputError: The parameter m is complex, or has another shape.
         """
+        refuse_complex(m)
         if m.ndim != 1:
             raise InputError(f"m has shape {m.shape}; expected one row of numbers, (p,)")
         return self.trace.parts(m.size, self.terms)
@@ -126,21 +127,17 @@ class Programs:
     @cached_property
     def prediction_tangent(self) -> Compiled:
         """The program (m, v) ↦ the prediction's derivative along v."""
-        return Compiled(lambda m, v: jax.jvp(self.predict, (m,), (v,))[1])
+        return Compiled(self._tangent)
 
     @cached_property
     def prediction_adjoint(self) -> Compiled:
         """The program (m, w) ↦ the adjoint of the prediction's derivative, applied to w."""
-        return Compiled(lambda m, w: jax.vjp(self.predict, m)[1](w)[0])
+        return Compiled(self._adjoint)
 
     @cached_property
     def tangent_and_adjoint(self) -> Compiled:
         """The program (m, v, w) ↦ the prediction's derivative along v, and its adjoint applied to w."""
-
-        def pair(m: jax.Array, v: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(self.predict, (m,), (v,))[1], jax.vjp(self.predict, m)[1](w)[0]
-
-        return Compiled(pair)
+        return Compiled(lambda m, v, w: (self._tangent(m, v), self._adjoint(m, w)))
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
@@ -185,6 +182,8 @@ class Programs:
     def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
         """Return the Gauss–Newton product Jᵀ φ″ J v of one direction v (p,), or of a block (p, k).
 
+        Of complex predictions it is Re(Jᴴ φ″ J v): JAX's derivative of φ is conjugated, and its transpose is not.
+
         Args:
             linear: The linear maps J and φ″, as `jacobian_and_curvature` returns them.
             direction: The direction v, or a block of directions.
@@ -203,6 +202,19 @@ class Programs:
             return action
 
         return _for_vectors_and_blocks(product)
+
+    def _tangent(self, m: jax.Array, v: jax.Array) -> jax.Array:
+        refuse_complex(v)
+        tangent: jax.Array = jax.jvp(self.predict, (m,), (v,))[1]
+        return tangent
+
+    def _adjoint(self, m: jax.Array, w: jax.Array) -> jax.Array:
+        """Return Re(Jᴴ w): JAX's pullback of real parameters is w ↦ Re(Jᵀ w)."""
+        predicted, pullback = jax.vjp(self.predict, m)
+        if not jnp.iscomplexobj(predicted):
+            refuse_complex(w)
+        adjoint: jax.Array = pullback(jnp.conj(w.astype(predicted.dtype)))[0]
+        return adjoint
 
     def _total(self, terms: Sequence[Term], m: jax.Array) -> jax.Array:
         parts = self.parts(m)

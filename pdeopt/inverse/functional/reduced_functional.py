@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from jax.typing import ArrayLike
 
-from pdeopt.inverse.compiled import Compiled, real
+from pdeopt.inverse.compiled import Compiled, real, refuse_complex
 from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_misfit
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
@@ -50,8 +50,9 @@ class StateAndAdjoint(NamedTuple):
         state: The state u, (n,) or (n, r).
         prediction: The predicted data; the state where the misfit is a plain function.
         adjoint: The adjoint state λ of Aᵀλ = ∂J/∂u, of the state's shape and zero where u is prescribed: the derivative
-            of J with respect to a source s that is added to the state equation, A u = b + s or F(u, κ) = s. None where
-            the state is a plain function of the coefficient.
+            of J with respect to a source s that is added to the state equation, A u = b + s or F(u, κ) = s. Of a
+            complex state, ∂J/∂u = ∂J/∂Re u − i ∂J/∂Im u and dJ = Re(λᵀ ds), nothing conjugated (JAX's convention). None
+            where the state is a plain function of the coefficient.
     """
 
     state: np.ndarray
@@ -197,8 +198,7 @@ class ReducedFunctional(Differentiable):
             InputError: The parameter m is complex, or of another shape.
         """
         given = jnp.asarray(m)
-        if jnp.iscomplexobj(given):
-            raise InputError("a complex array was given where a real one is expected")
+        refuse_complex(given)
         return self._programs.objective(jnp.asarray(self.strength), given.astype(float))[0]
 
     def terms(self, m: ArrayLike) -> Terms:
@@ -248,9 +248,9 @@ class ReducedFunctional(Differentiable):
         """Return the map v ↦ Jᵀ φ″ J v + β Σ R v, (p,), the Gauss–Newton model of the Hessian at m.
 
         J is the Jacobian of the prediction, φ″ the misfit's second derivative, R each term's operator, which for total
-        variation is the lagged diffusivity. The model is positive semidefinite where misfit and regularization are
-        convex, and is the Hessian for a quadratic misfit and a state that is linear in m. (Schraudolph 2002, section 3,
-        for general φ.) It costs as much as `hessian`.
+        variation is the lagged diffusivity. Of complex data the first part is Re(Jᴴ φ″ J v). The model is positive
+        semidefinite where misfit and regularization are convex, and is the Hessian for a quadratic misfit and a state
+        that is linear in m. (Schraudolph 2002, section 3, for general φ.) It costs as much as `hessian`.
         """
         misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
         operator = self.regularization_operator(m)
@@ -306,16 +306,18 @@ class ReducedFunctional(Differentiable):
     def prediction_adjoint(self, m: ArrayLike, cotangent: ArrayLike) -> np.ndarray:
         """Return the adjoint of the prediction's derivative, applied to a cotangent, (p,), by reverse mode.
 
+        It is Jᵀ w, and Re(Jᴴ w) of complex data: the adjoint for the real inner product Re(wᴴ d) of data.
+
         Args:
             m: The parameter, (p,).
-            cotangent: The cotangent, of the data's shape.
+            cotangent: The cotangent w, of the data's shape; complex for complex data only.
         """
         return np.asarray(self._programs.prediction_adjoint(m, cotangent))
 
-    def prediction_shape(self, m: ArrayLike) -> tuple[int, ...]:
-        """Return the shape of the predicted data, without computing them."""
-        shape: tuple[int, ...] = jax.eval_shape(self._programs.predict, real(m)).shape
-        return shape
+    def prediction_type(self, m: ArrayLike) -> jax.ShapeDtypeStruct:
+        """Return shape and type of the predicted data, without computing them."""
+        found: jax.ShapeDtypeStruct = jax.eval_shape(self._programs.predict, real(m))
+        return found
 
     def tangent_and_adjoint(
         self, m: ArrayLike, direction: ArrayLike, cotangent: ArrayLike

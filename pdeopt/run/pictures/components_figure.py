@@ -27,7 +27,7 @@ def draw_components(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     given: list[tuple[str, str, Placement | None, np.ndarray | None]] = [
         (words.known, fields.label, fields.at, fields.truth),
         (words.found, fields.label, fields.at, fields.coefficient),
-        (state_title(fields, magnitude=False), "state u", fields.state_at, fields.by_experiment(fields.state)[0]),
+        (state_title(fields, magnitude=False), "state u", fields.state_at, fields.by_experiment(fields.state)[0].real),
     ]
     rows = [
         (title, label, Canvas(at, fields.views.marks), at.drawn(values))

@@ -258,7 +258,7 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
         _data_fit(axes[0], fields)
         _residuals(axes[1], fields)
     if canvas is not None:
-        drawn = canvas.at.magnitude(fields.by_experiment(fields.state)[0])
+        drawn = canvas.at.magnitude(fields.by_experiment(fields.state)[0].real)
         draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
         draw_points(axes[-1], canvas, fields.points)
 
@@ -267,7 +267,7 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     """Draw the target, the state, and the difference of the two."""
     assert fields.data is not None
     assert fields.predicted is not None
-    wanted, reached = fields.by_experiment(fields.data)[0], fields.by_experiment(fields.predicted)[0]
+    wanted, reached = fields.by_experiment(fields.data)[0].real, fields.by_experiment(fields.predicted)[0].real
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
     name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
     axes = figure.subplots(1, 3)
@@ -280,10 +280,16 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
 
 
 def state_title(fields: Fields, magnitude: bool = True) -> str:
-    """Return the title of the state: which experiment it is, and of vectors whether their magnitude."""
+    """Return the title of the state: which part and experiment, and of vectors whether their magnitude."""
     is_vector = fields.state_at is not None and fields.state_at.components > 1
-    what = "magnitude of the state" if is_vector and magnitude else "state"
-    return what if fields.experiments == 1 else f"{what}, experiment 1 of {fields.experiments}"
+    what = "real part of the state" if np.iscomplexobj(fields.state) else "state"
+    what = f"magnitude of the {what}" if is_vector and magnitude else what
+    return f"{what}{experiment_of(fields)}"
+
+
+def experiment_of(fields: Fields) -> str:
+    """Return which experiment is drawn, for the end of a title: nothing where there is one."""
+    return "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
 
 
 def _aim(fields: Fields) -> str:
@@ -305,12 +311,16 @@ def _named_level(noise: np.ndarray) -> str:
 def _data_fit(axes: Axes, fields: Fields) -> None:
     assert fields.data is not None
     assert fields.predicted is not None
-    given, predicted, name = fields.data.ravel(), fields.predicted.ravel(), _aim(fields)
-    thin = slice(None, None, -(-len(given) // MAX_SCATTER_POINTS))
-    ends = [min(given.min(), predicted.min()), max(given.max(), predicted.max())]
+    kind, name = np.result_type(fields.data, fields.predicted), _aim(fields)
+    given, predicted = _parts(fields.data.astype(kind)), _parts(fields.predicted.astype(kind))
+    both = [*given.values(), *predicted.values()]
+    ends = [min(values.min() for values in both), max(values.max() for values in both)]
     axes.plot(ends, ends, color="0.4", linewidth=1, label=f"predicted = {name}")
-    size = 14 if len(given) < 500 else 4
-    axes.scatter(given[thin], predicted[thin], s=size, alpha=0.6, linewidths=0, color=BLUE, rasterized=True)
+    thin = slice(None, None, -(-fields.data.size // MAX_SCATTER_POINTS))
+    look: dict[str, Any] = {"s": 14 if fields.data.size < 500 else 4, "alpha": 0.6, "linewidths": 0}
+    for part, color in zip(given, (BLUE, ORANGE), strict=False):
+        x, y = given[part][thin], predicted[part][thin]
+        axes.scatter(x, y, color=color, rasterized=True, label=part or None, **look)
     axes.set(xlabel=f"{name} {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
     axes.locator_params(nbins=6)
     axes.legend(loc="upper left")
@@ -323,12 +333,13 @@ def _residuals(axes: Axes, fields: Fields) -> None:
     """
     assert fields.data is not None
     assert fields.predicted is not None
-    residual = fields.predicted - fields.data
+    parts = _parts(fields.predicted - fields.data)
+    residual = np.concatenate(list(parts.values()))
     if fields.noise is None:
-        axes.hist(residual.ravel(), bins=_bins(residual), density=True, color=BLUE, alpha=0.6)
+        axes.hist(residual, bins=_bins(residual), density=True, color=BLUE, alpha=0.6)
         axes.set(xlabel=f"predicted − target {fields.data_label}", ylabel="density", title="residuals")
         return
-    sigma = np.broadcast_to(fields.noise, residual.shape)
+    sigma = np.tile(np.broadcast_to(fields.noise, fields.data.shape).ravel(), len(parts))
     scaled = residual[sigma > 0] / sigma[sigma > 0]
     reach = float(np.clip(1.05 * np.abs(scaled).max(initial=0), 4, 12))
     edges = list(np.linspace(-reach, reach, _bins(scaled)))
@@ -338,6 +349,13 @@ def _residuals(axes: Axes, fields: Fields) -> None:
     title = f"residuals, {_named_level(fields.noise)} (noise level)"
     axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
     axes.legend(loc="upper left")
+
+
+def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the real numbers of data in one row, by the name of their part, "" where all are real."""
+    if not np.iscomplexobj(values):
+        return {"": values.ravel()}
+    return {"real part": values.real.ravel(), "imaginary part": values.imag.ravel()}
 
 
 def _bins(values: np.ndarray) -> int:

@@ -14,6 +14,7 @@ from pdeopt.inversion.history import Row, as_table
 from pdeopt.run.errors import UsageError, try_writing
 from pdeopt.run.pictures.canvas.style import save, styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
+from pdeopt.run.pictures.complex_figure import draw_complex
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history
 from pdeopt.run.pictures.parts_figure import draw_parts
@@ -116,6 +117,7 @@ PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
     "components": lambda run, _: draw_components(run.fields, run.titled_summary) if run.fields else None,
     "parts": lambda run, _: draw_parts(run.fields, run.titled_summary) if run.fields else None,
+    "complex": lambda run, _: draw_complex(run.fields, run.titled_summary) if run.fields else None,
     "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
     "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
     "scene": lambda run, _: draw_scene(run.fields, run.titled_summary) if run.fields else None,

@@ -43,6 +43,7 @@ PICTURE_CAPTIONS = {
     "result": "Coefficient, data fit and state",
     "components": "Components of vectors",
     "parts": "Parts of the state",
+    "complex": "Real part, magnitude and phase of a complex state",
     "segmentation": "Segmentation",
     "scene": "Coefficient in three dimensions",
     "live": "Coefficient while the run goes on",

@@ -42,9 +42,10 @@ class Fields:
         coefficient: The physical coefficient there, (p,).
         initial: The physical coefficient at the initial guess, (p,).
         truth: The true coefficient, (p,); None where it is not known.
-        state: The state u, (n,) or (n, r).
+        state: The state u, (n,) or (n, r), real or complex.
         axes: The names of the axes of the state, as in `StateEquation`.
-        adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known.
+        adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known. Of a complex state as
+            `StateAndAdjoint` says.
         data: The data; None where the misfit has none.
         predicted: The predicted data, of the data's shape; None where the misfit has none.
         noise: The standard deviation of the data, of their shape or one number; None where the misfit has none.
@@ -95,6 +96,9 @@ class Fields:
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
             self._check_shape(name, "parameter")
+        for name in ("parameter", "coefficient", "initial", "truth", "noise", "points"):
+            if np.iscomplexobj(getattr(self, name)):
+                raise ValueError(f"{name} is complex; expected real numbers")
         if self.names and len(self.names) != len(self.coefficient):
             raise ValueError(f"{len(self.coefficient)} numbers have {len(self.names)} names")
         if len(self.axes) != self.state.ndim:
@@ -294,14 +298,20 @@ def _role(kind: str, noise: np.ndarray | None) -> str:
 
 
 def check_state_space(problem: Problem) -> None:
-    """Check, without a solve, that the state is of the space that the problem says.
+    """Check, without a solve, that the state is of the problem's space, and the coefficient real.
 
     Raises:
-        InputError: It is not.
+        InputError: They are not.
     """
     space, functional = problem.state_space, problem.functional
+    coefficient = functional.coefficient(problem.initial)
+    if np.iscomplexobj(coefficient):
+        raise InputError(
+            "the parametrization returns a complex coefficient, which is neither drawn nor stored; let it return real "
+            "numbers, and make complex ones of them in the state equation"
+        )
     if space is not None:
-        state = jax.eval_shape(functional.state, functional.coefficient(problem.initial))
+        state = jax.eval_shape(functional.state, coefficient)
         _check_length(len(state.shape) and state.shape[0], space)
 
 

@@ -69,7 +69,7 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """Return state, adjoint and target as fields, one for each experiment; of a coupled state one for each part."""
+    """Return state, adjoint and target as fields: one for each experiment, part of the state, part of complex numbers."""
     found: Data = {}
     given = [(name, fields.state_at, values) for name, values in (("state", fields.state), ("adjoint", fields.adjoint))]
     if fields.parts:
@@ -80,8 +80,16 @@ def _of_state(fields: Fields) -> Data:
         if values is not None and at is not None and _has(at):
             experiments = fields.by_experiment(values)
             names = [name] if len(experiments) == 1 else [f"{name}_{k + 1}" for k in range(len(experiments))]
-            found |= {key: _drawn(at, one) for key, one in zip(names, experiments, strict=True)}
+            for key, one in zip(names, experiments, strict=True):
+                found |= {name: _drawn(at, part) for name, part in _parts(key, one).items()}
     return found
+
+
+def _parts(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return real and imaginary part of complex values by name, as files have no complex numbers."""
+    if not np.iscomplexobj(values):
+        return {name: values}
+    return {f"{name}_real": values.real, f"{name}_imaginary": values.imag}
 
 
 def _has(at: Placement) -> bool:

@@ -131,11 +131,11 @@ class Placement:
 
         They are NaN where the function has no value.
         """
-        picked = np.where(self.gather >= 0, np.asarray(values, float)[self.gather], np.nan)
+        picked = np.where(self.gather >= 0, np.asarray(values, np.result_type(values, float))[self.gather], np.nan)
         return picked.mean(-2)
 
     def magnitude(self, values: np.ndarray) -> np.ndarray:
-        """Return the length of the vectors that are drawn, (k,); of a scalar function, its values."""
+        """Return the length of the vectors that are drawn, (k,); of a scalar function its values, as they are."""
         drawn = self.drawn(values)
         return drawn if drawn.ndim == 1 else np.linalg.norm(drawn, axis=0)
 

@@ -29,6 +29,8 @@ GROUND_COLOR = "#DCEAF4"
 FIELD_MAP = "viridis"
 #: The color map of errors, whose middle is light.
 ERROR_MAP = "PuOr"
+#: The color map of phases, whose two ends are the same.
+PHASE_MAP = "twilight"
 #: The ratio of the largest and the smallest of positive values from which on a scale is logarithmic.
 MIN_LOGARITHMIC_RATIO = 10.0
 #: The settings of matplotlib.
