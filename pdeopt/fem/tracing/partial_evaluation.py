@@ -77,7 +77,9 @@ class _Evaluation:
         terms |= dict(zip(jaxpr.invars, inputs, strict=True))
 
         def term(atom: Any) -> Term:
-            return _known(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else terms[atom]
+            if isinstance(atom, Literal):
+                return _known(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[attr-defined]
+            return terms[atom]
 
         for equation in jaxpr.eqns:
             results = self._of_equation(equation, [term(atom) for atom in equation.invars])
