@@ -25,6 +25,7 @@ from pdeopt.run.problem_files.loading import first_line, problem_files
 OPTIONS: dict[str, tuple[str, ...]] = {"eit_tank": ("--cells", "10")}
 PICTURES = {
     "result": "What was found, and how it fits the data.",
+    "parts": "The parts of the state.",
     "segmentation": "What the data are segmented into.",
     "reference": "The reference measurement, and how it is predicted.",
     "complex": "A state of complex numbers, and its adjoint.",

@@ -116,7 +116,7 @@ class Solution:
         """Return one of the pictures of a run as a matplotlib figure, to be shown, restyled or saved.
 
         Args:
-            name: "result", "history", "strength", "components", "segmentation", "reference" or "scene".
+            name: "result", "history", "strength", "components", "parts", "segmentation", "reference" or "scene".
 
         Raises:
             SolutionError: There is no such picture, or the solution does not have what it shows.

@@ -27,12 +27,15 @@ from pdeopt.fem.helpers import (
     transpose,
 )
 from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.spaces.constraints import Condition, MeanValue, MultiPoint
 from pdeopt.fem.spaces.dirichlet import Dirichlet
+from pdeopt.fem.spaces.displacements import rigid_motions
 from pdeopt.fem.spaces.points import cells_at
 from pdeopt.fem.spaces.space import FunctionSpace
 
 __all__ = [
     "BilinearForm",
+    "Condition",
     "Dirichlet",
     "Energy",
     "FEMError",
@@ -41,7 +44,9 @@ __all__ = [
     "FunctionSpace",
     "Functional",
     "LinearForm",
+    "MeanValue",
     "MeshError",
+    "MultiPoint",
     "ResidualForm",
     "bilinear_form",
     "cells_at",
@@ -67,6 +72,7 @@ __all__ = [
     "mul",
     "prod",
     "residual_form",
+    "rigid_motions",
     "sym_grad",
     "trace",
     "transpose",

@@ -134,7 +134,11 @@ def det(A: Any) -> Any:
     A = value_of(A)
     if A.shape[0] == 2:
         return A[0, 0] * A[1, 1] - A[0, 1] * A[1, 0]
-    return dot(A[0], cross(A[1], A[2]))
+    return (
+        A[0, 0] * (A[1, 1] * A[2, 2] - A[1, 2] * A[2, 1])
+        + A[0, 1] * (A[1, 2] * A[2, 0] - A[1, 0] * A[2, 2])
+        + A[0, 2] * (A[1, 0] * A[2, 1] - A[1, 1] * A[2, 0])
+    )
 
 
 def inv(A: Any) -> Any:

@@ -2,7 +2,16 @@
 
 from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
-from pdeopt.inverse.data.observation import AtDofs, AtPoints, BoundaryFlux, FullField, Magnitude, Observation, Phase
+from pdeopt.inverse.data.observation import (
+    AtDofs,
+    AtPoints,
+    BoundaryFlux,
+    FullField,
+    Magnitude,
+    Observation,
+    OfPart,
+    Phase,
+)
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
@@ -58,6 +67,7 @@ __all__ = [
     "NewtonModel",
     "Numbers",
     "Observation",
+    "OfPart",
     "Parameter",
     "Parametrization",
     "Phase",

@@ -189,7 +189,7 @@ class Problem:
         if self.state_space is not None:
             return self.state_space
         parts = tuple(self.functional.state.parts.values())
-        return parts[0] if len(parts) == 1 else None
+        return parts[0] if len(parts) == 1 and not parts[0].is_part else None
 
     def _check_bounds(self) -> None:
         try:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import jax
 import numpy as np
 
-from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.fem import Condition, FunctionSpace, MeanValue, rigid_motions
 from pdeopt.pde.state_equation import StateEquation
-from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
+from pdeopt.sparse import AMG, CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
+from pdeopt.sparse.solvers import informed
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class LinearStateEquation(StateEquation):
 
     Attributes:
         system: The map κ ↦ (A, b) with b of shape (n,), or (n, r) for r experiments that share A and its factorization.
-        dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter.
+        dirichlet: The prescribed values, a `Dirichlet`, or another condition: degrees of freedom that are tied to each
+            other, `MultiPoint`, or a mean value, `MeanValue`; or the map κ ↦ condition where it depends on the
+            parameter.
         solver: The solver or its name, as in `pdeopt.sparse.linear_solve`.
         axes: The names of the axes of the state: ("dof",), or ("dof", "experiment") where loads or prescribed values
             are those of r experiments.
@@ -46,7 +50,7 @@ class LinearStateEquation(StateEquation):
     """
 
     system: Callable[[Any], tuple[CSRMatrix, jax.Array]]
-    dirichlet: Dirichlet | Callable[[Any], Dirichlet] | None = None
+    dirichlet: Condition | Callable[[Any], Condition] | None = None
     solver: str | Solver = "auto"
     axes: tuple[str, ...] = ("dof",)
     parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
@@ -63,7 +67,7 @@ class LinearStateEquation(StateEquation):
             SolveError: The system is singular.
         """
         A, b, dirichlet = self._reduced_system(coefficient, source)
-        u = linear_solve(A, b, self.solver)
+        u = linear_solve(A, b, self._informed_solver(dirichlet))
         return u if dirichlet is None else dirichlet.extend(u)
 
     def with_solver(self, solver: str | Solver) -> Self:
@@ -80,7 +84,8 @@ class LinearStateEquation(StateEquation):
 
         It is a function of the equation, its solver and the coefficient: what was solved before does not change it.
         """
-        return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, self.solver)
+        solver = self._informed_solver(self._condition(coefficient))
+        return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, solver)
 
     def backward_error(self, coefficient: Any) -> float:
         """Return ``max_i |A u − b|_i / (|A| |u| + |b|)_i``, which tells how exactly the state is solved for.
@@ -91,21 +96,34 @@ class LinearStateEquation(StateEquation):
         Raises:
             SolveError: The system is singular.
         """
-        A, b, _ = self._reduced_system(coefficient)
-        u, load, matrix = np.asarray(linear_solve(A, b, self.solver)), np.asarray(b), A.to_scipy()
+        A, b, dirichlet = self._reduced_system(coefficient)
+        u = np.asarray(linear_solve(A, b, self._informed_solver(dirichlet)))
+        load, matrix = np.asarray(b), A.to_scipy()
         residual, size = abs(matrix @ u - load), abs(matrix) @ abs(u) + abs(load)
         return float(np.max(np.divide(residual, size, out=np.zeros_like(size), where=size > 0), initial=0.0))
 
+    def _condition(self, coefficient: Any) -> Condition | None:
+        return self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
+
+    def _informed_solver(self, condition: Condition | None) -> str | Solver:
+        """Return the solver; where the state is a displacement, multigrid in it knows the rigid motions."""
+        spaces = tuple(self.parts.values())
+        if len(spaces) != 1 or spaces[0].is_part or rigid_motions(spaces[0]) is None:
+            return self.solver
+        if condition is None or condition.n != spaces[0].n or isinstance(condition, MeanValue):
+            return self.solver
+        return informed(resolve_solver(self.solver), _multigrid(spaces[0], condition.dofs.astype(np.int64).tobytes()))
+
     def _reduced_system(
         self, coefficient: Any, source: jax.Array | None = None
-    ) -> tuple[CSRMatrix, jax.Array, Dirichlet | None]:
-        """Return matrix and load of the free degrees of freedom, and the condition that the others satisfy."""
+    ) -> tuple[CSRMatrix, jax.Array, Condition | None]:
+        """Return matrix and load of the unknowns, and the condition that gives all degrees of freedom."""
         A, b = self.system(coefficient)
         if not isinstance(A, CSRMatrix):
             raise SolveError(f"system must return (matrix, load); the matrix is a {type(A).__name__}")
         if source is not None:
             b = (b[:, None] if b.ndim < source.ndim else b) + source  # one load, and prescribed values of experiments
-        dirichlet = self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
+        dirichlet = self._condition(coefficient)
         if dirichlet is None:
             return A, b, None
         if len(np.unique(dirichlet.dofs)) == dirichlet.n:
@@ -114,3 +132,11 @@ class LinearStateEquation(StateEquation):
                 "solve for: refine the mesh until it has vertices inside, or prescribe fewer boundaries, by name"
             )
         return *dirichlet.condense(A, b), dirichlet
+
+
+@lru_cache(maxsize=4)
+def _multigrid(space: FunctionSpace, dofs: bytes) -> AMG:
+    """Return the multigrid that knows the rigid motions of a space, at the degrees of freedom that are unknowns."""
+    motions = rigid_motions(space)
+    assert motions is not None
+    return AMG(near_nullspace=np.delete(motions, np.frombuffer(dofs, np.int64), axis=0))

@@ -270,52 +270,60 @@ class NonlinearStateEquation(StateEquation):
         """
         u, known = solve(inputs)
 
-        def defect(inputs: Inputs) -> tuple[jax.Array, jax.Array | None]:
+        def defect(inputs: Inputs) -> tuple[tuple[jax.Array, jax.Array | None], CSRMatrix]:
             condition = self._condition(inputs)
-            return self._linearized(u, inputs)[0], None if condition is None else condition.values
+            residual, tangent = self._linearized(u, inputs)
+            return (residual, None if condition is None else condition.values), tangent
 
-        _, (slope, values) = jax.jvp(defect, (inputs,), (moved,))
+        _, (slope, values), tangent = jax.jvp(defect, (inputs,), (moved,), has_aux=True)
         condition = self._condition(inputs)
         lacking = None if condition is None else replace(condition, values=values)
-        tangent = self._linearized(u, inputs)[1]
         tangent = CSRMatrix(known + (tangent.data - jax.lax.stop_gradient(tangent.data)), tangent.pattern)
         return (u, known), (self._correction(tangent, slope, lacking), jnp.zeros_like(known))
 
     def _solved(self, inputs: Inputs) -> Solved:
         """Return the state (n,) of one experiment by Newton's method in load steps, and the values of the tangent."""
         condition = self._condition(inputs)
-        u = inputs.start
-        unbalanced = self._linearized(u, inputs)[0]
-        for step in range(1, self.load_steps + 1):
-            part = step / self.load_steps
+        unbalanced, tangent = self._linearized(inputs.start, inputs)
+
+        def load_step(reached: Solved, part: jax.Array) -> tuple[Solved, None]:
+            u, tangent = reached
             values = None
             if condition is not None:
                 wanted = jnp.zeros(len(condition.dofs)) if condition.values is None else condition.values
                 first = inputs.start[condition.dofs]
-                values = wanted if step == self.load_steps else first + part * (wanted - first)
-            held = None if step == self.load_steps else (1 - part) * unbalanced
-            last = self._newton(u, inputs, held, condition, values)
-            u = self._reported(last, inputs, step)
-            if condition is not None:
-                u = u.at[condition.dofs].set(values)
-        return u, last.tangent
+                values = jnp.where(part < 1, first + part * (wanted - first), wanted)
+            last = self._newton(u, tangent, inputs, (1 - part) * unbalanced, condition, values)
+            u = self._reported(last, inputs, part)
+            u = u if condition is None else u.at[condition.dofs].set(values, unique_indices=True)
+            return (u, last.tangent), None
+
+        parts = jnp.arange(1, self.load_steps + 1) / self.load_steps
+        return jax.lax.scan(load_step, (inputs.start, jnp.zeros_like(tangent.data)), parts)[0]
 
     def _newton(
-        self, u: jax.Array, inputs: Inputs, held: jax.Array | None, condition: Dirichlet | None, values: Any
+        self,
+        u: jax.Array,
+        tangent: jax.Array,
+        inputs: Inputs,
+        held: jax.Array,
+        condition: Dirichlet | None,
+        values: Any,
     ) -> Iterate:
         """Return the last iterate of Newton's method.
 
         Args:
             u: The first iterate, (n,).
+            tangent: Values for the tangent matrix, (nnz,), until it is known.
             inputs: What the state depends on.
-            held: The part of the residual that is held back in this load step, (n,), or None.
+            held: The part of the residual that is held back in this load step, (n,).
             condition: The condition whose degrees of freedom are prescribed, or None.
             values: The values (k,) that are prescribed in this load step.
         """
 
         def linearized(u: jax.Array) -> tuple[jax.Array, CSRMatrix]:
             residual, tangent = self._linearized(u, inputs)
-            return residual if held is None else residual - held, tangent
+            return residual - held, tangent
 
         def lacking(u: jax.Array) -> Dirichlet | None:
             return None if condition is None else replace(condition, values=values - u[condition.dofs])
@@ -369,14 +377,13 @@ class NonlinearStateEquation(StateEquation):
             return after
 
         log = jnp.zeros((self.max_iterations + 1, 2))
-        tangent = jnp.zeros(jax.eval_shape(linearized, u)[1].data.shape)
         first = Iterate(u, jnp.zeros_like(u), tangent, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
         last: Iterate = jax.lax.while_loop(
             lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first
         )
         return last
 
-    def _reported(self, last: Iterate, inputs: Inputs, step: int) -> jax.Array:
+    def _reported(self, last: Iterate, inputs: Inputs, part: jax.Array) -> jax.Array:
         """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
         condition = self._condition(inputs)
         locations = None if condition is None else condition.locations
@@ -384,16 +391,17 @@ class NonlinearStateEquation(StateEquation):
             locations = next(iter(self.parts.values())).locations
         free = np.arange(len(last.u)) if condition is None else condition.free
 
-        def check(u: Any, residual: Any, steps: Any, converged: Any, log: Any) -> np.ndarray:
+        def check(u: Any, residual: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:
             work.newton_iterations += int(steps)
             if not converged:
+                step = round(float(part) * self.load_steps)
                 where = f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
                 raise report(SolveError(_complaint(np.asarray(residual)[free], free, locations, steps, log, where)))
             return np.asarray(u)
 
         kind = jax.ShapeDtypeStruct(last.u.shape, last.u.dtype)
         u: jax.Array = jax.pure_callback(
-            check, kind, last.u, last.residual, last.steps, last.converged, last.log, vmap_method="sequential"
+            check, kind, last.u, last.residual, last.steps, last.converged, last.log, part, vmap_method="sequential"
         )
         return u
 
@@ -428,7 +436,8 @@ def _complaint(
         return (
             f"the residual of the nonlinear state equation is not finite at the first iterate{where}: {len(bad)} of "
             f"{len(residual)} entries are NaN or infinite, the first {place(bad[0])}; give a start at which the form "
-            "is finite, or check the parameters and coefficients"
+            "is finite (a logarithm or a root has nothing for negative numbers, as where a solid is turned inside out "
+            "and the determinant of its deformation gradient is not positive), or check the parameters and coefficients"
         )
     steps = int(steps)
     shown = ", ".join(f"{value:.1e}" for value in np.asarray(log)[: steps + 1, 0][-4:])

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
+import numpy as np
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.sparse import SolveError, Solver, solver_accuracy
@@ -23,8 +24,9 @@ class StateEquation(Protocol):
     and the coefficient: what was solved before does not change them.
 
     Attributes:
-        parts: The spaces of the parts of the state, by name. Their degrees of freedom follow each other from the
-            beginning of the state, and what comes after them is in no space; empty where no space is known.
+        parts: The spaces of the parts of the state, by name: those that `FunctionSpace.split` makes of a mixed space,
+            which know where they are in it, or spaces whose degrees of freedom follow each other from the beginning of
+            the state. What comes after them is in no space. Empty where no space is known.
         axes: The names of the axes of the state: ("dof",) for a state (n,), ("dof", "experiment") for one (n, r).
     """
 
@@ -41,6 +43,18 @@ class StateEquation(Protocol):
                 derivative of J with respect to it is the adjoint state. None stands for zero.
         """
         ...
+
+    def part_indices(self) -> dict[str, np.ndarray]:
+        """Return for each of the parts, by name, the numbers of its degrees of freedom in the state."""
+        starts: dict[int, int] = {}
+        found, size = {}, 0
+        for name, space in self.parts.items():
+            whole = space.whole
+            if not space.is_part or id(whole) not in starts:
+                starts[id(whole)] = size
+                size += whole.n
+            found[name] = starts[id(whole)] + space.indices
+        return found
 
     def with_solver(self, solver: str | Solver) -> Self:
         """Return the same equation, solved by another linear solver.

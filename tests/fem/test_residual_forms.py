@@ -134,6 +134,7 @@ def test_interior_facets_see_the_state_of_both_sides(kind):
     np.testing.assert_allclose(form.tangent(sides, u) @ du, slope, rtol=1e-7, atol=1e-8 * abs(slope).max())
 
 
+@pytest.mark.slow
 def test_residual_and_tangent_are_differentiable_in_coefficients_and_state():
     V = SPACES["P1"]
     u, m = states(V)

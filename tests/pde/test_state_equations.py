@@ -11,12 +11,24 @@ import scipy.sparse as sp
 import skfem
 
 import pdeopt
-from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.fem import (
+    Dirichlet,
+    FunctionSpace,
+    bilinear_form,
+    ddot,
+    div,
+    dot,
+    grad,
+    linear_form,
+    rigid_motions,
+    sym_grad,
+)
 from pdeopt.inverse import FullField, InputError, L2Misfit, Log, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.inversion.minimization import accuracy_of
 from pdeopt.pde import FunctionState, LinearStateEquation, StateEquation
 from pdeopt.run.store.fields import fields_of
-from pdeopt.sparse import CSRMatrix, DirectSolver, SolveError, resolve_solver
+from pdeopt.sparse import CSRMatrix, DirectSolver, SolveError, resolve_solver, work
+from pdeopt.sparse.solvers import auto
 
 V = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
 STIFFNESS = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V).to_scipy().toarray()
@@ -197,3 +209,54 @@ def test_a_plain_function_of_several_coefficients_is_minimized():
     J = ReducedFunctional(lambda c: jnp.concatenate([c["a"], 2 * c["b"]]), misfit, parametrization=split)
     assert {name: part.tolist() for name, part in J.coefficient(np.arange(4.0)).items()} == {"a": [0, 1], "b": [2, 3]}
     assert accuracy_of(SimpleNamespace(functional=J, initial=np.arange(4.0))) == 1e-13
+
+
+def stretched_bar(mesh, element, **options):
+    """The displacement of a bar that is held at x = 0 and pulled down, with modulus κ."""
+    space = FunctionSpace(mesh, skfem.ElementVector(element))
+    resistance = bilinear_form(lambda u, v, w: ddot(sym_grad(u), sym_grad(v)) + div(u) * div(v)).assemble(space)
+    weight = linear_form(lambda v, w: v[1]).assemble(space)
+    held = Dirichlet.on(space, lambda x: x[0] == 0)
+    return LinearStateEquation(lambda k: (k * resistance, weight), held, parts={"displacement": space}, **options)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "element"),
+    [(skfem.MeshTri().refined(2), skfem.ElementTriP2()), (skfem.MeshTet().refined(1), skfem.ElementTetP1())],
+)
+def test_linear_elasticity_does_not_resist_rigid_motions(mesh, element):
+    space = FunctionSpace(mesh, skfem.ElementVector(element))
+    motions = rigid_motions(space)
+    strain = bilinear_form(lambda u, v, w: ddot(sym_grad(u), sym_grad(v))).assemble(space).to_scipy()
+    assert np.abs(strain @ motions).max() < 1e-13
+    assert np.linalg.matrix_rank(motions) == motions.shape[1] == {2: 3, 3: 6}[mesh.dim()]
+    assert rigid_motions(V) is None
+
+
+def test_multigrid_for_a_displacement_knows_the_rigid_motions_by_itself():
+    bar = skfem.MeshTri.init_tensor(np.linspace(0, 4, 65), np.linspace(0, 1, 17))
+    informed = stretched_bar(bar, skfem.ElementTriP1(), solver="cg+amg")
+    counts = []
+    for state in (informed, replace(informed, parts={})):
+        before = work.copy()
+        u = state(1.0)
+        counts.append(work.since(before).iterations)
+        np.testing.assert_allclose(u, replace(state, solver="superlu")(1.0), rtol=1e-6, atol=1e-6)
+    assert counts[0] < 0.6 * counts[1]
+    modes = informed.chosen_solver(1.0).preconditioner.near_nullspace
+    space = informed.parts["displacement"]
+    np.testing.assert_array_equal(modes, rigid_motions(space)[informed.dirichlet.free])
+    assert informed.with_solver("rslab").chosen_solver(1.0) is resolve_solver("rslab")
+
+
+def test_auto_takes_aggregation_for_displacements_where_it_takes_multigrid(monkeypatch):
+    monkeypatch.setattr(auto, "MAX_DIRECT_WIDTH", 10)
+    state = stretched_bar(skfem.MeshTri().refined(3), skfem.ElementTriP1())
+    chosen = state.chosen_solver(1.0)
+    assert chosen.name == "cg+amg"
+    assert chosen.preconditioner.near_nullspace.shape == (len(state.dirichlet.free), 3)
+    before = work.copy()
+    u = state(1.0)
+    assert 0 < work.since(before).iterations < 40
+    np.testing.assert_allclose(u, state.with_solver("superlu")(1.0), rtol=1e-7, atol=1e-8)
+    assert replace(state, parts={}).chosen_solver(1.0).name == "cg+ruge-stuben"

@@ -18,6 +18,7 @@ SMALL = {
     "robin": [{"n": 3}],
     "poisson_control": [{"n": 6}],
     "poisson_mother": [{"n": 6}, {"n": 6, "graded": True}],
+    "stokes_control": [{"n": 4}],
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
     "thermal_recovery": [{}, {"load": "nodes"}],
     "eit_tank": [{"cells": 5.0}],
@@ -29,7 +30,12 @@ SMALL = {
 #: The matrices of a state, where there are several.
 MATRICES = {"helmholtz_scattering": 2}
 #: Those whose matrix does not depend on the parameter: its factor is remembered.
-FIXED_MATRIX = {("advection_diffusion", "source"), ("poisson_control", None), ("poisson_mother", None)}
+FIXED_MATRIX = {
+    ("advection_diffusion", "source"),
+    ("poisson_control", None),
+    ("poisson_mother", None),
+    ("stokes_control", None),
+}
 CASES = [(name, options) for name in problem_files() for options in SMALL.get(name, [{}])]
 
 

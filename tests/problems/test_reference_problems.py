@@ -103,6 +103,23 @@ def test_newtons_method_finds_that_minimum_at_the_default_tolerances():
     assert minimized(problem, problem.optimizer).objective == pytest.approx(7.825016181587e-4, rel=1e-9)
 
 
+# --- stokes_control ----------------------------------------------------------------------------------------------
+
+
+def test_stokes_control_starts_where_independent_codes_do():
+    problem = build("stokes_control")
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.3456655473794, rel=1e-10)
+    M = problem.parameter.mass.tocsc()
+    assert np.sqrt(derivative @ spla.spsolve(M, derivative)) == pytest.approx(0.0077458204153849, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_newtons_method_finds_the_known_minimum_of_stokes_control():
+    problem = build("stokes_control")
+    assert minimized(problem, problem.optimizer).objective == pytest.approx(0.22644799502842, rel=1e-9)
+
+
 # --- poisson_mother ----------------------------------------------------------------------------------------------
 
 

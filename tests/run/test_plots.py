@@ -6,6 +6,7 @@ from dataclasses import replace
 import meshio
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import skfem
 from matplotlib.colors import LogNorm
 from matplotlib.image import imread
@@ -24,16 +25,20 @@ from run_directories import (
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import InputError, Parameter
+from pdeopt.inverse import FieldMisfit, InputError, Parameter, Problem, ReducedFunctional
 from pdeopt.inversion.history import Row
+from pdeopt.pde import LinearStateEquation
 from pdeopt.run.pictures.canvas.surface import surface_of
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history
+from pdeopt.run.pictures.parts_figure import draw_parts
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.run_pictures import draw_histories, draw_run, redraw
 from pdeopt.run.store.boundary import curve_coordinate
 from pdeopt.run.store.fields import fields_of, read_fields, write_fields
+from pdeopt.run.store.mesh_output import mesh_files
 from pdeopt.run.store.placement import PlainMesh, has_place, place_field, place_parameter
+from pdeopt.sparse import CSRMatrix
 
 VELOCITY = skfem.ElementVector(skfem.ElementTriP2())
 #: Of vector-valued functions.
@@ -443,6 +448,48 @@ def test_the_components_of_a_vector_valued_state_are_drawn(tmp_path, name):
     assert len(scales) == 1, "components can be compared"
     assert -scales.pop()[0] == pytest.approx(np.abs(fields.state_at.drawn(state)).max())
     figure.savefig(tmp_path / "x.png", dpi=30)
+
+
+def flow_fields():
+    """Fields of a control of velocity and pressure in which both are linear functions, and their first misfit."""
+    space = FunctionSpace(MESHES["triangles"], skfem.ElementComposite(VELOCITY, skfem.ElementTriP1()))
+    velocity, pressure = space.split()
+    state = np.zeros(space.n)
+    state[velocity.indices] = velocity.nodal(lambda x: np.stack([linear(x), -3 * x[0]]))
+    state[pressure.indices] = pressure.nodal(linear)
+    identity = CSRMatrix.from_scipy(sp.eye_array(space.n).tocsr())
+    parts = {"velocity": velocity, "pressure": pressure}
+    equation = LinearStateEquation(lambda k: (identity, k.sum() * state), parts=parts)
+    cells = space.with_element(skfem.ElementTriP0())
+    misfit = FieldMisfit.of(velocity, velocity.nodal(lambda x: np.stack([0 * x[0], 0 * x[0] + 1])))
+    problem = Problem(ReducedFunctional(equation, misfit), np.ones(cells.n) / cells.n, Parameter(cells, "k"))
+    return fields_of(problem, problem.initial)
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_coupled_state_are_drawn_and_written_each_where_it_lives(tmp_path):
+    write_fields(tmp_path / "result.npz", flow_fields())
+    fields = read_fields(tmp_path / "result.npz")
+    figure = draw_parts(fields, {})
+    flow, pressure = (axes for axes in figure.axes if axes.get_title())
+    assert [flow.get_title(), pressure.get_title()] == ["magnitude of the velocity", "pressure"]
+    x = fields.parts["pressure"].x
+    np.testing.assert_allclose(pressure.collections[0].get_array(), linear(x), atol=1e-12)
+    np.testing.assert_allclose(flow.collections[0].get_array(), np.hypot(linear(x), -3 * x[0]), atol=1e-12)
+    arrows = flow.collections[1]
+    np.testing.assert_allclose(arrows.V, -3 * arrows.X, atol=1e-12)
+    assert draw_parts(fields_on("P1"), {}) is None
+    result = draw_result(fields, {})
+    titles = {axes.get_title(): axes for axes in result.axes}
+    np.testing.assert_allclose(titles["target"].collections[0].get_array(), 1)
+    gap = titles["state − target"].collections[0].get_array()
+    np.testing.assert_allclose(gap, np.hypot(linear(x), -3 * x[0] - 1), atol=1e-12)
+    data = mesh_files(fields)["fields.vtu"].data
+    names = ["state_velocity", "state_pressure", "adjoint_velocity", "adjoint_pressure", "target"]
+    assert [name for name in data if name not in ("parameter", "coefficient")] == names
+    np.testing.assert_allclose(data["state_pressure"][1], linear(x), atol=1e-12)
+    np.testing.assert_allclose(data["target"][1], [[0, 1, 0]] * x.shape[1], atol=1e-12)
+    assert data["state_velocity"][1].shape == (x.shape[1], 3)
 
 
 def test_scalars_have_no_components():

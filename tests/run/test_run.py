@@ -39,7 +39,7 @@ COLUMNS = [
     *("second_order_solves", "hessian_products", "newton_iterations", "format"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
-OPTIONAL = ("strength", "components", "complex", "segmentation", "reference", "scene")
+OPTIONAL = ("strength", "components", "parts", "complex", "segmentation", "reference", "scene")
 WRITTEN = set(RUN_FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),

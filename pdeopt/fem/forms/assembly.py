@@ -175,7 +175,8 @@ def _densities(
 ) -> list[jax.Array]:
     """Return for each group of pairs its coefficient times dx, (c, q)."""
     shapes = shapes_of(trial), shapes_of(test)
-    return [form.kept(*unit(shapes[0], s), *unit(shapes[1], t), w) * dx for (s, t), *_ in groups]
+    values = form.kept_for_all([(*unit(shapes[0], s), *unit(shapes[1], t), w) for (s, t), *_ in groups])
+    return [value * dx for value in values]
 
 
 def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.Array]]:
@@ -201,10 +202,9 @@ def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.A
 @partial(jax.jit, static_argnames=("form",))
 def linear_values(form: TracedForm, test: Tables, w: Coefficients) -> jax.Array:
     """Return the vector (n,) of a linear form with coefficients ``w``."""
-    terms = []
-    for t in used_slots(form, (shapes_of(test),), w)[0]:
-        density = form.kept(*unit(shapes_of(test), t), w) * test.dx
-        terms.append((_slot_table(test, t) * density).sum(-1))
+    slots = used_slots(form, (shapes_of(test),), w)[0]
+    densities = form.kept_for_all([(*unit(shapes_of(test), t), w) for t in slots])
+    terms = [(_slot_table(test, t) * (value * test.dx)).sum(-1) for t, value in zip(slots, densities, strict=True)]
     elements = sum(terms, jnp.zeros((test.local_shape[0], 1)))
     return test.local.T(jnp.broadcast_to(elements, test.local_shape).ravel())
 

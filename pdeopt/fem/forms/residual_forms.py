@@ -22,8 +22,10 @@ from jax.typing import ArrayLike
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.field import Field, value_of
 from pdeopt.fem.forms.coefficients import Coefficients
+from pdeopt.fem.forms.structure import Shapes
 from pdeopt.fem.forms.weak_forms import BilinearForm, Functional, LinearForm, Spaces, function_and_name, sides_of
 from pdeopt.fem.spaces.space import FunctionSpace
+from pdeopt.fem.tracing.form_tracing import TracedForm
 from pdeopt.sparse import CSRMatrix
 
 #: The name under which the state is among the coefficients of a form.
@@ -67,7 +69,7 @@ class ResidualForm:
 
         The arguments are those of `assemble`, and so are the errors.
         """
-        return self._tangent.assemble(space, **{STATE: _state(space, u)}, **coefficients)
+        return self.linearized(space, u, **coefficients)[1]
 
     def linearized(self, space: Spaces, u: ArrayLike, /, **coefficients: Any) -> tuple[jax.Array, CSRMatrix]:
         """Return the residual (n,) and the tangent matrix (n, n), as `assemble` and `tangent` do.
@@ -87,7 +89,8 @@ class ResidualForm:
             (Array([0., 0.], dtype=float64), array([[ 5., -5.],
                    [-5.,  5.]]))
         """
-        return self.assemble(space, u, **coefficients), self.tangent(space, u, **coefficients)
+        given = {STATE: _state(space, u), **coefficients}
+        return self._residual.assemble(space, **given), self._tangent.assemble(space, **given)
 
     @cached_property
     def _residual(self) -> LinearForm:
@@ -110,7 +113,14 @@ class ResidualForm:
             return derivative(lambda u: self.function(*u, *test, rest), state, direction, side)
 
         tangent.__wrapped__ = self.function  # type: ignore[attr-defined]
-        return BilinearForm(tangent, self.name)
+        return _Tangent(tangent, self.name)
+
+
+class _Tangent(BilinearForm):
+    """A bilinear form that is linear in its trial function as a derivative, and in v as its residual form is."""
+
+    def check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
+        """Check nothing: the residual form is checked, and assembled with it."""
 
 
 @dataclass(frozen=True)

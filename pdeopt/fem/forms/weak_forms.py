@@ -18,12 +18,12 @@ from pdeopt.fem.forms.assembly import (
     pattern_of,
     shapes_of,
 )
-from pdeopt.fem.forms.coefficients import coefficients_of
+from pdeopt.fem.forms.coefficients import Coefficients, coefficients_of
 from pdeopt.fem.forms.coupling import sample_coefficients, shape_of
 from pdeopt.fem.forms.linearity import check_linear
-from pdeopt.fem.forms.structure import samples
+from pdeopt.fem.forms.structure import Shapes, samples
 from pdeopt.fem.spaces.space import FunctionSpace
-from pdeopt.fem.tracing.form_tracing import form_errors, traced_form
+from pdeopt.fem.tracing.form_tracing import TracedForm, form_errors, traced_form
 from pdeopt.sparse import CSRMatrix
 
 #: A space, or the two sides of the interior facets (`FunctionSpace.interior_facets`).
@@ -70,8 +70,12 @@ class BilinearForm:
         arguments = shapes_of(trial.tables), shapes_of(test.tables)
         with form_errors(self.name):
             form = traced_form(self.function, self.name, samples(arguments), sample_coefficients(w))
-            check_linear(form, arguments, w)
+            self.check(form, arguments, w)
             return matrix_values(form, blocks, which, w)
+
+    def check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
+        """Refuse a form that is not linear in both functions, as `check_linear` does."""
+        check_linear(form, arguments, w)
 
 
 @dataclass(frozen=True)

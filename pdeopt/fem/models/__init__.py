@@ -1,5 +1,26 @@
-"""Forms and coefficients of known equations, each with its source."""
+"""A small library of forms, each with its source, to put in `bilinear_form`, `energy` or a form of one's own."""
 
+from pdeopt.fem.models.elasticity import (
+    lame_parameters,
+    linear_elasticity,
+    neo_hookean,
+    neo_hookean_plane_strain,
+    plane_strain,
+    plane_stress,
+)
 from pdeopt.fem.models.waves import BoxLayer, RadialLayer, impedance, plane_wave, wave_mass, wave_stiffness
 
-__all__ = ["BoxLayer", "RadialLayer", "impedance", "plane_wave", "wave_mass", "wave_stiffness"]
+__all__ = [
+    "BoxLayer",
+    "RadialLayer",
+    "impedance",
+    "lame_parameters",
+    "linear_elasticity",
+    "neo_hookean",
+    "neo_hookean_plane_strain",
+    "plane_strain",
+    "plane_stress",
+    "plane_wave",
+    "wave_mass",
+    "wave_stiffness",
+]

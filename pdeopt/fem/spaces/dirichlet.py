@@ -17,11 +17,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem.errors import FEMError
+from pdeopt.fem.spaces.points import concrete_points
 from pdeopt.fem.spaces.space import Facets, FunctionSpace
 from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
 
 #: The largest difference of equal values of one degree of freedom, relative to the largest value.
 SAME_VALUE_TOLERANCE = 1e-12
+#: The largest distance of a degree of freedom from the point that is meant, relative to the size of the mesh.
+SAME_PLACE_TOLERANCE = 1e-9
 
 #: The prescribed values: None for zero, a number, an array, or a function of x (d, k) that returns one of these.
 Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
@@ -57,11 +60,12 @@ class Dirichlet:
         """Prescribe u on boundary facets (default: on the whole boundary).
 
         Args:
-            space: The space of u.
+            space: The space of u, or a part of it that `FunctionSpace.split` made: the condition is one on the whole.
             facets: The facets, as for `FunctionSpace.boundary`; or several values by the names of boundaries,
                 ``{"hot": 80.0, "cold": 20.0}``, which must agree where these meet.
             values: The values: None for zero; a number; (k,) or (k, r) in the order of ``space.dofs(facets, names)``;
-                or a function of x (d, k) that returns one of these (only where degrees of freedom are point values).
+                or a function of x (d, k) that returns one of these (only where degrees of freedom are point values),
+                with a vector-valued element also vectors (components, k).
             names: The degrees of freedom to prescribe, by scikit-fem's names, for vector-valued and mixed elements:
                 ``["u^1"]`` is the first component (default: all).
 
@@ -73,12 +77,41 @@ class Dirichlet:
             if values is not None or not facets:
                 raise FEMError("Dirichlet values by name are given as {'hot': 80.0, 'cold': 20.0}, without others")
             return reduce(operator.add, [cls.on(space, key, value, names) for key, value in facets.items()])
-        dofs = space.dofs(facets, names)
+        return cls._at(space, space.dofs(facets, names), values, names)
+
+    @classmethod
+    def at(cls, space: FunctionSpace, point: ArrayLike, values: Values = None) -> Dirichlet:
+        """Prescribe u at a point, as a pressure that the equations fix up to a constant.
+
+        Args:
+            space: The space of u, or a part of it.
+            point: The point (d,), at which degrees of freedom lie.
+            values: The values, as for `on`.
+
+        Raises:
+            FEMError: No degree of freedom lies at the point.
+        """
+        space.check_nodal()
+        distance = np.linalg.norm(space.locations - np.reshape(concrete_points(point), (-1, 1)), axis=0)
+        size = np.ptp(space.mesh.p, axis=1).max()
+        dofs = np.flatnonzero(distance <= SAME_PLACE_TOLERANCE * size)
+        if not len(dofs):
+            nearest = space.locations[:, int(np.nanargmin(distance))]
+            raise FEMError(
+                f"no degree of freedom of {space} lies at {np.ravel(point).tolist()}; the nearest place of one is "
+                f"{nearest.tolist()}"
+            )
+        return cls._at(space, dofs, values, None)
+
+    @classmethod
+    def _at(cls, space: FunctionSpace, dofs: np.ndarray, values: Values, names: Sequence[str] | None) -> Dirichlet:
+        """Prescribe the values of given degrees of freedom of a space, or of a part of one."""
+        whole, among = space.whole, space.indices[dofs]
         if values is None:
-            return cls(space.n, dofs, None, space.locations)
+            return cls(whole.n, among, None, whole.locations)
         if callable(values):
             space.check_nodal(names)
-        given = values(space.locations[:, dofs]) if callable(values) else values
+        given = space.own_components(values(space.locations[:, dofs]), dofs) if callable(values) else values
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
         # numbers stay known inside a trace, so that they can be compared
         with nullcontext() if traced else jax.ensure_compile_time_eval():
@@ -90,7 +123,7 @@ class Dirichlet:
                 f"Dirichlet values have shape {given.shape}; expected a number, ({len(dofs)},) or ({len(dofs)}, r): "
                 "one value for each boundary degree of freedom, in the order of space.dofs(...)"
             )
-        return cls(space.n, dofs, given, space.locations)
+        return cls(whole.n, among, given, whole.locations)
 
     def __add__(self, other: Dirichlet) -> Dirichlet:
         """Return both conditions in one.
@@ -183,14 +216,17 @@ class Dirichlet:
             )
         pattern, kept = _free_block(A.pattern, *self._key)
         reduced = CSRMatrix(kept(A.data), pattern)
-        to_free = _free_values(self.n, *self._key)
         if self.values is None:
-            return reduced, to_free(b)
+            return reduced, self.reduce(b)
         coupling, stored, order = _coupling_block(A.pattern, *self._key)
         lifted = CSRMatrix(stored(A.data), coupling) @ self.values[order]
         b = b[:, None] if b.ndim < lifted.ndim else b
         lifted = lifted[:, None] if lifted.ndim < b.ndim else lifted
-        return reduced, to_free(b) - lifted
+        return reduced, self.reduce(b) - lifted
+
+    def reduce(self, load: jax.Array) -> jax.Array:
+        """Return the load (free,) or (free, r) of the free degrees of freedom, of a load (n,) or (n, r)."""
+        return _free_values(self.n, *self._key)(load)
 
     def extend(self, u_free: jax.Array) -> jax.Array:
         """Return the full vector (n,) or (n, r), with the prescribed values in their places.

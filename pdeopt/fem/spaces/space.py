@@ -21,6 +21,7 @@ from skfem.assembly.basis import AbstractBasis
 from pdeopt.fem.errors import FEMError, MeshError
 from pdeopt.fem.field import PARTS, Field
 from pdeopt.fem.meshes.mesh_check import check_mesh
+from pdeopt.fem.meshes.periodic import boundary_facets_where, is_periodic
 from pdeopt.fem.spaces.points import OUTSIDE_TOLERANCE, concrete_points, point_matrix
 from pdeopt.fem.spaces.reference import Reference, reference_of
 from pdeopt.sparse import CSRMatrix, LinearMap, with_stored_derivatives
@@ -30,6 +31,9 @@ MAX_WRITTEN_OUT_TERMS = 4
 #: The facets that are meant: names of boundaries, indices of facets, a condition on facet midpoints, or None for the
 #: whole boundary.
 Facets = str | Sequence[str] | np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+
+#: What to do where a periodic mesh of scikit-fem cannot do something.
+PERIODIC_REMEDY = "take the ordinary mesh, and tie its sides by MultiPoint.periodic(V, 'right', 'left')"
 
 
 @jax.tree_util.register_dataclass
@@ -98,12 +102,95 @@ class FunctionSpace:
         self.order = 2 * element.maxdeg if order is None else order
         self.basis: AbstractBasis = _lightened(skfem.CellBasis(mesh, element, intorder=self.order))
         self._side = 0  # of interior facets
+        self._part: tuple[FunctionSpace, np.ndarray] | None = None
 
     @classmethod
-    def _from_basis(cls, basis: AbstractBasis, order: int, side: int = 0) -> FunctionSpace:
+    def _from_basis(
+        cls,
+        basis: AbstractBasis,
+        order: int,
+        side: int = 0,
+        part: tuple[FunctionSpace, np.ndarray] | None = None,
+    ) -> FunctionSpace:
         space = cls.__new__(cls)
-        space.basis, space.order, space._side = _lightened(basis), order, side
+        space.basis, space.order, space._side, space._part = _lightened(basis), order, side, part
         return space
+
+    def split(self) -> tuple[FunctionSpace, ...]:
+        """Return the spaces of the components of a mixed or vector-valued element, as parts of this space.
+
+        A part is a space with degrees of freedom of its own, for fields, forms and interpolants. Conditions,
+        observations and misfits that are made with it are those of states of the whole space, so that nobody counts
+        degrees of freedom.
+
+        Raises:
+            FEMError: The element has one component only.
+
+        Example:
+            >>> import skfem
+            >>> V = FunctionSpace(
+            ...     skfem.MeshTri().refined(2), skfem.ElementVector(skfem.ElementTriP2()) * skfem.ElementTriP1()
+            ... )
+            >>> velocity, pressure = V.split()
+            >>> V.n, velocity.n, pressure.n
+            (187, 162, 25)
+            >>> pressure.restrict(np.arange(V.n)).shape
+            (25,)
+        """
+        element = self.element
+        if isinstance(element, skfem.ElementComposite):
+            elements = list(element.elems)
+        elif isinstance(element, skfem.ElementVector):
+            elements = [element.elem] * element.dim
+        else:
+            raise FEMError(
+                f"{type(element).__name__} has one component only; parts are those of mixed elements, as "
+                "ElementVector(ElementTriP2()) * ElementTriP1(), and of vector-valued ones"
+            )
+        bases = (self.with_element(one).basis for one in elements)
+        return tuple(
+            self._from_basis(basis, self.order, self._side, (self.whole, self.indices[own]))
+            for basis, own in zip(bases, self.basis.split_indices(), strict=True)
+        )
+
+    @property
+    def whole(self) -> FunctionSpace:
+        """The space that this one is a part of, made by `split`; the space itself where it is no part."""
+        return self if self._part is None else self._part[0]
+
+    @property
+    def is_part(self) -> bool:
+        """True where the space is a part of another one, made by `split`."""
+        return self._part is not None
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The numbers (n,) of the degrees of freedom among those of the whole space, sorted."""
+        return np.arange(self.n) if self._part is None else self._part[1]
+
+    def restrict(self, values: ArrayLike) -> jax.Array:
+        """Return the degrees of freedom of this part among those of the whole space.
+
+        Args:
+            values: The degrees of freedom of the whole space, (whole,) or (whole, r). Differentiable.
+
+        Returns:
+            Those of this space, (n,) or (n, r).
+
+        Raises:
+            FEMError: The values have another shape.
+        """
+        values = jnp.asarray(values)
+        if values.ndim not in (1, 2) or len(values) != self.whole.n:
+            raise FEMError(
+                f"restrict expects the {self.whole.n} degrees of freedom of {self.whole}, got shape {values.shape}"
+            )
+        return values if self._part is None else self._restriction(values)
+
+    @cached_property
+    def _restriction(self) -> LinearMap:
+        with jax.ensure_compile_time_eval():  # the first use may be inside a function that JAX traces
+            return LinearMap.selection(self.indices, self.whole.n)
 
     def with_element(self, element: skfem.Element) -> FunctionSpace:
         """Return the space of another element on the same cells or facets and quadrature.
@@ -136,13 +223,13 @@ class FunctionSpace:
                 boundary).
 
         Raises:
-            FEMError: The space is not one on the cells of the whole mesh.
+            FEMError: The space is not one on the cells of the whole mesh, or the mesh is periodic.
             MeshError: The mesh has no such boundary, or it is empty.
         """
         self._check_whole("boundary")
         indices = self._facets(facets)
         basis = skfem.FacetBasis(self.mesh, self.element, intorder=self.order, facets=indices)
-        return self._from_basis(basis, self.order)
+        return self._from_basis(basis, self.order, part=self._part)
 
     def interior_facets(self) -> tuple[FunctionSpace, FunctionSpace]:
         """Return the spaces of traces from both sides of every interior facet.
@@ -155,7 +242,10 @@ class FunctionSpace:
         self._check_whole("interior_facets")
         return tuple(  # type: ignore[return-value]
             self._from_basis(
-                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side), self.order, side
+                skfem.InteriorFacetBasis(self.mesh, self.element, intorder=self.order, side=side),
+                self.order,
+                side,
+                self._part,
             )
             for side in (0, 1)
         )
@@ -171,7 +261,7 @@ class FunctionSpace:
         """
         indices = self._named(elements, self.mesh.subdomains, "subdomain", self.mesh.normalize_elements)
         basis = skfem.CellBasis(self.mesh, self.element, intorder=self.order, elements=indices)
-        return self._from_basis(basis, self.order)
+        return self._from_basis(basis, self.order, part=self._part)
 
     @property
     def mesh(self) -> skfem.Mesh:
@@ -219,7 +309,8 @@ class FunctionSpace:
         """Return the nodal interpolant (n,) of a function: its values at the places of the degrees of freedom.
 
         Args:
-            function: A function of x (d, n) that returns (n,) or a number.
+            function: A function of x (d, n) that returns (n,) or a number; with a vector-valued element, vectors
+                (components, n).
 
         Raises:
             FEMError: The element has degrees of freedom that are not point values, the function returns another
@@ -232,10 +323,31 @@ class FunctionSpace:
                 "nodal: JAX traces what the function returns, and NumPy cannot take it; compute the values in jax.numpy"
                 " from V.locations, and pass V.interpolate(values)"
             )
-        values = np.asarray(given)
+        values = np.asarray(self.own_components(given, np.arange(self.n)))
         if values.shape not in ((), (self.n,)):
             raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
+
+    def own_components(self, vectors: ArrayLike, dofs: np.ndarray) -> ArrayLike:
+        """Return of vectors at the places of degrees of freedom the component that each of these gives.
+
+        What is no array of vectors, or of a space of scalars, is returned as it is.
+
+        Args:
+            vectors: The vectors (components, k). Differentiable.
+            dofs: The degrees of freedom (k,).
+
+        Returns:
+            The values of these, (k,).
+        """
+        element = self.element
+        if not isinstance(element, skfem.ElementVector) or np.shape(vectors) != (element.dim, len(dofs)):
+            return vectors
+        component = np.empty(self.n, int)
+        for k, own in enumerate(self.basis.split_indices()):
+            component[own] = k
+        known = vectors if isinstance(vectors, jax.core.Tracer) else np.asarray(vectors)
+        return known[component[dofs], np.arange(len(dofs))]
 
     def check_nodal(self, names: Sequence[str] | None = None) -> None:
         """Refuse an element with degrees of freedom that are not point values: fluxes, slopes, bubbles.
@@ -256,6 +368,11 @@ class FunctionSpace:
     def _check_whole(self, method: str) -> None:
         if self.basis.tind is not None:
             raise FEMError(f"{method}() of a part of the mesh; call it on the space of the whole mesh, with names")
+        if is_periodic(self.mesh):
+            raise FEMError(
+                f"{method}(): scikit-fem integrates over no facets of a periodic mesh, a {type(self.mesh).__name__}; "
+                f"{PERIODIC_REMEDY}"
+            )
 
     def _check_names(self, names: Sequence[str] | None) -> None:
         unknown = set(names or ()) - set(self.element.dofnames)
@@ -314,6 +431,8 @@ class FunctionSpace:
         """
         if not isinstance(self.basis, skfem.CellBasis) or isinstance(self.element, skfem.ElementComposite):
             raise FEMError(f"{self} cannot be evaluated at points; take a space on cells, one component of a mixed one")
+        if is_periodic(self.mesh):
+            raise FEMError(f"scikit-fem finds no points in a periodic mesh; {PERIODIC_REMEDY}")
         points = np.atleast_2d(concrete_points(points))
         if points.ndim != 2 or points.shape[0] != self.mesh.dim() or not points.size:
             raise FEMError(f"points have shape {points.shape}; expected ({self.mesh.dim()}, k), one column a point")
@@ -380,7 +499,9 @@ class FunctionSpace:
         if facets is None:
             whole: np.ndarray = self.mesh.boundary_facets()
             return whole
-        if callable(facets):  # scikit-fem alone would take facets inside, too
+        if callable(facets) and is_periodic(self.mesh):
+            facets = boundary_facets_where(self.mesh, facets)
+        elif callable(facets):  # scikit-fem alone would take facets inside, too
             facets = self.mesh.facets_satisfying(facets, boundaries_only=True)
         return self._named(facets, self.mesh.boundaries, "boundary", self.mesh.normalize_facets)
 

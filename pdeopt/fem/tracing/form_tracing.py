@@ -21,6 +21,7 @@ import skfem
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
+from pdeopt.fem.tracing.partial_evaluation import evaluated
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,16 @@ class TracedForm:
         The trace has copies of the arrays of NumPy that the function reads: these can be changed in place, and what is
         kept under a digest must go on computing what the digest says.
         """
-        closed, shape = jax.make_jaxpr(lambda: self.function(*arguments), return_shape=True)()
-        closed = with_copied_arrays(closed)
-        return jax.tree.unflatten(jax.tree.structure(shape), jax.core.eval_jaxpr(closed.jaxpr, closed.consts))
+        return self.kept_for_all([arguments])[0]
+
+    def kept_for_all(self, cases: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return what the form returns for each of several sequences of arguments, as `kept` does.
+
+        What they have in common is computed once.
+        """
+        closed, shape = jax.make_jaxpr(lambda: [self.function(*case) for case in cases], return_shape=True)()
+        results: list[Any] = jax.tree.unflatten(jax.tree.structure(shape), evaluated(with_copied_arrays(closed)))
+        return results
 
 
 def traced_form(function: Callable[..., Any], name: str, fields: Sequence[Any], w: Any) -> TracedForm:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse.data.observation import FullField, Observation
+from pdeopt.inverse.data.observation import FullField, Observation, OfPart
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.regularization import mass
 from pdeopt.sparse import CSRMatrix
@@ -189,11 +189,13 @@ class FieldMisfit(Misfit):
         noise: The standard deviation of independent errors of these, a number or of their shape; of complex values that
             of the real and of the imaginary part each. None for a wanted state.
         mass: The mass matrix (n, n) of the space, which gives its L² product.
+        observation: The observation of the whole state, or of the part of it that is wanted.
     """
 
     data: np.ndarray = field()
     noise: np.ndarray | None = field()
     mass: CSRMatrix
+    observation: Observation = field(default_factory=FullField)
 
     @classmethod
     def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:
@@ -201,7 +203,7 @@ class FieldMisfit(Misfit):
 
         Args:
             space: The state's space, on cells, on a part of them, or on boundary facets: there the difference is
-                integrated.
+                integrated. With a part that `FunctionSpace.split` made, that part of the state is compared.
             target: The degrees of freedom of d, (n,) or (n, r), complex for a complex state.
             noise: The standard deviation of the target's values where these were measured, a number or of their shape;
                 zero where they are exact, as on a Dirichlet boundary. None for a wanted state.
@@ -215,14 +217,15 @@ class FieldMisfit(Misfit):
             raise InputError(f"the target has shape {values.shape}; expected ({space.n},), a value a degree of freedom")
         if not np.isfinite(values).all():
             raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} target values are NaN or infinite")
-        return cls(values, None if noise is None else _field_noise(noise, values), mass.assemble(space))
+        sigma = None if noise is None else _field_noise(noise, values)
+        return cls(values, sigma, mass.assemble(space), OfPart(space) if space.is_part else FullField())
 
     def __repr__(self) -> str:
         return f"FieldMisfit(data {self.data.shape})"
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return the misfit of the state u, (n,) or (n, r)."""
-        return self.distance(u)
+        return self.distance(self.observation(u, coefficient))
 
     def distance(self, predicted: jax.Array) -> jax.Array:
         """Return the misfit ½ ∫ ``|predicted − d|²`` of a state.

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace, dot, functional, grad
@@ -42,6 +43,21 @@ class FullField:
 
 
 @dataclass(frozen=True, eq=False)
+class OfPart:
+    """An observation of one part of a coupled state, as its velocity. Data (n,) or (n, r), of the part's space.
+
+    Attributes:
+        space: The part, as `FunctionSpace.split` makes it.
+    """
+
+    space: FunctionSpace
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the degrees of freedom of the part, (n,) or (n, r)."""
+        return self.space.restrict(u)
+
+
+@dataclass(frozen=True, eq=False)
 class AtDofs:
     """An observation of some degrees of freedom: on a boundary, or in a subdomain. Data (k,) or (k, r).
 
@@ -57,7 +73,7 @@ class AtDofs:
 
         The facets are given as for `FunctionSpace.boundary`.
         """
-        return cls(space.dofs(facets))
+        return cls(space.indices[space.dofs(facets)])
 
     @classmethod
     def in_subdomain(cls, space: FunctionSpace, elements: Any) -> AtDofs:
@@ -65,7 +81,7 @@ class AtDofs:
 
         The cells are given as for `FunctionSpace.subdomain`.
         """
-        return cls(space.subdomain_dofs(elements))
+        return cls(space.indices[space.subdomain_dofs(elements)])
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return u at the observed degrees of freedom, (k,) or (k, r)."""
@@ -99,14 +115,19 @@ class AtPoints:
         """Return the observation at given points.
 
         Args:
-            space: The state's space.
+            space: The state's space, or a part of it.
             points: The points (d, k), one column each.
             tolerance: The largest distance outside at which points are moved, as for `FunctionSpace.point_evaluation`.
 
         Raises:
             FEMError: Points lie further outside the mesh; it lists them.
         """
-        return cls(space.point_evaluation(points, tolerance=tolerance))
+        matrix = space.point_evaluation(points, tolerance=tolerance)
+        if not space.is_part:
+            return cls(matrix)
+        entries = matrix.to_scipy().tocoo()
+        shape = (matrix.shape[0], space.whole.n)
+        return cls(CSRMatrix.from_scipy(sp.coo_array((entries.data, (entries.row, space.indices[entries.col])), shape)))
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return u at the points, (k,) or (k, r)."""
@@ -179,7 +200,7 @@ class BoundaryFlux:
         """Return the observation of the fluxes through parts of the boundary.
 
         Args:
-            space: The state's space.
+            space: The state's space, or a part of it.
             parts: The parts, each given as for `FunctionSpace.boundary`.
             conductivity: A function of the coefficient and a trace space that returns the field k there.
         """
@@ -189,7 +210,8 @@ class BoundaryFlux:
         """Return the flux of u through each boundary, (k,) or (k, r)."""
 
         def flux(values: jax.Array, trace: FunctionSpace) -> jax.Array:
-            return _outward_flux.assemble(trace, u=trace.interpolate(values), k=self.conductivity(coefficient, trace))
+            field = trace.interpolate(trace.restrict(values))
+            return _outward_flux.assemble(trace, u=field, k=self.conductivity(coefficient, trace))
 
         columns = [u] if u.ndim == 1 else list(u.T)
         fluxes = jnp.stack([jnp.stack([flux(values, trace) for trace in self.spaces]) for values in columns], axis=-1)

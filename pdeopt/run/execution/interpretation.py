@@ -10,7 +10,7 @@ import numpy as np
 
 from pdeopt.inverse import InputError, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
-from pdeopt.run.store.fields import RESULT_NAMES
+from pdeopt.run.store.fields import is_result_name
 
 #: The kinds of arrays that a file can hold without pickling: numbers, and text.
 STORABLE_KINDS = "biufcU"
@@ -67,7 +67,7 @@ def _checked(problem: Problem, found: Any) -> Interpretation:
     scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
     arrays = {name: value for name, value in values.items() if value.ndim}
     _refuse(set(scalars) & (SUMMARY_NAMES | set(problem.quantities)), "summary.json")
-    _refuse(set(arrays) & (RESULT_NAMES | RESERVED_NAMES), "result.npz")
+    _refuse({name for name in arrays if is_result_name(name) or name in RESERVED_NAMES}, "result.npz")
     return Interpretation(scalars, arrays)
 
 

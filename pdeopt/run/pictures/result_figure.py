@@ -243,7 +243,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
 
 def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     """Draw the state beside what it is compared with: panels for a field, scatter plots for samples."""
-    at = fields.state_at
+    at = fields.field_at if fields.kind == FIELD_KIND else fields.state_at
     canvas = None if at is None else Canvas(at, fields.views.marks)
     if canvas is not None and not canvas.can_draw:
         canvas = None
@@ -266,7 +266,8 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
 def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     """Draw the target, the state, and the difference of the two."""
     assert fields.data is not None
-    wanted, reached = fields.by_experiment(fields.data)[0].real, fields.by_experiment(fields.state)[0].real
+    assert fields.predicted is not None
+    wanted, reached = fields.by_experiment(fields.data)[0].real, fields.by_experiment(fields.predicted)[0].real
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
     name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
     axes = figure.subplots(1, 3)

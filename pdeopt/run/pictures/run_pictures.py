@@ -17,6 +17,7 @@ from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.complex_figure import draw_complex
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history
+from pdeopt.run.pictures.parts_figure import draw_parts
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.scene_figure import draw_scene, scene_note
@@ -115,6 +116,7 @@ PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
     "components": lambda run, _: draw_components(run.fields, run.titled_summary) if run.fields else None,
+    "parts": lambda run, _: draw_parts(run.fields, run.titled_summary) if run.fields else None,
     "complex": lambda run, _: draw_complex(run.fields, run.titled_summary) if run.fields else None,
     "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
     "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,

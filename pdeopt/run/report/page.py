@@ -42,6 +42,7 @@ from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs, re
 PICTURE_CAPTIONS = {
     "result": "Coefficient, data fit and state",
     "components": "Components of vectors",
+    "parts": "Parts of the state",
     "complex": "Real part, magnitude and phase of a complex state",
     "segmentation": "Segmentation",
     "scene": "Coefficient in three dimensions",

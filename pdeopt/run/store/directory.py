@@ -25,7 +25,8 @@ RUN_FILES = (
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
     "run.log",
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
-    *("scene.png", "scene.pdf", "components.png", "components.pdf", "complex.png", "complex.pdf"),
+    *("scene.png", "scene.pdf", "components.png", "components.pdf", "parts.png", "parts.pdf"),
+    *("complex.png", "complex.pdf"),
 )
 #: The files that a run goes on from; all others are written when it ends.
 RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")

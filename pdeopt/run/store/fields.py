@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from dataclasses import fields as members
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FieldMisfit, InputError, Numbers, Problem, Views
+from pdeopt.inverse import FieldMisfit, InputError, Numbers, OfPart, Problem, Views
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.store.directory import write_arrays
@@ -51,7 +52,8 @@ class Fields:
         kind: The kind of the data: "samples", a "field" with the degrees of freedom of the state, "" for none.
         points: The coordinates (d, k) of the data; None where they are not known.
         at: The place of the parameter in its mesh.
-        state_at: The place of the state in its own mesh, which may be the same; None where that is not known.
+        state_at: The place of the state in its own mesh, which may be the same; None where that is not known. Of a
+            coupled state it is that of its first part that has one.
         label: The name of the coefficient, with its unit.
         data_label: The name of the data, with their unit.
         role: The word for the coefficient: "reconstruction", "control", "design" or "result".
@@ -59,6 +61,10 @@ class Fields:
             function.
         views: What pictures show beside coefficient, data and state.
         extra: The arrays that the problem's `interpret` adds, by name.
+        parts: The places of the parts of a coupled state in it, by name, on the mesh of ``state_at``; empty where the
+            state has one part.
+        target_at: The place of a field of data among these, where it is of one part of the state; None where it is of
+            the whole.
 
     Raises:
         ValueError: The arrays do not fit each other.
@@ -84,6 +90,8 @@ class Fields:
     names: tuple[str, ...] = ()
     views: Views = field(default_factory=Views)
     extra: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: dict[str, Placement] = field(default_factory=dict)
+    target_at: Placement | None = None
 
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
@@ -98,10 +106,13 @@ class Fields:
         self._check_shape("adjoint", "state")
         self._check_shape("predicted", "data")
         self.at.check(self.coefficient, "the coefficient")
-        if self.state_at is not None:
-            self.state_at.check(self.state, "the state")
-            if self.kind == FIELD_KIND:
-                self._check_shape("data", "state")
+        if self.target_at is not None and self.data is not None:
+            self.target_at.check(self.data, "the target")
+        for at in (self.state_at, *self.parts.values()):
+            if at is not None:
+                at.check(self.state, "the state")
+        if self.state_at is not None and self.target_at is None and self.kind == FIELD_KIND:
+            self._check_shape("data", "state")
 
     def _check_shape(self, name: str, other: str) -> None:
         mine, theirs = getattr(self, name), getattr(self, other)
@@ -115,12 +126,17 @@ class Fields:
         return dict(zip(self.axes, self.state.shape, strict=True)).get("experiment", 1)
 
     def by_experiment(self, values: np.ndarray) -> np.ndarray:
-        """Return values of the state's shape with the experiments as their first axis, (r, n).
+        """Return values of the state, or of a part of it, with the experiments as their first axis, (r, n).
 
         Args:
             values: The values (n, r), or (n,) where the state has no such axis: of one experiment then.
         """
         return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
+
+    @property
+    def field_at(self) -> Placement | None:
+        """The place of a field of data, and of what is predicted of it; None where that is not known."""
+        return self.state_at if self.target_at is None else self.target_at
 
     @property
     def state_has_own_mesh(self) -> bool:
@@ -139,15 +155,24 @@ OPTIONAL_ARRAYS = frozenset({"truth", "adjoint", "data", "predicted", "noise", "
 FIELD_TEXTS = ("label", "data_label", "kind", "role")
 #: The arrays of a mesh.
 MESH_ARRAYS = ("p", "t", "cell")
+#: The arrays of a place.
+PLACEMENT_ARRAYS = tuple(part.name for part in members(Placement) if part.name != "mesh")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", "state_axes", *FIELD_ARRAYS, *FIELD_TEXTS),
+        *("format", "length_unit", "number_names", "state_axes", "part_names", *FIELD_ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
-        *(f"{at}_{part.name}" for at in ("at", "state_at") for part in members(Placement) if part.name != "mesh"),
+        *(f"{at}_{name}" for at in ("at", "state_at", "target_at") for name in PLACEMENT_ARRAYS),
     }
 )
+#: The names of the arrays of the parts of a coupled state, which are counted from 0.
+PART_ARRAY = re.compile(rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})")
+
+
+def is_result_name(name: str) -> bool:
+    """Return whether result.npz has a name of its own, so that the problem's `interpret` cannot use it."""
+    return name in RESULT_NAMES or PART_ARRAY.fullmatch(name) is not None
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
@@ -165,6 +190,8 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     if problem.state_space is not None:
         _check_length(len(solved.state), problem.state_space)
     data, noise = misfit.data, misfit.noise
+    observation = misfit.observation
+    parts = _place_parts(problem, solved.state)
     kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
     return Fields(
         parameter=np.asarray(m),
@@ -180,12 +207,14 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         kind=kind,
         points=problem.points,
         at=place_parameter(problem.parameter, problem.length_unit),
-        state_at=_place_state(problem, solved.state),
+        state_at=_place_state(problem, solved.state) or next(iter(parts.values()), None),
         label=problem.parameter.label,
         data_label=problem.data_label,
         names=tuple(problem.parameter.names) if isinstance(problem.parameter, Numbers) else (),
         role=problem.parameter.role or _role(kind, noise),
         views=problem.views,
+        parts=parts if len(parts) > 1 else {},
+        target_at=_place(observation.space, problem) if isinstance(observation, OfPart) else None,
     )
 
 
@@ -204,6 +233,12 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
     if fields.state_at is not None:
         arrays |= fields.state_at.to_arrays("state_at")
+        if fields.target_at is not None:
+            arrays |= fields.target_at.to_arrays("target_at")
+        for k, at in enumerate(fields.parts.values()):
+            arrays |= at.to_arrays(f"part_{k}")
+        if fields.parts:
+            arrays["part_names"] = np.array(list(fields.parts))
         if fields.state_has_own_mesh:
             arrays |= {f"state_{name}": array for name, array in _mesh_arrays(fields.state_at.mesh).items()}
     write_arrays(path, {**fields.extra, **arrays, **texts})
@@ -234,8 +269,10 @@ def read_fields(path: Path) -> Fields:
     if "state_p" in arrays:
         state_mesh = PlainMesh(arrays["state_p"], arrays["state_t"], str(arrays["state_cell"]), unit)
     state_at = Placement.from_arrays("state_at", arrays, state_mesh) if "state_at_kind" in arrays else None
+    target_at = Placement.from_arrays("target_at", arrays, state_mesh) if "target_at_kind" in arrays else None
+    names = map(str, arrays.get("part_names", ()))
     given["axes"] = tuple(map(str, np.atleast_1d(axes)))
-    extra = {name: array for name, array in arrays.items() if name not in RESULT_NAMES}
+    extra = {name: array for name, array in arrays.items() if not is_result_name(name)}
     return Fields(
         **given,
         at=Placement.from_arrays("at", arrays, mesh),
@@ -243,6 +280,8 @@ def read_fields(path: Path) -> Fields:
         names=tuple(map(str, arrays.get("number_names", ()))),
         views=views_from_arrays(arrays, given["data_label"]),
         extra=extra,
+        parts={name: Placement.from_arrays(f"part_{k}", arrays, state_mesh) for k, name in enumerate(names)},
+        target_at=target_at,
     )
 
 
@@ -289,4 +328,24 @@ def _place_state(problem: Problem, state: np.ndarray) -> Placement | None:
     space = problem.known_state_space
     if space is None or len(state) != space.n:
         return None
+    return _place(space, problem)
+
+
+def _place(space: FunctionSpace, problem: Problem) -> Placement | None:
     return place_field(space, unit=problem.length_unit) if has_place(space) else None
+
+
+def _place_parts(problem: Problem, state: np.ndarray) -> dict[str, Placement]:
+    """Return the places in a coupled state of its parts that have some, as far as they are on the first one's mesh.
+
+    There are none where the state is one space, or has fewer degrees of freedom than its parts.
+    """
+    equation = problem.functional.state
+    indices = equation.part_indices()
+    is_coupled = len(indices) > 1 or any(space.is_part for space in equation.parts.values())
+    if not is_coupled or max(one.max(initial=-1) for one in indices.values()) >= len(state):
+        return {}
+    placed = {name: _place(space, problem) for name, space in equation.parts.items()}
+    found = {name: at.among(indices[name]) for name, at in placed.items() if at is not None}
+    first = next(iter(found.values()), None)
+    return {name: at for name, at in found.items() if first is not None and at.mesh.is_same_as(first.mesh)}

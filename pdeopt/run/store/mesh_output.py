@@ -69,15 +69,14 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """Return state, adjoint and target as fields, one for each experiment and part of complex numbers."""
-    at = fields.state_at
+    """Return state, adjoint and target as fields: one for each experiment, part, and part of complex numbers."""
     found: Data = {}
-    given = {
-        "state": fields.state,
-        "adjoint": fields.adjoint,
-        "target": fields.data if fields.kind == FIELD_KIND else None,
-    }
-    for name, values in given.items():
+    given = [(name, fields.state_at, values) for name, values in (("state", fields.state), ("adjoint", fields.adjoint))]
+    if fields.parts:
+        given = [(f"{name}_{part}", at, values) for name, _, values in given for part, at in fields.parts.items()]
+    if fields.kind == FIELD_KIND:
+        given.append(("target", fields.field_at, fields.data))
+    for name, at, values in given:
         if values is not None and at is not None and _has(at):
             experiments = fields.by_experiment(values)
             names = [name] if len(experiments) == 1 else [f"{name}_{k + 1}" for k in range(len(experiments))]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import skfem
 
 from pdeopt.fem import FunctionSpace
+from pdeopt.fem.meshes.periodic import unwrapped
 from pdeopt.inverse import Numbers
 from pdeopt.inverse.problem import AnyParameter
 from pdeopt.run.store.boundary import curve_coordinate
@@ -46,7 +47,8 @@ class PlainMesh:
 
     @classmethod
     def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
-        """Return a mesh of scikit-fem in this form, with the unit of its coordinates."""
+        """Return a mesh of scikit-fem in this form, with the unit of its coordinates; a periodic one unwrapped."""
+        mesh, _ = unwrapped(mesh)
         return cls(mesh.p, mesh.t, CELL_NAMES.get((mesh.dim(), len(mesh.t)), ""), unit)
 
     @property
@@ -142,6 +144,10 @@ class Placement:
         """The number of components of a vector-valued function; 1 of a scalar one."""
         return len(self.gather) if self.gather.ndim == 3 else 1
 
+    def among(self, indices: np.ndarray) -> Placement:
+        """Return the places of the same values where they are those at ``indices`` (n,) of a longer array."""
+        return replace(self, gather=np.where(self.gather >= 0, indices[self.gather], -1))
+
     def to_arrays(self, name: str) -> dict[str, np.ndarray]:
         """Return the arrays that `from_arrays` reads, each with ``name`` at the beginning of its own name."""
         return {
@@ -204,8 +210,8 @@ def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str 
         position[dofs] = np.arange(len(dofs))
     mesh, nodal, count = PlainMesh.of(space.mesh, unit), space.basis.nodal_dofs, _components(space.element)
     if len(nodal):
-        used = mesh.vertices.shape[1]
-        return _on_mesh("vertices", position[nodal[:count, None, :used]], mesh.vertices, mesh)
+        _, vertices = unwrapped(space.mesh)
+        return _on_mesh("vertices", position[nodal[:count, None, vertices]], mesh.vertices, mesh)
     local = space.basis.element_dofs
     by_component = local.reshape(-1, count, local.shape[1]).swapaxes(0, 1)  # a local function after the other
     return _on_mesh("cells", position[by_component], mesh.centers, mesh)
@@ -254,7 +260,7 @@ def _on_boundary(space: FunctionSpace, given: np.ndarray, drawn: np.ndarray, uni
     position[given] = np.arange(len(given))
     drawn = drawn[position[drawn] >= 0]
     x = space.locations[:, drawn]
-    s, label = curve_coordinate(space.mesh, x)
+    s, label = curve_coordinate(unwrapped(space.mesh)[0], x)
     order = np.argsort(s, kind="stable") if s.size else np.arange(len(drawn))
     mesh = PlainMesh.of(space.mesh, unit)
     named = mesh.named(label) if label else ""

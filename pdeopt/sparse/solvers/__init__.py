@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,9 +17,11 @@ from pdeopt.sparse.solvers.counters import Work, work
 from pdeopt.sparse.solvers.direct.installed import require_library
 from pdeopt.sparse.solvers.direct.solver import CHOLMOD, PARDISO, RSLAB, SUPERLU, DirectSolver, memo
 from pdeopt.sparse.solvers.fallbacks import forget_warnings
+from pdeopt.sparse.solvers.krylov.block_diagonal import Block, BlockDiagonal
 from pdeopt.sparse.solvers.krylov.by_name import CG, GMRES, KRYLOV_BY_NAME, MINRES, BiCGSTAB
 from pdeopt.sparse.solvers.krylov.multigrid import AMG
 from pdeopt.sparse.solvers.krylov.preconditioners import ILU, Applied, Jacobi, Preconditioner
+from pdeopt.sparse.solvers.krylov.solver import KrylovSolver
 from pdeopt.sparse.solvers.krylov.solver import memo as krylov_memo
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
     "Applied",
     "Auto",
     "BiCGSTAB",
+    "Block",
+    "BlockDiagonal",
     "DirectSolver",
     "Jacobi",
     "Preconditioner",
@@ -37,6 +42,7 @@ __all__ = [
     "Work",
     "clear_memo",
     "forgetting",
+    "informed",
     "resolve_solver",
     "solver_accuracy",
     "solver_names",
@@ -110,6 +116,20 @@ def resolve_solver(solver: str | Solver) -> Solver:
         raise SolveError(f"unknown solver {solver!r}; expected one of {', '.join(solver_names())}{hint}")
     require_library(solver)
     return _BY_NAME[solver]
+
+
+def informed(solver: Solver, multigrid: AMG) -> Solver:
+    """Return a solver whose multigrid knows near-null vectors, where it takes multigrid and was given none.
+
+    Args:
+        solver: The solver.
+        multigrid: The multigrid that knows them.
+    """
+    if isinstance(solver, Auto) and solver == Auto():
+        return replace(solver, preconditioner=multigrid)
+    if isinstance(solver, KrylovSolver) and solver.preconditioner == AMG():
+        return replace(solver, preconditioner=multigrid)
+    return solver
 
 
 def _checked(solver: Solver) -> Solver:

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -36,13 +36,15 @@ MAX_MULTIGRID_COLUMNS = 4
 #: The number of iterations beyond which a direct solver takes over.
 MAX_MULTIGRID_ITERATIONS = 200
 
-#: The iterative solver that is taken.
-MULTIGRID = CG(rtol=1e-10, max_iterations=MAX_MULTIGRID_ITERATIONS, preconditioner=AMG("ruge-stuben"))
+#: The multigrid that is taken where nothing is known of the unknowns.
+RUGE_STUBEN = AMG("ruge-stuben")
+#: The iterative solver that is taken there.
+MULTIGRID = CG(rtol=1e-10, max_iterations=MAX_MULTIGRID_ITERATIONS, preconditioner=RUGE_STUBEN)
 
 _log = logging.getLogger(__name__)
 #: The last matrices on which multigrid failed, with the digests of their values. It would fail again, so that only time
 #: is saved. (A right-hand side with which it would not is then solved directly, more exactly than is stated.)
-_failed: deque[tuple[SparsityPattern, bytes]] = deque(maxlen=8)
+_failed: deque[tuple[SparsityPattern, bytes, AMG]] = deque(maxlen=8)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class Auto:
     It takes CG preconditioned by multigrid for wide, real, symmetric matrices with a positive diagonal and few
     right-hand sides; otherwise, and where that fails, the direct solver. The choice depends on the matrix and on the
     number of right-hand sides, and not on what was solved before.
+
+    Attributes:
+        preconditioner: The multigrid that is taken; for a displacement a `LinearStateEquation` gives one that knows the
+            rigid motions.
     """
+
+    preconditioner: AMG = RUGE_STUBEN
 
     @property
     def name(self) -> str:
@@ -80,8 +88,15 @@ class Auto:
             and PositiveDiagonal(pattern)(data)
             and is_symmetric(pattern, data, absolute_row_sums(pattern, data))
         ):
-            return MULTIGRID
+            return self.multigrid
         return fastest_direct()
+
+    @property
+    def multigrid(self) -> KrylovSolver:
+        """The iterative solver that is taken."""
+        if self.preconditioner is RUGE_STUBEN:
+            return MULTIGRID
+        return replace(MULTIGRID, preconditioner=self.preconditioner)
 
     def solve(self, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """Return X (n, k) with A X = rhs or Aᵀ X = rhs, by the solver that `chosen` returns.
@@ -90,19 +105,19 @@ class Auto:
             SolveError: A value of A or of rhs is not finite, or no solver solves the system.
         """
         solver = self.chosen(pattern, data, rhs.shape[1])
-        if solver is not MULTIGRID:
+        if isinstance(solver, DirectSolver):
             return solver.solve(pattern, data, rhs, transposed)
         check_finite("A", data)
         check_finite("b", rhs)
-        matrix, direct = (pattern, digest(data)), fastest_direct()
+        matrix, direct = (pattern, digest(data), self.preconditioner), fastest_direct()
         if matrix in _failed:
             return direct.solve(pattern, data, rhs, transposed)
         try:
-            return MULTIGRID.solve(pattern, data, rhs, transposed)
+            return solver.solve(pattern, data, rhs, transposed)
         except SolveError as error:
             _failed.append(matrix)
             x = direct.solve(pattern, data, rhs, transposed)
-            note_fallback(pattern, MULTIGRID.name, direct.name, str(error))
+            note_fallback(pattern, solver.name, direct.name, str(error))
             return x
 
 

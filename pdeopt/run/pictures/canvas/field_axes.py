@@ -19,6 +19,8 @@ from pdeopt.run.store.placement import Placement
 
 #: The number of data points from which on they are not drawn as dots.
 MIN_POINTS_UNDRAWN = 400
+#: The number of arrows along the longer side of a picture.
+ARROWS_ALONG = 18
 #: The largest distance of dots from the mesh's box, as a part of its size.
 MAX_DISTANCE_FROM_MESH = 0.01
 
@@ -124,6 +126,22 @@ def draw_field(
 
 def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:
     return Triangulation(surface.x[0], surface.x[1], triangles=surface.triangles, mask=mask)
+
+
+def draw_arrows(axes: Axes, at: Placement, drawn: np.ndarray) -> None:
+    """Draw arrows of vectors over a field in 2-D: one in each square of a grid.
+
+    Args:
+        axes: The panel.
+        at: The placement of the vectors.
+        drawn: The vectors (2, k), as `Placement.drawn` returns them.
+    """
+    known = np.isfinite(drawn).all(0)
+    x, vectors = at.x[:, known], drawn[:, known]
+    low = x.min(1, keepdims=True)
+    squares = np.floor((x - low) * (ARROWS_ALONG / np.ptp(x, axis=1).max())).astype(int)
+    _, taken = np.unique(squares, axis=1, return_index=True)
+    axes.quiver(*x[:, taken], *vectors[:, taken], angles="xy", pivot="mid", color="white", width=0.004)
 
 
 def draw_points(axes: Axes, canvas: Canvas, points: np.ndarray | None) -> None:

@@ -30,6 +30,8 @@ MAX_PSEUDO_INVERSE_UNKNOWNS = 500
 #: The difference of entries, relative to the largest one, up to which a matrix counts as symmetric in the choice of the
 #: restriction.
 SYMMETRY_TOLERANCE = 1e-13
+#: The size of entries, relative to the diagonal, up to which they are rounding of the assembly.
+ROUNDING_OF_ENTRIES = 1e-14
 
 #: A function r (n,) ↦ x (n,) that solves the coarsest system.
 CoarseSolve = Callable[[np.ndarray], np.ndarray]
@@ -124,7 +126,7 @@ class AMG:
         if self.kind == "ruge-stuben":
             return list(pyamg.ruge_stuben_solver(matrix, **none).levels)
         smoothed = pyamg.smoothed_aggregation_solver(
-            matrix,
+            _without_zeros(matrix),
             B=None if self.near_nullspace is None else self.near_nullspace.astype(matrix.dtype),
             symmetry=_symmetry(matrix),
             smooth=("jacobi", {"weighting": "local"}),  # the other weights use random numbers
@@ -242,6 +244,17 @@ def _coarse_solves(matrix: sp.csr_array) -> tuple[CoarseSolve, CoarseSolve]:
         return inverse.__matmul__, inverse.T.__matmul__
     factors = superlu_factors(matrix.tocsc())
     return factors.solve, lambda r: factors.solve(r, transposed=True)
+
+
+def _without_zeros(matrix: sp.csr_array) -> sp.csr_array:
+    """Return a matrix without the stored entries that are zero or rounding.
+
+    Aggregates would be made of unknowns that only these connect, as the components of a velocity.
+    """
+    size = np.sqrt(np.abs(matrix.diagonal()))
+    entries = matrix.tocoo()
+    kept = np.abs(entries.data) > ROUNDING_OF_ENTRIES * size[entries.row] * size[entries.col]
+    return sp.csr_array((entries.data[kept], (entries.row[kept], entries.col[kept])), matrix.shape)
 
 
 def _symmetry(matrix: sp.csr_array) -> str:

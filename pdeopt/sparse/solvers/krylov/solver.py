@@ -20,6 +20,8 @@ from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo, digest
 from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, times_power_of_two
 
+#: The exponent of 2 of a matrix's largest entry, of either sign, up to which a preconditioner is made for it as posed.
+LARGEST_EXPONENT_AS_POSED = 64
 #: The set-ups of all Krylov solvers.
 memo = SetUpMemo()
 
@@ -146,8 +148,9 @@ class _Use:
     """The use of a set-up by one call of a solver.
 
     An old set-up is on trial as long as the values at hand were not solved with it before. The preconditioner M is
-    made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those of this one (divided by
-    2^size, far from overflow). The method sees the scaled matrix R A C, and C⁻¹ M R⁻¹ / 2^size.
+    made for the matrix as it was posed: near-null vectors of multigrid, as constants, are those of this one, and so are
+    the matrices of a `BlockDiagonal`. (Only where its entries come near overflow it is divided by 2^size.) The method
+    sees the scaled matrix R A C, and C⁻¹ M R⁻¹ / 2^size.
     """
 
     def __init__(self, solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, transposed: bool) -> None:
@@ -155,7 +158,8 @@ class _Use:
         self.key: Hashable = (pattern, solver, data.dtype.str)
         self.values = digest(data)
         self.scaled = memo.scaled(pattern, data, self.values)
-        self.size = 0 if self.scaled.scaling.is_trivial else int(exponents(data).max(initial=0))
+        size = 0 if self.scaled.scaling.is_trivial else int(exponents(data).max(initial=0))
+        self.size = size if abs(size) > LARGEST_EXPONENT_AS_POSED else 0
         posed = times_power_of_two(data, -self.size) if self.size else data
         self.matrix = sp.csr_matrix((posed, pattern.indices, pattern.indptr), pattern.shape)
         scaled = sp.csr_matrix((self.scaled.values, pattern.indices, pattern.indptr), pattern.shape)
