@@ -69,7 +69,7 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """Return state, adjoint and target as fields, one for each experiment; of a coupled state one for each part."""
+    """Return state, adjoint and target as fields, one for each experiment and part of the state."""
     found: Data = {}
     given = [(name, fields.state_at, values) for name, values in (("state", fields.state), ("adjoint", fields.adjoint))]
     if fields.parts:
