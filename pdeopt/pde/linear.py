@@ -38,7 +38,7 @@ class LinearStateEquation(StateEquation):
         −κ u″ = 1 on (0, 1) with u = 0 at both ends, so that u(½) = 1/(8 κ):
 
         >>> import skfem
-        >>> from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
+        >>> from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
         >>> V = FunctionSpace(skfem.MeshLine().refined(3), skfem.ElementLineP1())
         >>> stiffness = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V)
         >>> load = linear_form(lambda v, w: v).assemble(V)
@@ -136,7 +136,7 @@ class LinearStateEquation(StateEquation):
 
 @lru_cache(maxsize=4)
 def _multigrid(space: FunctionSpace, dofs: bytes) -> AMG:
-    """Return the multigrid that knows the rigid motions of a space, at the degrees of freedom that are unknowns."""
+    """Return the multigrid that knows the rigid motions of a space, without prescribed values."""
     motions = rigid_motions(space)
     assert motions is not None
     return AMG(near_nullspace=np.delete(motions, np.frombuffer(dofs, np.int64), axis=0))

@@ -1,4 +1,4 @@
-"""Conditions that tie degrees of freedom to each other: multi-point constraints, periodicity, and mean values."""
+"""Conditions that tie degrees of freedom: multi-point constraints, periodicity, and mean values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from pdeopt.fem.errors import FEMError
-from pdeopt.fem.spaces.dirichlet import SAME_PLACE_TOLERANCE, SAME_VALUE_TOLERANCE, Dirichlet
+from pdeopt.fem.spaces.dirichlet import NODE_AT_POINT_TOLERANCE, SAME_VALUE_TOLERANCE, Dirichlet
 from pdeopt.fem.spaces.space import Facets, FunctionSpace
 from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern, block_matrix
 
@@ -207,7 +207,7 @@ class MultiPoint:
 
 @dataclass(frozen=True, eq=False)
 class MeanValue:
-    """A condition that fixes the mean value of a function, as of a pressure that is known up to a constant.
+    """A condition that fixes the mean value of a function, as of a pressure that is free to shift.
 
     It adds a Lagrange multiplier as an unknown, which is the mean of what the equations leave over, and is zero where
     they can be satisfied; the state has no entry for it.
@@ -278,7 +278,7 @@ def _matched(space: FunctionSpace, here: np.ndarray, there: np.ndarray) -> np.nd
     """Return pairs (2, k) of degrees of freedom that a translation maps to each other."""
     x, y = (space.locations[:, dofs].T for dofs in (here, there))
     distance, nearest = cKDTree(y - y.mean(0)).query(x - x.mean(0))
-    if distance.max() > SAME_PLACE_TOLERANCE * np.ptp(space.mesh.p) or len(np.unique(nearest)) < len(nearest):
+    if distance.max() > NODE_AT_POINT_TOLERANCE * np.ptp(space.mesh.p) or len(np.unique(nearest)) < len(nearest):
         worst = x[int(distance.argmax())].tolist()
         raise FEMError(
             f"no translation maps the two pieces of the boundary to each other: nothing matches the node at {worst}; "

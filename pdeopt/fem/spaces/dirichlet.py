@@ -24,7 +24,7 @@ from pdeopt.sparse import CSRMatrix, LinearMap, SparsityPattern
 #: The largest difference of equal values of one degree of freedom, relative to the largest value.
 SAME_VALUE_TOLERANCE = 1e-12
 #: The largest distance of a degree of freedom from the point that is meant, relative to the size of the mesh.
-SAME_PLACE_TOLERANCE = 1e-9
+NODE_AT_POINT_TOLERANCE = 1e-9
 
 #: The prescribed values: None for zero, a number, an array, or a function of x (d, k) that returns one of these.
 Values = ArrayLike | Callable[[np.ndarray], ArrayLike] | None
@@ -94,7 +94,7 @@ class Dirichlet:
         space.check_nodal()
         distance = np.linalg.norm(space.locations - np.reshape(concrete_points(point), (-1, 1)), axis=0)
         size = np.ptp(space.mesh.p, axis=1).max()
-        dofs = np.flatnonzero(distance <= SAME_PLACE_TOLERANCE * size)
+        dofs = np.flatnonzero(distance <= NODE_AT_POINT_TOLERANCE * size)
         if not len(dofs):
             nearest = space.locations[:, int(np.nanargmin(distance))]
             raise FEMError(

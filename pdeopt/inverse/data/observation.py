@@ -44,7 +44,7 @@ class FullField:
 
 @dataclass(frozen=True, eq=False)
 class OfPart:
-    """An observation of one part of a coupled state, as its velocity. Data (n,) or (n, r), of the part's space.
+    """An observation of one part of a coupled state, as its velocity. Data (n,) or (n, r).
 
     Attributes:
         space: The part, as `FunctionSpace.split` makes it.

@@ -336,7 +336,7 @@ def _place(space: FunctionSpace, problem: Problem) -> Placement | None:
 
 
 def _place_parts(problem: Problem, state: np.ndarray) -> dict[str, Placement]:
-    """Return the places in a coupled state of its parts that have some, as far as they are on the first one's mesh.
+    """Return the places of the parts of a coupled state in it, as far as they share the first one's mesh.
 
     There are none where the state is one space, or has fewer degrees of freedom than its parts.
     """

@@ -47,7 +47,7 @@ class PlainMesh:
 
     @classmethod
     def of(cls, mesh: skfem.Mesh, unit: str = "") -> PlainMesh:
-        """Return a mesh of scikit-fem in this form, with the unit of its coordinates; a periodic one unwrapped."""
+        """Return a mesh of scikit-fem in this form, a periodic one unwrapped, with the unit of its places."""
         mesh, _ = unwrapped(mesh)
         return cls(mesh.p, mesh.t, CELL_NAMES.get((mesh.dim(), len(mesh.t)), ""), unit)
 

@@ -119,7 +119,7 @@ def resolve_solver(solver: str | Solver) -> Solver:
 
 
 def informed(solver: Solver, multigrid: AMG) -> Solver:
-    """Return a solver whose multigrid knows near-null vectors, where it takes multigrid and was given none.
+    """Return a solver whose multigrid knows near-null vectors, where it has one that knows none.
 
     Args:
         solver: The solver.
