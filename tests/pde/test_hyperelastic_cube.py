@@ -81,7 +81,7 @@ def test_the_cube_has_its_reference_values():
 
 @pytest.mark.slow
 def test_the_cube_has_them_with_load_steps_too_and_the_derivative_of_its_size_is_exact():
-    V, state = twisted_cube((2, 2, 2), load_steps=3)
+    _, state = twisted_cube((2, 2, 2), load_steps=3)
     _, at_once = twisted_cube((2, 2, 2))
     np.testing.assert_allclose(state(E), at_once(E), rtol=0, atol=1e-12)
 
