@@ -35,7 +35,7 @@ NEUTRAL_ELEMENTS = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "a
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """An array whose values are known: it has the shape ``shape``, and is constant along axes where ``values`` has 1.
+    """An array whose values are known, and which is constant along axes where these have the length 1.
 
     Attributes:
         values: The values, an array of the same number of axes.
