@@ -151,7 +151,7 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
 
 
 def _of_known(equation: Any, inputs: list[Known]) -> Known | None:
-    """Return the result of an operation on known arrays; None where it is not one of those below, or is large."""
+    """Return the result of an operation on known arrays; None where it is another one, or is large."""
     name, parameters, result = equation.primitive.name, equation.params, equation.outvars[0].aval
     first = inputs[0].values
     if name == "broadcast_in_dim" and len(inputs) == 1:
