@@ -21,6 +21,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from pdeopt.fem.forms.coefficients import Coefficients
 from pdeopt.fem.forms.structure import Shapes, Slot, recording, slots_of, unit
 from pdeopt.fem.tracing.form_tracing import TracedForm
+from pdeopt.fem.tracing.partial_evaluation import NEUTRAL_ELEMENTS
 
 #: The pairs of a trial and a test slot that have the same coefficient.
 Group = tuple[tuple[Slot, Slot], ...]
@@ -197,16 +198,12 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
     zeros = [_is_all(term, 0) for term in inputs]
     if _vanishes(name, zeros):
         return np.zeros(result.shape, result.dtype)
-    value, places = _NEUTRAL.get(name, (0, ()))
+    value, places = NEUTRAL_ELEMENTS.get(name, (0, ()))
     for place in places:
         other, aval = inputs[1 - place], equation.invars[1 - place].aval
         if _is_all(inputs[place], value) and (aval.shape, aval.dtype) == (result.shape, result.dtype):
             return other
     return None
-
-
-#: The neutral element of each operation, and which of its two operands it may be.
-_NEUTRAL = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,))}
 
 
 def _vanishes(name: str, zeros: list[bool]) -> bool:

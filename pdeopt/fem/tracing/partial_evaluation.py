@@ -1,4 +1,4 @@
-"""The evaluation of a traced function in which what is known is carried out, and equal expressions are computed once.
+"""Evaluate a traced function: what is known is carried out, and equal expressions are computed once.
 
 A form is evaluated on unit functions, one pair after the other. Most of what it does there is the same for all pairs,
 or a product with zeros and ones: of the 23 000 operations of a neo-Hookean tangent in 3-D a few hundred stay. Without
@@ -28,14 +28,14 @@ _BY_ENTRY = frozenset({
 })
 # fmt: on
 #: The operations of JAX that call a traced function, and have no derivative of their own.
-_CALLS = ("pjit", "jit", "closed_call")
+_INLINED_CALLS = ("pjit", "jit", "closed_call")
 #: The neutral element of each operation, and which of its two operands it may be.
-_NEUTRAL = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,))}
+NEUTRAL_ELEMENTS = {"mul": (1, (0, 1)), "div": (1, (1,)), "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,))}
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """An array whose values are known: it has the shape ``shape``, and is constant along axes where ``values`` has 1.
+    """An array whose values are known, and which is constant along axes where these have the length 1.
 
     Attributes:
         values: The values, an array of the same number of axes.
@@ -78,7 +78,8 @@ class _Evaluation:
 
         def term(atom: Any) -> Term:
             if isinstance(atom, Literal):
-                return _known(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[attr-defined]
+                kind: Any = atom.aval
+                return _known(np.asarray(atom.val, kind.dtype))
             return terms[atom]
 
         for equation in jaxpr.eqns:
@@ -88,7 +89,7 @@ class _Evaluation:
 
     def _of_equation(self, equation: Any, inputs: list[Term]) -> list[Term]:
         inner = equation.params.get("jaxpr")
-        if equation.primitive.name in _CALLS and isinstance(inner, ClosedJaxpr):
+        if equation.primitive.name in _INLINED_CALLS and isinstance(inner, ClosedJaxpr):
             return self.outputs(inner, inputs)
         if not equation.effects and not equation.primitive.multiple_results:
             simple = _simplified(equation, inputs)
@@ -140,7 +141,7 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
     zeros = [isinstance(term, Known) and term.is_all(0) for term in inputs]
     if (name == "mul" and any(zeros)) or (name == "div" and zeros[0]) or (name == "select_n" and all(zeros[1:])):
         return Known(np.zeros((1,) * result.ndim, result.dtype), result.shape)
-    value, places = _NEUTRAL.get(name, (0, ()))
+    value, places = NEUTRAL_ELEMENTS.get(name, (0, ()))
     for place in places:
         term, other = inputs[place], equation.invars[1 - place].aval
         same = (other.shape, other.dtype) == (result.shape, result.dtype)
@@ -150,7 +151,7 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
 
 
 def _of_known(equation: Any, inputs: list[Known]) -> Known | None:
-    """Return the result of an operation on known arrays; None where it is not one of those below, or is large."""
+    """Return the result of an operation on known arrays; None where it is another one, or is large."""
     name, parameters, result = equation.primitive.name, equation.params, equation.outvars[0].aval
     first = inputs[0].values
     if name == "broadcast_in_dim" and len(inputs) == 1:
