@@ -1,4 +1,4 @@
-"""Elastic solids: small strain in 3-D, plane strain and plane stress, and the neo-Hookean solid at large strain.
+"""Elastic solids: small strain, plane strain, plane stress, and neo-Hookean ones at large strain.
 
 All take Young's modulus E, in units of stress, and Poisson's ratio ν from the coefficients of the form, ``E`` and
 ``nu``: numbers, fields or arrays, differentiable as every coefficient. The displacement u is that of a vector-valued
