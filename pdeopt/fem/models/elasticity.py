@@ -46,7 +46,7 @@ def linear_elasticity(u: Field, v: Field, w: Coefficients) -> Any:
 
 
 def plane_strain(u: Field, v: Field, w: Coefficients) -> Any:
-    """Return σ(u) : ε(v) in 2-D for a long body that cannot strain along its axis, for `bilinear_form`.
+    """Return σ(u) : ε(v) of a long body that cannot strain along its axis, for `bilinear_form`.
 
     It is `linear_elasticity` with nothing along the third axis. Where ν comes near ½, as in tissue or rubber, linear
     triangles lock: take quadratic ones.
@@ -62,7 +62,7 @@ def plane_strain(u: Field, v: Field, w: Coefficients) -> Any:
 
 
 def plane_stress(u: Field, v: Field, w: Coefficients) -> Any:
-    """Return σ(u) : ε(v) in 2-D for a thin plate, free of stress across its thickness, for `bilinear_form`.
+    """Return σ(u) : ε(v) of a thin plate without stress across its thickness, for `bilinear_form`.
 
     It is `plane_strain` with λ* = 2λμ / (λ + 2μ) = E ν / (1 − ν²) in place of λ, which is finite at ν = ½.
 
