@@ -1,4 +1,4 @@
-"""A small library of forms, each with its source, to put in `bilinear_form`, `energy` or a form of one's own."""
+"""A small library of forms, each with its source, for `bilinear_form` and `energy`."""
 
 from pdeopt.fem.models.elasticity import (
     lame_parameters,

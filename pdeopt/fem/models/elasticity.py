@@ -1,4 +1,4 @@
-"""Elastic solids: small strain in 3-D, plane strain and plane stress, and the neo-Hookean solid at large strain.
+"""Elastic solids: small strain, plane strain, plane stress, and neo-Hookean ones at large strain.
 
 All take Young's modulus E, in units of stress, and Poisson's ratio ν from the coefficients of the form, ``E`` and
 ``nu``: numbers, fields or arrays, differentiable as every coefficient. The displacement u is that of a vector-valued
@@ -46,7 +46,7 @@ def linear_elasticity(u: Field, v: Field, w: Coefficients) -> Any:
 
 
 def plane_strain(u: Field, v: Field, w: Coefficients) -> Any:
-    """Return σ(u) : ε(v) in 2-D for a long body that cannot strain along its axis, for `bilinear_form`.
+    """Return σ(u) : ε(v) of a long body that cannot strain along its axis, for `bilinear_form`.
 
     It is `linear_elasticity` with nothing along the third axis. Where ν comes near ½, as in tissue or rubber, linear
     triangles lock: take quadratic ones.
@@ -62,7 +62,7 @@ def plane_strain(u: Field, v: Field, w: Coefficients) -> Any:
 
 
 def plane_stress(u: Field, v: Field, w: Coefficients) -> Any:
-    """Return σ(u) : ε(v) in 2-D for a thin plate, free of stress across its thickness, for `bilinear_form`.
+    """Return σ(u) : ε(v) of a thin plate without stress across its thickness, for `bilinear_form`.
 
     It is `plane_strain` with λ* = 2λμ / (λ + 2μ) = E ν / (1 − ν²) in place of λ, which is finite at ν = ½.
 
