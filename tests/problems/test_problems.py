@@ -31,6 +31,7 @@ SMALL = {
     "semilinear_control": [{"n": 6}],
     "p_laplace": [{"n": 6}, {"n": 6, "p": 1.5, "gamma": 1e-6}],
     "navier_stokes": [{"n": 4, "sensors": 3}],
+    "temperature_dependent_conductivity": [{"n": 5, "sensors": 3}, {"n": 5, "sensors": 3, "unknown": "field"}],
 }
 #: The matrices of a state, where there are several.
 MATRICES = {"helmholtz_scattering": 2}

@@ -1,8 +1,8 @@
 """Evaluate a traced function: what is known is carried out, and equal expressions are computed once.
 
 A form is evaluated on unit functions, one pair after the other. Most of what it does there is the same for all pairs,
-or a product with zeros and ones: of the 23 000 operations of a neo-Hookean tangent in 3-D a few hundred stay. Without
-this, XLA would find most of that out by itself, in ten times the time.
+or a product with zeros and ones: of the 23 145 operations of a neo-Hookean tangent in 3-D, 2315 stay. Without this, XLA
+would find most of that out by itself, and take longer.
 """
 
 from __future__ import annotations
