@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.inverse.errors import InputError
-from pdeopt.sparse import check_process, solve_errors
+from pdeopt.sparse import check_process, compiled_program, solve_errors
 
 
 class Compiled:
     """A ``jax.jit`` for functions that close over large tables (spaces, matrices, data).
 
-    A closed-over array becomes a literal of the program, which XLA then folds for seconds (10.6 s at 524 k triangles).
-    Here the function is traced to a jaxpr first, whose constants the arrays are, and they are passed as arguments.
-    Failed solves raise SolveError.
+    They are arguments of its program, as `compiled_program` makes it. Failed solves raise SolveError.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -38,7 +36,7 @@ class Compiled:
         arrays = tuple(floating(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
-            self._programs[key] = _program(self._function, arrays)
+            self._programs[key] = compiled_program(self._function, *arrays)
         with solve_errors():
             return jax.block_until_ready(self._programs[key](*arrays))
 
@@ -77,11 +75,3 @@ def floating(arg: Any) -> Any:
         )
     kind = np.complex128 if np.iscomplexobj(arg) else np.float64
     return arg if isinstance(arg, jax.Array) and arg.dtype == kind else np.asarray(arg, kind)
-
-
-def _program(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[..., Any]:
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arrays)
-    structure = jax.tree.structure(shapes)
-    run = jax.jit(lambda constants, *inputs: jax.core.eval_jaxpr(closed.jaxpr, constants, *inputs))
-    constants = jax.device_put(closed.consts)
-    return lambda *inputs: jax.tree.unflatten(structure, run(constants, *inputs))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -31,6 +32,7 @@ from pdeopt.sparse import (
     SolveError,
     Solver,
     chosen_solver,
+    compiled_program,
     linear_solve,
     resolve_solver,
     solve_errors,
@@ -99,6 +101,8 @@ class Iterate(NamedTuple):
 class NonlinearStateEquation(StateEquation):
     """A nonlinear state equation: the map κ ↦ u with F(u, κ) = 0, which JAX differentiates.
 
+    What ``system`` reads from outside is read at the first call with arguments of a kind.
+
     Attributes:
         system: The map (u, κ) ↦ (F, A) with the residual F (n,) and its tangent matrix A = ∂F/∂u, as `linearized` of
             a residual form or an energy returns them; with experiments (u, κ, experiment).
@@ -159,18 +163,33 @@ class NonlinearStateEquation(StateEquation):
         Raises:
             SolveError: Newton's method does not converge, or a tangent matrix is singular.
         """
+        first = self._start(coefficient) if start is None else jnp.asarray(start, float)
+        special = () if self.experiments is None else (self.experiments,)
+        inputs = jax.tree.map(jnp.asarray, Inputs(coefficient, special, source, first))
+        leaves, structure = jax.tree.flatten(inputs)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self._states(inputs)
+        with solve_errors():
+            key = structure, tuple((leaf.shape, leaf.dtype.str) for leaf in leaves)
+            if key not in self._programs:
+                self._programs[key] = compiled_program(self._states, inputs)
+            states: jax.Array = jax.block_until_ready(self._programs[key](inputs))
+            return states
+
+    @cached_property
+    def _programs(self) -> dict[Any, Callable[[Inputs], jax.Array]]:
+        """The programs of calls that JAX does not trace, by the kind of their arguments."""
+        return {}
+
+    def _states(self, inputs: Inputs) -> jax.Array:
+        """Return the state of all experiments, (n,) or (n, r)."""
         solve = jax.custom_jvp(self._solved)
         solve.defjvp(lambda primals, tangents: self._rule(solve, *primals, *tangents))
-        first = self._start(coefficient) if start is None else jnp.asarray(start, float)
-        with solve_errors():
-            inputs = Inputs(coefficient, () if self.experiments is None else (self.experiments,), source, first)
-            inputs = jax.tree.map(jnp.asarray, inputs)
-            if self.experiments is None:
-                u = solve(inputs)[0]
-            else:
-                columns = Inputs(None, 0, None if source is None else 1, None if first.ndim == 1 else 1)
-                u = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
-            return u if isinstance(u, jax.core.Tracer) else jax.block_until_ready(u)
+        if self.experiments is None:
+            return solve(inputs)[0]
+        columns = Inputs(None, 0, None if inputs.source is None else 1, None if inputs.start.ndim == 1 else 1)
+        states: jax.Array = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
+        return states
 
     def with_solver(self, solver: str | Solver) -> Self:
         """Return the same equation, whose linear systems another solver solves.
@@ -243,10 +262,11 @@ class NonlinearStateEquation(StateEquation):
         """Return the residual F(u, κ) − s, (n,), and the tangent matrix."""
         found = self.system(u, inputs.coefficient, *inputs.experiment)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], CSRMatrix)):
-            returned = [type(part).__name__ for part in found] if isinstance(found, tuple) else type(found).__name__
+            parts = found if isinstance(found, tuple) else (found,)
+            returned = ", ".join("array" if isinstance(part, jax.Array) else type(part).__name__ for part in parts)
             raise SolveError(
                 "system must return (residual, tangent matrix), as form.linearized(space, u, …) does; it returns "
-                f"{returned}"
+                f"({returned})"
             )
         residual, tangent = found
         if jnp.shape(residual) != u.shape or tangent.shape != (len(u), len(u)):
@@ -284,7 +304,10 @@ class NonlinearStateEquation(StateEquation):
     def _solved(self, inputs: Inputs) -> Solved:
         """Return the state (n,) of one experiment by Newton's method in load steps, and the values of the tangent."""
         condition = self._condition(inputs)
-        unbalanced, tangent = self._linearized(inputs.start, inputs)
+        tangent = jax.eval_shape(self._linearized, inputs.start, inputs)[1]
+        unbalanced = jnp.zeros_like(inputs.start)
+        if self.load_steps > 1:
+            unbalanced = self._linearized(inputs.start, inputs)[0]
 
         def load_step(reached: Solved, part: jax.Array) -> tuple[Solved, None]:
             u, tangent = reached
@@ -299,7 +322,7 @@ class NonlinearStateEquation(StateEquation):
             return (u, last.tangent), None
 
         parts = jnp.arange(1, self.load_steps + 1) / self.load_steps
-        return jax.lax.scan(load_step, (inputs.start, jnp.zeros_like(tangent.data)), parts)[0]
+        return jax.lax.scan(load_step, (inputs.start, jnp.zeros(tangent.data.shape)), parts)[0]
 
     def _newton(
         self,

@@ -16,6 +16,7 @@ if len(getattr(os, "sched_getaffinity", lambda _: (0, 1))(0)) == 1:
 from pdeopt.sparse.blocks import block_matrix, diagonal_matrix
 from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
+from pdeopt.sparse.hoisting import compiled_program
 from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_derivatives
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
@@ -69,6 +70,7 @@ __all__ = [
     "chosen_solver",
     "clear_compiled",
     "clear_memo",
+    "compiled_program",
     "dense_solve_pullback",
     "diagonal_matrix",
     "forgetting",

@@ -69,7 +69,7 @@ def _of_parameter(fields: Fields) -> Data:
 
 
 def _of_state(fields: Fields) -> Data:
-    """Return state, adjoint and target as fields: one for each experiment, part, and part of complex numbers."""
+    """Return state, adjoint and target as fields, for each experiment and part; complex ones as two."""
     found: Data = {}
     given = [(name, fields.state_at, values) for name, values in (("state", fields.state), ("adjoint", fields.adjoint))]
     if fields.parts:
