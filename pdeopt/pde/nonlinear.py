@@ -254,9 +254,14 @@ class NonlinearStateEquation(StateEquation):
         )
 
     def _condition(self, inputs: Inputs) -> Dirichlet | None:
-        if callable(self.dirichlet):
-            return self.dirichlet(inputs.coefficient, *inputs.experiment)
-        return self.dirichlet
+        given = self.dirichlet
+        found = given(inputs.coefficient, *inputs.experiment) if callable(given) else given
+        if not isinstance(found, Dirichlet | None):
+            raise SolveError(
+                f"the condition of a nonlinear state equation is a {type(found).__name__}; expected a Dirichlet "
+                "condition, or None: ties between degrees of freedom and means are those of linear equations"
+            )
+        return found
 
     def _linearized(self, u: jax.Array, inputs: Inputs) -> tuple[jax.Array, CSRMatrix]:
         """Return the residual F(u, κ) − s, (n,), and the tangent matrix."""
@@ -302,7 +307,7 @@ class NonlinearStateEquation(StateEquation):
         return (u, known), (self._correction(tangent, slope, lacking), jnp.zeros_like(known))
 
     def _solved(self, inputs: Inputs) -> Solved:
-        """Return the state (n,) of one experiment by Newton's method in load steps, and the values of the tangent."""
+        """Return the state (n,) of one experiment, and the values of the tangent matrix there."""
         condition = self._condition(inputs)
         tangent = jax.eval_shape(self._linearized, inputs.start, inputs)[1]
         unbalanced = jnp.zeros_like(inputs.start)
@@ -409,9 +414,11 @@ class NonlinearStateEquation(StateEquation):
     def _reported(self, last: Iterate, inputs: Inputs, part: jax.Array) -> jax.Array:
         """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
         condition = self._condition(inputs)
-        locations = None if condition is None else condition.locations
-        if len(self.parts) == 1:
-            locations = next(iter(self.parts.values())).locations
+        locations = None
+        if condition is not None:
+            locations = condition.locations
+        elif len(self.parts) == 1:
+            locations = next(iter(self.parts.values())).whole.locations
         free = np.arange(len(last.u)) if condition is None else condition.free
 
         def check(u: Any, residual: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:

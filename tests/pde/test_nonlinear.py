@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import skfem
 
-from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, functional, grad, linear_form, residual_form
+from pdeopt.fem import (
+    Dirichlet,
+    FunctionSpace,
+    MeanValue,
+    bilinear_form,
+    dot,
+    functional,
+    grad,
+    linear_form,
+    residual_form,
+)
 from pdeopt.inverse import AtDofs, L2Misfit, ReducedFunctional, h1
 from pdeopt.optimize import Objective, minimize
 from pdeopt.pde import LinearStateEquation, NonlinearStateEquation
@@ -291,6 +301,11 @@ def test_a_start_where_the_form_is_not_finite_is_named():
 def test_a_system_that_does_not_fit_is_refused(returned, expected):
     with pytest.raises(SolveError, match=expected):
         NonlinearStateEquation(returned, Dirichlet.on(V))(jnp.asarray(M))
+
+
+def test_a_condition_of_another_kind_is_refused():
+    with pytest.raises(SolveError, match="is a MeanValue; expected a Dirichlet condition"):
+        NonlinearStateEquation(system, MeanValue.of(V, Dirichlet.on(V, "left")), start=np.zeros(V.n))(jnp.asarray(M))
 
 
 def test_the_size_of_the_state_must_be_known():
