@@ -36,7 +36,9 @@ class Compiled:
         arrays = tuple(floating(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
-            self._programs[key] = compiled_program(self._function, *arrays)
+            program = compiled_program(self._function, *arrays)
+            assert program is not None, "a functional reads nothing that JAX traces"
+            self._programs[key] = program
         with solve_errors():
             return jax.block_until_ready(self._programs[key](*arrays))
 

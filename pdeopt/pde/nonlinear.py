@@ -140,7 +140,7 @@ class NonlinearStateEquation(StateEquation):
     """
 
     system: Callable[..., tuple[jax.Array, CSRMatrix]]
-    dirichlet: Dirichlet | Callable[..., Dirichlet] | None = None
+    dirichlet: Dirichlet | Callable[..., Dirichlet | None] | None = None
     start: ArrayLike | None = field(default=None, hash=False)
     load_steps: int = 1
     experiments: Any = field(default=None, hash=False)
@@ -171,9 +171,11 @@ class NonlinearStateEquation(StateEquation):
             return self._states(inputs)
         with solve_errors():
             key = structure, tuple((leaf.shape, leaf.dtype.str) for leaf in leaves)
-            if key not in self._programs:
-                self._programs[key] = compiled_program(self._states, inputs)
-            states: jax.Array = jax.block_until_ready(self._programs[key](inputs))
+            program = self._programs.get(key) or compiled_program(self._states, inputs)
+            if program is None:  # system reads what JAX traces
+                return self._states(inputs)
+            self._programs[key] = program
+            states: jax.Array = jax.block_until_ready(program(inputs))
             return states
 
     @cached_property
@@ -183,13 +185,48 @@ class NonlinearStateEquation(StateEquation):
 
     def _states(self, inputs: Inputs) -> jax.Array:
         """Return the state of all experiments, (n,) or (n, r)."""
-        solve = jax.custom_jvp(self._solved)
-        solve.defjvp(lambda primals, tangents: self._rule(solve, *primals, *tangents))
+        equation, inputs = self._traced(inputs)
+        solve = jax.custom_jvp(equation._solved)
+        solve.defjvp(lambda primals, tangents: equation._rule(solve, *primals, *tangents))
         if self.experiments is None:
             return solve(inputs)[0]
         columns = Inputs(None, 0, None if inputs.source is None else 1, None if inputs.start.ndim == 1 else 1)
         states: jax.Array = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
         return states
+
+    def _traced(self, inputs: Inputs) -> tuple[Self, Inputs]:
+        """Return the equation with its functions traced once, and what they read from outside as a part of κ.
+
+        `jax.custom_jvp` differentiates with respect to arguments only.
+        """
+        kind = jax.tree.map(lambda leaf: leaf[0], inputs.experiment)
+        n = len(inputs.start)
+        linearized, outside = _as_program(
+            lambda u, kappa, experiment: self._linearized(u, Inputs(kappa, experiment, None, u)),
+            jax.ShapeDtypeStruct((n,), inputs.start.dtype),
+            inputs.coefficient,
+            kind,
+        )
+        found: list[Dirichlet | None] = []
+
+        def values(kappa: Any, experiment: Any) -> Any:
+            found.append(self._condition(Inputs(kappa, experiment, None, None)))
+            return None if found[-1] is None else found[-1].values
+
+        prescribed, others = _as_program(values, inputs.coefficient, kind)
+        condition = None if found[-1] is None else replace(found[-1], values=None)
+
+        def dirichlet(known: Any, *experiment: Any) -> Dirichlet | None:
+            if condition is None:
+                return None
+            return replace(condition, values=prescribed(known[2], known[0], experiment))
+
+        equation = replace(
+            self,
+            system=lambda u, known, *experiment: linearized(known[1], u, known[0], experiment),
+            dirichlet=dirichlet,
+        )
+        return equation, inputs._replace(coefficient=(inputs.coefficient, outside, others))
 
     def with_solver(self, solver: str | Solver) -> Self:
         """Return the same equation, whose linear systems another solver solves.
@@ -434,6 +471,23 @@ class NonlinearStateEquation(StateEquation):
             check, kind, last.u, last.residual, last.steps, last.converged, last.log, part, vmap_method="sequential"
         )
         return u
+
+
+def _as_program(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], list[jax.Array]]:
+    """Return a function, traced once, of what it reads from outside that JAX traces and of its arguments.
+
+    The second result is what it reads.
+    """
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(shapes)
+    is_traced = [isinstance(constant, jax.core.Tracer) for constant in closed.consts]
+
+    def evaluated(outside: list[jax.Array], *arguments: Any) -> Any:
+        given = iter(outside)
+        constants = [next(given) if traced else c for c, traced in zip(closed.consts, is_traced, strict=True)]
+        return jax.tree.unflatten(structure, jax.core.eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(arguments)))
+
+    return evaluated, [c for c, traced in zip(closed.consts, is_traced, strict=True) if traced]
 
 
 def _relative(residual: jax.Array, tangent: CSRMatrix, u: jax.Array, condition: Dirichlet | None) -> jax.Array:

@@ -123,6 +123,19 @@ def test_under_jit_and_vmap_it_is_the_same():
 
 
 @pytest.mark.slow
+def test_what_the_equation_reads_from_outside_may_be_what_jax_differentiates():
+    def total(p, value):
+        cube = residual_form(lambda u, v, w: dot(grad(u), grad(v)) + w["p"] * u**3 * v - 10.0 * v)
+        condition = Dirichlet.on(V, values=value)
+        return NonlinearStateEquation(lambda u, _: cube.linearized(V, u, p=p), condition)(None).sum()
+
+    found = jax.grad(total, argnums=(0, 1))(2.0, 0.5)
+    h = 1e-4
+    slopes = (total(2 + h, 0.5) - total(2 - h, 0.5), total(2.0, 0.5 + h) - total(2.0, 0.5 - h))
+    np.testing.assert_allclose(found, np.array(slopes) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_linear_equation_is_solved_in_one_step():
     stiffness = bilinear_form(lambda u, v, w: dot(grad(u), grad(v)) + grad(u)[0] * v).assemble(V)
     load = linear_form(lambda v, w: v).assemble(V)
