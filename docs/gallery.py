@@ -22,7 +22,11 @@ from sphinx.application import Sphinx
 from pdeopt.run.problem_files.loading import first_line, problem_files
 
 #: Options of the command, where the defaults take long.
-OPTIONS: dict[str, tuple[str, ...]] = {"eit_tank": ("--cells", "10"), "hyperelastic_modulus": ("--n", "8")}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "eit_tank": ("--cells", "10"),
+    "hyperelastic_modulus": ("--n", "8"),
+    "p_laplace": ("--gamma", "1e-8"),
+}
 PICTURES = {
     "result": "What was found, and how it fits the data.",
     "parts": "The parts of the state.",

@@ -51,6 +51,8 @@ NEGLIGIBLE_CORRECTION = 1e-15
 #: A correction that is shorter, relative to the state, may end the iteration where rounding keeps the residual from
 #: falling further.
 ROUNDING_CORRECTION = 1e-9
+#: The largest residual, relative to its parts, that rounding may leave.
+ROUNDING_RESIDUAL = 1e-6
 
 
 #: The state (n,), and the values (nnz,) of the tangent matrix there.
@@ -81,6 +83,7 @@ class Iterate(NamedTuple):
         residual: The residual F(u) − s, (n,).
         tangent: The values (nnz,) of the tangent matrix.
         steps: The number of corrections so far.
+        added: What was added to the last step because little was left, (n,).
         length: The length of the last step, 1 for a full one.
         converged: Whether the iterate is the solution.
         stuck: Whether no step of any length was an improvement.
@@ -90,6 +93,7 @@ class Iterate(NamedTuple):
     u: jax.Array
     residual: jax.Array
     tangent: jax.Array
+    added: jax.Array
     steps: jax.Array | int
     length: jax.Array
     converged: jax.Array
@@ -97,7 +101,7 @@ class Iterate(NamedTuple):
     log: jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NonlinearStateEquation(StateEquation):
     """A nonlinear state equation: the map κ ↦ u with F(u, κ) = 0, which JAX differentiates.
 
@@ -115,7 +119,9 @@ class NonlinearStateEquation(StateEquation):
         experiments: A pytree whose arrays have an axis of length r first: what is special to each of r experiments,
             the third argument of ``system``. None for one experiment.
         tolerance: The residual at which the equation counts as solved: max_i |F_i| / (|A| |u| + |F − A u|)_i, the
-            least relative change of the equation that makes u exact where it is linear.
+            least relative change of the equation that makes u exact where it is linear. It also does where that is
+            below 1e-6 and no longer falls while the correction is below 1e-9 ‖u‖, or the correction is below 1e-15 ‖u‖:
+            rounding allows no more.
         max_iterations: The largest number of Newton steps, for each load step.
         solver: The linear solver or its name, as in `pdeopt.sparse.linear_solve`.
         axes: The names of the axes of the state: ("dof",), or ("dof", "experiment") with experiments.
@@ -141,14 +147,33 @@ class NonlinearStateEquation(StateEquation):
 
     system: Callable[..., tuple[jax.Array, CSRMatrix]]
     dirichlet: Dirichlet | Callable[..., Dirichlet | None] | None = None
-    start: ArrayLike | None = field(default=None, hash=False)
+    start: ArrayLike | None = None
     load_steps: int = 1
-    experiments: Any = field(default=None, hash=False)
+    experiments: Any = None
     tolerance: float = 1e-12
     max_iterations: int = 40
     solver: str | Solver = "auto"
     axes: tuple[str, ...] = ("dof",)
-    parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
+    parts: Mapping[str, FunctionSpace] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would give another state than the solution.
+
+        Raises:
+            SolveError: Numbers of steps are no positive integers, the tolerance is not positive, or the axes are not
+                those of experiments.
+        """
+        for name, count in (("load_steps", self.load_steps), ("max_iterations", self.max_iterations)):
+            if not isinstance(count, int) or count < 1:
+                raise SolveError(f"{name} is {count!r}; expected a positive integer")
+        if not self.tolerance > 0:
+            raise SolveError(f"tolerance is {self.tolerance!r}; expected a positive number")
+        lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(self.experiments)}
+        if self.experiments is not None and (lengths == {()} or len(lengths) != 1):
+            raise SolveError(f"arrays of experiments have first axes {sorted(lengths)}; expected one length r")
+        expected = ("dof",) if self.experiments is None else ("dof", "experiment")
+        if self.axes != expected:
+            raise SolveError(f"the axes of the state are {self.axes}; expected {expected}")
 
     def __call__(
         self, coefficient: Any, *, source: jax.Array | None = None, start: ArrayLike | None = None
@@ -163,7 +188,7 @@ class NonlinearStateEquation(StateEquation):
         Raises:
             SolveError: Newton's method does not converge, or a tangent matrix is singular.
         """
-        first = self._start(coefficient) if start is None else jnp.asarray(start, float)
+        first = self._start(coefficient) if start is None else _real(start)
         special = () if self.experiments is None else (self.experiments,)
         inputs = jax.tree.map(jnp.asarray, Inputs(coefficient, special, source, first))
         leaves, structure = jax.tree.flatten(inputs)
@@ -267,7 +292,7 @@ class NonlinearStateEquation(StateEquation):
         for k, u in enumerate(states):
             inputs = self._first_inputs(coefficient, k)
             residual, tangent = self._linearized(u, inputs)
-            errors.append(_relative(residual, tangent, u, self._condition(inputs)).max())
+            errors.append(_relative(residual, tangent, u, self._condition(inputs)).max(initial=0.0))
         return float(max(errors))
 
     def _first_inputs(self, coefficient: Any, experiment: int = 0) -> Inputs:
@@ -280,11 +305,11 @@ class NonlinearStateEquation(StateEquation):
 
     def _start(self, coefficient: Any) -> jax.Array:
         if self.start is not None:
-            return jnp.asarray(self.start, float)
-        if self.parts:
-            return jnp.zeros(sum(space.n for space in self.parts.values()))
+            return _real(self.start)
         if isinstance(self.dirichlet, Dirichlet):
             return jnp.zeros(self.dirichlet.n)
+        if self.parts:
+            return jnp.zeros(sum({id(space.whole): space.whole.n for space in self.parts.values()}.values()))
         raise SolveError(
             "the number of degrees of freedom of the state is not known; state parts={name: space}, or "
             "start=np.zeros(n)"
@@ -297,6 +322,11 @@ class NonlinearStateEquation(StateEquation):
             raise SolveError(
                 f"the condition of a nonlinear state equation is a {type(found).__name__}; expected a Dirichlet "
                 "condition, or None: ties between degrees of freedom and means are those of linear equations"
+            )
+        if found is not None and len(found.free) == 0:
+            raise SolveError(
+                f"the Dirichlet condition prescribes all {found.n} degrees of freedom, so that there is nothing to "
+                "solve for: refine the mesh until it has vertices inside, or prescribe fewer boundaries, by name"
             )
         return found
 
@@ -316,6 +346,8 @@ class NonlinearStateEquation(StateEquation):
                 f"system returns a residual of shape {jnp.shape(residual)} and a tangent matrix of shape "
                 f"{tangent.shape} for a state of {len(u)} degrees of freedom"
             )
+        if jnp.iscomplexobj(residual) or jnp.iscomplexobj(tangent.data):
+            raise SolveError("the residual or the tangent matrix is complex; nonlinear states are real")
         return residual if inputs.source is None else residual - inputs.source, tangent
 
     def _correction(self, tangent: CSRMatrix, residual: jax.Array, lacking: Dirichlet | None) -> jax.Array:
@@ -416,9 +448,10 @@ class NonlinearStateEquation(StateEquation):
                 lambda search: ~search[-1] & (search[0] > LEAST_STEP), tried, start
             )
             adds_rest = (t == 1.0) & (left <= CHORD_FACTOR * jnp.linalg.norm(d))
-            u = jnp.where(passed, at.u + t * d + jnp.where(adds_rest, rest, 0.0), at.u)
+            added = jnp.where(adds_rest, rest, 0.0)
+            u = jnp.where(passed, at.u + t * d + added, at.u)
             log = at.log.at[at.steps, 1].set(t)
-            return at._replace(u=u, steps=at.steps + 1, length=t, stuck=~passed, log=log)
+            return at._replace(u=u, added=added, steps=at.steps + 1, length=t, stuck=~passed, log=log)
 
         def solved_or_moved(at: Iterate, tangent: CSRMatrix) -> Iterate:
             d = self._correction(tangent, at.residual, lacking(at.u))
@@ -426,26 +459,30 @@ class NonlinearStateEquation(StateEquation):
             residual = _relative(at.residual, tangent, at.u, condition).max(initial=0.0)
             before = jnp.where(at.steps > 0, at.log[at.steps - 1, 0], jnp.inf)
             converged = (residual <= self.tolerance) & is_prescribed(at.u)
-            converged |= size <= NEGLIGIBLE_CORRECTION * length
-            converged |= (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
+            no_further = (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
+            no_further |= size <= NEGLIGIBLE_CORRECTION * length
+            converged |= no_further & (residual <= ROUNDING_RESIDUAL)
             at = at._replace(converged=converged, log=at.log.at[at.steps, 0].set(residual))
-            after: Iterate = jax.lax.cond(converged, lambda: at, lambda: after_step(at, tangent, d))
+            is_last = at.steps >= self.max_iterations
+            at = at._replace(stuck=is_last & ~converged)
+            after: Iterate = jax.lax.cond(converged | is_last, lambda: at, lambda: after_step(at, tangent, d))
             return after
 
         def body(at: Iterate) -> Iterate:
             residual, tangent = linearized(at.u)
             at = at._replace(residual=residual, tangent=tangent.data)
             finite = jnp.isfinite(residual).all() & jnp.isfinite(tangent.data).all()
-            after: Iterate = jax.lax.cond(
-                finite, lambda: solved_or_moved(at, tangent), lambda: at._replace(stuck=jnp.array(True))
-            )
+            after: Iterate = jax.lax.cond(finite, lambda: solved_or_moved(at, tangent), lambda: without_addition(at))
             return after
 
+        def without_addition(at: Iterate) -> Iterate:
+            """Return the iterate before something was added to it, at which the residual is finite; or it is stuck."""
+            return at._replace(u=at.u - at.added, added=jnp.zeros_like(at.u), stuck=~at.added.any())
+
         log = jnp.zeros((self.max_iterations + 1, 2))
-        first = Iterate(u, jnp.zeros_like(u), tangent, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
-        last: Iterate = jax.lax.while_loop(
-            lambda at: ~at.converged & ~at.stuck & (at.steps <= self.max_iterations), body, first
-        )
+        none = jnp.zeros_like(u)
+        first = Iterate(u, none, tangent, none, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
+        last: Iterate = jax.lax.while_loop(lambda at: ~at.converged & ~at.stuck, body, first)
         return last
 
     def _reported(self, last: Iterate, inputs: Inputs, part: jax.Array) -> jax.Array:
@@ -458,17 +495,29 @@ class NonlinearStateEquation(StateEquation):
             locations = next(iter(self.parts.values())).whole.locations
         free = np.arange(len(last.u)) if condition is None else condition.free
 
-        def check(u: Any, residual: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:
+        def check(u: Any, residual: Any, tangent: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:
             work.newton_iterations += int(steps)
             if not converged:
                 step = round(float(part) * self.load_steps)
                 where = f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
-                raise report(SolveError(_complaint(np.asarray(residual)[free], free, locations, steps, log, where)))
+                is_finite = bool(np.isfinite(tangent).all())
+                raise report(
+                    SolveError(_complaint(np.asarray(residual)[free], is_finite, free, locations, steps, log, where))
+                )
             return np.asarray(u)
 
         kind = jax.ShapeDtypeStruct(last.u.shape, last.u.dtype)
         u: jax.Array = jax.pure_callback(
-            check, kind, last.u, last.residual, last.steps, last.converged, last.log, part, vmap_method="sequential"
+            check,
+            kind,
+            last.u,
+            last.residual,
+            last.tangent,
+            last.steps,
+            last.converged,
+            last.log,
+            part,
+            vmap_method="sequential",
         )
         return u
 
@@ -490,6 +539,12 @@ def _as_program(function: Callable[..., Any], *arguments: Any) -> tuple[Callable
     return evaluated, [c for c, traced in zip(closed.consts, is_traced, strict=True) if traced]
 
 
+def _real(start: ArrayLike) -> jax.Array:
+    if np.iscomplexobj(start):
+        raise SolveError("the start is complex; nonlinear states are real")
+    return jnp.asarray(start, float)
+
+
 def _relative(residual: jax.Array, tangent: CSRMatrix, u: jax.Array, condition: Dirichlet | None) -> jax.Array:
     """Return |F_i| / (|A| |u| + |F − A u|)_i on the free degrees of freedom."""
     parts = CSRMatrix(abs(tangent.data), tangent.pattern) @ abs(u) + abs(residual - tangent @ u)
@@ -498,12 +553,19 @@ def _relative(residual: jax.Array, tangent: CSRMatrix, u: jax.Array, condition: 
 
 
 def _complaint(
-    residual: np.ndarray, free: np.ndarray, locations: np.ndarray | None, steps: Any, log: Any, where: str
+    residual: np.ndarray,
+    is_finite: bool,
+    free: np.ndarray,
+    locations: np.ndarray | None,
+    steps: Any,
+    log: Any,
+    where: str,
 ) -> str:
     """Return the message of a Newton iteration that did not converge.
 
     Args:
         residual: The residual of the free degrees of freedom.
+        is_finite: Whether the tangent matrix is finite.
         free: Their numbers.
         locations: The places (d, n) of all degrees of freedom, or None.
         steps: The number of steps.
@@ -515,15 +577,22 @@ def _complaint(
         number = int(free[k])
         return f"number {number}" if locations is None else f"at {np.round(locations[:, number], 6).tolist()}"
 
+    steps = int(steps)
+    when = f"after {steps} steps{where}" if steps else f"at the first iterate{where}"
     bad = np.flatnonzero(~np.isfinite(residual))
+    if len(bad) == 0 and not is_finite:
+        return (
+            f"the tangent matrix of the nonlinear state equation is not finite {when}, though the residual is: the "
+            "form has no derivative there, as a root or a power has none at zero; add a small number under it, or give a "
+            "start where it has one"
+        )
     if len(bad):
         return (
-            f"the residual of the nonlinear state equation is not finite at the first iterate{where}: {len(bad)} of "
+            f"the residual of the nonlinear state equation is not finite {when}: {len(bad)} of "
             f"{len(residual)} entries are NaN or infinite, the first {place(bad[0])}; give a start at which the form "
             "is finite (a logarithm or a root has nothing for negative numbers, as where a solid is turned inside out "
             "and the determinant of its deformation gradient is not positive), or check the parameters and coefficients"
         )
-    steps = int(steps)
     shown = ", ".join(f"{value:.1e}" for value in np.asarray(log)[: steps + 1, 0][-4:])
     lengths = ", ".join(f"{value:.2g}" for value in np.asarray(log)[:steps, 1][-4:]) or "none"
     return (

@@ -186,7 +186,7 @@ def iterates(state, steps):
     """The iterates of Newton's method from zero."""
     tangent = jnp.zeros(state.system(jnp.zeros(V.n), M)[1].pattern.nnz)
     found = []
-    for k in range(steps):
+    for k in range(1, steps + 1):
         limited = replace(state, max_iterations=k)
         inputs = Inputs(jnp.asarray(M), (), None, jnp.zeros(V.n))
         found.append(
@@ -314,6 +314,54 @@ def test_a_start_where_the_form_is_not_finite_is_named():
 def test_a_system_that_does_not_fit_is_refused(returned, expected):
     with pytest.raises(SolveError, match=expected):
         NonlinearStateEquation(returned, Dirichlet.on(V))(jnp.asarray(M))
+
+
+def test_a_small_unknown_beside_a_large_one_is_solved_for_as_exactly():
+    """u₀ = 10¹², exp(u₁) = 2: relative to the norm of both, u₁ changes by nothing."""
+    pattern = CSRMatrix.from_scipy(np.eye(2))
+    state = NonlinearStateEquation(
+        lambda u, _: (
+            jnp.stack([u[0] - 1e12, jnp.exp(u[1]) - 2]),
+            replace(pattern, data=jnp.stack([1.0, jnp.exp(u[1])])),
+        ),
+        start=np.array([1e12, 30.0]),
+    )
+    assert float(state(0.0)[1]) == pytest.approx(np.log(2), rel=1e-9)
+
+
+def test_a_tangent_that_does_not_exist_at_the_start_is_named():
+    form = residual_form(lambda u, v, w: jnp.sqrt(dot(grad(u), grad(u))) * dot(grad(u), grad(v)) - v)
+    with pytest.raises(
+        SolveError, match=r"tangent matrix .* is not finite at the first iterate, though the residual is"
+    ):
+        NonlinearStateEquation(lambda u, _: form.linearized(V, u), Dirichlet.on(V))(0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"load_steps": 0}, "load_steps is 0; expected a positive integer"),
+        ({"load_steps": 2.5}, "load_steps is 2.5"),
+        ({"max_iterations": 0}, "max_iterations is 0"),
+        ({"tolerance": 0.0}, "tolerance is 0.0"),
+        ({"experiments": (np.ones(2), np.ones(3))}, r"first axes \[\(2,\), \(3,\)\]"),
+        ({"experiments": np.ones(2)}, "expected \\('dof', 'experiment'\\)"),
+        ({"axes": ("dof", "experiment")}, "expected \\('dof',\\)"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, expected):
+    with pytest.raises(SolveError, match=expected):
+        NonlinearStateEquation(system, Dirichlet.on(V), **settings)
+
+
+def test_complex_states_and_conditions_on_everything_are_refused():
+    with pytest.raises(SolveError, match="the residual or the tangent matrix is complex"):
+        NonlinearStateEquation(lambda u, m: (1j * u, system(u, M)[1]), Dirichlet.on(V))(0.0)
+    with pytest.raises(SolveError, match="the start is complex"):
+        NonlinearStateEquation(system, Dirichlet.on(V))(jnp.asarray(M), start=1j * np.ones(V.n))
+    everything = Dirichlet(V.n, np.arange(V.n))
+    with pytest.raises(SolveError, match="prescribes all 36 degrees of freedom"):
+        NonlinearStateEquation(system, everything)(jnp.asarray(M))
 
 
 def test_a_condition_of_another_kind_is_refused():

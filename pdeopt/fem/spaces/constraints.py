@@ -90,6 +90,9 @@ class MultiPoint:
         """
         dofs, masters = np.ravel(dofs), np.ravel(masters)
         T = sp.coo_array(sp.eye_array(len(dofs), len(masters)) if matrix is None else matrix)
+        if np.iscomplexobj(T.data):
+            raise FEMError("the matrix of a multi-point constraint is complex; expected a real one")
+        T = T.astype(float)
         given = None if values is None else jnp.asarray(values)
         if T.shape != (len(dofs), len(masters)) or (matrix is None and len(dofs) != len(masters)):
             raise FEMError(f"{len(dofs)} degrees of freedom are tied to {len(masters)} by a matrix {T.shape}")
@@ -115,6 +118,7 @@ class MultiPoint:
             FEMError: The degrees of freedom of the two pieces do not match.
             MeshError: The mesh has no such boundary, or it is empty.
         """
+        space.check_nodal(None)  # fluxes through facets have signs
         pairs = []
         for name in dict.fromkeys(space.element.dofnames):
             here, there = (space.dofs(one, [name]) for one in (facets, others))

@@ -25,7 +25,7 @@ def draw_parts(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     canvases = {name: canvas for name, canvas in canvases.items() if canvas.can_draw}
     if not canvases:
         return None
-    state = fields.by_experiment(fields.state)[0]
+    state = fields.by_experiment(fields.state)[0].real
     figure = new_figure(4.6 * len(canvases), 4.2)
     figure.suptitle(headline(summary), wrap=True)
     axes = figure.subplots(1, len(canvases), squeeze=False)[0]
