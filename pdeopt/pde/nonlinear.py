@@ -583,8 +583,8 @@ def _complaint(
     if len(bad) == 0 and not is_finite:
         return (
             f"the tangent matrix of the nonlinear state equation is not finite {when}, though the residual is: the "
-            "form has no derivative there, as a root or a power has none at zero; add a small number under it, or give a "
-            "start where it has one"
+            "form has no derivative there, as a root or a power has none at zero; add a small number under it, or give "
+            "a start where it has one"
         )
     if len(bad):
         return (

@@ -119,7 +119,7 @@ class ResidualForm:
 class _Tangent(BilinearForm):
     """A bilinear form that is linear by construction: a derivative of a form that is checked."""
 
-    def check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
+    def _check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
         """Check nothing: the residual form is checked, and assembled with it."""
 
 

@@ -70,10 +70,10 @@ class BilinearForm:
         arguments = shapes_of(trial.tables), shapes_of(test.tables)
         with form_errors(self.name):
             form = traced_form(self.function, self.name, samples(arguments), sample_coefficients(w))
-            self.check(form, arguments, w)
+            self._check(form, arguments, w)
             return matrix_values(form, blocks, which, w)
 
-    def check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
+    def _check(self, form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> None:
         """Refuse a form that is not linear in both functions, as `check_linear` does."""
         check_linear(form, arguments, w)
 

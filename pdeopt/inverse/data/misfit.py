@@ -174,7 +174,7 @@ class L2Misfit(Misfit):
 
     @property
     def expected(self) -> float:  # type: ignore[override]
-        """The misfit that noise alone gives, on average: half the number of data, a complex one as two."""
+        """The misfit that noise alone gives on average, half the number of data; a complex one counts as two."""
         return 0.5 * self.data.size * _numbers_of_a_datum(self.data)
 
 
