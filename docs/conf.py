@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"pdeopt\.(inversion|run)\..*|Figure|pandas\..*"),  # what a solution is made of
     (r"py:class", r"AnyParameter|BoundsLike|Values"),  # short names of unions, which the docstrings spell out
     # types that are made and taken by public functions, and are nothing to build on
-    (r"py:class", r"pdeopt\..*\.(Equation|Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),
+    (r"py:class", r"pdeopt\..*\.(Coefficients|Equation|Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),
 ]
 smartquotes_action = "D"  # dashes only
 

@@ -118,7 +118,7 @@ class NonlinearStateEquation(StateEquation):
             from those of the start, are applied, each one solved from the last.
         experiments: A pytree whose arrays have an axis of length r first: what is special to each of r experiments,
             the third argument of ``system``. None for one experiment.
-        tolerance: The residual at which the equation counts as solved: max_i |F_i| / (|A| |u| + |F − A u|)_i, the
+        tolerance: The residual at which the equation counts as solved: ``max_i |F_i| / (|A| |u| + |F − A u|)_i``, the
             least relative change of the equation that makes u exact where it is linear. It also does where that is
             below 1e-6 and no longer falls while the correction is below 1e-9 ‖u‖, or the correction is below 1e-15 ‖u‖:
             rounding allows no more.
@@ -282,7 +282,7 @@ class NonlinearStateEquation(StateEquation):
         return max(self.tolerance, super().accuracy(coefficient))
 
     def backward_error(self, coefficient: Any) -> float:
-        """Return max_i |F_i| / (|A| |u| + |F − A u|)_i at the solution, the largest of all experiments.
+        """Return ``max_i |F_i| / (|A| |u| + |F − A u|)_i`` at the solution, the largest of experiments.
 
         Raises:
             SolveError: Newton's method does not converge.
