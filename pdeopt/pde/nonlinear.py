@@ -476,7 +476,7 @@ class NonlinearStateEquation(StateEquation):
             return after
 
         def without_addition(at: Iterate) -> Iterate:
-            """Return the iterate before something was added to it, at which the residual is finite; or it is stuck."""
+            """Return the iterate without what was added to it; it is stuck where nothing was."""
             return at._replace(u=at.u - at.added, added=jnp.zeros_like(at.u), stuck=~at.added.any())
 
         log = jnp.zeros((self.max_iterations + 1, 2))
