@@ -51,7 +51,7 @@ def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    [["--imaging", "absolute"], ["--regularization", "tv", "--regularization-strength", 30, "--level", 7]],
+    [["--imaging", "absolute"], ["--regularization", "tv", "--regularization-strength", 3, "--level", 7]],
     ids=["absolute", "tv"],
 )
 def test_other_ways_of_imaging(tmp_path, words):

@@ -34,7 +34,7 @@ SMALL = {
     "temperature_dependent_conductivity": [{"n": 5, "sensors": 3}, {"n": 5, "sensors": 3, "unknown": "field"}],
 }
 #: The matrices of a state, where there are several.
-MATRICES = {"helmholtz_scattering": 2}
+MATRICES = {"helmholtz_scattering": 2, "temperature_dependent_conductivity": 3}
 #: Those whose matrix does not depend on the parameter: its factor is remembered.
 FIXED_MATRIX = {
     ("advection_diffusion", "source"),
@@ -69,11 +69,11 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     assert result.objective < functional(problem.initial)
     assert (problem.relative_error(result.m) is None) == (problem.truth is None)
     assert set(problem.measure(result.m)) == set(problem.quantities)
-    if spent.newton_iterations:  # as many solves as the steps take; the last factorization serves the derivative
-        assert spent.adjoint_solves <= result.evaluations <= spent.newton_iterations
-        assert spent.factorizations <= spent.newton_iterations + result.evaluations
-        return
     matrices = MATRICES.get(name, 1)
+    if spent.newton_iterations:  # as many solves as the steps take; the last factorization serves the derivative
+        assert spent.adjoint_solves <= matrices * result.evaluations <= spent.newton_iterations
+        assert spent.factorizations <= spent.newton_iterations + matrices * result.evaluations
+        return
     assert spent.solves == spent.adjoint_solves == matrices * result.evaluations
     kind = options.get("unknown", "source") if name == "advection_diffusion" else None
     assert spent.factorizations == (0 if (name, kind) in FIXED_MATRIX else matrices * len(points))

@@ -57,7 +57,7 @@ def test_python_and_the_command_write_the_format_of_every_file(tmp_path, monkeyp
     solution = pdeopt.solve(pdeopt.build("poisson_control", n=4), max_iterations=1, verify=False, progress=False)
     solution.save("python")
     for folder in ("command", "python"):
-        assert [format_in(Path(folder, name)) for name in FILES] == [1, 1, 1, 2]
+        assert [format_in(Path(folder, name)) for name in FILES] == [1, 1, 2, 2]
     assert "format" not in {**read_run(Path("command")).summary, **read_history(Path("command/history.csv"))}
 
 
