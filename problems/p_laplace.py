@@ -9,7 +9,7 @@ where u, the state of a power-law material (a non-Newtonian fluid, a glacier, a 
     −∇·((|∇u|² + ε)^((p − 2)/2) ∇u) = exp(m)  in Ω = (0, 1)²,      u = 0  on ∂Ω,
 
 with ε = 1e-8, and u_d is the nodal interpolant of x₁(1 − x₁) x₂(1 − x₂). All functions are piecewise linear, on n × n
-squares that are cut from lower left to upper right (Glowinski, Marrocco: RAIRO Analyse numérique 9, 1975). With p = 3,
+squares that are cut from lower left to upper right (Glowinski, Marrocco: RAIRO 9, R-2, 1975). With p = 3,
 J(0) = 0.00171434319512461 and ‖∇J(0)‖ = 0.00341964065826922 in L².
 """
 
