@@ -593,7 +593,8 @@ def _complaint(
             "is finite (a logarithm or a root has nothing for negative numbers, as where a solid is turned inside out "
             "and the determinant of its deformation gradient is not positive), or check the parameters and coefficients"
         )
-    shown = ", ".join(f"{value:.1e}" for value in np.asarray(log)[: steps + 1, 0][-4:])
+    known = [value for value in np.asarray(log)[: steps + 1, 0] if value > 0]  # none after a step that failed
+    shown = ", ".join(f"{value:.1e}" for value in known[-4:])
     lengths = ", ".join(f"{value:.2g}" for value in np.asarray(log)[:steps, 1][-4:]) or "none"
     return (
         f"Newton's method did not converge{where}: after {steps} steps the residual is largest "
