@@ -21,14 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 import skfem
 
-from pdeopt.fem import Dirichlet, FunctionSpace, ddot, div, dot, grad, mul, residual_form
+from pdeopt.fem import Dirichlet, FunctionSpace, residual_form
+from pdeopt.fem.models import navier_stokes
 from pdeopt.inverse import AtPoints, InputError, L2Misfit, Parameter, Problem, ReducedFunctional, add_noise, h1
 from pdeopt.pde import NonlinearStateEquation
 
-
-@residual_form
-def navier_stokes(y, p, v, q, w):
-    return ddot(grad(y), grad(v)) / w["Re"] + dot(mul(grad(y), y), v) - p * div(v) - q * div(y)
+flow = residual_form(navier_stokes)
 
 
 def true_lid(x):
@@ -53,7 +51,7 @@ def state_equation(V, reynolds, lid):
     still = Dirichlet.on(across, "lid") + Dirichlet.on(velocity, "walls")
     pinned = Dirichlet.at(pressure, [0, 0])
     return NonlinearStateEquation(
-        lambda u, _: navier_stokes.linearized(V, u, Re=reynolds),
+        lambda u, _: flow.linearized(V, u, Re=reynolds),
         lambda m: (Dirichlet.on(along, "lid", lid(m, places)) | still) + pinned,  # corners are at rest
         parts={"velocity": velocity, "pressure": pressure},
     )
