@@ -40,7 +40,7 @@ from pdeopt.sparse import (
 )
 from pdeopt.sparse.errors import report
 
-#: A step of length t must shorten the correction at least by the factor 1 − t/4 (Deuflhard 2011, eq. 3.33).
+#: A step of length t must shorten the correction at least by the factor 1 − t/4 (Deuflhard 2011, section 3.3).
 DAMPING = 0.25
 #: The factor by which the correction must have been shortened for what is left of it to be added as well.
 CHORD_FACTOR = 0.25
@@ -60,7 +60,7 @@ Solved = tuple[jax.Array, jax.Array]
 
 
 class Inputs(NamedTuple):
-    """What the state depends on; its derivatives are taken with respect to all of it but the start.
+    """The inputs of the state, with respect to all of which but the start it is differentiated.
 
     Attributes:
         coefficient: The coefficient κ.
@@ -188,7 +188,7 @@ class NonlinearStateEquation(StateEquation):
         Raises:
             SolveError: Newton's method does not converge, or a tangent matrix is singular.
         """
-        first = self._start(coefficient) if start is None else _real(start)
+        first = self._start() if start is None else _real(start)
         special = () if self.experiments is None else (self.experiments,)
         inputs = jax.tree.map(jnp.asarray, Inputs(coefficient, special, source, first))
         leaves, structure = jax.tree.flatten(inputs)
@@ -297,13 +297,13 @@ class NonlinearStateEquation(StateEquation):
 
     def _first_inputs(self, coefficient: Any, experiment: int = 0) -> Inputs:
         """Return what one of the experiments starts from."""
-        start = self._start(coefficient)
+        start = self._start()
         if self.experiments is None:
             return Inputs(coefficient, (), None, start)
         special = jax.tree.map(lambda leaf: leaf[experiment], self.experiments)
         return Inputs(coefficient, (special,), None, start if start.ndim == 1 else start[:, experiment])
 
-    def _start(self, coefficient: Any) -> jax.Array:
+    def _start(self) -> jax.Array:
         if self.start is not None:
             return _real(self.start)
         if isinstance(self.dirichlet, Dirichlet):
@@ -425,11 +425,6 @@ class NonlinearStateEquation(StateEquation):
         def lacking(u: jax.Array) -> Dirichlet | None:
             return None if condition is None else replace(condition, values=values - u[condition.dofs])
 
-        def is_prescribed(u: jax.Array) -> jax.Array:
-            lack = jnp.zeros(0) if condition is None else values - u[condition.dofs]
-            small: jax.Array = (abs(lack) <= NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)).all()
-            return small
-
         def after_step(at: Iterate, tangent: CSRMatrix, d: jax.Array) -> Iterate:
             """Return the iterate after the longest step along d that passes the monotonicity test."""
 
@@ -454,11 +449,14 @@ class NonlinearStateEquation(StateEquation):
             return at._replace(u=u, added=added, steps=at.steps + 1, length=t, stuck=~passed, log=log)
 
         def solved_or_moved(at: Iterate, tangent: CSRMatrix) -> Iterate:
-            d = self._correction(tangent, at.residual, lacking(at.u))
+            lack = lacking(at.u)
+            d = self._correction(tangent, at.residual, lack)
             size, length = jnp.linalg.norm(d), jnp.linalg.norm(at.u)
             residual = _relative(at.residual, tangent, at.u, condition).max(initial=0.0)
             before = jnp.where(at.steps > 0, at.log[at.steps - 1, 0], jnp.inf)
-            converged = (residual <= self.tolerance) & is_prescribed(at.u)
+            converged = residual <= self.tolerance
+            if lack is not None and lack.values is not None:
+                converged &= (abs(lack.values) <= NEGLIGIBLE_CORRECTION * length).all()
             no_further = (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
             no_further |= size <= NEGLIGIBLE_CORRECTION * length
             converged |= no_further & (residual <= ROUNDING_RESIDUAL)

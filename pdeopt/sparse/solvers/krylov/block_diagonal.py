@@ -38,7 +38,7 @@ class Block:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """What makes two blocks equal."""
+        """The content of the block, by which blocks are compared."""
         matrix = self.matrix
         parts = () if matrix is None else (matrix.indptr.tobytes(), matrix.indices.tobytes(), matrix.data.tobytes())
         return (self.unknowns.astype(np.int64).tobytes(), self.preconditioner, *parts)
