@@ -27,7 +27,7 @@ from pdeopt.fem.helpers import (
     transpose,
 )
 from pdeopt.fem.meshes.mesh_check import check_mesh
-from pdeopt.fem.spaces.constraints import Condition, MeanValue, MultiPoint
+from pdeopt.fem.spaces.constraints import Condition, MeanValue, MultiPoint, bordered
 from pdeopt.fem.spaces.dirichlet import Dirichlet
 from pdeopt.fem.spaces.displacements import rigid_motions
 from pdeopt.fem.spaces.points import cells_at
@@ -49,6 +49,7 @@ __all__ = [
     "MultiPoint",
     "ResidualForm",
     "bilinear_form",
+    "bordered",
     "cells_at",
     "check_mesh",
     "cross",

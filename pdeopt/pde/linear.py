@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Self
 
 import jax
 import numpy as np
 
-from pdeopt.fem import Condition, FunctionSpace, MeanValue, rigid_motions
+from pdeopt.fem import Condition, FunctionSpace
+from pdeopt.pde.preconditioners import displacement_solver
 from pdeopt.pde.state_equation import StateEquation
-from pdeopt.sparse import AMG, CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
-from pdeopt.sparse.solvers import informed
+from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, linear_solve, resolve_solver
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class LinearStateEquation(StateEquation):
             SolveError: The system is singular.
         """
         A, b, dirichlet = self._reduced_system(coefficient, source)
-        u = linear_solve(A, b, self._informed_solver(dirichlet))
+        u = linear_solve(A, b, displacement_solver(self.solver, self.parts, dirichlet))
         return u if dirichlet is None else dirichlet.extend(u)
 
     def with_solver(self, solver: str | Solver) -> Self:
@@ -84,7 +83,7 @@ class LinearStateEquation(StateEquation):
 
         It is a function of the equation, its solver and the coefficient: what was solved before does not change it.
         """
-        solver = self._informed_solver(self._condition(coefficient))
+        solver = displacement_solver(self.solver, self.parts, self._condition(coefficient))
         return chosen_solver(lambda kappa: self._reduced_system(kappa)[:2], coefficient, solver)
 
     def backward_error(self, coefficient: Any) -> float:
@@ -97,22 +96,13 @@ class LinearStateEquation(StateEquation):
             SolveError: The system is singular.
         """
         A, b, dirichlet = self._reduced_system(coefficient)
-        u = np.asarray(linear_solve(A, b, self._informed_solver(dirichlet)))
+        u = np.asarray(linear_solve(A, b, displacement_solver(self.solver, self.parts, dirichlet)))
         load, matrix = np.asarray(b), A.to_scipy()
         residual, size = abs(matrix @ u - load), abs(matrix) @ abs(u) + abs(load)
         return float(np.max(np.divide(residual, size, out=np.zeros_like(size), where=size > 0), initial=0.0))
 
     def _condition(self, coefficient: Any) -> Condition | None:
         return self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
-
-    def _informed_solver(self, condition: Condition | None) -> str | Solver:
-        """Return the solver; where the state is a displacement, multigrid in it knows the rigid motions."""
-        spaces = tuple(self.parts.values())
-        if len(spaces) != 1 or spaces[0].is_part or rigid_motions(spaces[0]) is None:
-            return self.solver
-        if condition is None or condition.n != spaces[0].n or isinstance(condition, MeanValue):
-            return self.solver
-        return informed(resolve_solver(self.solver), _multigrid(spaces[0], condition.dofs.astype(np.int64).tobytes()))
 
     def _reduced_system(
         self, coefficient: Any, source: jax.Array | None = None
@@ -132,11 +122,3 @@ class LinearStateEquation(StateEquation):
                 "solve for: refine the mesh until it has vertices inside, or prescribe fewer boundaries, by name"
             )
         return *dirichlet.condense(A, b), dirichlet
-
-
-@lru_cache(maxsize=4)
-def _multigrid(space: FunctionSpace, dofs: bytes) -> AMG:
-    """Return the multigrid that knows the rigid motions of a space, without prescribed values."""
-    motions = rigid_motions(space)
-    assert motions is not None
-    return AMG(near_nullspace=np.delete(motions, np.frombuffer(dofs, np.int64), axis=0))

@@ -7,10 +7,8 @@ tangent matrix A = ∂F/∂u at the solution, differentiating the equation along
 
 a linear solve whose own rule gives the adjoint and all higher derivatives. Newton's iterations are not differentiated.
 
-Newton's method is damped by the natural monotonicity test (Deuflhard: Newton Methods for Nonlinear Problems, 2011,
-section 3.3): a step of length t is taken where the correction A(u)⁻¹ F(u + t d) that is left after it is shorter than
-the step, which no scaling of the equations changes. Near the solution that correction is added, too: it costs a solve
-with factors that are there, and the next iterate has error O(e³) (two-step Newton, Traub 1964).
+Conditions that tie degrees of freedom, u = Z y + g, are eliminated: Newton's method finds y. A mean value adds a
+Lagrange multiplier to the state and to the equation while it is solved.
 """
 
 from __future__ import annotations
@@ -25,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from pdeopt.fem import Dirichlet, FunctionSpace
+from pdeopt.fem import Condition, Dirichlet, FunctionSpace, MeanValue, MultiPoint, bordered
+from pdeopt.pde.newton import Elimination, Iterate, Newton, complaint, relative_residual
+from pdeopt.pde.preconditioners import displacement_solver
 from pdeopt.pde.state_equation import StateEquation
 from pdeopt.sparse import (
     CSRMatrix,
@@ -40,65 +40,26 @@ from pdeopt.sparse import (
 )
 from pdeopt.sparse.errors import report
 
-#: A step of length t must shorten the correction at least by the factor 1 − t/4 (Deuflhard 2011, section 3.3).
-DAMPING = 0.25
-#: The factor by which the correction must have been shortened for what is left of it to be added as well.
-CHORD_FACTOR = 0.25
-#: The length of a step below which Newton's method gives up.
-LEAST_STEP = 1e-6
-#: A correction that is shorter, relative to the state, changes nothing any more.
-NEGLIGIBLE_CORRECTION = 1e-15
-#: A correction that is shorter, relative to the state, may end the iteration where rounding keeps the residual from
-#: falling further.
-ROUNDING_CORRECTION = 1e-9
-#: The largest residual, relative to its parts, that rounding may leave.
-ROUNDING_RESIDUAL = 1e-6
-
-
 #: The state (n,), and the values (nnz,) of the tangent matrix there.
 Solved = tuple[jax.Array, jax.Array]
 
 
 class Inputs(NamedTuple):
-    """The inputs of the state, with respect to all of which but the start it is differentiated.
+    """The inputs of the state, with respect to all of which but start and path it is differentiated.
 
     Attributes:
         coefficient: The coefficient κ.
         experiment: A tuple with what is special to an experiment, or an empty one.
         source: The load s, (n,), or None.
         start: The first iterate, (n,).
+        path: The coefficients of all load steps, of which each array has an axis of load steps first, or None.
     """
 
     coefficient: Any
     experiment: Any
     source: Any
     start: Any
-
-
-class Iterate(NamedTuple):
-    """An iterate of Newton's method.
-
-    Attributes:
-        u: The state, (n,).
-        residual: The residual F(u) − s, (n,).
-        tangent: The values (nnz,) of the tangent matrix.
-        steps: The number of corrections so far.
-        added: What was added to the last step because little was left, (n,).
-        length: The length of the last step, 1 for a full one.
-        converged: Whether the iterate is the solution.
-        stuck: Whether no step of any length was an improvement.
-        log: The relative residual at each iterate, and the length of the step from there, (iterations, 2).
-    """
-
-    u: jax.Array
-    residual: jax.Array
-    tangent: jax.Array
-    added: jax.Array
-    steps: jax.Array | int
-    length: jax.Array
-    converged: jax.Array
-    stuck: jax.Array
-    log: jax.Array
+    path: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +71,18 @@ class NonlinearStateEquation(StateEquation):
     Attributes:
         system: The map (u, κ) ↦ (F, A) with the residual F (n,) and its tangent matrix A = ∂F/∂u, as `linearized` of
             a residual form or an energy returns them; with experiments (u, κ, experiment).
-        dirichlet: The prescribed values, or the map κ ↦ prescribed values where they depend on the parameter; with
-            experiments (κ, experiment).
+        dirichlet: The prescribed values, a `Dirichlet`, or another condition: degrees of freedom that are tied to each
+            other, `MultiPoint`, or a mean value, `MeanValue`; or the map κ ↦ condition where it depends on the
+            parameter; with experiments (κ, experiment).
         start: The first iterate, (n,); None for zero. The solution does not depend on it beyond the tolerance, unless
             the equation has several.
         load_steps: The number of steps in which what the start leaves unbalanced, and prescribed values that differ
-            from those of the start, are applied, each one solved from the last.
+            from those of the start, are applied, each one solved from the last; those of the continuation where there
+            is one.
+        continuation: The map (κ, t) ↦ κ_t to the coefficient that is solved for after the part t of the load steps,
+            0 < t < 1, of the same structure as κ, as ``lambda kappa, t: {**kappa, "reynolds": t * kappa["reynolds"]}``.
+            The last step is solved with κ itself, so that the answer does not depend on it. None applies loads and
+            prescribed values in parts.
         experiments: A pytree whose arrays have an axis of length r first: what is special to each of r experiments,
             the third argument of ``system``. None for one experiment.
         tolerance: The residual at which the equation counts as solved: ``max_i |F_i| / (|A| |u| + |F − A u|)_i``, the
@@ -146,9 +113,10 @@ class NonlinearStateEquation(StateEquation):
     """
 
     system: Callable[..., tuple[jax.Array, CSRMatrix]]
-    dirichlet: Dirichlet | Callable[..., Dirichlet | None] | None = None
+    dirichlet: Condition | Callable[..., Condition | None] | None = None
     start: ArrayLike | None = None
     load_steps: int = 1
+    continuation: Callable[[Any, float], Any] | None = None
     experiments: Any = None
     tolerance: float = 1e-12
     max_iterations: int = 40
@@ -160,12 +128,14 @@ class NonlinearStateEquation(StateEquation):
         """Refuse settings that would give another state than the solution.
 
         Raises:
-            SolveError: Numbers of steps are no positive integers, the tolerance is not positive, or the axes are not
-                those of experiments.
+            SolveError: Numbers of steps are no positive integers, a continuation has no steps, the tolerance is not
+                positive, or the axes are not those of experiments.
         """
         for name, count in (("load_steps", self.load_steps), ("max_iterations", self.max_iterations)):
             if not isinstance(count, int) or count < 1:
                 raise SolveError(f"{name} is {count!r}; expected a positive integer")
+        if self.continuation is not None and self.load_steps == 1:
+            raise SolveError("a continuation has one load step, which is the equation itself; expected load_steps > 1")
         if not self.tolerance > 0:
             raise SolveError(f"tolerance is {self.tolerance!r}; expected a positive number")
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(self.experiments)}
@@ -189,6 +159,11 @@ class NonlinearStateEquation(StateEquation):
             SolveError: Newton's method does not converge, or a tangent matrix is singular.
         """
         first = self._start() if start is None else _real(start)
+        unknowns = self._unknowns(coefficient, source, first)
+        return unknowns if len(unknowns) == len(first) else unknowns[: len(first)]
+
+    def _unknowns(self, coefficient: Any, source: jax.Array | None, first: jax.Array) -> jax.Array:
+        """Return the state, and the multipliers of mean values after it, (n + k,) or (n + k, r)."""
         special = () if self.experiments is None else (self.experiments,)
         inputs = jax.tree.map(jnp.asarray, Inputs(coefficient, special, source, first))
         leaves, structure = jax.tree.flatten(inputs)
@@ -215,33 +190,35 @@ class NonlinearStateEquation(StateEquation):
         solve.defjvp(lambda primals, tangents: equation._rule(solve, *primals, *tangents))
         if self.experiments is None:
             return solve(inputs)[0]
-        columns = Inputs(None, 0, None if inputs.source is None else 1, None if inputs.start.ndim == 1 else 1)
+        columns = Inputs(None, 0, None if inputs.source is None else 1, None if inputs.start.ndim == 1 else 1, None)
         states: jax.Array = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
         return states
 
     def _traced(self, inputs: Inputs) -> tuple[Self, Inputs]:
         """Return the equation with its functions traced once, and what they read from outside as a part of κ.
 
-        `jax.custom_jvp` differentiates with respect to arguments only.
+        `jax.custom_jvp` differentiates with respect to arguments only. Multipliers of mean values are a part of its
+        state.
         """
         kind = jax.tree.map(lambda leaf: leaf[0], inputs.experiment)
-        n = len(inputs.start)
-        linearized, outside = _as_program(
-            lambda u, kappa, experiment: self._linearized(u, Inputs(kappa, experiment, None, u)),
-            jax.ShapeDtypeStruct((n,), inputs.start.dtype),
-            inputs.coefficient,
-            kind,
-        )
-        found: list[Dirichlet | None] = []
+        found: list[tuple[Elimination | None, list[MeanValue]]] = []
 
         def values(kappa: Any, experiment: Any) -> Any:
             found.append(self._condition(Inputs(kappa, experiment, None, None)))
-            return None if found[-1] is None else found[-1].values
+            return None if found[-1][0] is None else found[-1][0].values
 
         prescribed, others = _as_program(values, inputs.coefficient, kind)
-        condition = None if found[-1] is None else replace(found[-1], values=None)
+        condition, means = found[-1]
+        condition = None if condition is None else replace(condition, values=None)
+        start = _padded(inputs.start, len(means))
+        linearized, outside = _as_program(
+            lambda u, kappa, experiment: self._linearized(u, Inputs(kappa, experiment, None, u)),
+            jax.ShapeDtypeStruct(start.shape[:1], start.dtype),
+            inputs.coefficient,
+            kind,
+        )
 
-        def dirichlet(known: Any, *experiment: Any) -> Dirichlet | None:
+        def dirichlet(known: Any, *experiment: Any) -> Elimination | None:
             if condition is None:
                 return None
             return replace(condition, values=prescribed(known[2], known[0], experiment))
@@ -251,7 +228,28 @@ class NonlinearStateEquation(StateEquation):
             system=lambda u, known, *experiment: linearized(known[1], u, known[0], experiment),
             dirichlet=dirichlet,
         )
-        return equation, inputs._replace(coefficient=(inputs.coefficient, outside, others))
+        return equation, Inputs(
+            (inputs.coefficient, outside, others),
+            inputs.experiment,
+            None if inputs.source is None else _padded(inputs.source, len(means)),
+            start,
+            self._path(inputs.coefficient),
+        )
+
+    def _path(self, coefficient: Any) -> Any:
+        """Return the coefficients of all load steps, along an axis that is the first one, or None."""
+        if self.continuation is None:
+            return None
+        reached = [self.continuation(coefficient, k / self.load_steps) for k in range(1, self.load_steps)]
+        structure, shapes = jax.tree.structure(coefficient), [jnp.shape(leaf) for leaf in jax.tree.leaves(coefficient)]
+        for other in reached:
+            given = [jnp.shape(leaf) for leaf in jax.tree.leaves(other)]
+            if str(jax.tree.structure(other)) != str(structure) or given != shapes:
+                raise SolveError(
+                    f"continuation returns arrays of shapes {given} in {jax.tree.structure(other)}; expected a "
+                    f"coefficient as that of the equation, {shapes} in {structure}"
+                )
+        return jax.lax.stop_gradient(jax.tree.map(lambda *leaves: jnp.stack(leaves), *reached, coefficient))
 
     def with_solver(self, solver: str | Solver) -> Self:
         """Return the same equation, whose linear systems another solver solves.
@@ -267,15 +265,14 @@ class NonlinearStateEquation(StateEquation):
 
         def first_system(kappa: Any) -> tuple[CSRMatrix, jax.Array]:
             inputs = self._first_inputs(kappa)
-            residual, tangent = self._linearized(inputs.start, inputs)
-            condition = self._condition(inputs)
-            return (
-                (tangent, -residual)
-                if condition is None
-                else replace(condition, values=None).condense(tangent, -residual)
-            )
+            condition, means = self._condition(inputs)
+            residual, tangent = self._linearized(_padded(inputs.start, len(means)), inputs)
+            if condition is None:
+                return tangent, -residual
+            return replace(condition, values=None).condense(tangent, -residual)
 
-        return chosen_solver(first_system, coefficient, self.solver)
+        condition = self._condition(self._first_inputs(coefficient))[0]
+        return chosen_solver(first_system, coefficient, displacement_solver(self.solver, self.parts, condition))
 
     def accuracy(self, coefficient: Any) -> float:
         """Return the relative accuracy of the state: the tolerance, or that of the solver where it is worse."""
@@ -287,12 +284,13 @@ class NonlinearStateEquation(StateEquation):
         Raises:
             SolveError: Newton's method does not converge.
         """
-        states = self(coefficient)[None] if self.experiments is None else self(coefficient).T
+        unknowns = self._unknowns(coefficient, None, self._start())
+        states = unknowns[None] if self.experiments is None else unknowns.T
         errors = []
         for k, u in enumerate(states):
             inputs = self._first_inputs(coefficient, k)
             residual, tangent = self._linearized(u, inputs)
-            errors.append(_relative(residual, tangent, u, self._condition(inputs)).max(initial=0.0))
+            errors.append(relative_residual(residual, tangent, u, self._condition(inputs)[0]).max(initial=0.0))
         return float(max(errors))
 
     def _first_inputs(self, coefficient: Any, experiment: int = 0) -> Inputs:
@@ -306,7 +304,7 @@ class NonlinearStateEquation(StateEquation):
     def _start(self) -> jax.Array:
         if self.start is not None:
             return _real(self.start)
-        if isinstance(self.dirichlet, Dirichlet):
+        if isinstance(self.dirichlet, Dirichlet | MultiPoint | MeanValue):
             return jnp.zeros(self.dirichlet.n)
         if self.parts:
             return jnp.zeros(sum({id(space.whole): space.whole.n for space in self.parts.values()}.values()))
@@ -315,23 +313,36 @@ class NonlinearStateEquation(StateEquation):
             "start=np.zeros(n)"
         )
 
-    def _condition(self, inputs: Inputs) -> Dirichlet | None:
+    def _condition(self, inputs: Inputs) -> tuple[Elimination | None, list[MeanValue]]:
+        """Return the condition that is eliminated, of states with a multiplier for each mean value, and these."""
         given = self.dirichlet
         found = given(inputs.coefficient, *inputs.experiment) if callable(given) else given
-        if not isinstance(found, Dirichlet | None):
+        means = []
+        while isinstance(found, MeanValue):
+            means.append(found)
+            found = found.condition
+        if found is None:
+            return None, means
+        if not isinstance(found, Dirichlet | MultiPoint):
             raise SolveError(
                 f"the condition of a nonlinear state equation is a {type(found).__name__}; expected a Dirichlet "
-                "condition, or None: ties between degrees of freedom and means are those of linear equations"
+                "condition, a MultiPoint or MeanValue one, or None"
             )
-        if found is not None and len(found.free) == 0:
+        if len(found.free) == 0:
             raise SolveError(
                 f"the Dirichlet condition prescribes all {found.n} degrees of freedom, so that there is nothing to "
                 "solve for: refine the mesh until it has vertices inside, or prescribe fewer boundaries, by name"
             )
-        return found
+        return found.enlarged(len(means)) if means else found, means
 
     def _linearized(self, u: jax.Array, inputs: Inputs) -> tuple[jax.Array, CSRMatrix]:
-        """Return the residual F(u, κ) − s, (n,), and the tangent matrix."""
+        """Return the residual F(u, κ) − s, (n,), and the tangent matrix.
+
+        With mean values, u has a multiplier λ for each after the state, and the residual is (F + Σ λ w, wᵀ u − c) with
+        the integrals w of the basis functions and the integral c that is wanted.
+        """
+        means = self._condition(inputs)[1]
+        u, multipliers = (u[: len(u) - len(means)], u[len(u) - len(means) :]) if means else (u, ())
         found = self.system(u, inputs.coefficient, *inputs.experiment)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], CSRMatrix)):
             parts = found if isinstance(found, tuple) else (found,)
@@ -348,13 +359,20 @@ class NonlinearStateEquation(StateEquation):
             )
         if jnp.iscomplexobj(residual) or jnp.iscomplexobj(tangent.data):
             raise SolveError("the residual or the tangent matrix is complex; nonlinear states are real")
-        return residual if inputs.source is None else residual - inputs.source, tangent
+        residual = residual if inputs.source is None else residual - inputs.source
+        for mean, multiplier in zip(means, multipliers, strict=True):
+            weights = _padded(mean.weights, len(residual) - len(mean.weights))
+            tangent = bordered(tangent, weights)
+            lacking = mean.weights @ u - mean.integral
+            residual = jnp.append(residual + multiplier * weights, lacking)
+        return residual, tangent
 
-    def _correction(self, tangent: CSRMatrix, residual: jax.Array, lacking: Dirichlet | None) -> jax.Array:
-        """Return d (n,) with A d = −F on the free degrees of freedom, and what is lacking on the others."""
+    def _correction(self, tangent: CSRMatrix, residual: jax.Array, lacking: Elimination | None) -> jax.Array:
+        """Return d (n,) with A d = −F for the unknowns, and what is lacking on the others."""
+        solver = displacement_solver(self.solver, self.parts, lacking)
         if lacking is None:
-            return linear_solve(tangent, -residual, self.solver)
-        return lacking.extend(linear_solve(*lacking.condense(tangent, -residual), self.solver))
+            return linear_solve(tangent, -residual, solver)
+        return lacking.extend(linear_solve(*lacking.condense(tangent, -residual), solver))
 
     def _rule(self, solve: Callable[[Inputs], Solved], inputs: Inputs, moved: Inputs) -> tuple[Solved, Solved]:
         """Return the state and its derivative along a direction of the inputs, by the implicit function rule.
@@ -365,133 +383,53 @@ class NonlinearStateEquation(StateEquation):
         u, known = solve(inputs)
 
         def defect(inputs: Inputs) -> tuple[tuple[jax.Array, jax.Array | None], CSRMatrix]:
-            condition = self._condition(inputs)
+            condition = self._condition(inputs)[0]
             residual, tangent = self._linearized(u, inputs)
             return (residual, None if condition is None else condition.values), tangent
 
         _, (slope, values), tangent = jax.jvp(defect, (inputs,), (moved,), has_aux=True)
-        condition = self._condition(inputs)
+        condition = self._condition(inputs)[0]
         lacking = None if condition is None else replace(condition, values=values)
         tangent = CSRMatrix(known + (tangent.data - jax.lax.stop_gradient(tangent.data)), tangent.pattern)
         return (u, known), (self._correction(tangent, slope, lacking), jnp.zeros_like(known))
 
     def _solved(self, inputs: Inputs) -> Solved:
         """Return the state (n,) of one experiment, and the values of the tangent matrix there."""
-        condition = self._condition(inputs)
         tangent = jax.eval_shape(self._linearized, inputs.start, inputs)[1]
         unbalanced = jnp.zeros_like(inputs.start)
-        if self.load_steps > 1:
+        if self.load_steps > 1 and self.continuation is None:
             unbalanced = self._linearized(inputs.start, inputs)[0]
 
-        def load_step(reached: Solved, part: jax.Array) -> tuple[Solved, None]:
-            u, tangent = reached
-            values = None
-            if condition is not None:
-                wanted = jnp.zeros(len(condition.dofs)) if condition.values is None else condition.values
-                first = inputs.start[condition.dofs]
-                values = jnp.where(part < 1, first + part * (wanted - first), wanted)
-            last = self._newton(u, tangent, inputs, (1 - part) * unbalanced, condition, values)
-            u = self._reported(last, inputs, part)
-            u = u if condition is None else u.at[condition.dofs].set(values, unique_indices=True)
-            return (u, last.tangent), None
+        def load_step(reached: Solved, step: tuple[jax.Array, Any]) -> tuple[Solved, None]:
+            part, on_path = step
+            at = inputs if on_path is None else inputs._replace(coefficient=(on_path, *inputs.coefficient[1:]))
+            condition = self._condition(at)[0]
+            if condition is not None and self.continuation is None:
+                given = jnp.zeros(len(condition.dofs)) if condition.values is None else condition.values
+                held = (1 - part) * condition.lacking(inputs.start)
+                condition = replace(condition, values=jnp.where(part < 1, given - held, given))
+
+            def linearized(u: jax.Array) -> tuple[jax.Array, CSRMatrix]:
+                residual, tangent = self._linearized(u, at)
+                return residual - (1 - part) * unbalanced, tangent
+
+            newton = Newton(linearized, self._correction, condition, self.tolerance, self.max_iterations)
+            last = newton.solve(*reached)
+            u = self._reported(last, condition, part)
+            return (u if condition is None else condition.extend(u[condition.free]), last.tangent), None
 
         parts = jnp.arange(1, self.load_steps + 1) / self.load_steps
-        return jax.lax.scan(load_step, (inputs.start, jnp.zeros(tangent.data.shape)), parts)[0]
+        return jax.lax.scan(load_step, (inputs.start, jnp.zeros(tangent.data.shape)), (parts, inputs.path))[0]
 
-    def _newton(
-        self,
-        u: jax.Array,
-        tangent: jax.Array,
-        inputs: Inputs,
-        held: jax.Array,
-        condition: Dirichlet | None,
-        values: Any,
-    ) -> Iterate:
-        """Return the last iterate of Newton's method.
-
-        Args:
-            u: The first iterate, (n,).
-            tangent: Values for the tangent matrix, (nnz,), until it is known.
-            inputs: What the state depends on.
-            held: The part of the residual that is held back in this load step, (n,).
-            condition: The condition whose degrees of freedom are prescribed, or None.
-            values: The values (k,) that are prescribed in this load step.
-        """
-
-        def linearized(u: jax.Array) -> tuple[jax.Array, CSRMatrix]:
-            residual, tangent = self._linearized(u, inputs)
-            return residual - held, tangent
-
-        def lacking(u: jax.Array) -> Dirichlet | None:
-            return None if condition is None else replace(condition, values=values - u[condition.dofs])
-
-        def after_step(at: Iterate, tangent: CSRMatrix, d: jax.Array) -> Iterate:
-            """Return the iterate after the longest step along d that passes the monotonicity test."""
-
-            def tried(search: Any) -> Any:
-                t = search[0] / 2
-                u = at.u + t * d
-                residual = linearized(u)[0]
-                finite = jnp.isfinite(residual).all()
-                rest = self._correction(tangent, jnp.where(finite, residual, 0.0), lacking(u))
-                left = jnp.where(finite, jnp.linalg.norm(rest), jnp.inf)
-                limit = (1 - DAMPING * t) * jnp.linalg.norm(d) + NEGLIGIBLE_CORRECTION * jnp.linalg.norm(u)
-                return t, rest, left, left <= limit
-
-            start = (jnp.minimum(2.0, 8 * at.length), jnp.zeros_like(d), jnp.array(jnp.inf), jnp.array(False))
-            t, rest, left, passed = jax.lax.while_loop(
-                lambda search: ~search[-1] & (search[0] > LEAST_STEP), tried, start
-            )
-            adds_rest = (t == 1.0) & (left <= CHORD_FACTOR * jnp.linalg.norm(d))
-            added = jnp.where(adds_rest, rest, 0.0)
-            u = jnp.where(passed, at.u + t * d + added, at.u)
-            log = at.log.at[at.steps, 1].set(t)
-            return at._replace(u=u, added=added, steps=at.steps + 1, length=t, stuck=~passed, log=log)
-
-        def solved_or_moved(at: Iterate, tangent: CSRMatrix) -> Iterate:
-            lack = lacking(at.u)
-            d = self._correction(tangent, at.residual, lack)
-            size, length = jnp.linalg.norm(d), jnp.linalg.norm(at.u)
-            residual = _relative(at.residual, tangent, at.u, condition).max(initial=0.0)
-            before = jnp.where(at.steps > 0, at.log[at.steps - 1, 0], jnp.inf)
-            converged = residual <= self.tolerance
-            if lack is not None and lack.values is not None:
-                converged &= (abs(lack.values) <= NEGLIGIBLE_CORRECTION * length).all()
-            no_further = (size <= ROUNDING_CORRECTION * length) & (residual >= before / 2)
-            no_further |= size <= NEGLIGIBLE_CORRECTION * length
-            converged |= no_further & (residual <= ROUNDING_RESIDUAL)
-            at = at._replace(converged=converged, log=at.log.at[at.steps, 0].set(residual))
-            is_last = at.steps >= self.max_iterations
-            at = at._replace(stuck=is_last & ~converged)
-            after: Iterate = jax.lax.cond(converged | is_last, lambda: at, lambda: after_step(at, tangent, d))
-            return after
-
-        def body(at: Iterate) -> Iterate:
-            residual, tangent = linearized(at.u)
-            at = at._replace(residual=residual, tangent=tangent.data)
-            finite = jnp.isfinite(residual).all() & jnp.isfinite(tangent.data).all()
-            after: Iterate = jax.lax.cond(finite, lambda: solved_or_moved(at, tangent), lambda: without_addition(at))
-            return after
-
-        def without_addition(at: Iterate) -> Iterate:
-            """Return the iterate without what was added to it; it is stuck where nothing was."""
-            return at._replace(u=at.u - at.added, added=jnp.zeros_like(at.u), stuck=~at.added.any())
-
-        log = jnp.zeros((self.max_iterations + 1, 2))
-        none = jnp.zeros_like(u)
-        first = Iterate(u, none, tangent, none, 0, jnp.array(1.0), jnp.array(False), jnp.array(False), log)
-        last: Iterate = jax.lax.while_loop(lambda at: ~at.converged & ~at.stuck, body, first)
-        return last
-
-    def _reported(self, last: Iterate, inputs: Inputs, part: jax.Array) -> jax.Array:
+    def _reported(self, last: Iterate, condition: Elimination | None, part: jax.Array) -> jax.Array:
         """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
-        condition = self._condition(inputs)
         locations = None
         if condition is not None:
             locations = condition.locations
         elif len(self.parts) == 1:
             locations = next(iter(self.parts.values())).whole.locations
         free = np.arange(len(last.u)) if condition is None else condition.free
+        residual = last.residual if condition is None else condition.reduce(last.residual)
 
         def check(u: Any, residual: Any, tangent: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:
             work.newton_iterations += int(steps)
@@ -499,9 +437,7 @@ class NonlinearStateEquation(StateEquation):
                 step = round(float(part) * self.load_steps)
                 where = f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
                 is_finite = bool(np.isfinite(tangent).all())
-                raise report(
-                    SolveError(_complaint(np.asarray(residual)[free], is_finite, free, locations, steps, log, where))
-                )
+                raise report(SolveError(complaint(np.asarray(residual), is_finite, free, locations, steps, log, where)))
             return np.asarray(u)
 
         kind = jax.ShapeDtypeStruct(last.u.shape, last.u.dtype)
@@ -509,7 +445,7 @@ class NonlinearStateEquation(StateEquation):
             check,
             kind,
             last.u,
-            last.residual,
+            residual,
             last.tangent,
             last.steps,
             last.converged,
@@ -537,65 +473,12 @@ def _as_program(function: Callable[..., Any], *arguments: Any) -> tuple[Callable
     return evaluated, [c for c, traced in zip(closed.consts, is_traced, strict=True) if traced]
 
 
+def _padded(values: jax.Array, count: int) -> jax.Array:
+    """Return values (n,) or (n, r) with a number of zeros, or rows of zeros, at their end."""
+    return jnp.concatenate([values, jnp.zeros((count, *values.shape[1:]))]) if count else values
+
+
 def _real(start: ArrayLike) -> jax.Array:
     if np.iscomplexobj(start):
         raise SolveError("the start is complex; nonlinear states are real")
     return jnp.asarray(start, float)
-
-
-def _relative(residual: jax.Array, tangent: CSRMatrix, u: jax.Array, condition: Dirichlet | None) -> jax.Array:
-    """Return |F_i| / (|A| |u| + |F − A u|)_i on the free degrees of freedom."""
-    parts = CSRMatrix(abs(tangent.data), tangent.pattern) @ abs(u) + abs(residual - tangent @ u)
-    relative = jnp.where(parts > 0, abs(residual) / jnp.where(parts > 0, parts, 1.0), 0.0)
-    return relative if condition is None else relative[condition.free]
-
-
-def _complaint(
-    residual: np.ndarray,
-    is_finite: bool,
-    free: np.ndarray,
-    locations: np.ndarray | None,
-    steps: Any,
-    log: Any,
-    where: str,
-) -> str:
-    """Return the message of a Newton iteration that did not converge.
-
-    Args:
-        residual: The residual of the free degrees of freedom.
-        is_finite: Whether the tangent matrix is finite.
-        free: Their numbers.
-        locations: The places (d, n) of all degrees of freedom, or None.
-        steps: The number of steps.
-        log: The relative residual before each step and the length of the step.
-        where: The load step in words.
-    """
-
-    def place(k: int) -> str:
-        number = int(free[k])
-        return f"number {number}" if locations is None else f"at {np.round(locations[:, number], 6).tolist()}"
-
-    steps = int(steps)
-    when = f"after {steps} steps{where}" if steps else f"at the first iterate{where}"
-    bad = np.flatnonzero(~np.isfinite(residual))
-    if len(bad) == 0 and not is_finite:
-        return (
-            f"the tangent matrix of the nonlinear state equation is not finite {when}, though the residual is: the "
-            "form has no derivative there, as a root or a power has none at zero; add a small number under it, or give "
-            "a start where it has one"
-        )
-    if len(bad):
-        return (
-            f"the residual of the nonlinear state equation is not finite {when}: {len(bad)} of "
-            f"{len(residual)} entries are NaN or infinite, the first {place(bad[0])}; give a start at which the form "
-            "is finite (a logarithm or a root has nothing for negative numbers, as where a solid is turned inside out "
-            "and the determinant of its deformation gradient is not positive), or check the parameters and coefficients"
-        )
-    known = [value for value in np.asarray(log)[: steps + 1, 0] if value > 0]  # none after a step that failed
-    shown = ", ".join(f"{value:.1e}" for value in known[-4:])
-    lengths = ", ".join(f"{value:.2g}" for value in np.asarray(log)[:steps, 1][-4:]) or "none"
-    return (
-        f"Newton's method did not converge{where}: after {steps} steps the residual is largest "
-        f"{place(int(abs(residual).argmax()))}; the last residuals, relative to their parts, are {shown}, the last "
-        f"step lengths {lengths}. More load_steps or another start may help; so may smaller changes of the parameter"
-    )

@@ -1,13 +1,15 @@
-"""Preconditioners of coupled states, by their parts."""
+"""Preconditioners that know the spaces of the state: of coupled states by their parts, of displacements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
-from pdeopt.fem import Condition, FEMError, FunctionSpace
-from pdeopt.sparse import Block, BlockDiagonal, CSRMatrix, Preconditioner
+from pdeopt.fem import Condition, FEMError, FunctionSpace, MeanValue, rigid_motions
+from pdeopt.sparse import AMG, Block, BlockDiagonal, CSRMatrix, Preconditioner, Solver, resolve_solver
+from pdeopt.sparse.solvers import informed
 
 
 def block_preconditioner(
@@ -21,12 +23,18 @@ def block_preconditioner(
             another one than the part's own block is preconditioned, as the mass matrix of a pressure.
 
     Raises:
-        FEMError: The parts are not those of the space that the condition belongs to.
+        FEMError: The parts are not those of the space that the condition belongs to, or the condition is a mean value,
+            whose multiplier is in no part.
 
     Example:
         Large Stokes systems take ``MINRES(preconditioner=block_preconditioner(walls, {velocity: AMG(), pressure:
         (Jacobi(), mass.assemble(pressure))}))``.
     """
+    if isinstance(condition, MeanValue):
+        raise FEMError(
+            "the condition is a mean value, whose multiplier is in no part of the state; prescribe a value at a point, "
+            "with Dirichlet.at, or take the condition without the mean and a Krylov method, which leaves it as it is"
+        )
     free = np.setdiff1d(np.arange(condition.n), condition.dofs)
     found = []
     for space, given in blocks.items():
@@ -37,3 +45,30 @@ def block_preconditioner(
         unknowns = np.searchsorted(free, space.indices[own])
         found.append(Block(unknowns, preconditioner, None if matrix is None else matrix.to_scipy()[own][:, own]))
     return BlockDiagonal(tuple(found))
+
+
+def displacement_solver(
+    solver: str | Solver, parts: Mapping[str, FunctionSpace], condition: Condition | None
+) -> str | Solver:
+    """Return a solver whose multigrid knows the rigid motions where the state is a displacement.
+
+    Args:
+        solver: The solver or its name.
+        parts: The spaces of the parts of the state, by name.
+        condition: The condition of the state equation. Without one, or with a mean value, the solver is returned as it
+            is; so it is for other states.
+    """
+    spaces = tuple(parts.values())
+    if len(spaces) != 1 or spaces[0].is_part or rigid_motions(spaces[0]) is None:
+        return solver
+    if condition is None or condition.n != spaces[0].n or isinstance(condition, MeanValue):
+        return solver
+    return informed(resolve_solver(solver), _multigrid(spaces[0], condition.dofs.astype(np.int64).tobytes()))
+
+
+@lru_cache(maxsize=4)
+def _multigrid(space: FunctionSpace, dofs: bytes) -> AMG:
+    """Return the multigrid that knows the rigid motions of a space, without prescribed values."""
+    motions = rigid_motions(space)
+    assert motions is not None
+    return AMG(near_nullspace=np.delete(motions, np.frombuffer(dofs, np.int64), axis=0))

@@ -12,6 +12,7 @@ from pdeopt.fem import (
     Dirichlet,
     FunctionSpace,
     MeanValue,
+    MultiPoint,
     bilinear_form,
     dot,
     functional,
@@ -22,7 +23,7 @@ from pdeopt.fem import (
 from pdeopt.inverse import AtDofs, L2Misfit, ReducedFunctional, h1
 from pdeopt.optimize import Objective, minimize
 from pdeopt.pde import LinearStateEquation, NonlinearStateEquation
-from pdeopt.pde.nonlinear import Inputs
+from pdeopt.pde.newton import Newton
 from pdeopt.sparse import CSRMatrix, SolveError, clear_memo, work
 from pdeopt.verify import adjoint_identity, taylor_test
 
@@ -49,12 +50,30 @@ def prescribed(m):
     return Dirichlet.on(V, "left", 1.0 + m[:6] ** 2) + Dirichlet.on(V, "right", 0.5)
 
 
+def tied(m):
+    """A state that jumps between the left and the right side, by ties, and is prescribed at the bottom."""
+    left, right = V.dofs("left"), V.dofs("right")
+    jump = MultiPoint.of(V, right, left, 0.5 * np.eye(6), values=m[:6])
+    return jump + Dirichlet.on(V, V.mesh.facets_satisfying(lambda x: (x[1] == 0) & (x[0] < 0.7)), 1.0)
+
+
+def held(m):
+    """A state whose mean depends on the parameter, that is prescribed at one point, and tied elsewhere."""
+    ties = MultiPoint.periodic(V, "right", "left")
+    return MeanValue.of(V, ties + Dirichlet.at(V, [0.4, 0.4], m[3]), mean=1 + m[0])
+
+
 #: Equations with loads, prescribed values and experiments in all combinations that are solved differently.
 EQUATIONS = {
     "fixed boundary": NonlinearStateEquation(system, Dirichlet.on(V)),
     "boundary of the parameter": NonlinearStateEquation(system, prescribed, parts={"u": V}),
     "natural boundary": NonlinearStateEquation(system, start=np.ones(V.n)),
     "load steps": NonlinearStateEquation(system, prescribed, parts={"u": V}, load_steps=3),
+    "continuation": NonlinearStateEquation(
+        system, prescribed, parts={"u": V}, load_steps=3, continuation=lambda m, t: t * m
+    ),
+    "ties": NonlinearStateEquation(system, tied, parts={"u": V}, load_steps=2),
+    "mean values": NonlinearStateEquation(system, held, parts={"u": V}, load_steps=2),
     "experiments": NonlinearStateEquation(
         system, Dirichlet.on(V), experiments=np.array([10.0, -20.0, 5.0]), axes=("dof", "experiment")
     ),
@@ -100,10 +119,16 @@ def test_the_state_solves_the_equation_as_far_as_rounding_allows(name):
     for load, column in zip((10.0, -20.0, 5.0), columns, strict=False):
         residual = system(column, M, load)[0]
         condition = state.dirichlet(M) if callable(state.dirichlet) else state.dirichlet
+        weights = jnp.zeros(V.n)
+        if isinstance(condition, MeanValue):
+            weights = condition.weights
+            assert weights @ column == pytest.approx(float(condition.integral), abs=1e-14)
+            condition = condition.condition
         if condition is not None:
-            np.testing.assert_array_equal(column[condition.dofs], 0.0 if condition.values is None else condition.values)
-            residual = residual[condition.free]
-        assert abs(residual).max() < 1e-12
+            np.testing.assert_allclose(condition.lacking(column), 0.0, atol=2e-16 * abs(column).max())
+            residual, weights = condition.reduce(residual), condition.reduce(weights)
+        multiplier = np.linalg.lstsq(weights[:, None], residual)[0]
+        assert abs(residual - weights * multiplier).max() < 1e-12
 
 
 @pytest.mark.slow
@@ -184,15 +209,13 @@ def test_a_gradient_costs_one_solve_and_a_hessian_product_two():
 
 def iterates(state, steps):
     """The iterates of Newton's method from zero."""
-    tangent = jnp.zeros(state.system(jnp.zeros(V.n), M)[1].pattern.nnz)
-    found = []
-    for k in range(1, steps + 1):
-        limited = replace(state, max_iterations=k)
-        inputs = Inputs(jnp.asarray(M), (), None, jnp.zeros(V.n))
-        found.append(
-            limited._newton(inputs.start, tangent, inputs, jnp.zeros(V.n), state.dirichlet, jnp.zeros(len(V.dofs()))).u
-        )
-    return found
+    start, tangent = jnp.zeros(V.n), jnp.zeros(state.system(jnp.zeros(V.n), M)[1].pattern.nnz)
+    return [
+        Newton(lambda u: state.system(u, M), state._correction, state.dirichlet, state.tolerance, k)
+        .solve(start, tangent)
+        .u
+        for k in range(1, steps + 1)
+    ]
 
 
 @pytest.mark.slow
@@ -365,8 +388,54 @@ def test_complex_states_and_conditions_on_everything_are_refused():
 
 
 def test_a_condition_of_another_kind_is_refused():
-    with pytest.raises(SolveError, match="is a MeanValue; expected a Dirichlet condition"):
-        NonlinearStateEquation(system, MeanValue.of(V, Dirichlet.on(V, "left")), start=np.zeros(V.n))(jnp.asarray(M))
+    with pytest.raises(SolveError, match="is a str; expected a Dirichlet condition"):
+        NonlinearStateEquation(system, lambda m: "left", start=np.zeros(V.n))(jnp.asarray(M))
+
+
+def test_a_mean_value_has_a_multiplier_where_the_load_is_not_balanced():
+    """−Δu + λ = f with natural boundary conditions and mean 2: λ is the mean of f."""
+    form = residual_form(lambda u, v, w: (1 + u**2) * dot(grad(u), grad(v)) - w["f"] * v)
+    load = V.interpolate(V.nodal(lambda x: 3 + 4 * x[0]))
+    state = NonlinearStateEquation(
+        lambda u, mean: form.linearized(V, u, f=load), lambda mean: MeanValue.of(V, mean=mean), parts={"u": V}
+    )
+    u = state(2.0)
+    assert u.shape == (V.n,)
+    weights = np.asarray(linear_form(lambda v, w: v).assemble(V))
+    assert weights @ u == pytest.approx(2.0, abs=1e-14)
+    np.testing.assert_allclose(form.assemble(V, u, f=load), -5 * weights, atol=1e-13)
+    assert state.backward_error(2.0) < 1e-12
+    assert float(jax.grad(lambda c: weights @ state(c))(2.0)) == pytest.approx(1.0)
+
+
+def test_a_periodic_state_repeats_and_satisfies_the_reduced_equation():
+    condition = MultiPoint.periodic(V, "right", "left") + Dirichlet.on(V, ("bottom", "top"))
+    u = NonlinearStateEquation(system, condition)(jnp.asarray(M))
+    np.testing.assert_array_equal(u[V.dofs("right")], u[V.dofs("left")])
+    residual, tangent = system(u, M)
+    assert abs(condition.reduce(residual)).max() < 1e-12 * abs(tangent.data).max() * abs(u).max()
+
+
+@pytest.mark.slow
+def test_a_continuation_leads_to_the_same_state():
+    """The exponent of Bratu's problem grows with the steps."""
+    path = []
+
+    def continuation(kappa, t):
+        path.append(t)
+        return {**kappa, "k": t * kappa["k"]}
+
+    state = NonlinearStateEquation(
+        lambda u, kappa: STIFF.linearized(V, u, k=kappa["k"]),
+        Dirichlet.on(V, values=12.0),
+        load_steps=4,
+        continuation=continuation,
+    )
+    u = state({"k": 2.0})
+    assert path[:3] == [0.25, 0.5, 0.75]
+    np.testing.assert_allclose(u, replace(state, load_steps=1, continuation=None)({"k": 2.0}), rtol=1e-10)
+    with pytest.raises(SolveError, match=r"continuation returns arrays of shapes \[\] in .*; expected a coefficient"):
+        replace(state, continuation=lambda kappa, t: {})({"k": 2.0})
 
 
 def test_the_size_of_the_state_must_be_known():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -184,6 +184,20 @@ class MultiPoint:
         """Return the load Zᵀ b (free,) or (free, r) of the unknowns, of a load b (n,) or (n, r)."""
         return _extension(*self._key)[1].T(load)
 
+    def reduce_sizes(self, sizes: jax.Array) -> jax.Array:
+        """Return bounds of what `reduce` returns, for bounds (n,) of the entries of a load."""
+        return replace(self, ties=abs(self.ties)).reduce(sizes)
+
+    def lacking(self, u: jax.Array) -> jax.Array:
+        """Return what u (n,) lacks to the values that the condition gives, T u + g − u[dofs], (k,)."""
+        wanted = CSRMatrix.from_scipy(self.ties) @ u
+        return (wanted if self.values is None else wanted + self.values) - u[self.dofs]
+
+    def enlarged(self, count: int) -> MultiPoint:
+        """Return the condition on states with a number of further entries at their ends, which it leaves free."""
+        ties = sp.csr_array((self.ties.data, self.ties.indices, self.ties.indptr), (len(self.dofs), self.n + count))
+        return replace(self, n=self.n + count, ties=ties)
+
     def extend(self, u_free: jax.Array) -> jax.Array:
         """Return all degrees of freedom Z y + g, (n,) or (n, r).
 
@@ -199,7 +213,8 @@ class MultiPoint:
     def _lift(self) -> jax.Array:
         """The values g among all degrees of freedom, (n,) or (n, r)."""
         assert self.values is not None
-        return jnp.zeros((self.n, *self.values.shape[1:]), self.values.dtype).at[self.dofs].set(self.values)
+        zero = jnp.zeros((self.n, *self.values.shape[1:]), self.values.dtype)
+        return zero.at[self.dofs].set(self.values, unique_indices=True)
 
     @property
     def _key(self) -> tuple[int, bytes, bytes, bytes, bytes]:
@@ -227,17 +242,18 @@ class MeanValue:
     integral: jax.Array
 
     @classmethod
-    def of(cls, space: FunctionSpace, condition: Condition, mean: ArrayLike = 0.0) -> MeanValue:
+    def of(cls, space: FunctionSpace, condition: Condition | None = None, mean: ArrayLike = 0.0) -> MeanValue:
         """Return the condition that a function has a mean value.
 
         Args:
             space: The space of the function on cells, scalar, as that of a pressure; or a part of the state's space.
-            condition: The other conditions on the state, as `Dirichlet.on(velocity)`.
+            condition: The other conditions on the state, as `Dirichlet.on(velocity)`; None where there are none.
             mean: The mean value. Differentiable.
 
         Raises:
             FEMError: The functions are no scalars, or the condition belongs to another space.
         """
+        condition = Dirichlet(space.whole.n, np.zeros(0, int)) if condition is None else condition
         if condition.n != space.whole.n:
             raise FEMError(f"the conditions belong to {condition.n} degrees of freedom, the state has {space.whole.n}")
         tables = space.tables
@@ -261,12 +277,9 @@ class MeanValue:
         """Return the system of the unknowns and of the multiplier, which has one row and column more."""
         inner, load = self.condition.condense(A, b)
         weights = self.reduce(self.weights)[:-1]
-        size = weights.shape[0]
-        column = SparsityPattern(np.arange(size + 1, dtype=np.int32), np.zeros(size, np.int32), (size, 1))
-        border = CSRMatrix(weights, column)
-        given = self.condition.extend(jnp.zeros((size, *load.shape[1:]), load.dtype))
+        given = self.condition.extend(jnp.zeros((weights.shape[0], *load.shape[1:]), load.dtype))
         last = self.integral - self.weights @ given
-        return block_matrix([[inner, border], [border.T, None]]), jnp.concatenate([load, last[None]])
+        return bordered(inner, weights), jnp.concatenate([load, last[None]])
 
     def reduce(self, load: jax.Array) -> jax.Array:
         """Return the load of the unknowns, with zero for the multiplier."""
@@ -276,6 +289,14 @@ class MeanValue:
     def extend(self, u_free: jax.Array) -> jax.Array:
         """Return all degrees of freedom, (n,) or (n, r), without the multiplier."""
         return self.condition.extend(u_free[:-1])
+
+
+def bordered(A: CSRMatrix, weights: jax.Array) -> CSRMatrix:
+    """Return the matrix [[A, w], [wᵀ, 0]] of a system with a Lagrange multiplier, for weights w (n,)."""
+    size = len(weights)
+    column = SparsityPattern(np.arange(size + 1, dtype=np.int32), np.zeros(size, np.int32), (size, 1))
+    border = CSRMatrix(weights, column)
+    return block_matrix([[A, border], [border.T, None]])
 
 
 def _matched(space: FunctionSpace, here: np.ndarray, there: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 
 import jax
@@ -227,6 +227,18 @@ class Dirichlet:
     def reduce(self, load: jax.Array) -> jax.Array:
         """Return the load (free,) or (free, r) of the free degrees of freedom, of a load (n,) or (n, r)."""
         return _free_values(self.n, *self._key)(load)
+
+    def reduce_sizes(self, sizes: jax.Array) -> jax.Array:
+        """Return bounds of what `reduce` returns, for bounds (n,) of the entries of a load."""
+        return self.reduce(sizes)
+
+    def lacking(self, u: jax.Array) -> jax.Array:
+        """Return what u (n,) lacks to the prescribed values, (k,)."""
+        return (0.0 if self.values is None else self.values) - u[self.dofs]
+
+    def enlarged(self, count: int) -> Dirichlet:
+        """Return the condition on states with a number of further entries at their ends, which it leaves free."""
+        return replace(self, n=self.n + count)
 
     def extend(self, u_free: jax.Array) -> jax.Array:
         """Return the full vector (n,) or (n, r), with the prescribed values in their places.
