@@ -144,7 +144,7 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
     usable = np.flatnonzero(hidden > MIN_REMAINDER * smallest)[-3:]
     if len(usable) > 1:
         found = np.diff(np.log(hidden[usable])) / np.diff(np.log(steps[usable]))
-        if (found < p - 0.5).all():
+        if (found < p - 0.5).all() and not _falls_faster(p - 0.5, hidden, MIN_REMAINDER * smallest, usable[-1]):
             return min(order, float(found[-1]))
     if order > p - 0.1:
         return order
@@ -152,6 +152,11 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
     extrapolated = np.abs(weight * signed[1:] - signed[:-1])
     better = _order(extrapolated, steps[:-1], weight * floor[1:] + floor[:-1], False)
     return max(order, better) if np.isfinite(better) else order
+
+
+def _falls_faster(order: float, hidden: np.ndarray, least: np.ndarray, last: np.intp) -> bool:
+    """Return whether a term vanishes below what can be told after its last visible step, faster than with an order."""
+    return last + 1 < len(hidden) and bool(hidden[last] > 2.0**order * max(hidden[last + 1], least[last + 1]))
 
 
 def _rounding(value: Callable[[np.ndarray], float], m: np.ndarray, spacing: np.ndarray) -> float:

@@ -133,6 +133,19 @@ def test_a_remainder_that_changes_its_sign_has_its_order():
     assert not taylor_test(f, 1.001 * one, zero, one).passed
 
 
+def test_what_is_hidden_by_the_third_order_may_change_its_sign_at_large_steps():
+    """The terms of orders 4 and 5 nearly cancel at the two largest steps, and cannot be told from rounding at others."""
+
+    def f(m):
+        return float(np.polyval([-0.156, 0.135, 8.9, 3048, 18558, 69171], m[0]))
+
+    for hessian, passes in ((6096.0, True), (6096.01, False)):
+        test = taylor_test(
+            f, np.array([18558.0]), np.zeros(1), np.ones(1), hessian_action=np.array([hessian]), first_step=0.5
+        )
+        assert test.passed == passes, str(test)
+
+
 def test_at_a_stationary_point_the_first_order_is_two():
     test = taylor_test(quadratic, np.zeros(5), np.zeros(5), V, hessian_action=S @ V)
     assert test.passed
