@@ -62,11 +62,19 @@ class JoinedStates(StateEquation):
             source: A load of the shape of the state, of which each equation takes its own columns.
 
         Raises:
-            SolveError: A system is singular.
+            SolveError: A system is singular, the equations have states of different sizes, or the source has another
+                shape than the state.
         """
         if source is None:
-            return jnp.concatenate([equation(coefficient) for equation in self.equations], axis=1)
-        counts = [jax.eval_shape(equation, coefficient).shape[1] for equation in self.equations]
+            states = [equation(coefficient) for equation in self.equations]
+            if len({len(state) for state in states}) > 1:
+                shapes = [state.shape for state in states]
+                raise SolveError(f"the states have the shapes {shapes}; expected the same number of rows")
+            return jnp.concatenate(states, axis=1)
+        shapes = [jax.eval_shape(equation, coefficient).shape for equation in self.equations]
+        counts = [shape[1] for shape in shapes]
+        if source.shape != (shapes[0][0], sum(counts)):
+            raise SolveError(f"the source has shape {source.shape}; expected {(shapes[0][0], sum(counts))}")
         sources = jnp.split(source, np.cumsum(counts)[:-1], axis=1)
         pairs = zip(self.equations, sources, strict=True)
         return jnp.concatenate([equation(coefficient, source=own) for equation, own in pairs], axis=1)

@@ -134,7 +134,7 @@ def test_a_remainder_that_changes_its_sign_has_its_order():
 
 
 def test_what_is_hidden_by_the_third_order_may_change_its_sign_at_large_steps():
-    """The terms of orders 4 and 5 nearly cancel at the two largest steps, and cannot be told from rounding at others."""
+    """The terms of orders 4 and 5 nearly cancel at the two largest steps; rounding hides them at all others."""
 
     def f(m):
         return float(np.polyval([-0.156, 0.135, 8.9, 3048, 18558, 69171], m[0]))

@@ -10,7 +10,7 @@ from scipy.special import h1vp, hankel1, jv, jvp
 
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace
 from pdeopt.fem.models import BoxLayer, RadialLayer, impedance, plane_wave, wave_mass, wave_stiffness
-from pdeopt.pde import JoinedStates, LinearStateEquation
+from pdeopt.pde import FunctionState, JoinedStates, LinearStateEquation
 from pdeopt.sparse import SolveError, work
 
 RADIUS, PERMITTIVITY, WAVENUMBER = 0.5, 2.0, 2 * np.pi
@@ -224,3 +224,8 @@ def test_states_that_cannot_be_joined_are_refused():
     alone = dataclasses.replace(wave_equation(2.0, 1), axes=("dof",))
     with pytest.raises(SolveError, match=r"axes \('dof',\) cannot be joined"):
         JoinedStates((wave_equation(2.0, 1), alone))
+    one, other = (FunctionState(lambda k, n=n: k * jnp.ones((n, 2)), ("dof", "experiment")) for n in (3, 4))
+    with pytest.raises(SolveError, match=r"the states have the shapes \[\(3, 2\), \(4, 2\)\]; expected one number"):
+        JoinedStates((one, other))(1.0)
+    with pytest.raises(SolveError, match=r"the source has shape \(3, 3\); expected \(3, 4\)"):
+        JoinedStates((one, one))(1.0, source=jnp.ones((3, 3)))
