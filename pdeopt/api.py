@@ -98,9 +98,10 @@ class Solution:
         return self.run.fields
 
     @property
-    def coefficient(self) -> np.ndarray:
+    def coefficient(self) -> np.ndarray | dict[str, np.ndarray]:
         """The physical coefficient at the parameter's degrees of freedom, (p,)."""
-        return self.fields.coefficient
+        each = self.fields.each
+        return {name: one.coefficient for name, one in each.items()} if self.fields.unknowns else each[""].coefficient
 
     @property
     def parameter(self) -> np.ndarray:

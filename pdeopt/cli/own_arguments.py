@@ -39,6 +39,17 @@ MAX_ITERATIONS = 200
 HISTORY_AXIS_NAMES = ("iterations", "evaluations", "seconds")
 
 
+class InnerProductNames(tuple[str, ...]):
+    """The names of inner products, and those of several parameters, "sigma=l2,z=euclidean"."""
+
+    __slots__ = ()
+
+    def __contains__(self, text: object) -> bool:
+        pairs = str(text).split(",")
+        known = all(super(InnerProductNames, self).__contains__(one.rpartition("=")[2]) for one in pairs)
+        return known and (len(pairs) == 1 or all("=" in one for one in pairs))
+
+
 @dataclass(frozen=True)
 class Argument:
     """An argument of a command.
@@ -124,7 +135,10 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
         optimizers: The names of all optimizers; empty where they are not known, and any name is taken.
     """
     names = f"{', '.join(optimizers) or OPTIMIZER_EXAMPLES} (default: the problem's, mostly l-bfgs-b)"
-    products = f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]})"
+    products = (
+        f"in which it works: {', '.join(INNER_PRODUCTS)} (default: {INNER_PRODUCTS[0]}); of several parameters "
+        "sigma=l2,z=euclidean"
+    )
     tolerance = "converged when the gradient norm has fallen by it (default: the problem's, mostly 1e-4)"
     factors = "or a factor of the problem's own regularization (default: the problem's, mostly 1)"
     rules = f"{', '.join(STRENGTH_RULES)}, {factors}"
@@ -137,7 +151,7 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
         argument("--out", "run directory (default: runs/PROBLEM, runs/PROBLEM-2, …)", "DIR", Path),
         argument("--max-iterations", f"(default: {MAX_ITERATIONS})", "N", ITERATION_COUNT, default=MAX_ITERATIONS),
         argument("--optimizer", names, "NAME", choices=optimizers or None),
-        argument("--inner-product", products, "NAME", choices=INNER_PRODUCTS),
+        argument("--inner-product", products, "NAME", choices=InnerProductNames(INNER_PRODUCTS)),
         argument("--gradient-tolerance", tolerance, "FACTOR", REDUCTION_FACTOR),
         argument("--regularization-strength", rules, "RULE"),
         argument("--discrepancy-factor", factor, "TAU", POSITIVE_NUMBER),

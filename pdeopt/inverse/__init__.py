@@ -18,14 +18,13 @@ from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, Stat
 from pdeopt.inverse.inner_product import (
     inner_product_named,
     inner_product_names,
+    inner_products_of,
     l2_product,
     lumped_product,
     regularization_product,
 )
 from pdeopt.inverse.newton_model import NewtonModel
-from pdeopt.inverse.numbers import Numbers
-from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
-from pdeopt.inverse.problem import Parameter, Problem
+from pdeopt.inverse.problem import Problem
 from pdeopt.inverse.regularization import (
     FunctionTerm,
     Matern,
@@ -44,6 +43,11 @@ from pdeopt.inverse.regularization import (
     tikhonov,
     total_variation,
 )
+from pdeopt.inverse.unknowns.numbers import Numbers
+from pdeopt.inverse.unknowns.parameter import Parameter
+from pdeopt.inverse.unknowns.parameters import Parameters
+from pdeopt.inverse.unknowns.parametrization import Bounded, Identity, Log, Parametrization
+from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import LabelImage, Marks, Series, Views
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "Observation",
     "OfPart",
     "Parameter",
+    "Parameters",
     "Parametrization",
     "Phase",
     "Problem",
@@ -81,6 +86,7 @@ __all__ = [
     "Term",
     "Terms",
     "TotalVariation",
+    "Tree",
     "Views",
     "add_noise",
     "as_misfit",
@@ -89,6 +95,7 @@ __all__ = [
     "h1",
     "inner_product_named",
     "inner_product_names",
+    "inner_products_of",
     "l2_product",
     "lumped_product",
     "mass",

@@ -6,7 +6,7 @@ variables m = S z in which it is Euclidean. Where G is diagonal, ``weights`` is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,8 +18,8 @@ from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.local_mass import scaled_spectrum
 from pdeopt.inverse.newton_model import softness
-from pdeopt.inverse.problem import AnyParameter
-from pdeopt.inverse.regularization import Matern
+from pdeopt.inverse.regularization import Matern, OnParameters, Term
+from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters, SingleParameter, blocks
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.sparse.matrix_function import MatrixFunction
@@ -149,12 +149,50 @@ class MaternProduct:
         return float(np.linalg.norm(self.term.whiten(m)))
 
 
-def l2_product(parameter: AnyParameter) -> MassProduct:
+@dataclass(frozen=True, eq=False)
+class BlockProduct:
+    """A product Σ ⟨a_k, b_k⟩ of several parameters, each with a product of its own.
+
+    Attributes:
+        name: The name of the product, as `inner_product_named` takes it.
+        products: The products, each with the place of its parameter in m.
+    """
+
+    name: str
+    products: tuple[tuple[slice, InnerProduct], ...]
+
+    @cached_property
+    def weights(self) -> np.ndarray | None:
+        """The diagonal (p,) of G where all are diagonal, else None."""
+        diagonals = [product.weights for _, product in self.products]
+        known = [diagonal for diagonal in diagonals if diagonal is not None]
+        return np.concatenate(known) if len(known) == len(diagonals) else None
+
+    def primal(self, z: np.ndarray) -> np.ndarray:
+        """Return the parameter m = S z, (p,)."""
+        return np.concatenate([product.primal(z[where]) for where, product in self.products])
+
+    def pullback(self, derivative: np.ndarray) -> np.ndarray:
+        """Return the derivative Sᵀ d with respect to z, (p,), of a derivative d with respect to m."""
+        return np.concatenate([product.pullback(derivative[where]) for where, product in self.products])
+
+    def gradient(self, derivative: np.ndarray) -> np.ndarray:
+        """Return the gradient G⁻¹ d, (p,), of a derivative d."""
+        return np.concatenate([product.gradient(derivative[where]) for where, product in self.products])
+
+    def norm(self, m: np.ndarray) -> float:
+        """Return the norm √(Σ ⟨m_k, m_k⟩)."""
+        return float(np.linalg.norm([product.norm(m[where]) for where, product in self.products]))
+
+
+def l2_product(parameter: AnyParameter) -> MassProduct | BlockProduct:
     """Return the product ∫ a b by the consistent mass matrix, which is diagonal for piecewise constants.
 
     Raises:
         InputError: Degrees of freedom of the parameter have no mass, or the mass matrix is nearly singular.
     """
+    if isinstance(parameter, Parameters):
+        return BlockProduct("l2", tuple((where, l2_product(part)) for where, part in blocks(parameter)))
     mass = parameter.mass.tocsr()
     _check_positive(parameter, mass.diagonal())
     if parameter.space is None or _is_diagonal(mass):
@@ -168,7 +206,7 @@ def l2_product(parameter: AnyParameter) -> MassProduct:
     return MassProduct("l2", mass, (low * (1 - 1e-12), high * (1 + 1e-12)))
 
 
-def lumped_product(parameter: AnyParameter) -> MassProduct:
+def lumped_product(parameter: AnyParameter) -> MassProduct | BlockProduct:
     """Return the product ∫ a b by the lumped mass matrix.
 
     This is diagonal, so that bounds on m stay bounds on z.
@@ -176,6 +214,8 @@ def lumped_product(parameter: AnyParameter) -> MassProduct:
     Raises:
         InputError: Degrees of freedom of the parameter have no mass.
     """
+    if isinstance(parameter, Parameters):
+        return BlockProduct("l2-lumped", tuple((where, lumped_product(part)) for where, part in blocks(parameter)))
     weights = parameter.lumped_mass
     _check_positive(parameter, weights)
     return _diagonal("l2-lumped", weights)
@@ -187,7 +227,8 @@ def regularization_product(
     """Return the prior's product ⟨a, b⟩ = aᵀ β Σ R b with the operators R of the regularization.
 
     One Matérn term whitens. The operators of other terms are added up and, where their null space asks for it, made
-    definite by δ M with the δ of the softest mode (`softness`). Terms that are plain functions do not count.
+    definite by δ M with the δ of the softest mode (`softness`), of several parameters each with its own. Terms that are
+    plain functions do not count.
 
     Args:
         functional: The functional, with the terms of the regularization and their strength β.
@@ -195,20 +236,39 @@ def regularization_product(
         initial: The m (p,) at which the operators are taken, 0 by default; it matters for total variation.
 
     Raises:
-        InputError: No term states an operator, or the regularization is zero.
+        InputError: No term states an operator, or the regularization is zero, of one of several parameters, too.
     """
-    terms = functional.regularization_terms
-    if len(terms) == 1 and isinstance(terms[0], Matern) and functional.strength * terms[0].weight > 0:
-        return MaternProduct("regularization", functional.strength * terms[0])
-    operator = functional.regularization_operator(np.zeros(parameter.size) if initial is None else initial)
-    if operator is None or not operator.diagonal().any():
-        raise InputError(
-            "the inner product of the regularization needs a term that states its operator, with a weight > 0; use "
-            "the inner product l2"
-        )
-    if not any(term.is_definite for term in terms):
-        operator = operator + softness(operator, parameter) * sp.csr_array(parameter.mass)
+    start = np.zeros(parameter.size) if initial is None else initial
+    return _prior_product(functional.strength, functional.regularization_terms, parameter, start)
+
+
+def _prior_product(
+    strength: float, terms: Sequence[Term], parameter: AnyParameter, m: np.ndarray
+) -> FactoredProduct | MaternProduct:
+    if len(terms) == 1 and isinstance(terms[0], Matern) and strength * terms[0].weight > 0:
+        return MaternProduct("regularization", strength * terms[0])
+    found = [strength * sp.csr_array(term.operator(m)) for term in terms if term.operator is not None]
+    operator = sum(found[1:], found[0]) if found else sp.csr_array((len(m), len(m)))
+    softened = []
+    names = tuple(parameter.parts) if isinstance(parameter, Parameters) else ("",)
+    for name, (where, part) in zip(names, blocks(parameter), strict=True):
+        own = operator[where, where]
+        if not own.diagonal().any():
+            raise InputError(
+                f"the inner product of the regularization needs a term{f' of {name!r}' if name else ''} that states "
+                "its operator, with a weight > 0; use the inner product l2"
+                + (f", or one for each parameter: {','.join(f'{one}=l2' for one in names)}" if name else "")
+            )
+        is_definite = any(term.is_definite for term in (_terms_of_part(terms, name) if name else terms))
+        softened.append((0.0 if is_definite else softness(own, part)) * sp.csr_array(part.mass))
+    if any(block.count_nonzero() for block in softened):
+        operator = operator + sp.csr_array(sp.block_diag(softened, format="csr"))
     return FactoredProduct("regularization", operator.tocsr(), Cholesky(operator))
+
+
+def _terms_of_part(terms: Sequence[Term], name: str) -> list[Term]:
+    """Return the terms of one of several parameters alone, of its own m."""
+    return [term.term for term in terms if isinstance(term, OnParameters) and term.names == (name,)]
 
 
 def inner_product_named(
@@ -221,7 +281,8 @@ def inner_product_named(
     """Return the product of a name: "l2", "l2-lumped", "regularization", "euclidean".
 
     With bounds on m "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds on single
-    entries of m are no bounds on entries of z.
+    entries of m are no bounds on entries of z. Several parameters have one for all, or each its own, as
+    "sigma=l2,z=euclidean"; "l2" stands for those that are not named.
 
     Args:
         name: The name of the product.
@@ -233,17 +294,67 @@ def inner_product_named(
     Raises:
         InputError: The name is unknown, or is "regularization" where there are bounds.
     """
-    if name not in _MAKERS:
-        raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
-    if has_bounds(full_bounds(bounds, parameter.size)):
-        if name == "regularization":
-            raise InputError(
-                "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "
-                "l2-lumped, or a parametrization that is bounded (Log, Bounded)"
-            )
+    chosen = inner_products_of(name, parameter)
+    lower, upper = full_bounds(bounds, parameter.size)
+    if isinstance(parameter, Parameters) and set(chosen.values()) != {"regularization"}:
+        found: list[tuple[slice, InnerProduct]] = []
+        for key, (where, part) in zip(chosen, blocks(parameter), strict=True):
+            if chosen[key] == "regularization":
+                terms = _terms_of_part(functional.regularization_terms, key)
+                start = np.zeros(part.size) if initial is None else initial[where]
+                _check_unbounded(chosen[key], (lower[where], upper[where]))
+                found.append((where, _prior_product(functional.strength, terms, part, start)))
+            else:
+                bounded = (lower[where], upper[where])
+                found.append((where, inner_product_named(chosen[key], functional, part, bounded)))
+        names = {key: product.name for key, (_, product) in zip(chosen, found, strict=True)}
+        shared = set(names.values())
+        joined = shared.pop() if len(shared) == 1 else ",".join(f"{key}={one}" for key, one in names.items())
+        return BlockProduct(joined, tuple(found))
+    if has_bounds((lower, upper)):
+        _check_unbounded(name, (lower, upper))
         if name == "l2" and not _is_diagonal(parameter.mass):
             name = "l2-lumped"
-    return _MAKERS[name](functional, parameter, initial)
+    return _MAKERS["regularization" if isinstance(parameter, Parameters) else name](functional, parameter, initial)
+
+
+def inner_products_of(name: str, parameter: AnyParameter) -> dict[str, str]:
+    """Return the names of the products of all parameters by their names, "" for a single one.
+
+    Args:
+        name: The name of the product of all, or "sigma=l2,z=euclidean".
+        parameter: The parameter.
+
+    Raises:
+        InputError: A product or a parameter of such a name is not known.
+    """
+    parts = tuple(parameter.parts) if isinstance(parameter, Parameters) else ("",)
+    if "=" not in name:
+        chosen = dict.fromkeys(parts, name)
+    else:
+        pairs = [one.partition("=")[::2] for one in name.split(",")]
+        unknown = [key for key, _ in pairs if key not in parts]
+        if unknown:
+            known = ", ".join(parts) if parts != ("",) else "one parameter without a name"
+            raise InputError(f"inner product {name!r}: there is no parameter {unknown[0]!r}; the problem has {known}")
+        chosen = dict.fromkeys(parts, "l2") | dict(pairs)
+    for one in chosen.values():
+        if one not in _MAKERS:
+            raise InputError(f"unknown inner product {one!r}; expected one of {', '.join(_MAKERS)}")
+    return chosen
+
+
+def _check_unbounded(name: str, bounds: tuple[np.ndarray, np.ndarray]) -> None:
+    """Refuse the product of the regularization where there are bounds.
+
+    Raises:
+        InputError: It is that product, and there are bounds.
+    """
+    if name == "regularization" and has_bounds(bounds):
+        raise InputError(
+            "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "
+            "l2-lumped, or a parametrization that is bounded (Log, Bounded)"
+        )
 
 
 def inner_product_names() -> list[str]:
@@ -273,7 +384,7 @@ def _is_diagonal(mass: sp.csr_matrix) -> bool:
     return bool(mass.count_nonzero() == np.count_nonzero(mass.diagonal()))
 
 
-def _check_positive(parameter: AnyParameter, diagonal: np.ndarray) -> None:
+def _check_positive(parameter: SingleParameter, diagonal: np.ndarray) -> None:
     empty = np.count_nonzero(diagonal <= 0)
     if empty:
         raise InputError(

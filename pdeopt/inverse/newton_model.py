@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.inverse.functional.reduced_functional import Action, ReducedFunctional
-from pdeopt.inverse.problem import AnyParameter
 from pdeopt.inverse.regularization import Term
+from pdeopt.inverse.unknowns.parameters import AnyParameter, SingleParameter, blocks
 from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.sparse import CSRMatrix, resolve_solver
 
@@ -33,6 +33,7 @@ class NewtonModel(Differentiable):
         self.functional = functional
         self._parameter = parameter
         self._operator = _Operator(functional)
+        self._misfit: Callable[[np.ndarray], Action] = lambda at: functional.misfit_gauss_newton(at)
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and its Euclidean derivative (p,) at m."""
@@ -47,11 +48,11 @@ class NewtonModel(Differentiable):
 
         It is exact, except for total variation, which has its primal-dual model.
         """
-        return self._with_regularization(self.functional.misfit_hessian(m), m)
+        return self._with_regularization(self.functional.misfit_hessian, m)
 
     def gauss_newton(self, m: np.ndarray) -> Action:
         """Return the map of v to the second derivative at m times v, (p,), with Jᵀ φ″ J for the misfit."""
-        return self._with_regularization(self.functional.misfit_gauss_newton(m), m)
+        return self._with_regularization(self.functional.misfit_gauss_newton, m)
 
     def preconditioner(self, m: np.ndarray, free: np.ndarray) -> Action | None:
         """Return the map with (R(m) + δM)⁻¹ restricted to the free entries, factored once for each m.
@@ -71,8 +72,26 @@ class NewtonModel(Differentiable):
         operator = self._operator(m)
         if operator is None or not operator.count_nonzero():  # a weight may be zero
             return None
-        mass = sp.csr_array(self._parameter.mass)
-        return _restricted_solver(operator + softness(operator, self._parameter) * mass, free)
+        return _restricted_solver(operator + self._softening(operator, m), free)
+
+    def _softening(self, operator: sp.csr_array, m: np.ndarray) -> sp.csr_array:
+        """Return the mass matrices of all parameters as blocks, each with its δ, (p, p).
+
+        Where the regularization does not see a parameter at all, δ M has the size of the misfit's Hessian.
+        """
+        found = []
+        for where, parameter in blocks(self._parameter):
+            own = operator[where, where]
+            if own.count_nonzero():
+                factor = softness(own, parameter)
+            else:
+                direction = np.zeros(len(m))
+                direction[where] = np.random.default_rng(0).choice([-1.0, 1.0], parameter.size)
+                curvature = abs(float(direction @ self._misfit(m)(direction)))
+                size = float(direction[where] @ (parameter.mass @ direction[where]))
+                factor = curvature / size if curvature > 0 else 1.0
+            found.append(factor * sp.csr_array(parameter.mass))
+        return sp.csr_array(sp.block_diag(found, format="csr"))
 
     def follow(self, m: np.ndarray) -> None:
         """Go on to the next iterate m without a model there.
@@ -81,7 +100,9 @@ class NewtonModel(Differentiable):
         """
         self._operator(m)
 
-    def _with_regularization(self, misfit: Action, m: np.ndarray) -> Action:
+    def _with_regularization(self, model: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
+        misfit = model(m)
+        self._misfit = lambda at: misfit if np.array_equal(at, m) else model(at)
         operator, plain = self._operator(m), self.functional.plain_regularization_hessian(m)
         return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
 
@@ -116,7 +137,7 @@ class _Operator:
         return term.operator(m) if dual is None else term.operator(m, dual)
 
 
-def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
+def softness(operator: sp.csr_array, parameter: SingleParameter) -> float:
     """Return δ, about the Rayleigh quotient of the softest mode of an operator R of the regularization.
 
     It is the smallest of xᵀRx / xᵀMx over the centered coordinate functions x, with the mass matrix M. For ``∫|∇m|²``
@@ -130,7 +151,7 @@ def softness(operator: sp.csr_array, parameter: AnyParameter) -> float:
     return min((q for q in quotients if q > 0), default=float(operator.trace() / parameter.mass.trace()))
 
 
-def _coordinates(parameter: AnyParameter) -> list[np.ndarray]:
+def _coordinates(parameter: SingleParameter) -> list[np.ndarray]:
     places = parameter.locations
     weights = np.asarray(parameter.mass.sum(1)).ravel()
     centered = places - (places @ weights / weights.sum())[:, None]

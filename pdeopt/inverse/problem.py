@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
-from pdeopt.inverse.local_mass import lumped_mass
-from pdeopt.inverse.numbers import Numbers, check_role
-from pdeopt.inverse.regularization import mass
+from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters
+from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
 from pdeopt.optimize.objective import OptimizerError
@@ -32,78 +28,9 @@ SUMMARY_NAMES = frozenset({
     "second_order_solves", "newton_iterations", "seconds", "relative_error", "initial_relative_error", "noise_level",
     "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
     "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
-    "verification", "stage_seconds", "numbers", "fallbacks", "format", "headline",
+    "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline",
 })
 # fmt: on
-
-
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """A parameter that lives on a space, with its name.
-
-    Attributes:
-        space: The space whose degrees of freedom the parameter gives; on facets for a boundary coefficient.
-        label: The physical coefficient in words, with its unit, as axis label: "conductivity κ (S/m)".
-        dofs: The degrees of freedom that are parameters, (p,); None for all.
-        role: The name of what is found, in pictures: "reconstruction", "control", "design" or "result". None stands for
-            a reconstruction where there are data, and for a result where there are none, or where a state is wanted.
-
-    Raises:
-        InputError: The role is not known.
-    """
-
-    space: FunctionSpace
-    label: str
-    dofs: np.ndarray | None = None
-    role: str | None = None
-
-    def __post_init__(self) -> None:
-        check_role(self.role)
-
-    @property
-    def size(self) -> int:
-        """The number p of parameters."""
-        return self.space.n if self.dofs is None else len(self.dofs)
-
-    def field(self, values: ArrayLike) -> Any:
-        """Return the function with given values (p,) at the parameter's degrees of freedom, for forms.
-
-        At all others it is zero.
-        """
-        values = jnp.asarray(values)
-        if self.dofs is not None:
-            values = jnp.zeros(self.space.n, values.dtype).at[self.dofs].set(values)
-        return self.space.interpolate(values)
-
-    @cached_property
-    def mass(self) -> Any:
-        """The mass matrix of the parameter, a SciPy matrix (p, p), which gives its L² product."""
-        matrix = mass.assemble(self.space).to_scipy()
-        return matrix if self.dofs is None else matrix[self.dofs][:, self.dofs]
-
-    @cached_property
-    def lumped_mass(self) -> np.ndarray:
-        """The diagonal (p,) of the lumped mass matrix."""
-        weights = lumped_mass(self.space)
-        return weights if self.dofs is None else weights[self.dofs]
-
-    @property
-    def locations(self) -> np.ndarray:
-        """The places of the parameter's degrees of freedom, (d, p)."""
-        return self.space.locations if self.dofs is None else self.space.locations[:, self.dofs]
-
-    def norm(self, values: np.ndarray) -> float:
-        """Return the L² norm of a function with given values (p,) at the parameter's degrees of freedom."""
-        return float(np.sqrt(values @ (self.mass @ values)))
-
-    def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
-        """Return the relative error ‖values − truth‖ / ‖truth‖ in L²; None for a truth of zero."""
-        size = self.norm(truth)
-        return self.norm(values - truth) / size if size > 0 else None
-
-
-#: A parameter that is looked for: a function, or a few numbers.
-AnyParameter = Parameter | Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +39,9 @@ class Problem:
 
     Attributes:
         functional: The reduced functional J(m).
-        initial: The initial guess of m, (p,).
-        parameter: The space and the name of the coefficient, or the names of a few numbers.
+        initial: The initial guess of m, (p,); that of the parameter where None.
+        parameter: The space and the name of the coefficient, or the names of a few numbers; or the `Parameters` that
+            are the functional's parametrization, which may be left out here.
         bounds: The bounds (lower, upper) of m, numbers or arrays (p,), None where there are none; or a
             `scipy.optimize.Bounds`. See `pdeopt.optimize.full_bounds`.
         truth: The true coefficient (physical, not m) at the parameter's degrees of freedom, (p,), where it is known.
@@ -146,8 +74,8 @@ class Problem:
     """
 
     functional: ReducedFunctional
-    initial: np.ndarray
-    parameter: AnyParameter
+    initial: np.ndarray = None  # type: ignore[assignment]  # __post_init__ fills in what is left out
+    parameter: AnyParameter = None  # type: ignore[assignment]
     bounds: BoundsLike = None
     truth: np.ndarray | None = None
     data_label: str = "data"
@@ -165,6 +93,7 @@ class Problem:
     name: str = "problem"
 
     def __post_init__(self) -> None:
+        self._complete()
         self._check_arrays()
         self._check_bounds()
         self._check_stopping()
@@ -190,6 +119,31 @@ class Problem:
             return self.state_space
         parts = tuple(self.functional.state.parts.values())
         return parts[0] if len(parts) == 1 and not parts[0].is_part else None
+
+    def _complete(self) -> None:
+        """Take from the parameter what is not given."""
+        known = self.functional.parametrization
+        if self.parameter is None:
+            if not isinstance(known, Parameters | Tree):
+                raise InputError("the parameter is missing; expected Parameter(space, label), or the names of Numbers")
+            object.__setattr__(self, "parameter", known)
+        if isinstance(self.parameter, Parameters | Tree) and self.parameter is not known:
+            kind = type(self.parameter).__name__
+            raise InputError(
+                f"the parameter is a {kind}, and the functional has another parametrization; give both the same object:"
+                " ReducedFunctional(state, misfit, terms, unknowns), Problem(functional, parameter=unknowns)"
+            )
+        if not isinstance(self.parameter, Parameters | Tree) and self.parameter.parametrization not in (None, known):
+            raise InputError(
+                "the parameter states a parametrization, and the functional has another one; give that of a single "
+                "parameter to the ReducedFunctional"
+            )
+        for name in ("initial", "bounds", "truth"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.parameter, name))
+        if self.initial is None or np.ndim(self.initial) == 0:
+            start = np.full(self.parameter.size, 0.0 if self.initial is None else self.initial)
+            object.__setattr__(self, "initial", start)
 
     def _check_bounds(self) -> None:
         try:
@@ -242,7 +196,8 @@ class Problem:
             raise InputError("the initial guess has NaN or infinite values")
         if self.truth is not None and np.shape(self.truth) != (size,):
             raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
-        if self.truth is not None and not np.isfinite(self.truth).all():
+        is_partly_known = isinstance(self.parameter, Parameters)
+        if self.truth is not None and not (is_partly_known or np.isfinite(self.truth).all()):
             raise InputError("the truth has NaN or infinite values")
         space = self.known_state_space or self.parameter.space
         dim = "d" if space is None else space.mesh.dim()
@@ -274,7 +229,7 @@ class Problem:
         """
         if self.truth is None:
             return None
-        return self.parameter.relative_error(np.asarray(self.functional.coefficient(m)), self.truth)
+        return self.parameter.relative_error(self.parameter.flat(self.functional.coefficient(m)), self.truth)
 
 
 def _is_positive(value: Any) -> bool:

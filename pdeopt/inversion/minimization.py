@@ -14,7 +14,7 @@ from pdeopt.inverse import (
     Problem,
     ReducedFunctional,
     continuation,
-    inner_product_names,
+    inner_products_of,
 )
 from pdeopt.inversion.diagnosis import FailedIterate, with_diagnosis
 from pdeopt.inversion.recorder import Recorder
@@ -101,8 +101,8 @@ class Settings:
             raise InputError(f"max_iterations is {asked.max_iterations}; expected a number of at least 0")
         if factor is not None and not 0 < factor < np.inf:
             raise InputError(f"discrepancy_factor is {factor}; expected a number > 0, as 1.1")
-        if product is not None and product not in inner_product_names():
-            raise InputError(f"unknown inner product {product!r}; expected one of {', '.join(inner_product_names())}")
+        if product is not None:
+            inner_products_of(product, problem.parameter)
         if factor is None:  # the problem's own stands where a rule uses it
             factor = float(problem.discrepancy_factor) if strength in NEED_NOISE else 1.0
         return cls(

@@ -19,8 +19,9 @@ from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_mis
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import FunctionalTrace
-from pdeopt.inverse.parametrization import Identity, Parametrization
-from pdeopt.inverse.regularization import Regularization, Term, as_term, terms_of
+from pdeopt.inverse.regularization import Regularization, Term, as_term, located, terms_of
+from pdeopt.inverse.unknowns.parameters import Parameters
+from pdeopt.inverse.unknowns.parametrization import Identity, Parametrization
 from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.pde import FunctionState, StateEquation
 from pdeopt.sparse import Solver
@@ -111,7 +112,8 @@ class ReducedFunctional(Differentiable):
             state: The state equation, or a function κ ↦ u.
             misfit: The misfit, or a function of (u, coefficient).
             regularization: The terms, or functions of m.
-            parametrization: The map from m to the coefficient; the identity where None.
+            parametrization: The map from m to the coefficient; the identity where None. With `Parameters`, terms say
+                of which they are, as ``h1(V, 1.0).on("sigma")``, and functions of m take a dict of their parts.
             strength: The factor β of the whole regularization.
         """
         parametrization = Identity() if parametrization is None else parametrization
@@ -128,7 +130,7 @@ class ReducedFunctional(Differentiable):
             _check_callable("regularization", term, "a term as h1(V, 1.0), or a function of m")
         if isinstance(strength, str) or not (np.isfinite(strength) and strength >= 0):
             raise InputError(f"the strength of the regularization is {strength!r}; expected a number ≥ 0")
-        terms = as_term(regularization) if callable(regularization) else tuple(map(as_term, regularization))
+        terms = _located(regularization, parametrization)
         given = {
             "state": _as_state(state),
             "misfit": as_misfit(misfit),
@@ -145,7 +147,8 @@ class ReducedFunctional(Differentiable):
 
     def with_regularization(self, regularization: Regularization | Sequence[Regularization]) -> ReducedFunctional:
         """Return the same functional with another regularization; state and misfit are not traced again."""
-        terms = terms_of(regularization)
+        given = _located(regularization, self.parametrization)
+        terms = terms_of(given)
         return self._sharing(Programs(self._programs.trace, terms), regularization=terms)
 
     def with_solver(self, solver: str | Solver) -> ReducedFunctional:
@@ -348,6 +351,17 @@ class ReducedFunctional(Differentiable):
     @cached_property
     def _programs(self) -> Programs:
         return Programs(FunctionalTrace(self.state, self.misfit, self.parametrization), self.regularization_terms)
+
+
+def _located(
+    regularization: Regularization | Sequence[Regularization], parametrization: Parametrization
+) -> Term | tuple[Term, ...]:
+    """Return one term or several, of the flat m where there are several parameters by name."""
+    given = as_term(regularization) if callable(regularization) else tuple(map(as_term, regularization))
+    if not isinstance(parametrization, Parameters):
+        return given
+    slices = parametrization.slices
+    return located(given, slices) if isinstance(given, Term) else tuple(located(term, slices) for term in given)
 
 
 def _check_callable(name: str, given: Any, expected: str) -> None:

@@ -22,8 +22,8 @@ from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse.data.misfit import Misfit
 from pdeopt.inverse.errors import InputError
-from pdeopt.inverse.parametrization import Parametrization
 from pdeopt.inverse.regularization import Term
+from pdeopt.inverse.unknowns.parametrization import Parametrization
 from pdeopt.pde import FunctionState, StateEquation
 
 

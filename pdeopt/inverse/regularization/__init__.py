@@ -6,10 +6,12 @@ from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
     FunctionTerm,
+    OnParameters,
     Regularization,
     Sum,
     Term,
     as_term,
+    located,
     terms_of,
 )
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
@@ -18,6 +20,7 @@ __all__ = [
     "TRIVIAL_NULL_SPACE",
     "FunctionTerm",
     "Matern",
+    "OnParameters",
     "Quadratic",
     "Regularization",
     "Sum",
@@ -25,6 +28,7 @@ __all__ = [
     "TotalVariation",
     "as_term",
     "h1",
+    "located",
     "mass",
     "matern",
     "matern_from_length",

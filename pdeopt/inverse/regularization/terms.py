@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import jax
@@ -77,6 +78,15 @@ class Term:
         See `TotalVariation.next_dual`.
         """
         return None
+
+    def on(self, *names: str) -> OnParameters:
+        """Return the term of one of several parameters by name, or of several as a dict.
+
+        Args:
+            names: The names of `Parameters`. With one, the term is called with its m (p,), with more with a dict of
+                theirs.
+        """
+        return OnParameters(self, names, by_name=len(names) != 1)
 
     def at_stage(self, factor: float) -> Term:
         """Return the term of one stage of its `continuation`: its smoothing times a factor.
@@ -159,6 +169,119 @@ class Sum(Term):
 
 
 @dataclass(frozen=True, eq=False)
+class OnParameters(Term):
+    """A term of some of several parameters, as a function of the m of all.
+
+    `Term.on` makes it, and a reduced functional with `Parameters` tells it where they are in m.
+
+    Attributes:
+        term: The term of m (q,) of one parameter, or of a dict of those of several.
+        names: The names of the parameters.
+        by_name: Whether the term is called with a dict, and not with the m of one parameter.
+        slices: The places of all parameters in m, by name; empty before they are known.
+    """
+
+    term: Term
+    names: tuple[str, ...]
+    by_name: bool = False
+    slices: Mapping[str, slice] = field(default_factory=dict)
+
+    def located(self, slices: Mapping[str, slice]) -> OnParameters:
+        """Return the term where all parameters have given places in m.
+
+        Raises:
+            InputError: A name is not one of theirs.
+        """
+        unknown = [name for name in self.names if name not in slices]
+        if unknown:
+            raise InputError(
+                f"the regularization {self.name} is one of {unknown[0]!r}; the parameters are {', '.join(slices)}"
+            )
+        return replace(self, slices=slices)
+
+    def _taken(self, m: Any) -> Any:
+        """Return what the term is called with, for the m (p,) of all parameters."""
+        if not self.slices:
+            raise InputError(
+                f"the regularization {self.name} is one of {', '.join(self.names)}, and the functional has no "
+                "parameters by name; give it Parameters({...}) as its parametrization"
+            )
+        if self.by_name:
+            return {name: m[self.slices[name]] for name in self.names}
+        return m[self.slices[self.names[0]]]
+
+    @cached_property
+    def indices(self) -> np.ndarray:
+        """The numbers of the parameters' entries among all of m, (q,)."""
+        return np.concatenate([np.arange(self.slices[name].start, self.slices[name].stop) for name in self.names])
+
+    def __call__(self, m: jax.Array) -> jax.Array:
+        """Return the term at the m (p,) of all parameters."""
+        return self.term(self._taken(m))
+
+    def __mul__(self, factor: float) -> OnParameters:
+        return replace(self, term=factor * self.term)
+
+    __rmul__ = __mul__
+
+    @property
+    def weight(self) -> float:  # type: ignore[override]
+        """The factor before the term."""
+        return self.term.weight
+
+    @property
+    def operator(self) -> Callable[..., sp.csr_matrix] | None:
+        """The function m ↦ the term's matrix among those of all parameters, (p, p); None where it has none."""
+        operator = self.term.operator
+        if operator is None:
+            return None
+
+        def among_all(m: np.ndarray, *dual: np.ndarray) -> sp.csr_matrix:
+            own = sp.coo_matrix(operator(self._taken(m), *dual))
+            return sp.csr_matrix((own.data, (self.indices[own.row], self.indices[own.col])), (len(m), len(m)))
+
+        return among_all
+
+    @property
+    def first_dual(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The function m ↦ the dual at the first iterate; None where there is no primal-dual model."""
+        first = self.term.first_dual
+        return None if first is None else lambda m: first(self._taken(m))
+
+    @property
+    def next_dual(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None:
+        """The function (dual, iterate before, m) ↦ the dual at m; None where there is no primal-dual model."""
+        following = self.term.next_dual
+        if following is None:
+            return None
+        return lambda dual, before, m: following(dual, self._taken(before), self._taken(m))
+
+    def at_stage(self, factor: float) -> OnParameters:
+        """Return the term of one stage of its `continuation`."""
+        return replace(self, term=self.term.at_stage(factor))
+
+    @property
+    def continuation(self) -> tuple[float, ...]:  # type: ignore[override]
+        """The factors of its smoothing to minimize with first."""
+        return self.term.continuation
+
+    @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether `operator` is the Hessian, whatever m is."""
+        return self.term.quadratic
+
+    @property
+    def inner_product(self) -> str:  # type: ignore[override]
+        """The product whose square the term is, in words."""
+        return f"{self.term.inner_product} of {', '.join(self.names)}"
+
+    @property
+    def name(self) -> str:
+        """The name of the term in messages."""
+        return f"{self.term.name} of {', '.join(self.names)}"
+
+
+@dataclass(frozen=True, eq=False)
 class FunctionTerm(Term):
     """A term that a plain function of m computes, times a weight; nothing else is known of it.
 
@@ -208,6 +331,31 @@ def _parts(term: Term) -> tuple[Term, ...]:
         return (term,)
     parts = tuple(part for summand in term.terms for part in _parts(summand))
     return parts if term.weight == 1 else tuple(term.weight * part for part in parts)
+
+
+def located(regularization: Term, slices: Mapping[str, slice]) -> Term:
+    """Return a regularization of several parameters as one of the m of all.
+
+    A plain function that says of no parameter that it is one of it takes the dict of all.
+
+    Args:
+        regularization: The regularization.
+        slices: The places of the parameters in m, by name.
+
+    Raises:
+        InputError: A term does not say of which parameter it is, or of one that is not there.
+    """
+    if isinstance(regularization, Sum):
+        return replace(regularization, terms=tuple(located(term, slices) for term in regularization.terms))
+    if isinstance(regularization, OnParameters):
+        return regularization.located(slices)
+    if isinstance(regularization, FunctionTerm):
+        return OnParameters(regularization, tuple(slices), True, slices)
+    first = next(iter(slices))
+    raise InputError(
+        f"the regularization {regularization.name} does not say of which parameter it is, {', '.join(slices)}; give it "
+        f"as h1(V, 1.0).on({first!r})"
+    )
 
 
 def nonnegative(weight: float) -> float:

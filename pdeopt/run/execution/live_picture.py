@@ -59,7 +59,7 @@ class LivePicture:
     def _draw(self, path: Path, row: Row, m: np.ndarray) -> None:
         refuse_foreign(path)
         with styled():
-            save(draw_result(fields_of(self._problem, m), self._headline(row, m)), path)
+            save(draw_result(fields_of(self._problem, m).first, self._headline(row, m)), path)
 
     def _headline(self, row: Row, m: np.ndarray) -> dict[str, Any]:
         """Return the numbers of the title, by their names in summary.json."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import Problem
+from pdeopt.inverse import Parameters, Problem
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
@@ -74,6 +74,7 @@ def summarize(
         "seconds": last.seconds,
         "relative_error": final_state.relative_error,
         "initial_relative_error": final_state.initial_relative_error,
+        **_relative_errors(problem, final_state.fields),
         **_noise(problem, last.misfit),
         "parameters": problem.parameter.size,
         "solver": solver,
@@ -89,9 +90,18 @@ def summarize(
 
 def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:
     """Return the unknown numbers by name, where they are few."""
-    if fields is None or not fields.names:
+    found: dict[str, float] = {}
+    for one in () if fields is None else fields.each.values():
+        if one.names:
+            found |= dict(zip(one.names, map(float, one.coefficient), strict=True))
+    return {"numbers": found} if found else {}
+
+
+def _relative_errors(problem: Problem, fields: Fields | None) -> dict[str, dict[str, float | None]]:
+    """Return the relative error of each of several parameters by name."""
+    if fields is None or fields.truth is None or not isinstance(problem.parameter, Parameters):
         return {}
-    return {"numbers": dict(zip(fields.names, map(float, fields.coefficient), strict=True))}
+    return {"relative_errors": problem.parameter.relative_errors(fields.coefficient, fields.truth)}
 
 
 def _noise(problem: Problem, misfit: float) -> dict[str, Any]:

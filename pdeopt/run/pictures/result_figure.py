@@ -34,6 +34,7 @@ from pdeopt.run.pictures.segmentation_figure import (
     segmentation_of,
 )
 from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, Fields
+from pdeopt.run.store.placement import NUMBERS_KIND
 from pdeopt.run.store.views.headline import headline_facts
 
 #: The number of points beyond which a scatter plot is thinned.
@@ -54,18 +55,33 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     figure = new_figure(12.5, 7.4)
     figure.suptitle(headline(summary), wrap=True)
     top, bottom = figure_halves(figure)
-    canvas = Canvas(fields.at, fields.views.marks)
-    if fields.names:
-        draw_numbers(top.subplots(), *_number_columns(fields))
-    elif canvas.is_curve:
-        _coefficient_curves(top, fields)
-    elif canvas.can_draw:
-        _coefficient_fields(top, fields, canvas)
-    else:
-        kind = f"{len(fields.at.mesh.t)} vertices in {fields.at.mesh.dim}-D"
-        top.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
+    draw_coefficient(top, fields)
     _bottom_row(bottom, fields)
     return figure
+
+
+def draw_coefficient(figure: SubFigure, fields: Fields) -> None:
+    """Draw a coefficient beside the truth and the error, or the initial guess: fields, curves, or a table of numbers.
+
+    Args:
+        figure: The part of a figure that is for it.
+        fields: The arrays of the run, of one parameter.
+    """
+    canvas = Canvas(fields.at, fields.views.marks)
+    if fields.names:
+        draw_numbers(figure.subplots(), *_number_columns(fields))
+    elif fields.at.kind == NUMBERS_KIND:
+        axes = figure.subplots()
+        axes.hist([fields.initial, fields.coefficient], bins=31, label=["initial guess", fields.role])
+        axes.set(xlabel=fields.label, ylabel="number of entries", title=f"{len(fields.coefficient)} entries")
+        axes.legend()
+    elif canvas.is_curve:
+        _coefficient_curves(figure, fields)
+    elif canvas.can_draw:
+        _coefficient_fields(figure, fields, canvas)
+    else:
+        kind = f"{len(fields.at.mesh.t)} vertices in {fields.at.mesh.dim}-D"
+        figure.text(0.5, 0.5, f"no picture of the coefficient: cells with {kind} cannot be drawn", ha="center")
 
 
 def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]]:

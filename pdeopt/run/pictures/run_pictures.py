@@ -23,6 +23,7 @@ from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.scene_figure import draw_scene, scene_note
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
 from pdeopt.run.pictures.strength_figure import draw_strength
+from pdeopt.run.pictures.unknowns_figure import draw_unknowns
 from pdeopt.run.store.directory import refuse_foreign
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import read_object
@@ -87,7 +88,7 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
 def missing_scene(directory: Path) -> str:
     """Return what to do for a 3-D scene of a run where a library is missing, "" where nothing is."""
     fields = next(iter(read_runs([directory]).values())).fields
-    return "" if fields is None else scene_note(fields)
+    return "" if fields is None else scene_note(fields.first)
 
 
 def draw_histories(directories: list[Path], out: Path, against: str = "iterations") -> None:
@@ -112,15 +113,16 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
 #: Name of a picture → the function that draws it, of a run and the quantity on the horizontal axis of histories; it
 #: returns None where the run does not have what the picture shows.
 PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
-    "result": lambda run, _: draw_result(run.fields, run.titled_summary) if run.fields else None,
+    "result": lambda run, _: draw_result(run.fields.first, run.titled_summary) if run.fields else None,
+    "unknowns": lambda run, _: draw_unknowns(run.fields, run.titled_summary) if run.fields else None,
     "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
-    "components": lambda run, _: draw_components(run.fields, run.titled_summary) if run.fields else None,
-    "parts": lambda run, _: draw_parts(run.fields, run.titled_summary) if run.fields else None,
-    "complex": lambda run, _: draw_complex(run.fields, run.titled_summary) if run.fields else None,
-    "segmentation": lambda run, _: draw_segmentation(run.fields, run.titled_summary) if run.fields else None,
-    "reference": lambda run, _: draw_reference(run.fields, run.titled_summary) if run.fields else None,
-    "scene": lambda run, _: draw_scene(run.fields, run.titled_summary) if run.fields else None,
+    "components": lambda run, _: draw_components(run.fields.first, run.titled_summary) if run.fields else None,
+    "parts": lambda run, _: draw_parts(run.fields.first, run.titled_summary) if run.fields else None,
+    "complex": lambda run, _: draw_complex(run.fields.first, run.titled_summary) if run.fields else None,
+    "segmentation": lambda run, _: draw_segmentation(run.fields.first, run.titled_summary) if run.fields else None,
+    "reference": lambda run, _: draw_reference(run.fields.first, run.titled_summary) if run.fields else None,
+    "scene": lambda run, _: draw_scene(run.fields.first, run.titled_summary) if run.fields else None,
 }
 
 

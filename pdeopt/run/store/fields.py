@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as members
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,20 @@ import jax
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FieldMisfit, InputError, Numbers, OfPart, Problem, Views
+from pdeopt.inverse import FieldMisfit, InputError, Numbers, OfPart, Parameters, Problem, Views
+from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.store.directory import write_arrays
-from pdeopt.run.store.placement import Placement, PlainMesh, has_place, place_field, place_parameter
+from pdeopt.run.store.placement import (
+    NUMBERS_KIND,
+    Placement,
+    PlainMesh,
+    has_place,
+    nowhere,
+    place_field,
+    place_parameter,
+)
 from pdeopt.run.store.views.stored_views import VIEW_ARRAYS, views_from_arrays, views_to_arrays
 
 #: The kind of data that are samples of the state.
@@ -34,8 +45,29 @@ RESULT_ROLE = "result"
 
 
 @dataclass(frozen=True, eq=False)
+class Unknown:
+    """One of several parameters that are looked for: its place in m and in its mesh, and its words.
+
+    Attributes:
+        where: The place of its values in m, and in the coefficients.
+        at: Their place in its mesh.
+        label: The name of its coefficient, with its unit.
+        role: The word for it, as in `Fields`.
+        names: The names of its values where they are a few numbers.
+    """
+
+    where: slice
+    at: Placement
+    label: str
+    role: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Fields:
     """The content of result.npz.
+
+    Of several parameters, m and the coefficients are theirs in one row, without a place; `each` has them one by one.
 
     Attributes:
         parameter: The last iterate m, (p,).
@@ -65,6 +97,7 @@ class Fields:
             state has one part.
         target_at: The place of a field of data among these, where it is of one part of the state; None where it is of
             the whole.
+        unknowns: The parameters by name where there are several; empty where there is one.
 
     Raises:
         ValueError: The arrays do not fit each other.
@@ -92,6 +125,7 @@ class Fields:
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     parts: dict[str, Placement] = field(default_factory=dict)
     target_at: Placement | None = None
+    unknowns: dict[str, Unknown] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
@@ -133,6 +167,35 @@ class Fields:
         """
         return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
 
+    @cached_property
+    def each(self) -> dict[str, Fields]:
+        """The fields of each of several parameters by name, as if it were the only one; of one itself, by ""."""
+        if not self.unknowns:
+            return {"": self}
+        found = {}
+        for name, one in self.unknowns.items():
+            parameter, coefficient, initial = (a[one.where] for a in (self.parameter, self.coefficient, self.initial))
+            truth = None if self.truth is None else self.truth[one.where]
+            found[name] = replace(
+                self,
+                parameter=parameter,
+                coefficient=coefficient,
+                initial=initial,
+                truth=None if truth is None or np.isnan(truth).any() else truth,
+                at=one.at,
+                label=one.label,
+                role=one.role,
+                names=one.names,
+                unknowns={},
+            )
+        return found
+
+    @property
+    def first(self) -> Fields:
+        """The fields of the first of several parameters that is a function, or of the first one."""
+        candidates = list(self.each.values())
+        return next((one for one in candidates if one.at.kind != NUMBERS_KIND), candidates[0])
+
     @property
     def field_at(self) -> Placement | None:
         """The place of a field of data, and of what is predicted of it; None where that is not known."""
@@ -141,7 +204,7 @@ class Fields:
     @property
     def state_has_own_mesh(self) -> bool:
         """True where the state's place is known, and is another mesh than the parameter's."""
-        return self.state_at is not None and not self.state_at.mesh.is_same_as(self.at.mesh)
+        return self.state_at is not None and not self.state_at.mesh.is_same_as(self.first.at.mesh)
 
 
 #: The arrays of result.npz that are attributes of `Fields`.
@@ -161,13 +224,16 @@ PLACEMENT_ARRAYS = tuple(part.name for part in members(Placement) if part.name !
 RESULT_NAMES = frozenset(
     {
         *("format", "length_unit", "number_names", "state_axes", "part_names", *FIELD_ARRAYS, *FIELD_TEXTS),
+        *("unknown_names", "unknown_labels", "unknown_roles", "unknown_starts"),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
         *(f"{at}_{name}" for at in ("at", "state_at", "target_at") for name in PLACEMENT_ARRAYS),
     }
 )
-#: The names of the arrays of the parts of a coupled state, which are counted from 0.
-PART_ARRAY = re.compile(rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})")
+#: The names of the arrays of the parts of a coupled state, and of several parameters, which are counted from 0.
+PART_ARRAY = re.compile(rf"(part|unknown)_\d+_({'|'.join((*PLACEMENT_ARRAYS, *MESH_ARRAYS, 'number_names'))})")
+#: The arrays that result.npz has of each of several parameters, with its name at their ends.
+UNKNOWN_ARRAYS = ("parameter", "coefficient", "initial", "truth")
 
 
 def is_result_name(name: str) -> bool:
@@ -191,12 +257,18 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         _check_length(len(solved.state), problem.state_space)
     data, noise = misfit.data, misfit.noise
     observation = misfit.observation
-    parts = _place_parts(problem, solved.state)
+    parts, parameter = _place_parts(problem, solved.state), problem.parameter
     kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
+    role = parameter.role or _role(kind, noise)
+    unknowns = {}
+    if isinstance(parameter, Parameters):
+        for (name, part), where in zip(parameter.parts.items(), parameter.slices.values(), strict=True):
+            at = place_parameter(part, problem.length_unit)
+            unknowns[name] = Unknown(where, at, part.label, part.role or role, _names(part))
     return Fields(
         parameter=np.asarray(m),
-        coefficient=functional.coefficient(m),
-        initial=functional.coefficient(problem.initial),
+        coefficient=parameter.flat(functional.coefficient(m)),
+        initial=parameter.flat(functional.coefficient(problem.initial)),
         truth=problem.truth,
         state=solved.state,
         axes=functional.state.axes,
@@ -206,22 +278,35 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         noise=noise,
         kind=kind,
         points=problem.points,
-        at=place_parameter(problem.parameter, problem.length_unit),
+        at=_place_all(problem),
         state_at=_place_state(problem, solved.state) or next(iter(parts.values()), None),
-        label=problem.parameter.label,
+        label=parameter.label,
         data_label=problem.data_label,
-        names=tuple(problem.parameter.names) if isinstance(problem.parameter, Numbers) else (),
-        role=problem.parameter.role or _role(kind, noise),
+        names=_names(parameter),
+        role=role,
         views=problem.views,
         parts=parts if len(parts) > 1 else {},
         target_at=_place(observation.space, problem) if isinstance(observation, OfPart) else None,
+        unknowns=unknowns,
     )
 
 
-def write_fields(path: Path, fields: Fields) -> None:
-    """Write result.npz, with the parameter's mesh as p, t and cell.
+def _place_all(problem: Problem) -> Placement:
+    """Return the place of the parameter; of several, they are one by one where they are."""
+    if isinstance(problem.parameter, Parameters):
+        return nowhere(problem.parameter.size)
+    return place_parameter(problem.parameter, problem.length_unit)
 
-    The state's mesh, where it is another, is written as state_p, state_t and state_cell.
+
+def _names(parameter: AnyParameter) -> tuple[str, ...]:
+    return tuple(parameter.names) if isinstance(parameter, Numbers) else ()
+
+
+def write_fields(path: Path, fields: Fields) -> None:
+    """Write result.npz, with the parameter's mesh as p, t and cell, of several parameters that of the first function.
+
+    The state's mesh, where it is another, is written as state_p, state_t and state_cell. Of several parameters there
+    are also ``coefficient_NAME`` and the like, and the place of each.
     """
     arrays = {name: getattr(fields, name) for name in FIELD_ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
@@ -230,7 +315,8 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays["state_axes"] = np.array(fields.axes)
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
-    arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
+    mesh = fields.first.at.mesh
+    arrays |= _mesh_arrays(mesh) | fields.at.to_arrays("at") | _unknown_arrays(fields, mesh)
     if fields.state_at is not None:
         arrays |= fields.state_at.to_arrays("state_at")
         if fields.target_at is not None:
@@ -242,6 +328,55 @@ def write_fields(path: Path, fields: Fields) -> None:
         if fields.state_has_own_mesh:
             arrays |= {f"state_{name}": array for name, array in _mesh_arrays(fields.state_at.mesh).items()}
     write_arrays(path, {**fields.extra, **arrays, **texts})
+
+
+def _unknown_arrays(fields: Fields, mesh: PlainMesh) -> dict[str, np.ndarray]:
+    """Return the arrays of several parameters: the place of each, its words, and its own values under its name.
+
+    Args:
+        fields: The arrays of the run.
+        mesh: The mesh that the file holds anyway.
+    """
+    if not fields.unknowns:
+        return {}
+    found = {
+        "unknown_names": np.array(list(fields.unknowns)),
+        "unknown_labels": np.array([one.label for one in fields.unknowns.values()]),
+        "unknown_roles": np.array([one.role for one in fields.unknowns.values()]),
+        "unknown_starts": np.array([one.where.start for one in fields.unknowns.values()]),
+    }
+    for k, (name, one) in enumerate(fields.unknowns.items()):
+        found |= one.at.to_arrays(f"unknown_{k}")
+        if one.names:
+            found[f"unknown_{k}_number_names"] = np.array(one.names)
+        if not one.at.mesh.is_same_as(mesh):
+            found |= {f"unknown_{k}_{array}": values for array, values in _mesh_arrays(one.at.mesh).items()}
+        own = fields.each[name]
+        given = {f"{array}_{name}": getattr(own, array) for array in UNKNOWN_ARRAYS}
+        found |= {array: values for array, values in given.items() if values is not None}
+    return found
+
+
+def _read_unknowns(arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> dict[str, Unknown]:
+    """Return what `_unknown_arrays` made arrays of."""
+    names = list(map(str, arrays.get("unknown_names", ())))
+    if not names:
+        return {}
+    ends = [*arrays["unknown_starts"][1:].tolist(), len(arrays["parameter"])]
+    found = {}
+    for k, name in enumerate(names):
+        own = mesh
+        if f"unknown_{k}_p" in arrays:
+            p, t, cell = (arrays[f"unknown_{k}_{array}"] for array in MESH_ARRAYS)
+            own = PlainMesh(p, t, str(cell), mesh.unit)
+        found[name] = Unknown(
+            slice(int(arrays["unknown_starts"][k]), ends[k]),
+            Placement.from_arrays(f"unknown_{k}", arrays, own),
+            str(arrays["unknown_labels"][k]),
+            str(arrays["unknown_roles"][k]),
+            tuple(map(str, arrays.get(f"unknown_{k}_number_names", ()))),
+        )
+    return found
 
 
 def read_fields(path: Path) -> Fields:
@@ -272,11 +407,14 @@ def read_fields(path: Path) -> Fields:
     target_at = Placement.from_arrays("target_at", arrays, state_mesh) if "target_at_kind" in arrays else None
     names = map(str, arrays.get("part_names", ()))
     given["axes"] = tuple(map(str, np.atleast_1d(axes)))
-    extra = {name: array for name, array in arrays.items() if not is_result_name(name)}
+    unknowns = _read_unknowns(arrays, mesh)
+    own = {f"{array}_{name}" for array in UNKNOWN_ARRAYS for name in unknowns}
+    extra = {name: array for name, array in arrays.items() if not (is_result_name(name) or name in own)}
     return Fields(
         **given,
-        at=Placement.from_arrays("at", arrays, mesh),
+        at=nowhere(len(given["parameter"])) if unknowns else Placement.from_arrays("at", arrays, mesh),
         state_at=state_at,
+        unknowns=unknowns,
         names=tuple(map(str, arrays.get("number_names", ()))),
         views=views_from_arrays(arrays, given["data_label"]),
         extra=extra,
@@ -305,7 +443,7 @@ def check_state_space(problem: Problem) -> None:
     """
     space, functional = problem.state_space, problem.functional
     coefficient = functional.coefficient(problem.initial)
-    if np.iscomplexobj(coefficient):
+    if np.iscomplexobj(problem.parameter.flat(coefficient)):
         raise InputError(
             "the parametrization returns a complex coefficient, which is neither drawn nor stored; let it return real "
             "numbers, and make complex ones of them in the state equation"

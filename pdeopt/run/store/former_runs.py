@@ -57,11 +57,11 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
     run, functional = read_run(directory), problem.functional
     coefficient = _coefficient(problem, run)
     if run.parameter.shape == coefficient.shape:
-        there = np.asarray(functional.coefficient(run.parameter))
+        there = problem.parameter.flat(functional.coefficient(run.parameter))
         if np.allclose(there, coefficient, rtol=1e-10, atol=0):
             return run.parameter
     try:
-        return np.asarray(functional.parametrization.inverse(coefficient))
+        return np.asarray(functional.parametrization.inverse(problem.parameter.unflat(coefficient)))
     except InputError as error:
         raise FileError(f"{directory}: its coefficient is none of this problem's: {error}") from error
 
@@ -94,7 +94,7 @@ def _problem_of(directory: Path) -> str | None:
 
 def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
     """Return the run's coefficient at this problem's degrees of freedom, (p,)."""
-    parameter, at = problem.parameter, place_parameter(problem.parameter)
+    parameter = problem.parameter
     if run.label != parameter.label:
         raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
     if isinstance(parameter, Numbers) or run.names:
@@ -103,7 +103,14 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
             theirs, wanted = (", ".join(names) or "a function" for names in (run.names, ours))
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
-    mesh = parameter.space.mesh
+    if not isinstance(parameter, Parameter):
+        if run.coefficient.shape != (parameter.size,):
+            raise FileError(
+                f"{run.directory} holds {run.coefficient.size} values; this problem looks for {parameter.size}: "
+                "several parameters, and trees of arrays, are taken over at the same sizes only"
+            )
+        return run.coefficient
+    mesh, at = parameter.space.mesh, place_parameter(parameter)
     if len(run.p) != mesh.dim():
         raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
     if _is_same(run, at, parameter):

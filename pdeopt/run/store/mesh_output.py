@@ -35,15 +35,22 @@ class MeshFile:
 def mesh_files(fields: Fields) -> dict[str, MeshFile]:
     """Return the files by name: fields.vtu, and state.vtu where the state has a mesh of its own.
 
-    They hold parameter, coefficient, truth, error, state, adjoint and a target state as cell or point data. A
+    They hold parameter, coefficient, truth, error, state, adjoint and a target state as cell or point data. Of several
+    parameters each has its name at their ends, and those on another mesh than the first have a file fields_NAME.vtu. A
     coefficient on a boundary is left out (result.npz has it), as are state and adjoint of a space that is not known,
     and files that hold nothing.
     """
-    found = {"fields.vtu": MeshFile(fields.at.mesh, _of_parameter(fields))}
+    mesh = fields.first.at.mesh
+    found = {"fields.vtu": MeshFile(mesh, {})}
+    for name, one in fields.each.items():
+        has_first_mesh = one.at.mesh.is_same_as(mesh)
+        path = "fields.vtu" if has_first_mesh else f"fields_{name}.vtu"
+        file = found.setdefault(path, MeshFile(one.at.mesh, {}))
+        file.data.update({f"{what}_{name}" if name else what: drawn for what, drawn in _of_parameter(one).items()})
     if fields.state_at is not None:
         if fields.state_has_own_mesh:
             found["state.vtu"] = MeshFile(fields.state_at.mesh, {})
-        list(found.values())[-1].data.update(_of_state(fields))
+        found["state.vtu" if fields.state_has_own_mesh else "fields.vtu"].data.update(_of_state(fields))
     return {name: file for name, file in found.items() if file.mesh.cell and file.data}
 
 

@@ -11,8 +11,8 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.fem.meshes.periodic import unwrapped
-from pdeopt.inverse import Numbers
-from pdeopt.inverse.problem import AnyParameter
+from pdeopt.inverse import Parameter
+from pdeopt.inverse.unknowns.parameters import SingleParameter
 from pdeopt.run.store.boundary import curve_coordinate
 
 #: The names of the cells that can be drawn, by dimension and number of vertices (in scikit-fem's order).
@@ -20,6 +20,10 @@ CELL_NAMES = {
     **{(1, 2): "line", (2, 3): "triangle", (2, 4): "quad"},
     **{(3, 4): "tetra", (3, 6): "wedge", (3, 8): "hexahedron"},
 }
+
+
+#: The kind of the place of values that are nowhere.
+NUMBERS_KIND = "numbers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,18 +175,18 @@ class Placement:
         )
 
 
-def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
+def place_parameter(parameter: SingleParameter, unit: str = "") -> Placement:
     """Return the places of a parameter's values.
 
-    They are along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers are nowhere.
+    They are along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers, and entries
+    of trees, are nowhere.
 
     Args:
         parameter: The parameter.
         unit: The unit of the mesh's coordinates.
     """
-    if isinstance(parameter, Numbers):
-        nowhere = PlainMesh(np.empty((0, 0)), np.empty((0, 0), int), "")
-        return Placement("numbers", np.arange(parameter.size)[None], parameter.locations, np.empty(0), "", nowhere)
+    if not isinstance(parameter, Parameter):
+        return nowhere(parameter.size)
     space, dofs = parameter.space, parameter.dofs
     facets = getattr(space.basis, "find", None)  # a space on facets has them
     if facets is not None:
@@ -191,6 +195,12 @@ def place_parameter(parameter: AnyParameter, unit: str = "") -> Placement:
     if dofs is not None and np.isin(dofs, space.dofs()).all():
         return _on_boundary(space, dofs, dofs, unit)
     return place_field(space, dofs, unit)
+
+
+def nowhere(size: int) -> Placement:
+    """Return the place of values (p,) that are nowhere."""
+    no_mesh = PlainMesh(np.empty((0, 0)), np.empty((0, 0), int), "")
+    return Placement(NUMBERS_KIND, np.arange(size)[None], np.empty((0, size)), np.empty(0), "", no_mesh)
 
 
 def place_field(space: FunctionSpace, dofs: np.ndarray | None = None, unit: str = "") -> Placement:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from jax.typing import ArrayLike
 
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.unknowns.parametrization import Parametrization
+from pdeopt.optimize.bounds import BoundsLike
 
 #: The roles of a parameter, which say what it is called in pictures.
 ROLES = ("reconstruction", "control", "design", "result")
@@ -26,6 +30,10 @@ class Numbers:
         names: The name of each number, with its unit: "conductivity of clay (W/(m K))".
         label: A name for all of them together.
         role: The role in pictures, as that of a `Parameter`.
+        parametrization: The map from m (p,) to the numbers, of one of several `Parameters`, as of a `Parameter`.
+        initial: The initial guess of m, a number or (p,), as of a `Parameter`.
+        bounds: The bounds (lower, upper) of m, as those of a `Problem`.
+        truth: The true numbers (p,), where they are known.
 
     Raises:
         InputError: Names are missing or not unique, or the role is not known.
@@ -34,6 +42,10 @@ class Numbers:
     names: Sequence[str]
     label: str = "numbers"
     role: str | None = None
+    parametrization: Parametrization | None = None
+    initial: ArrayLike | None = None
+    bounds: BoundsLike = None
+    truth: np.ndarray | None = None
 
     space = None
     dofs = None
@@ -49,6 +61,14 @@ class Numbers:
     def size(self) -> int:
         """The number p of unknowns."""
         return len(self.names)
+
+    def flat(self, coefficient: Any) -> np.ndarray:
+        """Return a coefficient as one row of numbers, (p,), which it is."""
+        return np.asarray(coefficient)
+
+    def unflat(self, values: np.ndarray) -> np.ndarray:
+        """Return the coefficient of one row of numbers, (p,), which it is."""
+        return values
 
     @property
     def mass(self) -> sp.csr_matrix:

@@ -20,7 +20,7 @@ class Parametrization(Protocol):
         """Return the physical coefficient of m (p,)."""
         ...
 
-    def inverse(self, coefficient: ArrayLike) -> np.ndarray:
+    def inverse(self, coefficient: Any) -> np.ndarray:
         """Return the m (p,) of a coefficient (p,).
 
         Raises:

@@ -1,0 +1,234 @@
+"""Several parameters by name, which are one flat m for optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.unknowns.numbers import Numbers
+from pdeopt.inverse.unknowns.parameter import Parameter
+from pdeopt.inverse.unknowns.tree import Tree
+from pdeopt.optimize.bounds import full_bounds
+from pdeopt.optimize.objective import OptimizerError
+
+#: A single parameter: a function, a few numbers, or the arrays of a pytree.
+SingleParameter = Parameter | Numbers | Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Several parameters by name; the coefficient of the state equation is a dict of theirs.
+
+    It is the parametrization of a `ReducedFunctional` and the parameter of its `Problem`. The m of optimizers is theirs
+    one after the other, in the order of the names; here alone it is put together and taken apart. Inner products and
+    Newton's preconditioner are block-diagonal.
+
+    Attributes:
+        parts: The parameters by name, each with its parametrization, initial guess, bounds and truth.
+
+    Raises:
+        InputError: There are none, a name is no identifier, or two parts name a number alike.
+
+    Example:
+        >>> from pdeopt.inverse import Log, Numbers
+        >>> rates = Numbers(["left", "right"], "rates")
+        >>> both = Parameters({"rates": rates, "loss": Numbers(["loss"], "loss", parametrization=Log())})
+        >>> both(np.array([1.0, 2.0, 0.0]))
+        {'rates': array([1., 2.]), 'loss': Array([1.], dtype=float64)}
+    """
+
+    parts: Mapping[str, SingleParameter]
+
+    space = None
+    dofs = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, Mapping) or not self.parts:
+            raise InputError(f"the parameters are {self.parts!r}; expected some by name, as {{'sigma': Parameter(…)}}")
+        object.__setattr__(self, "parts", dict(self.parts))
+        for name, part in self.parts.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise InputError(f"a parameter is named {name!r}; expected a word of letters, digits and _, as 'sigma'")
+            if not isinstance(part, SingleParameter):
+                raise InputError(
+                    f"the parameter {name!r} is a {type(part).__name__}; expected a Parameter, Numbers or a Tree"
+                )
+            if part.size == 0:
+                raise InputError(f"the parameter {name!r} has no degrees of freedom: check its dofs")
+        numbers = [one for part in self.parts.values() if isinstance(part, Numbers) for one in part.names]
+        twice = {one for one in numbers if numbers.count(one) > 1}
+        if twice:
+            raise InputError(f"two parameters have a number {min(twice)!r}; expected a different name for each")
+
+    def __call__(self, m: jax.Array) -> dict[str, Any]:
+        """Return the coefficients by name, of m (p,)."""
+        return {name: _coefficient(self.parts[name], values) for name, values in self.split(m).items()}
+
+    def inverse(self, coefficient: Mapping[str, Any]) -> np.ndarray:
+        """Return the m (p,) of coefficients by name.
+
+        Raises:
+            InputError: A coefficient is missing, or has no m.
+        """
+        missing = [name for name in self.parts if name not in coefficient]
+        if missing:
+            raise InputError(f"the coefficient {missing[0]!r} is missing; expected {', '.join(self.parts)}")
+        return np.concatenate([_inverse(part, coefficient[name]) for name, part in self.parts.items()])
+
+    def split(self, m: Any) -> dict[str, Any]:
+        """Return the parts of m (p,) by name."""
+        return {name: m[where] for name, where in self.slices.items()}
+
+    def flat(self, coefficient: Mapping[str, Any]) -> np.ndarray:
+        """Return coefficients by name as one row of numbers, (p,)."""
+        return np.concatenate([part.flat(coefficient[name]) for name, part in self.parts.items()])
+
+    def unflat(self, values: np.ndarray) -> dict[str, Any]:
+        """Return the coefficients by name of one row of numbers, (p,)."""
+        return {name: self.parts[name].unflat(own) for name, own in self.split(values).items()}
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """The places of the parts in m, by name."""
+        ends = np.cumsum([part.size for part in self.parts.values()]).tolist()
+        return {name: slice(end - part.size, end) for (name, part), end in zip(self.parts.items(), ends, strict=True)}
+
+    @property
+    def size(self) -> int:
+        """The number p of all parameters."""
+        return sum(part.size for part in self.parts.values())
+
+    @property
+    def label(self) -> str:
+        """The labels of all, one after the other."""
+        return ", ".join(part.label for part in self.parts.values())
+
+    @property
+    def role(self) -> str | None:
+        """The role of the first one that states it."""
+        return next((part.role for part in self.parts.values() if part.role), None)
+
+    @property
+    def initial(self) -> np.ndarray:
+        """The initial guess of m, (p,).
+
+        Raises:
+            InputError: That of a part has another shape.
+        """
+        return np.concatenate([_full(name, "initial guess", part.initial, part) for name, part in self.parts.items()])
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The bounds (lower, upper) of m, each (p,); None where no part has some.
+
+        Raises:
+            InputError: Those of a part do not fit it.
+        """
+        if all(part.bounds is None for part in self.parts.values()):
+            return None
+        found = []
+        for name, part in self.parts.items():
+            try:
+                found.append(full_bounds(part.bounds, part.size))
+            except OptimizerError as error:
+                raise InputError(f"the parameter {name!r}: {error}") from None
+        lower, upper = zip(*found, strict=True)
+        return np.concatenate(lower), np.concatenate(upper)
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """The true coefficients in one row, (p,), NaN where they are not known; None where none is.
+
+        Raises:
+            InputError: That of a part has another shape.
+        """
+        if all(part.truth is None for part in self.parts.values()):
+            return None
+        return np.concatenate(
+            [
+                np.full(part.size, np.nan) if part.truth is None else _full(name, "truth", part.truth, part)
+                for name, part in self.parts.items()
+            ]
+        )
+
+    @cached_property
+    def mass(self) -> sp.csr_matrix:
+        """The mass matrices of all as blocks, (p, p)."""
+        return sp.block_diag([part.mass for part in self.parts.values()], format="csr")
+
+    @property
+    def lumped_mass(self) -> np.ndarray:
+        """The diagonals of the lumped mass matrices of all, (p,)."""
+        return np.concatenate([part.lumped_mass for part in self.parts.values()])
+
+    def relative_errors(self, values: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+        """Return the relative errors of all by name, each as its own kind defines it.
+
+        Args:
+            values: The coefficients in one row, (p,).
+            truth: The true ones, (p,), NaN where they are not known, for which the error is None.
+        """
+        given, known = self.split(values), self.split(truth)
+        return {
+            name: None if np.isnan(known[name]).any() else part.relative_error(given[name], known[name])
+            for name, part in self.parts.items()
+        }
+
+    def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
+        """Return the root mean square of the relative errors that are known; None where none is.
+
+        Args:
+            values: The coefficients in one row, (p,).
+            truth: The true ones, (p,), NaN where they are not known.
+        """
+        known = [error for error in self.relative_errors(values, truth).values() if error is not None]
+        return float(np.sqrt(np.mean(np.square(known)))) if known else None
+
+
+#: A parameter that is looked for: one, or several by name.
+AnyParameter = SingleParameter | Parameters
+
+
+def blocks(parameter: AnyParameter) -> Iterator[tuple[slice, SingleParameter]]:
+    """Yield the single parameters, each with its place in m."""
+    if isinstance(parameter, Parameters):
+        yield from ((where, parameter.parts[name]) for name, where in parameter.slices.items())
+    else:
+        yield slice(0, parameter.size), parameter
+
+
+def _coefficient(part: SingleParameter, m: jax.Array) -> Any:
+    if isinstance(part, Tree):
+        return part(m)
+    return m if part.parametrization is None else part.parametrization(m)
+
+
+def _inverse(part: SingleParameter, coefficient: Any) -> np.ndarray:
+    if isinstance(part, Tree):
+        return part.inverse(coefficient)
+    return np.asarray(coefficient, float) if part.parametrization is None else part.parametrization.inverse(coefficient)
+
+
+def _full(name: str, what: str, given: Any, part: SingleParameter) -> np.ndarray:
+    """Return values of a part, a number or (p,), as an array (p,); zeros where there are none.
+
+    Args:
+        name: The name of the part.
+        what: The word for the values, for messages.
+        given: The values, or None.
+        part: The part.
+
+    Raises:
+        InputError: They have another shape.
+    """
+    values = np.asarray(0.0 if given is None else given, float)
+    if values.shape not in ((), (part.size,)):
+        raise InputError(f"the {what} of {name!r} has shape {values.shape}; expected a number, or ({part.size},)")
+    return np.broadcast_to(values, part.size)

@@ -1,0 +1,110 @@
+"""Unknown arrays in a pytree of JAX, as the weights of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+
+from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.unknowns.numbers import check_role
+from pdeopt.inverse.unknowns.parametrization import Parametrization
+from pdeopt.optimize.bounds import BoundsLike
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The unknown arrays of a pytree of JAX, as the weights of a network, in the place of a `Parameter`.
+
+    It is the parametrization of a `ReducedFunctional` as well, m (p,) ↦ pytree. Its entries have the Euclidean inner
+    product.
+
+    Attributes:
+        example: A pytree of the structure and the shapes, with real arrays; the initial guess where none is given.
+        label: A name for all of them together.
+        role: The role in pictures, as that of a `Parameter`.
+        parametrization: A pointwise map of the entries (p,), before the tree is made; the identity where None.
+        initial: The initial guess of m, a number or (p,); None for the example's.
+        bounds: The bounds (lower, upper) of m, as those of a `Problem`.
+        truth: The true entries (p,), where they are known.
+
+    Raises:
+        InputError: The example has no arrays, or others than of real floating-point numbers; or the role is not known.
+
+    Example:
+        >>> weights = Tree({"slope": np.ones((1, 2)), "shift": np.zeros(2)}, "weights")
+        >>> weights.size, weights(np.arange(4.0))["slope"]
+        (4, Array([[2., 3.]], dtype=float64))
+    """
+
+    example: Any
+    label: str = "weights"
+    role: str | None = None
+    parametrization: Parametrization | None = None
+    initial: ArrayLike | None = None
+    bounds: BoundsLike = None
+    truth: np.ndarray | None = None
+
+    space = None
+    dofs = None
+
+    def __post_init__(self) -> None:
+        check_role(self.role)
+        kinds = [np.asarray(leaf).dtype for leaf in jax.tree.leaves(self.example)]
+        if not kinds or not all(np.issubdtype(kind, np.floating) for kind in kinds):
+            raise InputError(
+                f"the arrays of an unknown tree have the types {[str(kind) for kind in kinds]}; expected at least one, "
+                "and floating-point numbers: initialize the weights, and leave out what is no number"
+            )
+        if self.initial is None:
+            start = np.asarray(ravel_pytree(self.example)[0], float)
+            given = start if self.parametrization is None else self.parametrization.inverse(start)
+            object.__setattr__(self, "initial", given)
+
+    def __call__(self, m: jax.Array) -> Any:
+        """Return the tree of the entries m (p,)."""
+        return ravel_pytree(self.example)[1](m if self.parametrization is None else self.parametrization(m))
+
+    def inverse(self, coefficient: Any) -> np.ndarray:
+        """Return the entries m (p,) of a tree."""
+        entries = self.flat(coefficient)
+        return entries if self.parametrization is None else self.parametrization.inverse(entries)
+
+    @property
+    def size(self) -> int:
+        """The number p of entries."""
+        return sum(np.size(leaf) for leaf in jax.tree.leaves(self.example))
+
+    def flat(self, coefficient: Any) -> np.ndarray:
+        """Return the entries of a tree in one row, (p,)."""
+        return np.asarray(ravel_pytree(coefficient)[0])
+
+    def unflat(self, values: np.ndarray) -> Any:
+        """Return the tree of entries in one row, (p,)."""
+        return ravel_pytree(self.example)[1](jnp.asarray(values))
+
+    @property
+    def mass(self) -> sp.csr_matrix:
+        """The matrix (p, p) of the Euclidean product, the identity."""
+        return sp.identity(self.size, format="csr")
+
+    @property
+    def lumped_mass(self) -> np.ndarray:
+        """The diagonal (p,) of the Euclidean product, ones."""
+        return np.ones(self.size)
+
+    @property
+    def locations(self) -> np.ndarray:
+        """The places of the entries, (0, p), because they have none."""
+        return np.empty((0, self.size))
+
+    def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
+        """Return the relative error ‖values − truth‖ / ‖truth‖ of entries (p,); None for a truth of zero."""
+        size = np.linalg.norm(truth)
+        return float(np.linalg.norm(values - truth) / size) if size > 0 else None
