@@ -162,7 +162,8 @@ def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
     if any(arrays[name].dtype.kind not in "fiu" for name in NUMBER_ARRAYS):
         return False
     if str(arrays["at_kind"]) == "numbers":
-        return values.ndim == 1 and values.shape == m.shape == arrays.get("number_names", np.empty(0)).shape
+        named = "unknown_names" in arrays or arrays.get("number_names", np.empty(0)).shape == m.shape
+        return values.ndim == 1 and values.shape == m.shape and named
     if not (gather.size and t.size):
         return False
     if t.dtype.kind == "f" or gather.dtype.kind == "f":

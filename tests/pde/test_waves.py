@@ -225,7 +225,9 @@ def test_states_that_cannot_be_joined_are_refused():
     with pytest.raises(SolveError, match=r"axes \('dof',\) cannot be joined"):
         JoinedStates((wave_equation(2.0, 1), alone))
     one, other = (FunctionState(lambda k, n=n: k * jnp.ones((n, 2)), ("dof", "experiment")) for n in (3, 4))
-    with pytest.raises(SolveError, match=r"the states have the shapes \[\(3, 2\), \(4, 2\)\]; expected the same number"):
+    with pytest.raises(
+        SolveError, match=r"the states have the shapes \[\(3, 2\), \(4, 2\)\]; expected the same number"
+    ):
         JoinedStates((one, other))(1.0)
     with pytest.raises(SolveError, match=r"the source has shape \(3, 3\); expected \(3, 4\)"):
         JoinedStates((one, one))(1.0, source=jnp.ones((3, 3)))

@@ -79,7 +79,7 @@ class Term:
         """
         return None
 
-    def on(self, *names: str) -> OnParameters:
+    def on(self, *names: str) -> Term:
         """Return the term of one of several parameters by name, or of several as a dict.
 
         Args:
@@ -142,6 +142,10 @@ class Sum(Term):
     def __call__(self, m: jax.Array) -> jax.Array:
         """Return the sum of the terms at m (p,)."""
         return self.weight * sum((term(m) for term in self.terms), jnp.zeros(()))
+
+    def on(self, *names: str) -> Sum:
+        """Return the sum of the terms of one of several parameters, or of several as a dict."""
+        return replace(self, terms=tuple(term.on(*names) for term in self.terms))
 
     @property
     def operator(self) -> Callable[..., sp.csr_matrix] | None:

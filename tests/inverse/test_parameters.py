@@ -1,0 +1,286 @@
+"""Several parameters by name: taken apart and put together, in terms, inner products and Newton's method."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import skfem
+
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.inverse import (
+    AtDofs,
+    Bounded,
+    InputError,
+    L2Misfit,
+    Log,
+    NewtonModel,
+    Numbers,
+    Parameter,
+    Parameters,
+    Problem,
+    ReducedFunctional,
+    Tree,
+    h1,
+    inner_product_named,
+    l2_product,
+    regularization_product,
+    tikhonov,
+    total_variation,
+)
+from pdeopt.inversion.checking import check_problem
+from pdeopt.optimize import minimize
+from pdeopt.pde import LinearStateEquation
+from pdeopt.verify import adjoint_identity, taylor_test
+
+TICKS = np.linspace(0, 1, 6)
+V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
+INSIDE = np.setdiff1d(np.arange(V.n), V.dofs())
+rng = np.random.default_rng(0)
+
+
+@bilinear_form
+def conduction(u, v, w):
+    return w["kappa"] * dot(grad(u), grad(v))
+
+
+@linear_form
+def heating(v, w):
+    return (w["left"] * w.x[0] + w["right"] * w["shape"]) * v
+
+
+def unknowns(unit=1.0):
+    """A field, two numbers, whose unit may be another, and a tree of three entries."""
+    return Parameters(
+        {
+            "kappa": Parameter(V, "conductivity κ", parametrization=Log(2.0), truth=2 + V.locations[0]),
+            "rates": Numbers(["left (W)", "right (W)"], "rates", initial=unit * np.ones(2), truth=unit * np.ones(2)),
+            "net": Tree({"slope": np.array([0.5, -0.5]), "shift": np.array(0.1)}, "weights"),
+        }
+    )
+
+
+def state(unit=1.0):
+    def system(c):
+        x = V.locations
+        shape = c["net"]["slope"] @ x + jnp.tanh(c["net"]["shift"])
+        left, right = c["rates"] / unit
+        load = heating.assemble(V, left=left, right=right, shape=V.interpolate(shape))
+        return conduction.assemble(V, kappa=V.interpolate(c["kappa"])), load
+
+    return LinearStateEquation(system, Dirichlet.on(V), parts={"u": V})
+
+
+def functional(given, unit=1.0):
+    data = 0.01 * np.random.default_rng(1).standard_normal(len(INSIDE))
+    terms = [
+        h1(V, 0.1).on("kappa") + 0.5 * tikhonov(V, 0.2).on("kappa"),
+        lambda m: 0.3 * jnp.sum((m["rates"] / unit) ** 2) + jnp.sum(m["net"] ** 4),
+    ]
+    return ReducedFunctional(state(unit), L2Misfit.of(AtDofs(INSIDE), data, 0.01), terms, given)
+
+
+def test_m_is_put_together_and_taken_apart():
+    given = unknowns()
+    m = np.arange(given.size, dtype=float) / 10
+    coefficient = given(jnp.asarray(m))
+    assert list(coefficient) == ["kappa", "rates", "net"]
+    np.testing.assert_allclose(coefficient["kappa"], 2 * np.exp(m[: V.n]))
+    np.testing.assert_array_equal(coefficient["rates"], m[V.n : V.n + 2])
+    np.testing.assert_allclose(given.inverse(coefficient), m, rtol=1e-14)
+    flat = given.flat(coefficient)
+    np.testing.assert_array_equal(given.flat(given.unflat(flat)), flat)
+    np.testing.assert_array_equal(given.initial, [*np.zeros(V.n), 1, 1, 0.1, 0.5, -0.5])
+    assert np.isnan(given.truth[-3:]).all()
+    errors = given.relative_errors(flat, given.truth)
+    assert errors["net"] is None
+    known = [errors["kappa"], errors["rates"]]
+    assert given.relative_error(flat, given.truth) == pytest.approx(np.sqrt(np.mean(np.square(known))))
+    with pytest.raises(InputError, match="the coefficient 'net' is missing; expected kappa, rates, net"):
+        given.inverse({"kappa": coefficient["kappa"], "rates": np.ones(2)})
+
+
+def test_the_objective_is_that_of_the_parts():
+    J, m = functional(unknowns()), 0.1 * rng.standard_normal(V.n + 5)
+    kappa, rates, net = np.split(m, [V.n, V.n + 2])
+    expected = float(h1(V, 0.1)(kappa) + 0.5 * tikhonov(V, 0.2)(kappa)) + 0.3 * rates @ rates + np.sum(net**4)
+    assert J.terms(m).regularization == pytest.approx(expected, rel=1e-13)
+    operator = J.regularization_operator(m)
+    assert operator.shape == (len(m), len(m))
+    v = rng.standard_normal(len(m))
+    plain = J.plain_regularization_hessian(m)(v)
+    np.testing.assert_allclose(plain[: V.n], 0, atol=1e-15)
+    np.testing.assert_allclose(plain[V.n :], [*(0.6 * v[V.n : V.n + 2]), *(12 * net**2 * v[-3:])], rtol=1e-12)
+    np.testing.assert_array_equal((operator @ v)[V.n :], 0)
+    gradient = J.derivative(m) - J.with_strength(0.0).derivative(m)
+    np.testing.assert_allclose((operator @ m)[: V.n], gradient[: V.n], atol=1e-10)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e12])
+def test_derivatives_of_parameters_in_any_units(unit):
+    given = unknowns(unit)
+    J = functional(given, unit)
+    sizes = np.concatenate([np.ones(V.n), unit * np.ones(2), np.ones(3)])
+    m = given.initial + 0.1 * sizes * rng.standard_normal(given.size)
+    v, w = (sizes * rng.standard_normal(given.size) for _ in range(2))
+    test = taylor_test(J, J.derivative(m), m, v, hessian_action=J.hessian_action(m, v))
+    assert test.passed, str(test)
+    assert J.hessian_action(m, v) @ w == pytest.approx(J.hessian_action(m, w) @ v, rel=1e-9)
+    cotangent = rng.standard_normal(J.prediction(m).shape)
+    tangent, adjoint = J.tangent_and_adjoint(m, v, cotangent)
+    assert adjoint_identity(lambda _: tangent, lambda _: adjoint, v, cotangent) < 1e-12
+
+
+@pytest.mark.slow
+def test_the_check_of_a_problem_passes_in_units_that_differ_by_twelve_orders():
+    given = unknowns(1e12)
+    checks = check_problem(Problem(functional(given, 1e12)))
+    assert all(check.passed for check in checks), [str(check) for check in checks]
+
+
+def test_total_variation_of_one_parameter_has_its_dual():
+    given = Parameters({"a": Parameter(V, "a"), "b": Parameter(V, "b")})
+    term = total_variation(V, 1.0, smoothing=0.1)
+    J = ReducedFunctional(lambda c: c["a"] + c["b"], lambda u, c: 0.5 * jnp.sum((u - 1) ** 2), [term.on("b")], given)
+    model, m = NewtonModel(J, given), rng.standard_normal(given.size)
+    model.hessian(m)
+    operator = model._operator(m)
+    np.testing.assert_allclose(
+        operator[V.n :, V.n :].toarray(), term.operator(m[V.n :], term.first_dual(m[V.n :])).toarray()
+    )
+    assert operator[: V.n].count_nonzero() == 0
+    later = m + 0.1 * rng.standard_normal(given.size)
+    model.hessian(later)
+    dual = term.next_dual(term.first_dual(m[V.n :]), m[V.n :], later[V.n :])
+    np.testing.assert_allclose(
+        model._operator(later)[V.n :, V.n :].toarray(), term.operator(later[V.n :], dual).toarray()
+    )
+
+
+@pytest.mark.slow
+def test_newton_solves_for_all_at_once_with_a_preconditioner_of_blocks():
+    """The block of the numbers, of which no term states an operator, has the size of the misfit's Hessian."""
+    given = unknowns()
+    J = functional(given)
+    model = NewtonModel(J, given)
+    action = model.gauss_newton(given.initial)
+    apply = model.preconditioner(given.initial, np.ones(given.size, bool))
+    e = np.eye(given.size)
+    P = np.column_stack([apply(column) for column in e])
+    np.testing.assert_allclose(P, P.T, atol=1e-12 * abs(P).max())
+    assert np.linalg.eigvalsh(P).min() > 0
+    np.testing.assert_allclose(P[: V.n, V.n :], 0, atol=1e-14 * abs(P).max())
+    H = np.column_stack([action(column) for column in e])
+    block = slice(V.n, V.n + 2)
+    assert 0.01 < np.trace(P[block, block] @ H[block, block]) / 2 < 100
+    found = minimize(NewtonModel(J, given), given.initial, optimizer="newton-cg", gradient_tolerance=1e-8)
+    assert found.status == "converged", found.message
+
+
+def test_inner_products_are_those_of_the_blocks():
+    given, J = unknowns(), functional(unknowns())
+    a, d = rng.standard_normal((2, given.size))
+    mass = sp.block_diag([given.parts["kappa"].mass, sp.identity(5)]).toarray()
+    for product in (l2_product(given), inner_product_named("l2", J, given)):
+        assert product.name == "l2"
+        assert product.weights is None
+        np.testing.assert_allclose(product.gradient(d), np.linalg.solve(mass, d), rtol=1e-10)
+        assert product.norm(a) == pytest.approx(np.sqrt(a @ mass @ a))
+        np.testing.assert_allclose(product.primal(product.pullback(d)), product.gradient(d), rtol=1e-10)
+    mixed = inner_product_named("kappa=regularization,net=euclidean", J, given)
+    assert mixed.name == "kappa=regularization,rates=l2,net=euclidean"
+    operator = J.regularization_operator(a)[: V.n, : V.n].toarray()
+    np.testing.assert_allclose(mixed.gradient(d)[: V.n], np.linalg.solve(operator, d[: V.n]), rtol=1e-8)
+    np.testing.assert_array_equal(mixed.gradient(d)[V.n :], d[V.n :])
+    lower = np.full(given.size, -np.inf)
+    lower[:5] = -9.0
+    assert inner_product_named("l2", J, given, (lower, None)).name == "kappa=l2-lumped,rates=l2,net=l2"
+    with pytest.raises(InputError, match="needs a term of 'rates' that states its operator"):
+        regularization_product(J, given)
+    with pytest.raises(InputError, match="there is no parameter 'kapa'; the problem has kappa, rates, net"):
+        inner_product_named("kapa=l2", J, given)
+    with pytest.raises(InputError, match="unknown inner product 'h2'"):
+        inner_product_named("kappa=h2", J, given)
+    with pytest.raises(InputError, match="keeps no bounds on single entries of m"):
+        inner_product_named("kappa=regularization", J, given, (lower, None))
+
+
+def test_a_problem_takes_what_its_parameters_state():
+    given = Parameters(
+        {
+            "kappa": Parameter(V, "κ", bounds=(-1, 1), truth=np.ones(V.n)),
+            "rates": Numbers(["a", "b"], "rates", initial=2.0, bounds=(None, [3, 4])),
+        }
+    )
+    J = ReducedFunctional(lambda c: c["kappa"] * c["rates"][0], lambda u, c: jnp.sum(u**2), (), given)
+    problem = Problem(J)
+    assert problem.parameter is given
+    np.testing.assert_array_equal(problem.initial, [*np.zeros(V.n), 2, 2])
+    np.testing.assert_array_equal(problem.bounds[0], [*-np.ones(V.n), -np.inf, -np.inf])
+    np.testing.assert_array_equal(problem.bounds[1], [*np.ones(V.n), 3, 4])
+    assert problem.relative_error(np.ones(V.n + 2)) == 0.0
+    assert problem.relative_error(2 * np.ones(V.n + 2)) == pytest.approx(1.0)
+
+
+def test_a_single_parameter_states_its_initial_guess_and_truth_as_well():
+    J = ReducedFunctional(lambda k: k, lambda u, c: jnp.sum(u**2), (), Log())
+    problem = Problem(J, parameter=Parameter(V, "κ", initial=0.5, truth=np.ones(V.n)))
+    np.testing.assert_array_equal(problem.initial, np.full(V.n, 0.5))
+    assert problem.relative_error(np.zeros(V.n)) == 0.0
+    tree = Tree({"a": np.ones(3)}, "weights", parametrization=Bounded(0, 2))
+    of_tree = Problem(ReducedFunctional(lambda c: c["a"], lambda u, c: jnp.sum(u**2), (), tree))
+    np.testing.assert_allclose(of_tree.functional.coefficient(of_tree.initial)["a"], 1.0)
+
+
+FIELD = Parameter(V, "κ")
+FAULTS = {
+    "no parameters": (lambda: Parameters({}), "expected some by name"),
+    "a name that is no word": (lambda: Parameters({"two words": FIELD}), "'two words'; expected a word"),
+    "no parameter": (lambda: Parameters({"kappa": V}), "'kappa' is a FunctionSpace; expected a Parameter"),
+    "a number twice": (
+        lambda: Parameters({"a": Numbers(["rate"]), "b": Numbers(["rate"])}),
+        "two parameters have a number 'rate'",
+    ),
+    "no degrees of freedom": (
+        lambda: Parameters({"a": Parameter(V, "κ", dofs=np.zeros(0, int))}),
+        "'a' has no degrees of freedom",
+    ),
+    "a wrong shape": (
+        lambda: Parameters({"a": Parameter(V, "κ", initial=np.ones(3))}).initial,
+        r"the initial guess of 'a' has shape \(3,\); expected a number, or \(36,\)",
+    ),
+    "wrong bounds": (lambda: Parameters({"a": Parameter(V, "κ", bounds=(2, 1))}).bounds, "the parameter 'a': "),
+    "integers in a tree": (lambda: Tree({"a": np.ones(3, int)}), "floating-point numbers"),
+    "an empty tree": (lambda: Tree({}), "expected at least one"),
+    "a term of no parameter": (
+        lambda: ReducedFunctional(lambda c: c["a"], lambda u, c: 0.0, h1(V, 1.0), Parameters({"a": FIELD})),
+        r"does not say of which parameter it is, a; give it as h1\(V, 1.0\).on\('a'\)",
+    ),
+    "a term of another": (
+        lambda: ReducedFunctional(lambda c: c["a"], lambda u, c: 0.0, h1(V, 1.0).on("b"), Parameters({"a": FIELD})),
+        "is one of 'b'; the parameters are a",
+    ),
+    "a named term without names": (
+        lambda: ReducedFunctional(lambda c: c, lambda u, c: jnp.sum(u), h1(V, 1.0).on("b"))(np.ones(V.n)),
+        "the functional has no parameters by name",
+    ),
+    "another parametrization": (
+        lambda: Problem(ReducedFunctional(lambda c: c, lambda u, c: 0.0), parameter=Parameters({"a": FIELD})),
+        "give both the same object",
+    ),
+    "no parameter at all": (
+        lambda: Problem(ReducedFunctional(lambda c: c, lambda u, c: 0.0), initial=np.zeros(3)),
+        "the parameter is missing",
+    ),
+    "two parametrizations": (
+        lambda: Problem(
+            ReducedFunctional(lambda c: c, lambda u, c: 0.0), parameter=Parameter(V, "κ", parametrization=Log())
+        ),
+        "states a parametrization, and the functional has another",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_input_faults_are_told(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
