@@ -1,7 +1,11 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional."""
 
 from pdeopt.inverse.continued import continuation
-from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
+from pdeopt.inverse.data.correlated import CorrelatedMisfit
+from pdeopt.inverse.data.counts import PoissonMisfit
+from pdeopt.inverse.data.estimated_scale import EstimatedScale
+from pdeopt.inverse.data.least_squares import FieldMisfit, L2Misfit
+from pdeopt.inverse.data.misfit import FunctionMisfit, Misfit, MisfitSum, as_misfit
 from pdeopt.inverse.data.observation import (
     AtDofs,
     AtPoints,
@@ -12,6 +16,7 @@ from pdeopt.inverse.data.observation import (
     OfPart,
     Phase,
 )
+from pdeopt.inverse.data.robust import HuberMisfit, RobustMisfit, StudentMisfit
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
@@ -51,10 +56,13 @@ __all__ = [
     "AtPoints",
     "BoundaryFlux",
     "Bounded",
+    "CorrelatedMisfit",
+    "EstimatedScale",
     "FieldMisfit",
     "FullField",
     "FunctionMisfit",
     "FunctionTerm",
+    "HuberMisfit",
     "Identity",
     "InputError",
     "L2Misfit",
@@ -64,6 +72,7 @@ __all__ = [
     "Marks",
     "Matern",
     "Misfit",
+    "MisfitSum",
     "NewtonModel",
     "Numbers",
     "Observation",
@@ -71,12 +80,15 @@ __all__ = [
     "Parameter",
     "Parametrization",
     "Phase",
+    "PoissonMisfit",
     "Problem",
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
+    "RobustMisfit",
     "Series",
     "StateAndAdjoint",
+    "StudentMisfit",
     "Sum",
     "Term",
     "Terms",
