@@ -192,7 +192,7 @@ def joint_total_variation(
     smoothing: float = 1.0,
     continuation: Sequence[float] = (),
 ) -> JointTotalVariation:
-    """Return the term ``α ∫ (√(Σ_i |∇a_i|² + ε²) − ε)`` of several fields, which prefers edges that they share.
+    """Return the term ``α ∫ (√(Σ_i |∇a_i|² + ε²) − ε)`` of several fields, for shared edges.
 
     An edge of all fields at one place costs less than edges at different places. Scale the fields to jumps of the same
     size. (Haber, Holtzman Gazit, "Model fusion and joint inversion", Surveys in Geophysics 34, 2013.)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as members
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FieldMisfit, InputError, Numbers, OfPart, Problem, Views
+from pdeopt.inverse import FieldMisfit, InputError, Misfit, MisfitSum, Numbers, OfPart, Problem, StateAndAdjoint, Views
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.store.directory import write_arrays
@@ -34,6 +36,32 @@ RESULT_ROLE = "result"
 
 
 @dataclass(frozen=True, eq=False)
+class DataSet:
+    """Data beside what is predicted of them.
+
+    Attributes:
+        label: The name of the data, with their unit where it is known.
+        data: The data.
+        predicted: The predicted data, of the data's shape.
+        noise: The standard deviation of the data, of their shape or one number; None where it is not known.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+
+    label: str
+    data: np.ndarray
+    predicted: np.ndarray
+    noise: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        noise = () if self.noise is None else self.noise.shape
+        if self.predicted.shape != self.data.shape or noise not in ((), self.data.shape):
+            shapes = f"{self.data.shape}, {self.predicted.shape} as predicted, and their noise {noise}"
+            raise ValueError(f"the data {self.label!r} have the shape {shapes}; expected the same")
+
+
+@dataclass(frozen=True, eq=False)
 class Fields:
     """The content of result.npz.
 
@@ -48,14 +76,15 @@ class Fields:
             `StateAndAdjoint` says.
         data: The data; None where the misfit has none.
         predicted: The predicted data, of the data's shape; None where the misfit has none.
-        noise: The standard deviation of the data, of their shape or one number; None where the misfit has none.
+        noise: The standard deviation of the data, of their shape or one number; None where the misfit has none. Data,
+            predicted data and noise are those of the first part of a sum of misfits that has data.
         kind: The kind of the data: "samples", a "field" with the degrees of freedom of the state, "" for none.
         points: The coordinates (d, k) of the data; None where they are not known.
         at: The place of the parameter in its mesh.
         state_at: The place of the state in its own mesh, which may be the same; None where that is not known. Of a
             coupled state it is that of its first part that has one.
         label: The name of the coefficient, with its unit.
-        data_label: The name of the data, with their unit.
+        data_label: The name of the data, with their unit; of a sum of misfits the name of the part.
         role: The word for the coefficient: "reconstruction", "control", "design" or "result".
         names: The names of the coefficient's values, with units, where they are a few numbers; empty where it is a
             function.
@@ -65,6 +94,7 @@ class Fields:
             state has one part.
         target_at: The place of a field of data among these, where it is of one part of the state; None where it is of
             the whole.
+        further_data: The data of the other parts of a sum of misfits.
 
     Raises:
         ValueError: The arrays do not fit each other.
@@ -92,6 +122,7 @@ class Fields:
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     parts: dict[str, Placement] = field(default_factory=dict)
     target_at: Placement | None = None
+    further_data: tuple[DataSet, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
@@ -119,6 +150,13 @@ class Fields:
         if mine is not None and (theirs is None or mine.shape != theirs.shape):
             expected = "none" if theirs is None else f"{theirs.shape}, as {other} has"
             raise ValueError(f"{name} has shape {mine.shape}; expected {expected}")
+
+    @property
+    def data_sets(self) -> list[DataSet]:
+        """All data, each beside what is predicted of it; none where the misfit has none."""
+        if self.data is None or self.predicted is None:
+            return []
+        return [DataSet(self.data_label, self.data, self.predicted, self.noise), *self.further_data]
 
     @property
     def experiments(self) -> int:
@@ -157,22 +195,25 @@ FIELD_TEXTS = ("label", "data_label", "kind", "role")
 MESH_ARRAYS = ("p", "t", "cell")
 #: The arrays of a place.
 PLACEMENT_ARRAYS = tuple(part.name for part in members(Placement) if part.name != "mesh")
+#: The arrays of further data.
+FURTHER_ARRAYS = ("data", "predicted", "noise")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", "state_axes", "part_names", *FIELD_ARRAYS, *FIELD_TEXTS),
+        *("format", "length_unit", "number_names", "state_axes", "part_names", "further_labels"),
+        *(*FIELD_ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
         *(f"{at}_{name}" for at in ("at", "state_at", "target_at") for name in PLACEMENT_ARRAYS),
     }
 )
-#: The names of the arrays of the parts of a coupled state, which are counted from 0.
-PART_ARRAY = re.compile(rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})")
+#: The names of the arrays of the parts of a coupled state, and of further data, which are counted from 0.
+COUNTED_ARRAY = re.compile(rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})|further_\d+_({'|'.join(FURTHER_ARRAYS)})")
 
 
 def is_result_name(name: str) -> bool:
     """Return whether result.npz has a name of its own, so that the problem's `interpret` cannot use it."""
-    return name in RESULT_NAMES or PART_ARRAY.fullmatch(name) is not None
+    return name in RESULT_NAMES or COUNTED_ARRAY.fullmatch(name) is not None
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
@@ -186,36 +227,55 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         InputError: The state is not of the problem's `state_space`.
     """
     functional = problem.functional
-    solved, misfit = functional.solved(m), functional.misfit
+    solved, coefficient = functional.solved(m), functional.coefficient(m)
     if problem.state_space is not None:
         _check_length(len(solved.state), problem.state_space)
-    data, noise = misfit.data, misfit.noise
-    observation = misfit.observation
+    sets, misfit = _data_sets(problem, solved, coefficient)
+    first, observation = sets[0] if sets else None, misfit.observation
     parts = _place_parts(problem, solved.state)
-    kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
+    kind = NO_DATA_KIND if first is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
     return Fields(
         parameter=np.asarray(m),
-        coefficient=functional.coefficient(m),
+        coefficient=coefficient,
         initial=functional.coefficient(problem.initial),
         truth=problem.truth,
         state=solved.state,
         axes=functional.state.axes,
         adjoint=solved.adjoint,
-        data=data,
-        predicted=None if data is None else solved.prediction,
-        noise=noise,
+        data=None if first is None else first.data,
+        predicted=None if first is None else first.predicted,
+        noise=misfit.noise,
         kind=kind,
         points=problem.points,
         at=place_parameter(problem.parameter, problem.length_unit),
         state_at=_place_state(problem, solved.state) or next(iter(parts.values()), None),
         label=problem.parameter.label,
-        data_label=problem.data_label,
+        data_label=problem.data_label if first is None else first.label,
         names=tuple(problem.parameter.names) if isinstance(problem.parameter, Numbers) else (),
-        role=problem.parameter.role or _role(kind, noise),
+        role=problem.parameter.role or _role(kind, misfit.noise),
         views=problem.views,
         parts=parts if len(parts) > 1 else {},
         target_at=_place(observation.space, problem) if isinstance(observation, OfPart) else None,
+        further_data=tuple(sets[1:]),
     )
+
+
+def _data_sets(problem: Problem, solved: StateAndAdjoint, coefficient: Any) -> tuple[list[DataSet], Misfit]:
+    """Return all data beside what is predicted of them, and the misfit that the first ones belong to.
+
+    It is the whole misfit where there are no data.
+    """
+    misfit = problem.functional.misfit
+    if not isinstance(misfit, MisfitSum):
+        label, data = problem.data_label, misfit.data
+        return ([] if data is None else [DataSet(label, data, solved.prediction, misfit.noise)]), misfit
+    known = {name: part for name, part in misfit.parts.items() if part.data is not None}
+    state = jnp.asarray(solved.state)
+    sets = [
+        DataSet(name, np.asarray(part.data), np.asarray(part.observation(state, coefficient)), part.noise)
+        for name, part in known.items()
+    ]
+    return sets, next(iter(known.values()), misfit)
 
 
 def write_fields(path: Path, fields: Fields) -> None:
@@ -228,6 +288,11 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
     arrays["state_axes"] = np.array(fields.axes)
+    if fields.further_data:
+        arrays["further_labels"] = np.array([one.label for one in fields.further_data])
+    for k, one in enumerate(fields.further_data):
+        given = {name: getattr(one, name) for name in FURTHER_ARRAYS}
+        arrays |= {f"further_{k}_{name}": array for name, array in given.items() if array is not None}
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     arrays |= _mesh_arrays(fields.at.mesh) | fields.at.to_arrays("at")
@@ -282,7 +347,16 @@ def read_fields(path: Path) -> Fields:
         extra=extra,
         parts={name: Placement.from_arrays(f"part_{k}", arrays, state_mesh) for k, name in enumerate(names)},
         target_at=target_at,
+        further_data=_further_data(arrays),
     )
+
+
+def _further_data(arrays: Mapping[str, np.ndarray]) -> tuple[DataSet, ...]:
+    found = []
+    for k, label in enumerate(arrays.get("further_labels", ())):
+        data, predicted = arrays[f"further_{k}_data"], arrays[f"further_{k}_predicted"]
+        found.append(DataSet(str(label), data, predicted, arrays.get(f"further_{k}_noise")))
+    return tuple(found)
 
 
 def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:
