@@ -353,7 +353,7 @@ def read_fields(path: Path) -> Fields:
 
 def _further_data(arrays: Mapping[str, np.ndarray]) -> tuple[DataSet, ...]:
     found = []
-    for k, label in enumerate(arrays.get("further_labels", ())):
+    for k, label in enumerate(np.atleast_1d(arrays.get("further_labels", ()))):
         data, predicted = arrays[f"further_{k}_data"], arrays[f"further_{k}_predicted"]
         found.append(DataSet(str(label), data, predicted, arrays.get(f"further_{k}_noise")))
     return tuple(found)
