@@ -412,6 +412,10 @@ REFUSED = {
         lambda: CorrelatedMisfit.of(SEEN, COMPLEX, DENSE + 0j),
         "the covariance is complex; expected a real one, of complex data that of the real and of the imaginary part",
     ),
+    "whitening with too many rows": (
+        lambda: CorrelatedMisfit.whitened(SEEN, DATA, np.vstack([ROOT, ROOT])),
+        r"the whitening matrix has shape \(16, 8\); expected at most 8 rows",
+    ),
     "whitening with a hole": (
         lambda: CorrelatedMisfit.whitened(SEEN, DATA, np.full((N, N), np.nan)),
         "the whitening matrix has entries that are NaN or infinite",

@@ -64,7 +64,8 @@ class CorrelatedMisfit(Misfit):
             observation: The observation, which predicts the data from the state.
             data: The measured values, N of them, of the shape and the kind that the observation returns.
             covariance: The covariance C (N, N) in the data's unit squared, real, symmetric and positive definite. A
-                dense one is factored once; a sparse one stays sparse, and each evaluation solves with it.
+                dense one is factored once; a sparse one stays sparse, and each evaluation and each product with a
+                Hessian solves with it once, by the factor that is kept. The history of a run counts these solves, too.
 
         Raises:
             InputError: There are no data, they are not finite, or the covariance is complex, of another shape, not
@@ -98,10 +99,16 @@ class CorrelatedMisfit(Misfit):
                 the noise: the inverse of a factor L of C = L Lᵀ. With k < N only those combinations of data count.
 
         Raises:
-            InputError: There are no data, they are not finite, or W is complex, of another shape, or not finite.
+            InputError: There are no data, they are not finite, or W is complex, not finite, has another number of
+                columns than there are data, or more rows.
         """
         values = checked_data(data)
         matrix = _checked_matrix("whitening matrix", whitening, values.size)
+        if matrix.shape[0] > values.size:
+            raise InputError(
+                f"the whitening matrix has shape {matrix.shape}; expected at most {values.size} rows, as no more "
+                "combinations of the data are independent"
+            )
         return cls(observation, values, None, _Whitened.by(matrix), matrix.shape[0])
 
     def __repr__(self) -> str:

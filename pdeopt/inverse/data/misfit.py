@@ -185,7 +185,8 @@ class MisfitSum(Misfit):
     def distance(self) -> Callable[[jax.Array], jax.Array] | None:
         """The sum of the distances of what each part observes, as a function of all of it, (N,).
 
-        It is None where a part has no distance, or no data that tell how much it observes.
+        It is None where a part has no distance, or no data that tell how much it observes: the Gauss–Newton model then
+        has the second derivative of the sum in the state and the coefficient, also for the other parts.
         """
         pairs = [(part.distance, part.data) for part in self.parts.values()]
         known = [(distance, data) for distance, data in pairs if distance is not None and data is not None]
