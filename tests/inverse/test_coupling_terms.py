@@ -195,7 +195,7 @@ VECTORS = FunctionSpace(TRIANGLES, skfem.ElementVector(skfem.ElementTriP1()))
         (lambda V: joint_total_variation(V, 1.0, NAMES, 1.0, (10, -1)), "continuation of joint total variation is"),
         (
             lambda V: cross_gradient(V, 1.0, NAMES)(np.ones(V.n)),
-            "CrossGradient takes fields by name, got ndarray; expected {'sigma': values, 'source': values}",
+            "CrossGradient takes fields by name, got an array; expected {'sigma': values, 'source': values}",
         ),
         (
             lambda V: cross_gradient(V, 1.0, NAMES)({"sigma": np.ones(V.n), "f": 0}),

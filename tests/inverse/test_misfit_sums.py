@@ -245,11 +245,12 @@ def build():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["newton-cg", "gauss-newton", "l-bfgs-b"])
+@pytest.mark.parametrize("optimizer", ["newton-cg", "gauss-newton"])
 def test_a_run_with_two_sets_of_data(optimizer, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("sources.py").write_text(FILE.replace("OPTIMIZER", optimizer), encoding="utf-8")
-    assert main(["run", "sources.py", "--out", "run", "--regularization-strength", "discrepancy"]) == 0
+    words = ["--no-pictures"] if optimizer == "gauss-newton" else []
+    assert main(["run", "sources.py", "--out", "run", "--regularization-strength", "discrepancy", *words]) == 0
     output = capsys.readouterr()
     assert "could not" not in output.err + output.out
     summary = json.loads(Path("run/summary.json").read_text(encoding="utf-8"))
@@ -262,8 +263,8 @@ def test_a_run_with_two_sets_of_data(optimizer, tmp_path, monkeypatch, capsys):
     assert summary["discrepancy"] == pytest.approx(1, abs=0.02)
     assert summary["verification"]["passed"]
     assert re.search(rf"^ +photons +{parts['photons']['misfit']:.6g} = ", output.out, re.MULTILINE)
-    assert Path("run/result.png").exists()
     if optimizer == "newton-cg":
+        assert Path("run/result.png").exists()
         assert main(["check", "sources.py"]) == 0
         assert main(["plot", "run"]) == 0
         assert "photons" in Path(main(["report", "run", "--out", "r.html"]) or "r.html").read_text(encoding="utf-8")

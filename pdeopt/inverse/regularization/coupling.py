@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pdeopt.fem import FunctionSpace, functional
 from pdeopt.inverse.errors import InputError
@@ -59,10 +60,9 @@ class CouplingTerm(Term):
             InputError: A field is missing or not of the space, or they are not given by name.
         """
         if not isinstance(given, Mapping):
-            raise InputError(
-                f"the term {self.name} takes fields by name, got {type(given).__name__}; expected "
-                f"{{{', '.join(f'{name!r}: values' for name in self.names)}}}"
-            )
+            got = "an array" if isinstance(given, (jax.Array, np.ndarray)) else f"a {type(given).__name__}"
+            wanted = ", ".join(f"{name!r}: values" for name in self.names)
+            raise InputError(f"the term {self.name} takes fields by name, got {got}; expected {{{wanted}}}")
         missing = [name for name in self.names if name not in given]
         if missing:
             raise InputError(
