@@ -242,7 +242,7 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
 
 
 def _bottom_row(figure: SubFigure, fields: Fields) -> None:
-    """Draw the state beside what it is compared with: panels for a field, scatter plots for each set of samples."""
+    """Draw the state beside what it is compared with: panels for a field, scatter plots for samples."""
     at = fields.field_at if fields.kind == FIELD_KIND else fields.state_at
     canvas = None if at is None else Canvas(at, fields.views.marks)
     if canvas is not None and not canvas.can_draw:
