@@ -144,6 +144,15 @@ def test_what_is_no_misfit_is_refused(given, message):
         functional(given)
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(lambda u, _: u[:3], r"returns an array of shape \(3,\)"), (lambda u, _: 1j * u.sum(), "returns complex numbers")],
+)
+def test_a_part_that_is_no_real_number_is_refused(function, message):
+    with pytest.raises(InputError, match=f"the misfit {message}"):
+        functional({"f": function})(np.ones(N))
+
+
 def test_a_part_that_predicts_complex_values_for_real_data_is_refused():
     wrong = L2Misfit.of(lambda u, _: u[:2] + 1j, [1.0, 2.0], 0.3)
     with pytest.raises(InputError, match="the observation predicts complex values, the data are real"):
