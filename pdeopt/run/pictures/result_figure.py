@@ -331,7 +331,7 @@ def _data_fit(axes: Axes, compared: DataSet) -> None:
 def _residuals(axes: Axes, sets: Sequence[DataSet]) -> None:
     """Draw the histogram of the residuals of all data.
 
-    Where noise is known, they are in noise levels, against the density of noise alone; data without noise are left out
+    Where noise is known, they are in noise levels, against the density of Gaussian noise; data without noise are left out
     then. Of several sets without noise the first is drawn.
     """
     known = [one for one in sets if one.noise is not None]
@@ -345,7 +345,7 @@ def _residuals(axes: Axes, sets: Sequence[DataSet]) -> None:
     edges = list(np.linspace(-reach, reach, _bins(scaled)))
     axes.hist(np.clip(scaled, -reach, reach), bins=edges, density=True, color=BLUE, alpha=0.6)
     x = np.linspace(-reach, reach, 200)
-    axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="noise alone")
+    axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="Gaussian noise")
     alone = known[0].noise if len(known) == 1 else None
     title = "residuals" if alone is None else f"residuals, {_named_level(alone)} (noise level)"
     axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
