@@ -331,8 +331,8 @@ def _data_fit(axes: Axes, compared: DataSet) -> None:
 def _residuals(axes: Axes, sets: Sequence[DataSet]) -> None:
     """Draw the histogram of the residuals of all data.
 
-    Where noise is known, they are in noise levels, against the density of Gaussian noise; data without noise are left out
-    then. Of several sets without noise the first is drawn.
+    Where noise is known, they are in noise levels, against the density of Gaussian noise; data without noise are left
+    out then. Of several sets without noise the first is drawn.
     """
     known = [one for one in sets if one.noise is not None]
     if not known:
