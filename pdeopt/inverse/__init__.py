@@ -1,7 +1,11 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional."""
 
 from pdeopt.inverse.continued import continuation
-from pdeopt.inverse.data.misfit import FieldMisfit, FunctionMisfit, L2Misfit, Misfit, as_misfit
+from pdeopt.inverse.data.correlated import CorrelatedMisfit
+from pdeopt.inverse.data.counts import PoissonMisfit
+from pdeopt.inverse.data.estimated_scale import EstimatedScale
+from pdeopt.inverse.data.least_squares import FieldMisfit, L2Misfit
+from pdeopt.inverse.data.misfit import FunctionMisfit, Misfit, MisfitSum, as_misfit
 from pdeopt.inverse.data.observation import (
     AtDofs,
     AtPoints,
@@ -12,6 +16,7 @@ from pdeopt.inverse.data.observation import (
     OfPart,
     Phase,
 )
+from pdeopt.inverse.data.robust import HuberMisfit, RobustMisfit, StudentMisfit
 from pdeopt.inverse.data.synthetic import add_noise
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional, StateAndAdjoint, Terms
@@ -26,7 +31,10 @@ from pdeopt.inverse.inner_product import (
 from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.problem import Problem
 from pdeopt.inverse.regularization import (
+    CouplingTerm,
+    CrossGradient,
     FunctionTerm,
+    JointTotalVariation,
     Matern,
     Quadratic,
     Regularization,
@@ -34,7 +42,9 @@ from pdeopt.inverse.regularization import (
     Term,
     TotalVariation,
     as_term,
+    cross_gradient,
     h1,
+    joint_total_variation,
     mass,
     matern,
     matern_from_length,
@@ -55,12 +65,18 @@ __all__ = [
     "AtPoints",
     "BoundaryFlux",
     "Bounded",
+    "CorrelatedMisfit",
+    "CouplingTerm",
+    "CrossGradient",
+    "EstimatedScale",
     "FieldMisfit",
     "FullField",
     "FunctionMisfit",
     "FunctionTerm",
+    "HuberMisfit",
     "Identity",
     "InputError",
+    "JointTotalVariation",
     "L2Misfit",
     "LabelImage",
     "Log",
@@ -68,6 +84,7 @@ __all__ = [
     "Marks",
     "Matern",
     "Misfit",
+    "MisfitSum",
     "NewtonModel",
     "Numbers",
     "Observation",
@@ -76,12 +93,15 @@ __all__ = [
     "Parameters",
     "Parametrization",
     "Phase",
+    "PoissonMisfit",
     "Problem",
     "Quadratic",
     "ReducedFunctional",
     "Regularization",
+    "RobustMisfit",
     "Series",
     "StateAndAdjoint",
+    "StudentMisfit",
     "Sum",
     "Term",
     "Terms",
@@ -92,10 +112,12 @@ __all__ = [
     "as_misfit",
     "as_term",
     "continuation",
+    "cross_gradient",
     "h1",
     "inner_product_named",
     "inner_product_names",
     "inner_products_of",
+    "joint_total_variation",
     "l2_product",
     "lumped_product",
     "mass",

@@ -28,7 +28,7 @@ SUMMARY_NAMES = frozenset({
     "second_order_solves", "newton_iterations", "seconds", "relative_error", "initial_relative_error", "noise_level",
     "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
     "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
-    "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline",
+    "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline", "misfits",
 })
 # fmt: on
 

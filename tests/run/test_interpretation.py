@@ -35,7 +35,7 @@ from pdeopt.run.pictures.canvas.boundary_marks import label_places
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
-from pdeopt.run.store.fields import RESULT_NAMES, fields_of, is_result_name, read_fields, write_fields
+from pdeopt.run.store.fields import RESULT_NAMES, DataSet, fields_of, is_result_name, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -267,12 +267,17 @@ def test_stored_names_are_those_that_are_written(tmp_path):
     other = replace(fields, state=np.zeros(finer.n), adjoint=None, state_at=place_field(finer))
     write_fields(tmp_path / "other.npz", other)
     target = replace(
-        fields, target_at=fields.at, data=fields.state, predicted=fields.state, parts={"potential": fields.state_at}
+        fields,
+        target_at=fields.at,
+        data=fields.state,
+        predicted=fields.state,
+        parts={"potential": fields.state_at},
+        further_data=(DataSet("counts", np.ones(2), np.ones(2), np.ones(2)),),
     )
     write_fields(tmp_path / "parts.npz", target)
     with np.load(tmp_path / "parts.npz") as parts:
         assert all(is_result_name(name) for name in parts)
-        added = {name for name in parts if name.startswith("target_at_")} | {"part_names"}
+        added = {name for name in parts if name.startswith("target_at_")} | {"part_names", "further_labels"}
     with np.load(tmp_path / "result.npz") as one_mesh, np.load(tmp_path / "other.npz") as two_meshes:
         assert set(one_mesh) | set(two_meshes) | added | {"number_names"} == RESULT_NAMES
         assert set(two_meshes) - set(one_mesh) == {"state_p", "state_t", "state_cell"}

@@ -1,30 +1,28 @@
-"""The misfit between predicted and measured data, or between the state and the one that is wanted."""
+"""Misfits between predicted and measured data, and their sums."""
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from pdeopt.fem import FunctionSpace
-from pdeopt.inverse.data.observation import FullField, Observation, OfPart
+from pdeopt.inverse.data.observation import FullField, Observation
 from pdeopt.inverse.errors import InputError, refuse_incomplete
-from pdeopt.inverse.regularization import mass
-from pdeopt.sparse import CSRMatrix
 
 
 @runtime_checkable
 class Misfit(Protocol):
-    """A convex distance φ of an observation of the state to data: misfit(u, κ) = φ(observation(u, κ)).
+    """A distance φ of an observation of the state to data: misfit(u, κ) = φ(observation(u, κ)).
 
-    Convexity makes the Gauss–Newton model Jᵀ φ″ J positive semidefinite. A `ReducedFunctional` takes any function of
-    (u, coefficient) instead, and makes a `FunctionMisfit` of it.
+    Where φ is convex, the Gauss–Newton model Jᵀ φ″ J is positive semidefinite. A `ReducedFunctional` takes any function
+    of (u, coefficient) instead, and makes a `FunctionMisfit` of it. Misfits of several sets of data add up, ``a + b``,
+    to a `MisfitSum`.
 
     A subclass has `__call__`, and states what is not the default. A dataclass with other required fields after one of
     these names gives that one ``= field()``.
@@ -45,9 +43,12 @@ class Misfit(Protocol):
 
     @property
     def distance(self) -> Callable[[jax.Array], jax.Array] | None:
-        """The distance φ of predicted data to the data, convex, and 0 where they are equal.
+        """The distance φ of predicted data to the data; its second derivative is positive semidefinite.
 
-        None stands for a misfit that is convex in the state and the coefficient together; φ is then the misfit itself.
+        Its value and its derivative are those of the misfit. It is convex; or it has a rule by which JAX takes a
+        positive semidefinite matrix in place of its second derivative, which the Gauss–Newton model alone sees, as
+        `StudentMisfit` has one. None stands for a misfit that is convex in the state and the coefficient together; φ is
+        then the misfit itself.
         """
         return None
 
@@ -56,9 +57,25 @@ class Misfit(Protocol):
         """Return the misfit of the state u for a physical coefficient."""
         ...
 
+    def __add__(self, other: Misfit) -> MisfitSum:
+        """Return the sum of two misfits; those without a name are called "data 1", "data 2", …."""
+        if not isinstance(other, Misfit):
+            return NotImplemented
+        parts = [*_parts(self), *_parts(other)]
+        given = [name for name, _ in parts if name]
+        if len(set(given)) < len(given):
+            raise InputError(
+                f"the misfits that are added have the names {', '.join(given)}; expected a different one for each: "
+                "MisfitSum.of({'voltages': a, 'temperatures': b})"
+            )
+        free = (name for name in (f"data {k + 1}" for k in itertools.count()) if name not in given)
+        return MisfitSum({name or next(free): part for name, part in parts})
 
-#: A misfit as a reduced functional takes it: a `Misfit`, or a function of the state and the coefficient.
-AnyMisfit = Misfit | Callable[[jax.Array, Any], jax.Array]
+
+#: A function of the state and the coefficient, whose value is a real number.
+MisfitFunction = Callable[[jax.Array, Any], jax.Array]
+#: A misfit as a reduced functional takes it: a `Misfit`, a function, or several of these by name.
+AnyMisfit = Misfit | MisfitFunction | Mapping[str, Misfit | MisfitFunction]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,231 +104,120 @@ class FunctionMisfit(Misfit):
         return self.function(u, coefficient)
 
 
+@dataclass(frozen=True, eq=False)
+class MisfitSum(Misfit):
+    """A sum of misfits of several sets of data, each with its observation, its noise and its name.
+
+    It is made by `of`, or by adding misfits. For optimizers it is one misfit of one row of data: the data of all parts
+    one after the other, complex where those of one part are.
+
+    Attributes:
+        parts: The misfits by name.
+
+    Example:
+        >>> from pdeopt.inverse import AtDofs, L2Misfit
+        >>> voltages = L2Misfit.of(AtDofs(np.array([0])), [1.0], noise=0.1)
+        >>> temperatures = L2Misfit.of(AtDofs(np.array([1, 2])), [2.0, 3.0], noise=0.5)
+        >>> both = MisfitSum.of({"voltages": voltages, "temperatures": temperatures})
+        >>> {name: float(value.round(6)) for name, value in both.values(jnp.array([1.1, 2.0, 4.0]), None).items()}
+        {'voltages': 0.5, 'temperatures': 2.0}
+    """
+
+    parts: Mapping[str, Misfit]
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Misfit | MisfitFunction]) -> MisfitSum:
+        """Return the sum of misfits, or of functions of (u, coefficient), by name.
+
+        Raises:
+            InputError: There are none, a name is no text, or a part is no misfit.
+        """
+        if not parts:
+            raise InputError("there are no misfits to add up; expected at least one by name: {'voltages': misfit}")
+        for name, part in parts.items():
+            if not isinstance(name, str) or not name:
+                raise InputError(f"the name of a misfit is {name!r}; expected a text, as 'voltages'")
+            if isinstance(part, type) or not callable(part):
+                raise InputError(
+                    f"the misfit {name!r} is {part!r}; expected a misfit as L2Misfit.of(...), or a function of "
+                    "(u, coefficient)"
+                )
+        return cls({name: as_misfit(part) for name, part in parts.items()})
+
+    def __repr__(self) -> str:
+        return f"MisfitSum({', '.join(f'{name}: {part!r}' for name, part in self.parts.items())})"
+
+    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return the sum of the misfits of the state u for a physical coefficient."""
+        return sum(self.values(u, coefficient).values(), jnp.zeros(()))
+
+    def values(self, u: jax.Array, coefficient: Any) -> dict[str, jax.Array]:
+        """Return the value of each part by name, for the state u and a physical coefficient."""
+        return {name: part(u, coefficient) for name, part in self.parts.items()}
+
+    def observation(self, u: jax.Array, coefficient: Any) -> jax.Array:
+        """Return what all parts observe, one after the other, (N,)."""
+        return jnp.concatenate([jnp.ravel(part.observation(u, coefficient)) for part in self.parts.values()])
+
+    @property
+    def data(self) -> np.ndarray | None:  # type: ignore[override]
+        """The data of all parts, one after the other, (N,); None where one has none."""
+        found = [part.data for part in self.parts.values() if part.data is not None]
+        return np.concatenate([np.ravel(data) for data in found]) if len(found) == len(self.parts) else None
+
+    @property
+    def noise(self) -> np.ndarray | None:  # type: ignore[override]
+        """The standard deviations of all data, (N,); None where one part states none, or has no data."""
+        found = [
+            np.broadcast_to(part.noise, np.shape(part.data)).ravel()
+            for part in self.parts.values()
+            if part.noise is not None and part.data is not None
+        ]
+        return np.concatenate(found) if len(found) == len(self.parts) else None
+
+    @property
+    def expected(self) -> float | None:  # type: ignore[override]
+        """The sum of what noise alone gives, on average; None where one part does not know it."""
+        found = [part.expected for part in self.parts.values() if part.expected is not None]
+        return sum(found) if len(found) == len(self.parts) else None
+
+    @property
+    def distance(self) -> Callable[[jax.Array], jax.Array] | None:
+        """The sum of the distances of what each part observes, as a function of all of it, (N,).
+
+        It is None where a part has no distance, or no data that tell how much it observes: the Gauss–Newton model then
+        has the second derivative of the sum in the state and the coefficient, also for the other parts.
+        """
+        pairs = [(part.distance, part.data) for part in self.parts.values()]
+        known = [(distance, data) for distance, data in pairs if distance is not None and data is not None]
+
+        def summed(predicted: jax.Array) -> jax.Array:
+            total, start = jnp.zeros(()), 0
+            for distance, data in known:
+                observed = predicted[start : start + data.size].reshape(data.shape)
+                total += distance(observed if np.iscomplexobj(data) else jnp.real(observed))
+                start += data.size
+            return total
+
+        return summed if len(known) == len(pairs) else None
+
+
+def _parts(misfit: Misfit) -> list[tuple[str, Misfit]]:
+    """Return the parts of a misfit with their names, "" where it is no sum."""
+    return list(misfit.parts.items()) if isinstance(misfit, MisfitSum) else [("", misfit)]
+
+
 def as_misfit(given: AnyMisfit) -> Misfit:
     """Return what is given as misfit as a `Misfit`; an object that has all its members is returned itself.
+
+    Several misfits by name become a `MisfitSum`.
 
     Raises:
         InputError: The object has only some of them.
     """
+    if isinstance(given, Mapping):
+        return MisfitSum.of(given)
     if isinstance(given, Misfit):
         return given
     refuse_incomplete(given, Misfit, "pdeopt.inverse.Misfit")
     return FunctionMisfit(given)
-
-
-@dataclass(frozen=True, eq=False)
-class L2Misfit(Misfit):
-    """A misfit ½ Σ_k ``|(d_k(u) − data_k) / σ_k|²`` of data with independent Gaussian noise.
-
-    It is the negative log-likelihood. At the true parameter its expectation is half the number of data (Morozov's
-    discrepancy principle asks a reconstruction to reach that, not less). A complex datum counts as two: the noise of
-    its real and of its imaginary part are independent (circular), each with the standard deviation σ.
-
-    Attributes:
-        observation: The observation, which predicts the data from the state.
-        data: The measured values, real or complex, of the shape that the observation returns.
-        noise: The standard deviation σ in the data's unit, a number or of the data's shape; of complex data that of the
-            real and of the imaginary part each.
-
-    Example:
-        >>> misfit = L2Misfit.of(FullField(), [1.0, 2.0], noise=0.1)
-        >>> misfit(jnp.array([1.1, 1.9]), None).round(6), misfit.expected
-        (Array(1., dtype=float64), 1.0)
-    """
-
-    observation: Observation = field()
-    data: np.ndarray = field()
-    noise: np.ndarray = field()
-
-    @classmethod
-    def of(cls, observation: Observation, data: ArrayLike, noise: ArrayLike) -> L2Misfit:
-        """Return the misfit of an observation to data, after a check of them.
-
-        Args:
-            observation: The observation, which predicts the data from the state.
-            data: The measured values, of the shape and the kind, real or complex, that the observation returns.
-            noise: The standard deviation σ in the data's unit, a number or of the data's shape.
-
-        Raises:
-            InputError: There are no data, they are not finite, the noise is complex, not positive or of another shape,
-                or JAX traces one of them.
-        """
-        values, sigma = _fixed(data), _fixed_level(noise)
-        if values.size == 0:
-            raise InputError(f"there are no data (shape {values.shape}), so that nothing can be found from them")
-        if not np.isfinite(values).all():
-            bad = np.argwhere(~np.isfinite(values))
-            raise InputError(
-                f"{len(bad)} of {values.size} data are NaN or infinite, first at index {bad[0].tolist()}; remove them "
-                "together with their observations"
-            )
-        if not (np.isfinite(sigma) & (sigma > 0)).all():
-            raise InputError(f"the noise level must be a positive standard deviation, got {sigma.min()}")
-        _check_noise_shape(sigma, values)
-        return cls(observation, values, sigma)
-
-    def __repr__(self) -> str:
-        return (
-            f"L2Misfit({type(self.observation).__name__}, data {self.data.shape}, noise {np.min(self.noise):g} or more)"
-        )
-
-    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
-        """Return the misfit of the state u for a physical coefficient."""
-        return self.distance(self.observation(u, coefficient))
-
-    def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return the misfit ½ Σ_k ``|(predicted_k − data_k) / σ_k|²`` of predicted data.
-
-        Raises:
-            InputError: The predicted data are of another shape than the data, or complex where these are real, or real
-                where these are complex.
-        """
-        if predicted.shape != self.data.shape:
-            raise InputError(f"the data have shape {self.data.shape}; the observation predicts {predicted.shape}")
-        _check_kinds("the observation predicts", "the data are", predicted, self.data)
-        residual = (predicted - self.data) / self.noise
-        return 0.5 * jnp.real(residual * jnp.conj(residual)).sum()
-
-    @property
-    def expected(self) -> float:  # type: ignore[override]
-        """The misfit that noise alone gives on average, half the number of data; a complex one counts as two."""
-        return 0.5 * self.data.size * _numbers_of_a_datum(self.data)
-
-
-@dataclass(frozen=True, eq=False)
-class FieldMisfit(Misfit):
-    """A misfit ½ ∫ ``|u − d|²`` of a state u that is wanted, or known everywhere, as the function d.
-
-    It is made by `of`. Experiments (columns) and components of vector-valued states are summed up.
-
-    Attributes:
-        data: The degrees of freedom of d, (n,) or (n, r), in the state's space, complex for a complex state.
-        noise: The standard deviation of independent errors of these, a number or of their shape; of complex values that
-            of the real and of the imaginary part each. None for a wanted state.
-        mass: The mass matrix (n, n) of the space, which gives its L² product.
-        observation: The observation of the whole state, or of the part of it that is wanted.
-    """
-
-    data: np.ndarray = field()
-    noise: np.ndarray | None = field()
-    mass: CSRMatrix
-    observation: Observation = field(default_factory=FullField)
-
-    @classmethod
-    def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:
-        """Return the misfit of the state to a target, after a check of it.
-
-        Args:
-            space: The state's space, on cells, on a part of them, or on boundary facets: there the difference is
-                integrated. With a part that `FunctionSpace.split` made, that part of the state is compared.
-            target: The degrees of freedom of d, (n,) or (n, r), complex for a complex state.
-            noise: The standard deviation of the target's values where these were measured, a number or of their shape;
-                zero where they are exact, as on a Dirichlet boundary. None for a wanted state.
-
-        Raises:
-            InputError: The target is not finite or not of the space, the noise is complex, negative, zero everywhere or
-                of another shape, or JAX traces one of them.
-        """
-        values = _fixed(target)
-        if values.ndim not in (1, 2) or len(values) != space.n:
-            raise InputError(f"the target has shape {values.shape}; expected ({space.n},), a value a degree of freedom")
-        if not np.isfinite(values).all():
-            raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} target values are NaN or infinite")
-        sigma = None if noise is None else _field_noise(noise, values)
-        return cls(values, sigma, mass.assemble(space), OfPart(space) if space.is_part else FullField())
-
-    def __repr__(self) -> str:
-        return f"FieldMisfit(data {self.data.shape})"
-
-    def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
-        """Return the misfit of the state u, (n,) or (n, r)."""
-        return self.distance(self.observation(u, coefficient))
-
-    def distance(self, predicted: jax.Array) -> jax.Array:
-        """Return the misfit ½ ∫ ``|predicted − d|²`` of a state.
-
-        Raises:
-            InputError: The state is of another shape than the target, or complex where this is real, or real where this
-                is complex.
-        """
-        if predicted.shape != self.data.shape:
-            raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
-        _check_kinds("the state has", "the target is", predicted, self.data)
-        difference = predicted - self.data
-        return 0.5 * jnp.real(jnp.vdot(difference, self.mass @ difference))
-
-    @property
-    def expected(self) -> float | None:  # type: ignore[override]
-        """The misfit that noise alone gives, on average; None for a wanted state.
-
-        It is ½ Σ_i σ_i² ∫ φ_i², which for one σ is ½ σ² trace(M); twice that of a complex target.
-        """
-        if self.noise is None:
-            return None
-        variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
-        return 0.5 * _numbers_of_a_datum(self.data) * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
-
-
-def _check_kinds(predicting: str, aim: str, predicted: jax.Array, data: np.ndarray) -> None:
-    """Refuse real data of complex predictions, and the other way round.
-
-    Args:
-        predicting: The words before "complex values" for what is predicted: "the observation predicts".
-        aim: The words before "complex" for the data: "the data are".
-        predicted: The predicted data.
-        data: The data.
-    """
-    if jnp.iscomplexobj(predicted) and not np.iscomplexobj(data):
-        raise InputError(
-            f"{predicting} complex values, {aim} real: give complex values, or observe magnitudes or phases"
-            " (Magnitude, Phase)"
-        )
-    if np.iscomplexobj(data) and not jnp.iscomplexobj(predicted):
-        raise InputError(f"{predicting} real values, {aim} complex: give real values, as their real parts")
-
-
-def _numbers_of_a_datum(data: np.ndarray) -> int:
-    """Return the number of real numbers in a datum: 2 of complex data."""
-    return 2 if np.iscomplexobj(data) else 1
-
-
-def _fixed_level(noise: ArrayLike) -> np.ndarray:
-    """Return a copy of a noise level that nobody can change.
-
-    Raises:
-        InputError: The level is complex.
-    """
-    if np.iscomplexobj(noise):
-        raise InputError(
-            "the noise level is complex; expected a standard deviation, of complex data that of the real and of the "
-            "imaginary part each"
-        )
-    return _fixed(noise)
-
-
-def _fixed(values: ArrayLike) -> np.ndarray:
-    """Return a copy of values in 64-bit floating point, real or complex, that nobody can change.
-
-    Compiled functionals keep it.
-    """
-    if isinstance(values, jax.core.Tracer):
-        raise InputError(
-            "JAX traces what is given as data, target or noise; these are fixed: make the misfit outside of what is "
-            "traced, or write it as a function of (u, coefficient)"
-        )
-    array = np.array(values, complex if np.iscomplexobj(values) else float)
-    array.setflags(write=False)
-    return array
-
-
-def _field_noise(noise: ArrayLike, values: np.ndarray) -> np.ndarray:
-    sigma = _fixed_level(noise)
-    _check_noise_shape(sigma, values)
-    if not (np.isfinite(sigma) & (sigma >= 0)).all() or not sigma.any():
-        raise InputError(f"the noise level must be a standard deviation, got {sigma.min()}; leave it out for no noise")
-    return sigma
-
-
-def _check_noise_shape(sigma: np.ndarray, values: np.ndarray) -> None:
-    if sigma.shape not in ((), values.shape):
-        raise InputError(f"the noise level has shape {sigma.shape}; expected a number or the data's {values.shape}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
@@ -110,7 +110,7 @@ class ReducedFunctional(Differentiable):
 
         Args:
             state: The state equation, or a function κ ↦ u.
-            misfit: The misfit, or a function of (u, coefficient).
+            misfit: The misfit, a function of (u, coefficient), or several of these by name.
             regularization: The terms, or functions of m.
             parametrization: The map from m to the coefficient; the identity where None. With `Parameters`, terms say
                 of which they are, as ``h1(V, 1.0).on("sigma")``, and functions of m take a dict of their parts.
@@ -118,7 +118,8 @@ class ReducedFunctional(Differentiable):
         """
         parametrization = Identity() if parametrization is None else parametrization
         _check_callable("state", state, "a LinearStateEquation, or a function coefficient ↦ u")
-        _check_callable("misfit", misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
+        if not isinstance(misfit, Mapping):
+            _check_callable("misfit", misfit, "a misfit as L2Misfit.of(...), or a function of (u, coefficient)")
         _check_callable("parametrization", parametrization, "a parametrization, as Log() or Bounded(0.1, 10)")
         if not callable(regularization) and (
             isinstance(regularization, str) or not isinstance(regularization, Sequence)

@@ -1,6 +1,13 @@
 """Regularization terms: functionals of the parameter m that is optimized."""
 
 from pdeopt.inverse.regularization.bilaplacian import Matern, matern, matern_from_length
+from pdeopt.inverse.regularization.coupling import (
+    CouplingTerm,
+    CrossGradient,
+    JointTotalVariation,
+    cross_gradient,
+    joint_total_variation,
+)
 from pdeopt.inverse.regularization.forms import mass, stiffness
 from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
 from pdeopt.inverse.regularization.terms import (
@@ -18,7 +25,10 @@ from pdeopt.inverse.regularization.variation import TotalVariation, total_variat
 
 __all__ = [
     "TRIVIAL_NULL_SPACE",
+    "CouplingTerm",
+    "CrossGradient",
     "FunctionTerm",
+    "JointTotalVariation",
     "Matern",
     "OnParameters",
     "Quadratic",
@@ -27,7 +37,9 @@ __all__ = [
     "Term",
     "TotalVariation",
     "as_term",
+    "cross_gradient",
     "h1",
+    "joint_total_variation",
     "located",
     "mass",
     "matern",

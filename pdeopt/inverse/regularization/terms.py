@@ -43,6 +43,7 @@ class Term:
             are none.
         quadratic: Whether `operator` is the Hessian, whatever m is.
         continuation: The factors of its smoothing to minimize with first, in this order; `at_stage` applies one.
+        names: The names of the parameters that the term couples, of which it takes a dict; empty for a term of one.
     """
 
     __array_ufunc__ = None  # NumPy numbers on the left leave the product to this class
@@ -52,6 +53,7 @@ class Term:
     null_space: str = "not known"
     quadratic: bool = False
     continuation: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __call__(self, m: jax.Array) -> jax.Array:
         """Return the term at m (p,)."""
@@ -353,6 +355,8 @@ def located(regularization: Term, slices: Mapping[str, slice]) -> Term:
         return replace(regularization, terms=tuple(located(term, slices) for term in regularization.terms))
     if isinstance(regularization, OnParameters):
         return regularization.located(slices)
+    if regularization.names:
+        return OnParameters(regularization, regularization.names, True).located(slices)
     if isinstance(regularization, FunctionTerm):
         return OnParameters(regularization, tuple(slices), True, slices)
     first = next(iter(slices))

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.errors import describe, is_interrupt
-from pdeopt.inverse import Problem
+from pdeopt.inverse import MisfitSum, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus
@@ -50,7 +51,10 @@ def evaluate(
     progress.stage("evaluating", "evaluating the result …")
     try:
         errors = problem.relative_error(m), problem.relative_error(problem.initial)
-        final_state = FinalState(fields_of(problem, m), *errors, problem.measure(m))
+        fields, misfit = fields_of(problem, m), problem.functional.misfit
+        misfits = misfit.values(jnp.asarray(fields.state), fields.coefficient) if isinstance(misfit, MisfitSum) else {}
+        values = {name: float(value) for name, value in misfits.items()}
+        final_state = FinalState(fields, *errors, problem.measure(m), values)
     except KeyboardInterrupt:
         return NO_FINAL_STATE, _interrupted(ending, "evaluated")
     except Exception as error:

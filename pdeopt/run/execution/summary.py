@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import Parameters, Problem
+from pdeopt.inverse import Misfit, MisfitSum, Parameters, Problem
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
@@ -23,12 +23,14 @@ class FinalState:
         relative_error: The relative error of the coefficient at the last iterate.
         initial_relative_error: The relative error of the coefficient at the initial guess.
         quantities: The problem's own numbers, and the scalars of its interpretation.
+        misfits: The misfit of each part of a sum of misfits, by name; empty where there is one misfit.
     """
 
     fields: Fields | None
     relative_error: float | None
     initial_relative_error: float | None
     quantities: dict[str, Any]
+    misfits: dict[str, float] = field(default_factory=dict)
 
 
 def summarize(
@@ -75,7 +77,8 @@ def summarize(
         "relative_error": final_state.relative_error,
         "initial_relative_error": final_state.initial_relative_error,
         **_relative_errors(problem, final_state.fields),
-        **_noise(problem, last.misfit),
+        **_noise(problem.functional.misfit, last.misfit),
+        **_misfits(problem, final_state),
         "parameters": problem.parameter.size,
         "solver": solver,
         "fallbacks": fallbacks,
@@ -104,9 +107,23 @@ def _relative_errors(problem: Problem, fields: Fields | None) -> dict[str, dict[
     return {"relative_errors": problem.parameter.relative_errors(fields.coefficient, fields.truth)}
 
 
-def _noise(problem: Problem, misfit: float) -> dict[str, Any]:
-    """Return what the misfit knows of its data and their noise, None where it does not."""
-    given = problem.functional.misfit
+def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the misfit of each part of a sum of misfits, with what is known of its data and their noise."""
+    misfit = problem.functional.misfit
+    if not isinstance(misfit, MisfitSum) or not final_state.misfits:
+        return {}
+    values = final_state.misfits
+    parts = {name: {"misfit": values[name], **_noise(part, values[name])} for name, part in misfit.parts.items()}
+    return {"misfits": parts}
+
+
+def _noise(given: Misfit, misfit: float) -> dict[str, Any]:
+    """Return what a misfit knows of its data and their noise, None where it does not.
+
+    Args:
+        given: The misfit.
+        misfit: Its value.
+    """
     noise, expected, data = given.noise, given.expected, given.data
     return {
         "noise_level": None if noise is None else float(np.mean(noise, where=noise > 0)),  # 0 where data are exact

@@ -33,7 +33,7 @@ from pdeopt.run.pictures.segmentation_figure import (
     legend_handles,
     segmentation_of,
 )
-from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, Fields
+from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, DataSet, Fields
 from pdeopt.run.store.placement import NUMBERS_KIND
 from pdeopt.run.store.views.headline import headline_facts
 
@@ -266,13 +266,15 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
     if fields.kind == FIELD_KIND and canvas is not None:
         _target_fields(figure, fields, canvas)
         return
-    panels = 0 if fields.data is None else 2
+    sets = fields.data_sets
+    panels = len(sets) + bool(sets)
     if panels + (canvas is not None) == 0:
         return
     axes = figure.subplots(1, panels + (canvas is not None), squeeze=False)[0]
-    if fields.data is not None:
-        _data_fit(axes[0], fields)
-        _residuals(axes[1], fields)
+    for one, given in zip(axes, sets, strict=False):
+        _data_fit(one, given)
+    if sets:
+        _residuals(axes[len(sets)], sets)
     if canvas is not None:
         drawn = canvas.at.magnitude(fields.by_experiment(fields.state)[0].real)
         draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
@@ -285,8 +287,10 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     assert fields.predicted is not None
     wanted, reached = fields.by_experiment(fields.data)[0].real, fields.by_experiment(fields.predicted)[0].real
     target, state = canvas.at.magnitude(wanted), canvas.at.magnitude(reached)
-    name, scale, label = _aim(fields), common_scale(target, state), fields.data_label
-    axes = figure.subplots(1, 3)
+    name, scale, label = _aim(fields.noise), common_scale(target, state), fields.data_label
+    axes = figure.subplots(1, 3 + len(fields.further_data))
+    for one, further in zip(axes[3:], fields.further_data, strict=True):
+        _data_fit(one, further)
     draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
     draw_panel(figure, axes[1], canvas, state, scale, state_title(fields), label, "cividis")
     gap, title = canvas.at.magnitude(reached - wanted), f"state − {name}"
@@ -308,9 +312,9 @@ def experiment_of(fields: Fields) -> str:
     return "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
 
 
-def _aim(fields: Fields) -> str:
-    """Return the word for the data: "target" where there is no noise, "measured" otherwise."""
-    return "target" if fields.noise is None else "measured"
+def _aim(noise: np.ndarray | None) -> str:
+    """Return the word for data: "target" where there is no noise, "measured" otherwise."""
+    return "target" if noise is None else "measured"
 
 
 def _level(noise: np.ndarray) -> float:
@@ -324,47 +328,54 @@ def _named_level(noise: np.ndarray) -> str:
     return f"{'mean ' * bool(varies)}σ = {level:.2g}"
 
 
-def _data_fit(axes: Axes, fields: Fields) -> None:
-    assert fields.data is not None
-    assert fields.predicted is not None
-    kind, name = np.result_type(fields.data, fields.predicted), _aim(fields)
-    given, predicted = _parts(fields.data.astype(kind)), _parts(fields.predicted.astype(kind))
+def _data_fit(axes: Axes, compared: DataSet) -> None:
+    kind, name = np.result_type(compared.data, compared.predicted), _aim(compared.noise)
+    given, predicted = _parts(compared.data.astype(kind)), _parts(compared.predicted.astype(kind))
     both = [*given.values(), *predicted.values()]
     ends = [min(values.min() for values in both), max(values.max() for values in both)]
     axes.plot(ends, ends, color="0.4", linewidth=1, label=f"predicted = {name}")
-    thin = slice(None, None, -(-fields.data.size // MAX_SCATTER_POINTS))
-    look: dict[str, Any] = {"s": 14 if fields.data.size < 500 else 4, "alpha": 0.6, "linewidths": 0}
+    thin = slice(None, None, -(-compared.data.size // MAX_SCATTER_POINTS))
+    look: dict[str, Any] = {"s": 14 if compared.data.size < 500 else 4, "alpha": 0.6, "linewidths": 0}
     for part, color in zip(given, (BLUE, ORANGE), strict=False):
         x, y = given[part][thin], predicted[part][thin]
         axes.scatter(x, y, color=color, rasterized=True, label=part or None, **look)
-    axes.set(xlabel=f"{name} {fields.data_label}", ylabel=f"predicted {fields.data_label}", title="data fit")
+    axes.set(xlabel=f"{name} {compared.label}", ylabel=f"predicted {compared.label}", title="data fit")
     axes.locator_params(nbins=6)
     axes.legend(loc="upper left")
 
 
-def _residuals(axes: Axes, fields: Fields) -> None:
-    """Draw the histogram of the residuals.
+def _residuals(axes: Axes, sets: Sequence[DataSet]) -> None:
+    """Draw the histogram of the residuals of all data.
 
-    Where noise is known, they are in noise levels, against the density of noise alone.
+    Where noise is known, they are in noise levels, against the density of Gaussian noise; data without noise are left
+    out then. Of several sets without noise the first is drawn.
     """
-    assert fields.data is not None
-    assert fields.predicted is not None
-    parts = _parts(fields.predicted - fields.data)
-    residual = np.concatenate(list(parts.values()))
-    if fields.noise is None:
+    known = [one for one in sets if one.noise is not None]
+    if not known:
+        residual = np.concatenate(list(_parts(sets[0].predicted - sets[0].data).values()))
         axes.hist(residual, bins=_bins(residual), density=True, color=BLUE, alpha=0.6)
-        axes.set(xlabel=f"predicted − target {fields.data_label}", ylabel="density", title="residuals")
+        axes.set(xlabel=f"predicted − target {sets[0].label}", ylabel="density", title="residuals")
         return
-    sigma = np.tile(np.broadcast_to(fields.noise, fields.data.shape).ravel(), len(parts))
-    scaled = residual[sigma > 0] / sigma[sigma > 0]
+    scaled = np.concatenate([_in_noise_levels(one) for one in known])
     reach = float(np.clip(1.05 * np.abs(scaled).max(initial=0), 4, 12))
     edges = list(np.linspace(-reach, reach, _bins(scaled)))
     axes.hist(np.clip(scaled, -reach, reach), bins=edges, density=True, color=BLUE, alpha=0.6)
     x = np.linspace(-reach, reach, 200)
-    axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="noise alone")
-    title = f"residuals, {_named_level(fields.noise)} (noise level)"
+    axes.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), color=ORANGE, label="Gaussian noise")
+    alone = known[0].noise if len(known) == 1 else None
+    title = "residuals" if alone is None else f"residuals, {_named_level(alone)} (noise level)"
     axes.set(xlabel="(predicted − measured) / σ", ylabel="density", title=title)
     axes.legend(loc="upper left")
+
+
+def _in_noise_levels(compared: DataSet) -> np.ndarray:
+    """Return the residuals of data that are not exact over their noise level, in one row."""
+    assert compared.noise is not None
+    parts = _parts(compared.predicted - compared.data)
+    residual = np.concatenate(list(parts.values()))
+    sigma = np.tile(np.broadcast_to(compared.noise, compared.data.shape).ravel(), len(parts))
+    scaled: np.ndarray = residual[sigma > 0] / sigma[sigma > 0]
+    return scaled
 
 
 def _parts(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -72,6 +72,9 @@ def facts(run: StoredRun) -> list[tuple[str, str]]:
         found.append(("relative error", f"{100 * summary['relative_error']:.3g} %"))
     if is_number(summary.get("discrepancy")):
         found.append(("misfit, relative to noise", f"{summary['discrepancy']:.3g}"))
+    for name, part in summary.get("misfits", {}).items():
+        if is_number(part.get("discrepancy")):
+            found.append((f"misfit of {name}, relative to noise", f"{part['discrepancy']:.3g}"))
     counts = [("iterations", "iteration"), ("evaluations", "evaluations"), ("solves", "solves")]
     found += [(name, f"{last[column]:.0f}") for name, column in counts]
     return [*found, ("time", in_words(total_seconds(last["seconds"], summary.get("stage_seconds") or {})))]

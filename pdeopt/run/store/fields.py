@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import FieldMisfit, InputError, Numbers, OfPart, Parameters, Problem, Views
+from pdeopt.inverse import (
+    FieldMisfit,
+    InputError,
+    Misfit,
+    MisfitSum,
+    Numbers,
+    OfPart,
+    Parameters,
+    Problem,
+    StateAndAdjoint,
+    Views,
+)
 from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
@@ -64,6 +76,32 @@ class Unknown:
 
 
 @dataclass(frozen=True, eq=False)
+class DataSet:
+    """Data beside what is predicted of them.
+
+    Attributes:
+        label: The name of the data, with their unit where it is known.
+        data: The data.
+        predicted: The predicted data, of the data's shape.
+        noise: The standard deviation of the data, of their shape or one number; None where it is not known.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+
+    label: str
+    data: np.ndarray
+    predicted: np.ndarray
+    noise: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        noise = () if self.noise is None else self.noise.shape
+        if self.predicted.shape != self.data.shape or noise not in ((), self.data.shape):
+            shapes = f"{self.data.shape}, {self.predicted.shape} as predicted, and their noise {noise}"
+            raise ValueError(f"the data {self.label!r} have the shape {shapes}; expected the same")
+
+
+@dataclass(frozen=True, eq=False)
 class Fields:
     """The content of result.npz.
 
@@ -80,14 +118,15 @@ class Fields:
             `StateAndAdjoint` says.
         data: The data; None where the misfit has none.
         predicted: The predicted data, of the data's shape; None where the misfit has none.
-        noise: The standard deviation of the data, of their shape or one number; None where the misfit has none.
+        noise: The standard deviation of the data, of their shape or one number; None where the misfit has none. Data,
+            predicted data and noise are those of the first part of a sum of misfits that has data.
         kind: The kind of the data: "samples", a "field" with the degrees of freedom of the state, "" for none.
         points: The coordinates (d, k) of the data; None where they are not known.
         at: The place of the parameter in its mesh.
         state_at: The place of the state in its own mesh, which may be the same; None where that is not known. Of a
             coupled state it is that of its first part that has one.
         label: The name of the coefficient, with its unit.
-        data_label: The name of the data, with their unit.
+        data_label: The name of the data, with their unit; of a sum of misfits the name of the part.
         role: The word for the coefficient: "reconstruction", "control", "design" or "result".
         names: The names of the coefficient's values, with units, where they are a few numbers; empty where it is a
             function.
@@ -98,6 +137,7 @@ class Fields:
         target_at: The place of a field of data among these, where it is of one part of the state; None where it is of
             the whole.
         unknowns: The parameters by name where there are several; empty where there is one.
+        further_data: The data of the other parts of a sum of misfits.
 
     Raises:
         ValueError: The arrays do not fit each other.
@@ -126,6 +166,7 @@ class Fields:
     parts: dict[str, Placement] = field(default_factory=dict)
     target_at: Placement | None = None
     unknowns: dict[str, Unknown] = field(default_factory=dict)
+    further_data: tuple[DataSet, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("coefficient", "initial", "truth"):
@@ -153,6 +194,13 @@ class Fields:
         if mine is not None and (theirs is None or mine.shape != theirs.shape):
             expected = "none" if theirs is None else f"{theirs.shape}, as {other} has"
             raise ValueError(f"{name} has shape {mine.shape}; expected {expected}")
+
+    @property
+    def data_sets(self) -> list[DataSet]:
+        """All data, each beside what is predicted of it; none where the misfit has none."""
+        if self.data is None or self.predicted is None:
+            return []
+        return [DataSet(self.data_label, self.data, self.predicted, self.noise), *self.further_data]
 
     @property
     def experiments(self) -> int:
@@ -220,25 +268,32 @@ FIELD_TEXTS = ("label", "data_label", "kind", "role")
 MESH_ARRAYS = ("p", "t", "cell")
 #: The arrays of a place.
 PLACEMENT_ARRAYS = tuple(part.name for part in members(Placement) if part.name != "mesh")
+#: The arrays of further data.
+FURTHER_ARRAYS = ("data", "predicted", "noise")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
-        *("format", "length_unit", "number_names", "state_axes", "part_names", *FIELD_ARRAYS, *FIELD_TEXTS),
+        *("format", "length_unit", "number_names", "state_axes", "part_names", "further_labels"),
         *("unknown_names", "unknown_labels", "unknown_roles", "unknown_starts"),
+        *(*FIELD_ARRAYS, *FIELD_TEXTS),
         *(name for part in MESH_ARRAYS for name in (part, f"state_{part}")),
         *VIEW_ARRAYS,
         *(f"{at}_{name}" for at in ("at", "state_at", "target_at") for name in PLACEMENT_ARRAYS),
     }
 )
-#: The names of the arrays of the parts of a coupled state, and of several parameters, which are counted from 0.
-PART_ARRAY = re.compile(rf"(part|unknown)_\d+_({'|'.join((*PLACEMENT_ARRAYS, *MESH_ARRAYS, 'number_names'))})")
+#: The names of the arrays of the parts of a coupled state, of further data, and of several parameters, which are
+#: counted from 0.
+COUNTED_ARRAY = re.compile(
+    rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})|further_\d+_({'|'.join(FURTHER_ARRAYS)})|"
+    rf"unknown_\d+_({'|'.join((*PLACEMENT_ARRAYS, *MESH_ARRAYS, 'number_names'))})"
+)
 #: The arrays that result.npz has of each of several parameters, with its name at their ends.
 UNKNOWN_ARRAYS = ("parameter", "coefficient", "initial", "truth")
 
 
 def is_result_name(name: str) -> bool:
     """Return whether result.npz has a name of its own, so that the problem's `interpret` cannot use it."""
-    return name in RESULT_NAMES or PART_ARRAY.fullmatch(name) is not None
+    return name in RESULT_NAMES or COUNTED_ARRAY.fullmatch(name) is not None
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
@@ -252,14 +307,14 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         InputError: The state is not of the problem's `state_space`.
     """
     functional = problem.functional
-    solved, misfit = functional.solved(m), functional.misfit
+    solved, coefficient = functional.solved(m), functional.coefficient(m)
     if problem.state_space is not None:
         _check_length(len(solved.state), problem.state_space)
-    data, noise = misfit.data, misfit.noise
-    observation = misfit.observation
+    sets, misfit = _data_sets(problem, solved, coefficient)
+    first, observation = sets[0] if sets else None, misfit.observation
     parts, parameter = _place_parts(problem, solved.state), problem.parameter
-    kind = NO_DATA_KIND if data is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
-    role = parameter.role or _role(kind, noise)
+    kind = NO_DATA_KIND if first is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
+    role = parameter.role or _role(kind, misfit.noise)
     unknowns = {}
     if isinstance(parameter, Parameters):
         for (name, part), where in zip(parameter.parts.items(), parameter.slices.values(), strict=True):
@@ -267,26 +322,27 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
             unknowns[name] = Unknown(where, at, part.label, part.role or role, _names(part))
     return Fields(
         parameter=np.asarray(m),
-        coefficient=parameter.flat(functional.coefficient(m)),
+        coefficient=parameter.flat(coefficient),
         initial=parameter.flat(functional.coefficient(problem.initial)),
         truth=problem.truth,
         state=solved.state,
         axes=functional.state.axes,
         adjoint=solved.adjoint,
-        data=data,
-        predicted=None if data is None else solved.prediction,
-        noise=noise,
+        data=None if first is None else first.data,
+        predicted=None if first is None else first.predicted,
+        noise=misfit.noise,
         kind=kind,
         points=problem.points,
         at=_place_all(problem),
         state_at=_place_state(problem, solved.state) or next(iter(parts.values()), None),
         label=parameter.label,
-        data_label=problem.data_label,
+        data_label=problem.data_label if first is None else first.label,
         names=_names(parameter),
         role=role,
         views=problem.views,
         parts=parts if len(parts) > 1 else {},
         target_at=_place(observation.space, problem) if isinstance(observation, OfPart) else None,
+        further_data=tuple(sets[1:]),
         unknowns=unknowns,
     )
 
@@ -296,6 +352,24 @@ def _place_all(problem: Problem) -> Placement:
     if isinstance(problem.parameter, Parameters):
         return nowhere(problem.parameter.size)
     return place_parameter(problem.parameter, problem.length_unit)
+
+
+def _data_sets(problem: Problem, solved: StateAndAdjoint, coefficient: Any) -> tuple[list[DataSet], Misfit]:
+    """Return all data beside what is predicted of them, and the misfit that the first ones belong to.
+
+    It is the whole misfit where there are no data.
+    """
+    misfit = problem.functional.misfit
+    if not isinstance(misfit, MisfitSum):
+        label, data = problem.data_label, misfit.data
+        return ([] if data is None else [DataSet(label, data, solved.prediction, misfit.noise)]), misfit
+    known = {name: part for name, part in misfit.parts.items() if part.data is not None}
+    state = jnp.asarray(solved.state)
+    sets = [
+        DataSet(name, np.asarray(part.data), np.asarray(part.observation(state, coefficient)), part.noise)
+        for name, part in known.items()
+    ]
+    return sets, next(iter(known.values()), misfit)
 
 
 def _names(parameter: AnyParameter) -> tuple[str, ...]:
@@ -313,6 +387,11 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
     arrays["state_axes"] = np.array(fields.axes)
+    if fields.further_data:
+        arrays["further_labels"] = np.array([one.label for one in fields.further_data])
+    for k, one in enumerate(fields.further_data):
+        given = {name: getattr(one, name) for name in FURTHER_ARRAYS}
+        arrays |= {f"further_{k}_{name}": array for name, array in given.items() if array is not None}
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     mesh = fields.first.at.mesh
@@ -420,7 +499,16 @@ def read_fields(path: Path) -> Fields:
         extra=extra,
         parts={name: Placement.from_arrays(f"part_{k}", arrays, state_mesh) for k, name in enumerate(names)},
         target_at=target_at,
+        further_data=_further_data(arrays),
     )
+
+
+def _further_data(arrays: Mapping[str, np.ndarray]) -> tuple[DataSet, ...]:
+    found = []
+    for k, label in enumerate(np.atleast_1d(arrays.get("further_labels", ()))):
+        data, predicted = arrays[f"further_{k}_data"], arrays[f"further_{k}_predicted"]
+        found.append(DataSet(str(label), data, predicted, arrays.get(f"further_{k}_noise")))
+    return tuple(found)
 
 
 def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:

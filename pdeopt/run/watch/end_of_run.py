@@ -54,6 +54,10 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
     lines = [
         ("objective", f"{summary['objective']:.6g}"),
         ("misfit", f"{summary['misfit']:.6g}{_against_noise(summary)}"),
+        *(
+            (f"  {name}", f"{part['misfit']:.6g}{_against_noise(part)}")
+            for name, part in summary.get("misfits", {}).items()
+        ),
         ("regularization", f"{summary['regularization']:.6g}"),
     ]
     if summary["relative_error"] is not None:
