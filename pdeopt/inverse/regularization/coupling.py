@@ -46,7 +46,7 @@ class CouplingTerm(Term):
 
     space: FunctionSpace
     weight: float = field()
-    names: tuple[str, ...]
+    names: tuple[str, ...] = field()
 
     def __post_init__(self) -> None:
         check_gradient(self.space)

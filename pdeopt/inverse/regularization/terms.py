@@ -188,7 +188,7 @@ class OnParameters(Term):
     """
 
     term: Term
-    names: tuple[str, ...]
+    names: tuple[str, ...] = field()
     by_name: bool = False
     slices: Mapping[str, slice] = field(default_factory=dict)
 

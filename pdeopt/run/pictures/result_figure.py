@@ -60,8 +60,28 @@ def draw_result(fields: Fields, summary: dict[str, Any]) -> Figure:
     return figure
 
 
+def draw_unknowns(fields: Fields, summary: dict[str, Any]) -> Figure | None:
+    """Return a figure with a row for each of several parameters; None where there is one.
+
+    Args:
+        fields: The arrays of the run.
+        summary: The entries of summary.json.
+    """
+    if not fields.unknowns:
+        return None
+    figure = new_figure(12.5, 0.6 + 3.5 * len(fields.unknowns))
+    figure.suptitle(headline(summary), wrap=True)
+    rows = figure.subfigures(len(fields.unknowns), 1, squeeze=False)[:, 0]
+    errors = summary.get("relative_errors") or {}
+    for row, (name, one) in zip(rows, fields.each.items(), strict=True):
+        known = "" if errors.get(name) is None else f", relative error {100 * errors[name]:.3g} %"
+        row.suptitle(f"{name}{known}", x=0.01, ha="left")
+        draw_coefficient(row, one)
+    return figure
+
+
 def draw_coefficient(figure: SubFigure, fields: Fields) -> None:
-    """Draw a coefficient beside the truth and the error, or the initial guess: fields, curves, or a table of numbers.
+    """Draw a coefficient, as fields, curves or a table, beside truth and error, or the initial guess.
 
     Args:
         figure: The part of a figure that is for it.

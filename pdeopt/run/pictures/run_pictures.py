@@ -19,11 +19,10 @@ from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history
 from pdeopt.run.pictures.parts_figure import draw_parts
 from pdeopt.run.pictures.reference_figure import draw_reference
-from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.pictures.result_figure import draw_result, draw_unknowns
 from pdeopt.run.pictures.scene_figure import draw_scene, scene_note
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
 from pdeopt.run.pictures.strength_figure import draw_strength
-from pdeopt.run.pictures.unknowns_figure import draw_unknowns
 from pdeopt.run.store.directory import refuse_foreign
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import read_object

@@ -410,7 +410,7 @@ def write_fields(path: Path, fields: Fields) -> None:
 
 
 def _unknown_arrays(fields: Fields, mesh: PlainMesh) -> dict[str, np.ndarray]:
-    """Return the arrays of several parameters: the place of each, its words, and its own values under its name.
+    """Return the arrays of several parameters: place, words, and own values under the name of each.
 
     Args:
         fields: The arrays of the run.
