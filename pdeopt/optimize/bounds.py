@@ -82,6 +82,11 @@ def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
     return np.broadcast_to(bound, (size,))
 
 
+def held(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return a mask (p,) of the entries of m that a derivative (p,) pushes against an active bound."""
+    return ((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0))
+
+
 def projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """Return the derivative (p,) at m, with 0 in the entries that push against an active bound."""
-    return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)
+    return np.where(held(m, derivative, lower, upper), 0.0, derivative)
