@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
-from pdeopt.optimize.constrained.violation_search import least_violation
+from pdeopt.optimize.constrained.violation_search import is_least, violation_in_words
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
 from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner, hessians_of
 from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
@@ -109,8 +109,8 @@ def minimize(
         words = f"{chosen.name} finds no step that lowers the objective"
         return trace.result(trace.ended(f"{words}, and a quadratic model promises none", words))
     except Finished as end:
-        if end.status == "failed" and not trace.last.feasible:
-            end = Finished(end.status, f"{end.message}; {least_violation(trace)}")
+        if not trace.last.feasible and (end.status == "failed" or is_least(trace)):
+            end = Finished("failed", f"{end.message}; {violation_in_words(trace)}")
         return trace.result(end)
     except ArithmeticError as error:  # from a Hessian or a preconditioner; methods step back from one of the objective
         if not trace.started:

@@ -31,6 +31,9 @@ SECANT_PAIRS = 20
 NEGLIGIBLE_FALL = 1e-12
 #: The number of points that are remembered: a method comes back to the point before the last one, at most.
 REMEMBERED_POINTS = 2
+#: The part of their range (of the largest entry where that is infinite) within which entries count as at a bound for
+#: the multipliers of constraints: interior-point methods come no closer.
+BOUND_MARGIN = 1e-6
 #: The remedy where a step should lower the objective and does not.
 STEP_REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
 #: The distance from 1 to the next larger floating-point number.
@@ -183,10 +186,14 @@ class Trace:
         if found.constraints is None:
             return None
 
-        def at_bounds(derivative: np.ndarray) -> np.ndarray:
-            return held(m, derivative, self.lower, self.upper)
+        width = self.upper - self.lower
+        near = BOUND_MARGIN * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
 
-        return multipliers_of(found.derivative, found.constraints, at_bounds, self.product.pullback)
+        def at_bounds(derivative: np.ndarray) -> np.ndarray:
+            return held(m, derivative, self.lower + near, self.upper - near)
+
+        negligible = max(self.goals.remaining, self.goals.accuracy) * abs(found.value)
+        return multipliers_of(found.derivative, found.constraints, at_bounds, self.product.pullback, negligible)
 
     def start(self, m: np.ndarray) -> None:
         """Take the initial guess, and report it.

@@ -11,6 +11,8 @@ from pdeopt.optimize.constraints.values import ConstraintValues
 
 #: The largest number of times that the entries which a bound holds are told anew.
 MAX_HELD_UPDATES = 10
+#: The largest number of iterations of the nonnegative least squares, for each multiplier.
+NNLS_ITERATIONS = 30
 
 
 def multipliers_of(
@@ -18,12 +20,14 @@ def multipliers_of(
     constraints: ConstraintValues,
     held: Callable[[np.ndarray], np.ndarray],
     pullback: Callable[[np.ndarray], np.ndarray],
+    negligible: float,
 ) -> np.ndarray:
     """Return the multipliers λ (k,) that make the gradient of the Lagrangian J + λᵀg smallest.
 
-    They are ≥ 0 for inequalities, and 0 for those that are kept by more than their tolerance. The norm is that of the
-    inner product, without the entries that a bound holds. At a minimum the gradient vanishes with them, which is the
-    condition of Karush, Kuhn and Tucker. (Nocedal, Wright, "Numerical Optimization", 2006, section 18.3.)
+    They are ≥ 0 for inequalities, and 0 for those that are kept by more than their tolerance, unless J could fall by
+    no more than something negligible before they are reached. The norm is that of the inner product, without the
+    entries that a bound holds. At a minimum the gradient vanishes with them, which is the condition of Karush, Kuhn and
+    Tucker. (Nocedal, Wright, "Numerical Optimization", 2006, section 18.3.)
 
     Args:
         derivative: The derivative ∂J/∂m (p,).
@@ -31,23 +35,36 @@ def multipliers_of(
         held: The function of a derivative d (p,) that returns a mask (p,) of the entries that a bound holds against −d.
         pullback: The function d ↦ Sᵀd of the inner product, see `InnerProduct`; it acts on each entry by itself where
             there are bounds.
+        negligible: The decrease of J that is nothing: interior-point methods come so near to a constraint that λ(−g)
+            is less.
     """
-    multipliers = np.zeros(len(constraints.values))
     if not (np.isfinite(derivative).all() and np.isfinite(constraints.jacobian).all()):
+        return np.zeros(len(constraints.values))
+    reached = constraints.rows.equality | (constraints.values >= -constraints.rows.tolerance)
+    first = _of_active(derivative, constraints, np.ones_like(reached), held, pullback)
+    near = (first > 0) & (-first * constraints.values <= negligible)
+    return _of_active(derivative, constraints, reached | near, held, pullback)
+
+
+def _of_active(
+    derivative: np.ndarray,
+    constraints: ConstraintValues,
+    active: np.ndarray,
+    held: Callable[[np.ndarray], np.ndarray],
+    pullback: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return the multipliers (k,), those of the inequalities that are not active, by a mask (k,), being 0."""
+    multipliers, still = np.zeros(len(active)), np.zeros(derivative.shape, bool)
+    lengths = np.array([np.linalg.norm(pullback(row)) for row in constraints.jacobian])
+    numbers = np.flatnonzero(active & (lengths > 0))
+    if not len(numbers):
         return multipliers
-    rows = constraints.rows
-    active = np.flatnonzero(rows.equality | (constraints.values >= -rows.tolerance))
-    jacobian = constraints.jacobian[active]
-    lengths = np.array([np.linalg.norm(pullback(row)) for row in jacobian])
-    active, jacobian, lengths = active[lengths > 0], jacobian[lengths > 0], lengths[lengths > 0]
-    if not len(active):
-        return multipliers
-    bounded_below = np.where(rows.equality[active], -np.inf, 0.0)
-    still = np.zeros(derivative.shape, bool)
+    jacobian, lengths = constraints.jacobian[numbers], lengths[numbers]
+    signed = constraints.rows.equality[numbers]
     for _ in range(MAX_HELD_UPDATES):
         columns = [pullback(np.where(still, 0.0, row / length)) for row, length in zip(jacobian, lengths, strict=True)]
         target = -pullback(np.where(still, 0.0, derivative))
-        multipliers[active] = _least_squares(np.stack(columns, axis=1), target, bounded_below) / lengths
+        multipliers[numbers] = _least_squares(np.stack(columns, axis=1), target, signed) / lengths
         now = held(derivative + multipliers @ constraints.jacobian)
         if np.array_equal(now, still):
             break
@@ -64,12 +81,22 @@ def of_lagrangian(
     return np.asarray(derivative + multipliers @ constraints.jacobian)
 
 
-def _least_squares(matrix: np.ndarray, target: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Return the x (k,) ≥ ``lower`` for which ``‖A x − b‖`` is smallest, for a tall matrix A (q, k) and b (q,)."""
+def _least_squares(matrix: np.ndarray, target: np.ndarray, signed: np.ndarray) -> np.ndarray:
+    """Return the x (k,) for which ``‖A x − b‖`` is smallest, with x ≥ 0 where it is not signed.
+
+    Args:
+        matrix: The matrix A (q, k).
+        target: The vector b (q,).
+        signed: Whether each entry of x may have both signs (k,).
+    """
     if len(matrix) > matrix.shape[1]:
         orthogonal, matrix = np.linalg.qr(matrix)
         target = orthogonal.T @ target
     free = np.linalg.lstsq(matrix, target, rcond=None)[0]
-    if (free >= lower).all():
+    if (free[~signed] >= 0).all():
         return np.asarray(free)
-    return np.asarray(scipy.optimize.lsq_linear(matrix, target, (lower, np.inf), method="bvls").x)
+    both = np.hstack([matrix, -matrix[:, signed]])
+    found, _ = scipy.optimize.nnls(both, target, maxiter=NNLS_ITERATIONS * both.shape[1])
+    x = found[: len(signed)].copy()
+    x[signed] -= found[len(signed) :]
+    return x
