@@ -9,8 +9,8 @@ from types import MappingProxyType
 from pdeopt.errors import did_you_mean
 from pdeopt.optimize.constrained.augmented_lagrangian import AugmentedLagrangian
 from pdeopt.optimize.gauss_newton import GaussNewton, LevenbergMarquardt
-from pdeopt.optimize.libraries import nlopt_methods
 from pdeopt.optimize.libraries.ipopt_method import Ipopt
+from pdeopt.optimize.libraries.nlopt_methods import NLOPT_METHODS
 from pdeopt.optimize.libraries.scipy_methods import METHODS
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError
@@ -25,7 +25,7 @@ BUILT_IN: tuple[Optimizer, ...] = (
     *METHODS[1:],
     AugmentedLagrangian(),
     AugmentedLagrangian(NewtonCG()),
-    *nlopt_methods.METHODS,
+    *NLOPT_METHODS,
     Ipopt(),
 )
 

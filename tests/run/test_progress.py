@@ -68,7 +68,7 @@ def test_eighty_columns_hold_all_that_changes_and_the_totals_stand_beneath():
 
 
 def test_a_wide_terminal_has_whole_titles():
-    screen, _ = on_terminal([replace(ROW, **ALL)], width=140)
+    screen, _ = on_terminal([replace(ROW, **ALL)], width=150)
     assert all(column.title in screen for column in TABLE_COLUMNS if not column.counted)
 
 

@@ -130,7 +130,7 @@ class Programs:
 
     @cached_property
     def constrained_and_derivatives(self) -> Compiled:
-        """The program (β, m) ↦ ((J and constraints, (misfit, regularization)), derivatives), see `constrained`."""
+        """The program (β, m) ↦ values and derivatives of J and of all constraints, see `constrained`."""
         return Compiled(self.constrained)
 
     @cached_property

@@ -27,7 +27,7 @@ INNER_TOLERANCE = 1e-2
 #: The part of J that may be left to gain until the multipliers are changed: any.
 MAX_REMAINING = 1e30
 #: The largest number of multipliers that are tried one after the other.
-MAX_MULTIPLIERS = 100
+MAX_MULTIPLIER_UPDATES = 100
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class AugmentedLagrangian(Optimizer):
             return
         augmented = _Augmented(trace)
         least = augmented.penalty
-        for _ in range(MAX_MULTIPLIERS):
+        for _ in range(MAX_MULTIPLIER_UPDATES):
             violation = trace.last.violation
             self._minimize(trace, augmented)
             augmented.update_multipliers(trace.last.m)

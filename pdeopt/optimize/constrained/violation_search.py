@@ -14,7 +14,7 @@ from pdeopt.optimize.optimizer import Iterate
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 #: The largest number of iterations of the search.
-MAX_ITERATIONS = 20
+MAX_SEARCH_ITERATIONS = 20
 #: The factor by which the gradient of the violation must fall.
 GRADIENT_TOLERANCE = 1e-6
 #: The norm of the gradient of the violation, relative to the sum of those of its parts, that counts as 0.
@@ -76,7 +76,7 @@ def _searched(trace: Trace) -> ConstraintValues:
         if at(iterate.m).kept:
             raise StopIteration
 
-    goals = Goals(GRADIENT_TOLERANCE, 0.0, 1e-9, 1e-5, MAX_ITERATIONS, trace.goals.accuracy)
+    goals = Goals(GRADIENT_TOLERANCE, 0.0, 1e-9, 1e-5, MAX_SEARCH_ITERATIONS, trace.goals.accuracy)
     objective = Objective(value_and_derivative, gauss_newton=gauss_newton)
     search = Trace(objective, trace.product, (trace.lower, trace.upper), goals, stop_where_kept)
     with suppress(Finished, ArithmeticError):

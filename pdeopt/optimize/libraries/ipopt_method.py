@@ -13,7 +13,7 @@ from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.trace import Finished, Trace
 
 #: The options of Ipopt with which it stops by our rules and not by its own, keeps bounds exactly, and is quiet.
-OPTIONS: Mapping[str, float | str] = {
+IPOPT_OPTIONS: Mapping[str, float | str] = {
     "print_level": 0,
     "sb": "yes",
     "tol": 1e-13,
@@ -92,7 +92,7 @@ class Ipopt(Optimizer):
             *(lambda z: coordinates.evaluate(z)[0], gradient, constraints, jacobian),
             intermediate_callback=accept,
         )
-        problem.set(**{**OPTIONS, "max_iter": SCIPY_LIMIT_FACTOR * trace.goals.iterations, **self.options})
+        problem.set(**{**IPOPT_OPTIONS, "max_iter": SCIPY_LIMIT_FACTOR * trace.goals.iterations, **self.options})
         status = problem.solve(start, mult_g=np.zeros(len(equality)))[2]
         if ended:
             raise ended[0]

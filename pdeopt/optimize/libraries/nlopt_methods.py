@@ -87,4 +87,4 @@ class NLoptMethod(Optimizer):
 
 
 #: NLopt's minimizers.
-METHODS = (NLoptMethod("mma", "LD_MMA"), NLoptMethod("ccsa", "LD_CCSAQ"))
+NLOPT_METHODS = (NLoptMethod("mma", "LD_MMA"), NLoptMethod("ccsa", "LD_CCSAQ"))

@@ -15,7 +15,7 @@ from pdeopt.optimize import Iterate
 from pdeopt.run.store.fields import Fields
 
 #: The largest number of multipliers of one constraint that summary.json has.
-MAX_MULTIPLIERS = 20
+MAX_SHOWN_MULTIPLIERS = 20
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, d
 def constraint_entries(problem: Problem, last: Iterate | None) -> dict[str, dict[str, dict[str, Any]]]:
     """Return what summary.json says of the constraints at the last iterate, nothing where there are none.
 
-    Multipliers are those λ with which J + λᵀg is stationary; they are None where they are more than `MAX_MULTIPLIERS`.
+    Multipliers are those λ with which J + λᵀg is stationary; they are None where they are more than `MAX_SHOWN_MULTIPLIERS`.
     """
     if last is None or last.constraints is None or last.multipliers is None:
         return {}
@@ -136,7 +136,7 @@ def constraint_entries(problem: Problem, last: Iterate | None) -> dict[str, dict
             "size": int(own.sum()),
             "tolerance": float(constraint.tolerance),
             "largest_violation": float(last.constraints.violations[own].max()),
-            "multipliers": last.multipliers[own].tolist() if own.sum() <= MAX_MULTIPLIERS else None,
+            "multipliers": last.multipliers[own].tolist() if own.sum() <= MAX_SHOWN_MULTIPLIERS else None,
         }
     return {"constraints": found}
 
