@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -181,6 +182,28 @@ def test_value_and_derivative_of_j_are_those_without_constraints():
     assert found.value == pytest.approx(plain.value, rel=1e-13)
     assert found.terms == pytest.approx(plain.terms, rel=1e-13)
     np.testing.assert_allclose(found.derivative, plain.derivative, rtol=1e-9)
+
+
+@jax.custom_jvp
+def wrong(x):
+    return x
+
+
+wrong.defjvp(lambda primals, tangents: (primals[0], 1.01 * tangents[0]))
+
+
+@pytest.mark.slow
+def test_the_check_of_a_problem_tells_a_constraint_whose_derivative_is_wrong():
+    def verdicts(*constraints):
+        checks = pdeopt.check(conductivity_problem(*constraints))
+        return {check.name: check.passed for check in checks if check.name.startswith("constraint")}
+
+    assert verdicts(*THREE) == {f"constraint {one.name}, Taylor remainders": True for one in THREE}
+    broken = Constraint("broken", lambda u, kappa: WEIGHTS @ wrong(kappa) - 0.9)
+    assert verdicts(THREE[1], broken) == {
+        "constraint work, Taylor remainders": True,
+        "constraint broken, Taylor remainders": False,
+    }
 
 
 def conductivity_problem(*constraints, **options):

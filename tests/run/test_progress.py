@@ -19,7 +19,7 @@ ROW = Row(
     | {"objective": 2.29236e05, "misfit": 2.2924e05, "regularization": 1.3e-4, "gradient_norm": 3e6, "step": 0.1}
     | {"seconds": 12.3, "strength": 1.0, "evaluations": 98, "factorizations": 97, "solves": 196}
 )
-ALL = {"strength": 0.0123, "cg_iterations": 1234}
+ALL = {"strength": 0.0123, "cg_iterations": 1234, "violation": 0.1}
 
 
 def rows_of(norms, pace=2.0):

@@ -124,7 +124,7 @@ def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, d
 def constraint_entries(problem: Problem, last: Iterate | None) -> dict[str, dict[str, dict[str, Any]]]:
     """Return what summary.json says of the constraints at the last iterate, nothing where there are none.
 
-    Multipliers are those λ with which J + λᵀg is stationary; they are None where they are more than `MAX_SHOWN_MULTIPLIERS`.
+    Multipliers are those λ with which J + λᵀg is stationary; None where they are more than `MAX_SHOWN_MULTIPLIERS`.
     """
     if last is None or last.constraints is None or last.multipliers is None:
         return {}
