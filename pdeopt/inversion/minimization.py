@@ -230,8 +230,8 @@ class Minimization:
         return self(last, start, **options)
 
     def explained(self, functional: ReducedFunctional, result: Result) -> str:
-        """Return why a minimization ended, with a diagnosis where a search failed."""
-        if result.status != "failed":
+        """Return why a minimization ended, with a diagnosis where a search without constraints failed."""
+        if result.status != "failed" or result.constraints is not None:
             return result.message
         place = FailedIterate(self.problem, functional, self.product, result.m, self.accuracy)
         return with_diagnosis(result.message, place)
