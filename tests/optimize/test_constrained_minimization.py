@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from pdeopt.optimize import (
     AugmentedLagrangian,
@@ -20,6 +21,7 @@ from pdeopt.optimize import (
     optimizer_named,
     optimizers,
 )
+from pdeopt.optimize.constraints.multipliers import multipliers_of
 
 EVERY = [name for name, one in optimizers().items() if "inequalities" in one.keeps]
 SEPARABLE = {"mma", "ccsa"}
@@ -185,6 +187,42 @@ def test_any_optimizer_of_ours_can_be_inside_but_none_that_keeps_constraints():
     np.testing.assert_allclose(result.m, minimum, atol=1e-3)
     with pytest.raises(OptimizerError, match="slsqp keeps constraints by itself; use it alone"):
         AugmentedLagrangian(optimizer_named("slsqp"))
+
+
+# --- multipliers -------------------------------------------------------------------------------------------------
+
+
+def multipliers(derivative, values, jacobian, equality, negligible=0.0, held=None):
+    rows = ConstraintRows(("a",) * len(values), np.array(equality), np.full(len(values), 1e-6))
+    constraints = ConstraintValues(rows, np.array(values), jacobian)
+    nothing = np.zeros(len(derivative), bool)
+    return multipliers_of(derivative, constraints, held or (lambda d: nothing), lambda d: 2.0 * d, negligible)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_multipliers_solve_least_squares_with_the_signs_of_their_kinds(seed):
+    random = np.random.default_rng(seed)
+    derivative, jacobian = random.standard_normal(6), random.standard_normal((4, 6))
+    equality = [True, False, False, True]
+    found = multipliers(derivative, np.zeros(4), jacobian, equality)
+    lower = np.where(equality, -np.inf, 0.0)
+    want = scipy.optimize.lsq_linear(jacobian.T, -derivative, (lower, np.inf), method="bvls", tol=1e-14).x
+    np.testing.assert_allclose(found, want, atol=1e-8)
+    assert (found[[1, 2]] == 0).any() or seed != 0, "the signs matter in one case at least"
+
+
+def test_a_constraint_counts_that_is_so_near_that_nothing_is_to_be_gained_before_it():
+    """J falls by 2 · 1e-3 until g = −1e-3 is 0."""
+    derivative, jacobian = np.array([-2.0, 0.0]), np.array([[1.0, 0.0]])
+    assert multipliers(derivative, [-1e-3], jacobian, [False], negligible=1.9e-3) == 0
+    assert multipliers(derivative, [-1e-3], jacobian, [False], negligible=2.1e-3) == pytest.approx(2)
+
+
+def test_entries_that_a_bound_holds_do_not_count_in_multipliers():
+    """∂J/∂m₁ > 0 pushes m₁ against its lower bound, whatever the constraint on the sum is."""
+    derivative, jacobian = np.array([-1.0, 5.0]), np.array([[1.0, 1.0]])
+    held = lambda d: np.array([False, d[1] > 0])  # noqa: E731
+    assert multipliers(derivative, [0.0], jacobian, [False], held=held) == pytest.approx(1)
 
 
 # --- faults ------------------------------------------------------------------------------------------------------
