@@ -49,7 +49,7 @@ class NewtonModel(Differentiable):
         return self.functional.constraint_kinds
 
     def constraint_hessian(self, m: np.ndarray, weights: np.ndarray) -> Action:
-        """Return the map of v to the weighted sum of the second derivatives of the constraints at m times v, (p,)."""
+        """Return the map of v to ``Σ w_i ∂²g_i/∂m² v``, (p,), of the constraints g at m."""
         return self.functional.constraint_hessian(m, weights)
 
     def hessian(self, m: np.ndarray) -> Action:

@@ -266,7 +266,7 @@ def _taylor(functional: ReducedFunctional, point: VerificationPoint) -> list[Che
 
 
 def _constraints(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
-    """Return the Taylor test of each constraint; of several numbers it is that of their sum with random signs."""
+    """Return the Taylor test of each constraint, of the sum of its numbers with random signs."""
     found = functional.evaluate(point.m).constraints
     if found is None:
         return []

@@ -36,7 +36,7 @@ def minimize(
     accuracy: float = 1e-13,
     callback: Callable[[Iterate], None] | None = None,
 ) -> Result:
-    """Minimize J(m), from ``initial``, within bounds, and subject to the constraints that the objective states.
+    """Minimize J(m), from ``initial``, within bounds and subject to the objective's constraints.
 
     It has converged where one of the three criteria ``gradient_tolerance``, ``absolute_gradient_tolerance`` and
     ``objective_tolerance`` is met, ``remaining_tolerance`` as well, and no constraint is violated by more than its

@@ -181,7 +181,10 @@ class Trace:
         return float(np.linalg.norm(self.product.pullback(self.projected(m))))
 
     def multipliers(self, m: np.ndarray) -> np.ndarray | None:
-        """Return the multipliers (k,) of the constraints at m, see `multipliers_of`; None where there are none."""
+        """Return the multipliers (k,) of the constraints at m; None where there are none.
+
+        See `multipliers_of`.
+        """
         found = self.evaluation(m)
         if found.constraints is None:
             return None

@@ -275,7 +275,12 @@ class ReducedFunctional(Differentiable):
         return np.asarray(self._programs.constraints(m)) if self.constraints else np.zeros(0)
 
     def constraint_hessian(self, m: ArrayLike, weights: ArrayLike) -> Action:
-        """Return the map of v to ``Σ w_i ∂²g_i/∂m² v``, (p,), of the constraints g at m with one weight (k,) each."""
+        """Return the map of v to ``Σ w_i ∂²g_i/∂m² v``, (p,), of the constraints g at m.
+
+        Args:
+            m: The parameter, (p,).
+            weights: The weight of each constraint, (k,).
+        """
         linear = self._programs.constraint_hessian(m, weights)
         return lambda v: self._programs.apply(linear, v)
 

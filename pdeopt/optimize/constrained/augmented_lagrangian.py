@@ -32,7 +32,7 @@ MAX_MULTIPLIER_UPDATES = 100
 
 @dataclass(frozen=True)
 class AugmentedLagrangian(Optimizer):
-    """An optimizer that minimizes ``J + λᵀg + ½ρ‖g‖²`` by another one, with better and better multipliers λ.
+    """An optimizer that minimizes ``J + λᵀg + ½ρ‖g‖²`` by another one, with ever better multipliers λ.
 
     An inequality counts where it is violated, or its multiplier is not 0. The constraints are measured in the norms of
     their gradients, so that ρ is a curvature of J. (Nocedal, Wright, "Numerical Optimization", 2006, section 17.4.)
@@ -72,7 +72,7 @@ class AugmentedLagrangian(Optimizer):
 
     @property
     def loose_iterations(self) -> int:  # type: ignore[override]
-        """The number of iterations after which a rough minimum is good enough, five times that of the inner one."""
+        """The number of iterations after which a rough minimum is good enough, five times the inner one's."""
         return 5 * self.inner.loose_iterations
 
     @property
@@ -164,7 +164,7 @@ class _Augmented(Differentiable):
 
     @property
     def hessian(self) -> Callable[[np.ndarray], Action] | None:
-        """The function m ↦ (v ↦ H v) of the exact second derivative, without those of constraints that state none."""
+        """The function m ↦ (v ↦ H v) of the second derivative, exact where the constraints state theirs."""
         return self._second_derivative(self._trace.objective.hessian, self._trace.objective.constraint_hessian)
 
     @property

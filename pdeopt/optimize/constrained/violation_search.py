@@ -1,4 +1,4 @@
-"""The least violation of constraints, which is looked for where an optimizer came to no point that keeps them."""
+"""The search for the least violation of constraints, where no point was found that keeps them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _searched(trace: Trace) -> ConstraintValues:
 
 
 def _scaled(constraints: ConstraintValues) -> tuple[np.ndarray, np.ndarray]:
-    """Return the violations in their tolerances with their signs, (k,), and the derivatives (k, p) of these."""
+    """Return the violations in their tolerances with their signs, (k,), and their derivatives (k, p)."""
     rows, values = constraints.rows, constraints.values
     violated = rows.equality | (values > 0)
     return np.where(violated, values, 0.0) / rows.tolerance, (violated / rows.tolerance)[:, None] * constraints.jacobian

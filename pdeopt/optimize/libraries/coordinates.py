@@ -1,4 +1,7 @@
-"""The coordinates in which other libraries minimize, where the inner product is Euclidean and units are gone."""
+"""The coordinates in which other libraries minimize.
+
+In these the inner product is Euclidean, and units are gone.
+"""
 
 from __future__ import annotations
 
