@@ -377,7 +377,7 @@ def _names(parameter: AnyParameter) -> tuple[str, ...]:
 
 
 def write_fields(path: Path, fields: Fields) -> None:
-    """Write result.npz, with the parameter's mesh as p, t and cell, of several parameters that of the first function.
+    """Write result.npz, with the mesh of the parameter, or of the first of several, as p, t and cell.
 
     The state's mesh, where it is another, is written as state_p, state_t and state_cell. Of several parameters there
     are also ``coefficient_NAME`` and the like, and the place of each.
