@@ -9,7 +9,7 @@ from pdeopt.inverse.regularization.coupling import (
     joint_total_variation,
 )
 from pdeopt.inverse.regularization.forms import mass, stiffness
-from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
+from pdeopt.inverse.regularization.quadratic import Quadratic, gaussian, h1, tikhonov
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
     FunctionTerm,
@@ -38,6 +38,7 @@ __all__ = [
     "TotalVariation",
     "as_term",
     "cross_gradient",
+    "gaussian",
     "h1",
     "joint_total_variation",
     "located",
