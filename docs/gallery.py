@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 PICTURES = {
     "result": "What was found, and how it fits the data.",
+    "unknowns": "The parameters, one by one.",
     "parts": "The parts of the state.",
     "segmentation": "What the data are segmented into.",
     "reference": "The reference measurement, and how it is predicted.",
