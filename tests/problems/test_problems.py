@@ -17,6 +17,9 @@ SMALL = {
     ],
     "robin": [{"n": 3}],
     "poisson_control": [{"n": 6}],
+    "box_control": [{"n": 6}],
+    "neumann_control": [{"n": 6}],
+    "state_constrained_control": [{"n": 6}],
     "poisson_mother": [{"n": 6}, {"n": 6, "graded": True}],
     "stokes_control": [{"n": 4}],
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
@@ -39,6 +42,9 @@ MATRICES = {"helmholtz_scattering": 2, "temperature_dependent_conductivity": 3}
 FIXED_MATRIX = {
     ("advection_diffusion", "source"),
     ("poisson_control", None),
+    ("box_control", None),
+    ("neumann_control", None),
+    ("state_constrained_control", None),
     ("poisson_mother", None),
     ("stokes_control", None),
 }
