@@ -1,4 +1,4 @@
-"""Find the heat source that brings a plate closest to a wanted temperature, with a source that has limits at each place.
+"""Find the heat source, between bounds, that brings a plate closest to a wanted temperature.
 
 Find the control u that minimizes
 

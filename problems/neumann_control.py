@@ -1,4 +1,4 @@
-"""Find the heat flux through the boundary that brings a plate closest to a wanted temperature: control from outside.
+"""Find the heat flux through the boundary that brings a plate closest to a wanted temperature.
 
 Find the control u on ∂Ω that minimizes
 
@@ -10,8 +10,8 @@ where the temperature y solves
 
 and y_d is the nodal interpolant of sin 2πx₁ sin 2πx₂. All functions are piecewise linear, on n × n squares that are cut
 from lower left to upper right, the control on their sides in ∂Ω, and all integrals are exact (Tröltzsch: Optimal
-Control of Partial Differential Equations, 2010, section 2.3). J is quadratic; at the defaults J(0) = 0.1224024929641499,
-‖∇J(0)‖ = 0.041817054799018 in L²(∂Ω), and the minimum is 0.0617470239038681, where ‖u‖ = 7.16960156 in L²(∂Ω).
+Control of Partial Differential Equations, 2010, section 2.3). At the defaults J(0) = 0.1224024929641499, ‖∇J(0)‖ =
+0.041817054799018 in L²(∂Ω), and the minimum is 0.0617470239038681, where ‖u‖ = 7.16960156 in L²(∂Ω).
 """
 
 from typing import Annotated

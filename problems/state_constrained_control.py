@@ -1,4 +1,4 @@
-"""Find the heat source that brings a plate closest to a wanted temperature, where the plate must not become too hot.
+"""Find the heat source that brings a plate closest to a wanted temperature, and not above a limit.
 
 Find the control u that minimizes
 
@@ -85,8 +85,8 @@ def build(
 ) -> Problem:
     if n < 2 or not 0 < alpha < np.inf or not 0 <= gamma < np.inf or not np.isfinite(limit):
         raise InputError(
-            f"n is {n}, alpha {alpha}, limit {limit}, gamma {gamma}; expected at least 2 squares along a side, a number "
-            "> 0, any number, and one that is not negative"
+            f"n is {n}, alpha {alpha}, limit {limit}, gamma {gamma}; expected at least 2 squares along a side, a "
+            "number > 0, any number, and one that is not negative"
         )
     ticks = np.linspace(0, 1, n + 1)
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP1(), order=2)  # the rule of the header
