@@ -82,6 +82,24 @@ def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
     return np.broadcast_to(bound, (size,))
 
 
-def projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound."""
-    return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)
+def projected(
+    m: np.ndarray,
+    derivative: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    l1_weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound, or stay in a kink.
+
+    It is the subgradient of least size, and zero at a minimum.
+
+    Args:
+        m: The parameter (p,).
+        derivative: The derivative (p,) of J there, with the derivative 0 of ``|m_i|`` at 0.
+        lower: The lower bounds (p,).
+        upper: The upper bounds (p,).
+        l1_weights: The weights (p,) of the L1 term that J contains; None where there is none.
+    """
+    kink = 0.0 if l1_weights is None else np.where(m == 0, l1_weights, 0.0)
+    rising, falling = derivative + kink, derivative - kink  # the slopes to the right and to the left
+    return np.where((rising < 0) & (m < upper), rising, np.where((falling > 0) & (m > lower), falling, 0.0))
