@@ -68,7 +68,7 @@ def build(
         parameter=Parameter(V, "control u", role="control"),
         bounds=(lower, upper),
         data_label="temperature y",
-        optimizer="newton-cg",
+        optimizer="active-set",
         gradient_tolerance=1e-7,
         interpret=lambda u: {
             "at_lower_bound": np.count_nonzero(u <= lower),

@@ -99,7 +99,7 @@ def build(
         initial=np.zeros(V.n),
         parameter=Parameter(V, "control u", role="control"),
         data_label="temperature y",
-        optimizer="newton-cg",
+        optimizer="active-set",
         gradient_tolerance=1e-7,
         quantities={"largest_violation": lambda u: np.max(np.maximum(0.0, J.solution(u) - limit))},
         views=Views(headline={"largest_violation": "largest violation"}),

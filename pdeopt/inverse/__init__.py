@@ -27,6 +27,7 @@ from pdeopt.inverse.numbers import Numbers
 from pdeopt.inverse.parametrization import Bounded, Identity, Log, Parametrization
 from pdeopt.inverse.problem import Parameter, Problem
 from pdeopt.inverse.regularization import (
+    L1,
     FunctionTerm,
     Matern,
     Quadratic,
@@ -36,6 +37,7 @@ from pdeopt.inverse.regularization import (
     TotalVariation,
     as_term,
     h1,
+    l1,
     mass,
     matern,
     matern_from_length,
@@ -47,6 +49,7 @@ from pdeopt.inverse.regularization import (
 from pdeopt.inverse.views import LabelImage, Marks, Series, Views
 
 __all__ = [
+    "L1",
     "AtDofs",
     "AtPoints",
     "BoundaryFlux",
@@ -89,6 +92,7 @@ __all__ = [
     "h1",
     "inner_product_named",
     "inner_product_names",
+    "l1",
     "l2_product",
     "lumped_product",
     "mass",

@@ -220,8 +220,8 @@ def inner_product_named(
 ) -> InnerProduct:
     """Return the product of a name: "l2", "l2-lumped", "regularization", "euclidean".
 
-    With bounds on m "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds on single
-    entries of m are no bounds on entries of z.
+    With bounds on m, or an L1 term, "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds
+    and kinks of single entries of m are none of entries of z.
 
     Args:
         name: The name of the product.
@@ -231,11 +231,17 @@ def inner_product_named(
         initial: The m (p,) at which "regularization" takes the operators, 0 by default.
 
     Raises:
-        InputError: The name is unknown, or is "regularization" where there are bounds.
+        InputError: The name is unknown, or is "regularization" where there are bounds or an L1 term.
     """
     if name not in _MAKERS:
         raise InputError(f"unknown inner product {name!r}; expected one of {', '.join(_MAKERS)}")
-    if has_bounds(full_bounds(bounds, parameter.size)):
+    bounded = has_bounds(full_bounds(bounds, parameter.size))
+    if bounded or functional.l1_weights is not None:
+        if name == "regularization" and not bounded:
+            raise InputError(
+                "the inner product of the regularization mixes entries of m, so that no optimizer can treat an L1 term "
+                "in it; use the inner product l2-lumped"
+            )
         if name == "regularization":
             raise InputError(
                 "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "

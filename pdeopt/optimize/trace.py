@@ -208,8 +208,8 @@ class Trace:
 
     def promised(self, candidate: np.ndarray) -> float:
         """Return by how much J falls between the last iterate and a candidate (p,), were its smooth part linear."""
-        m, derivative = self.last.m, self.evaluate(self.last.m)[1]
-        fall = float(derivative @ (m - candidate))
+        m = self.last.m
+        fall = float(self._derivative @ (m - candidate))
         if self.l1_weights is None:
             return fall
         return fall - float(self.l1_weights @ (np.abs(candidate) - np.abs(m) - np.sign(m) * (candidate - m)))

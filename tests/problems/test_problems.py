@@ -20,6 +20,7 @@ SMALL = {
     "box_control": [{"n": 6}],
     "neumann_control": [{"n": 6}],
     "state_constrained_control": [{"n": 6}],
+    "sparse_control": [{"n": 6}],
     "poisson_mother": [{"n": 6}, {"n": 6, "graded": True}],
     "stokes_control": [{"n": 4}],
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
@@ -45,6 +46,7 @@ FIXED_MATRIX = {
     ("box_control", None),
     ("neumann_control", None),
     ("state_constrained_control", None),
+    ("sparse_control", None),
     ("poisson_mother", None),
     ("stokes_control", None),
 }

@@ -3,6 +3,7 @@
 from pdeopt.inverse.regularization.bilaplacian import Matern, matern, matern_from_length
 from pdeopt.inverse.regularization.forms import mass, stiffness
 from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
+from pdeopt.inverse.regularization.sparsity import L1, l1
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
     FunctionTerm,
@@ -15,6 +16,7 @@ from pdeopt.inverse.regularization.terms import (
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
 
 __all__ = [
+    "L1",
     "TRIVIAL_NULL_SPACE",
     "FunctionTerm",
     "Matern",
@@ -25,6 +27,7 @@ __all__ = [
     "TotalVariation",
     "as_term",
     "h1",
+    "l1",
     "mass",
     "matern",
     "matern_from_length",

@@ -78,6 +78,11 @@ class Term:
         """
         return None
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights w (p,), where the term is ``Σ_i w_i |m_i|``; None for a term without kinks."""
+        return None
+
     def at_stage(self, factor: float) -> Term:
         """Return the term of one stage of its `continuation`: its smoothing times a factor.
 

@@ -15,9 +15,9 @@ from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.trace import Trace
 
 #: The largest number of pieces that are tried for one model before it is made more convex.
-MAX_PIECES = 10
+MAX_PIECES = 5
 #: The factor by which the curvature that is added falls after a model whose minimum was found.
-RELAXATION = 0.1
+RELAXATION = 0.3
 #: The factor by which it grows where none was found.
 TIGHTENING = 5.0
 #: The largest number of times that it grows for one step.
@@ -45,7 +45,7 @@ class ActiveSet(Optimizer):
     """
 
     max_cg_iterations: int = 1000
-    system_tolerance: float = 1e-6
+    system_tolerance: float = 1e-3
 
     name = "active-set"
     needs = frozenset({"hessian"})
