@@ -100,6 +100,7 @@ def projected(
         upper: The upper bounds (p,).
         l1_weights: The weights (p,) of the L1 term that J contains; None where there is none.
     """
-    kink = 0.0 if l1_weights is None else np.where(m == 0, l1_weights, 0.0)
-    rising, falling = derivative + kink, derivative - kink  # the slopes to the right and to the left
-    return np.where((rising < 0) & (m < upper), rising, np.where((falling > 0) & (m > lower), falling, 0.0))
+    if l1_weights is not None:
+        kink = np.where(m == 0, l1_weights, 0.0)
+        derivative = derivative - np.clip(derivative, -kink, kink)
+    return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)

@@ -165,7 +165,10 @@ def _check_product(trace: Trace) -> None:
     """
     weights, size = trace.l1_weights, len(trace.lower)
     if weights is not None and not (np.shape(weights) == (size,) and (weights >= 0).all() and (weights < np.inf).all()):
-        raise OptimizerError(f"the weights of an L1 term are {weights!r}; expected ({size},) numbers of at least 0")
+        raise OptimizerError(
+            f"the weights of an L1 term have shape {np.shape(weights)}, from {np.min(weights)} to {np.max(weights)}; "
+            f"expected ({size},) finite numbers of at least 0"
+        )
     if trace.product.weights is None and (trace.bounded or weights is not None):
         task = "keep bounds" if trace.bounded else "treat an L1 term"
         raise OptimizerError(

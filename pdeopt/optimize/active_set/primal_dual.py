@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdeopt.optimize.active_set.pieces import Piece, piece_at
+from pdeopt.optimize.active_set.pieces import piece_at
 from pdeopt.optimize.krylov import Direction, conjugate_gradients
 from pdeopt.optimize.newton import armijo
 from pdeopt.optimize.objective import Action, OptimizerError, hessians_of
