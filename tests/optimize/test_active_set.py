@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from pdeopt.optimize import ActiveSet, Diagonal, Objective, OptimizerError, minimize
+from pdeopt.optimize import ActiveSet, Diagonal, Goals, Objective, OptimizerError, Trace, euclidean, minimize
 from pdeopt.optimize.bounds import projected
 
 RNG = np.random.default_rng(5)
@@ -74,7 +74,7 @@ def test_an_l1_term_is_minimized_with_and_without_bounds(bounds, softness):
 def test_it_takes_weights_of_the_inner_product():
     """Entries in other units, a thousand times as large as others, take as many iterations."""
     units = np.where(np.arange(SIZE) % 2, 1e3, 1.0)
-    objective, L, b = quadratic(1e-4, np.full(SIZE, 0.01))
+    objective, L, _ = quadratic(1e-4, np.full(SIZE, 0.01))
     scaled = Objective(
         lambda z: (objective.value_and_derivative(units * z)[0], units * objective.value_and_derivative(units * z)[1]),
         lambda z: lambda v: units * (L.T @ (L @ (units * v))),
@@ -144,3 +144,18 @@ def test_weights_that_are_none_are_refused(weights):
 def test_options_that_mean_nothing_are_refused(options):
     with pytest.raises(OptimizerError, match="expected at least 1, and a number between 0 and 1"):
         ActiveSet(**options)
+
+
+def test_the_fall_that_is_promised_of_a_linear_function_and_an_l1_term_is_exact():
+    slopes, weights = np.array([1.0, -2.0, 0.5, 3.0]), np.array([0.5, 1.0, 2.0, 0.0])
+    start, candidate = np.array([0.0, 2.0, -1.0, 0.0]), np.array([-1.0, -1.0, -3.0, 1.0])
+
+    def value_and_derivative(m):
+        return slopes @ m + weights @ abs(m), slopes + weights * np.sign(m)
+
+    everywhere = np.full(4, -np.inf), np.full(4, np.inf)
+    goals = Goals(1e-4, 0.0, 1e-9, 1e-5, 10, 1e-13)
+    trace = Trace(Objective(value_and_derivative, l1_weights=weights), euclidean(4), everywhere, goals, None)
+    trace.start(start)
+    fall = value_and_derivative(start)[0] - value_and_derivative(candidate)[0]
+    assert trace.promised(candidate) == pytest.approx(fall, rel=1e-14)
