@@ -1,6 +1,6 @@
 """Minimizers, which see callables and know no PDE."""
 
-from pdeopt.optimize.active_set import ActiveSet
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.dispatch import minimize
 from pdeopt.optimize.gauss_newton import GaussNewton

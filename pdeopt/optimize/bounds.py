@@ -89,9 +89,9 @@ def projected(
     upper: np.ndarray,
     l1_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound, or stay in a kink.
+    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound.
 
-    It is the subgradient of least size, and zero at a minimum.
+    So has it in those that an L1 term keeps at 0: it is the subgradient of least size, and zero at a minimum.
 
     Args:
         m: The parameter (p,).

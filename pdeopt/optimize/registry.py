@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pdeopt.errors import did_you_mean
-from pdeopt.optimize.active_set import ActiveSet
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.gauss_newton import GaussNewton
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError

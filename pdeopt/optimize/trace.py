@@ -164,7 +164,7 @@ class Trace:
         return found
 
     def projected(self, m: np.ndarray) -> np.ndarray:
-        """Return the derivative at m without the entries that push against an active bound, or stay in a kink."""
+        """Return the derivative at m without the entries that a bound or an L1 term holds."""
         return projected(m, self.evaluate(m)[1], self.lower, self.upper, self.l1_weights)
 
     def gradient_norm(self, m: np.ndarray) -> float:
@@ -207,7 +207,11 @@ class Trace:
         self._finish_where_done()
 
     def promised(self, candidate: np.ndarray) -> float:
-        """Return by how much J falls between the last iterate and a candidate (p,), were its smooth part linear."""
+        """Return by how much J falls from the last iterate to a candidate, were its smooth part linear.
+
+        Args:
+            candidate: The parameter (p,) after the step.
+        """
         m = self.last.m
         fall = float(self._derivative @ (m - candidate))
         if self.l1_weights is None:

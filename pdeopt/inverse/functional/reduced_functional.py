@@ -186,7 +186,7 @@ class ReducedFunctional(Differentiable):
 
     @property
     def l1_weights(self) -> np.ndarray | None:
-        """The weights β w (p,) of the L1 terms ``Σ_i w_i |m_i|`` of the regularization; None where there are none."""
+        """The weights β w (p,) of the terms ``Σ_i w_i |m_i|``; None where there are none."""
         found = [term.l1_weights for term in self.regularization_terms if term.l1_weights is not None]
         return self.strength * np.sum(found, axis=0) if found else None
 

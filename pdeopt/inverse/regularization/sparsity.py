@@ -39,7 +39,7 @@ class L1(Term):
 
 
 def l1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> L1:
-    """Return the term ``β ∫ |m|`` by the lumped mass matrix: it makes m zero where m is hardly worth its price.
+    """Return the term ``β ∫ |m|``, by the lumped mass matrix, which makes m zero in most places.
 
     It has kinks: of the optimizers that come with pdeopt, "active-set" minimizes it. (Stadler, "Elliptic optimal
     control problems with L1-control cost and applications for the placement of control devices", Comput. Optim. Appl.

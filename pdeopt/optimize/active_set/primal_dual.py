@@ -68,7 +68,7 @@ class ActiveSet(Optimizer):
 
 
 class _Models:
-    """The quadratic models at the iterates, one after the other, with the curvature ρ that is added to them."""
+    """The quadratic models at the iterates, with the curvature ρ that is added to them."""
 
     def __init__(self, trace: Trace, hessian: Callable[[np.ndarray], Action], method: ActiveSet) -> None:
         self._trace = trace
@@ -146,7 +146,10 @@ class _Models:
         return found
 
     def _preconditioner(self, free: np.ndarray) -> Action:
-        """Return the preconditioner of the problem; the Riesz map times the largest inverse curvature without one."""
+        """Return the preconditioner of the problem for the free entries.
+
+        Where the problem has none, it is the Riesz map times the largest inverse of a curvature seen.
+        """
         trace = self._trace
         given = None if trace.preconditioner is None else trace.preconditioner(trace.last.m, free)
         if given is not None:
