@@ -100,6 +100,8 @@ class _Models:
         It is as good as the preconditioner, which is about the inverse of the Hessian or larger.
         """
         slope = self._trace.projected(self._trace.last.m)
+        if not slope.any():
+            return 0.0
         return 0.5 * float(slope @ self._preconditioner(slope != 0)(slope))
 
     def _minimum(self, action: Action) -> tuple[np.ndarray | None, int]:
