@@ -25,7 +25,7 @@ import numpy as np
 import skfem
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, functional, grad, linear_form
-from pdeopt.inverse import FieldMisfit, InputError, Misfit, Parameter, Problem, ReducedFunctional, Views, tikhonov
+from pdeopt.inverse import FieldMisfit, InputError, Parameter, Problem, ReducedFunctional, Views, tikhonov
 from pdeopt.pde import LinearStateEquation
 
 
@@ -48,25 +48,17 @@ def wanted_temperature(x):
     return np.sin(2 * np.pi * x[0] * x[1])
 
 
-@dataclass(frozen=True, eq=False)
-class FieldMisfitBelow(Misfit):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LimitedMisfit(FieldMisfit):
     """½ ∫ (y − y_d)² + ½ γ ∫ max(0, y − ȳ)², convex in the state y of the space V."""
 
     V: FunctionSpace
-    tracking: FieldMisfit
     limit: float
     gamma: float
 
-    @property
-    def data(self):
-        return self.tracking.data
-
     def distance(self, y):
         excess = squared_excess.assemble(self.V, y=self.V.interpolate(y), limit=self.limit)
-        return self.tracking.distance(y) + self.gamma * excess
-
-    def __call__(self, y, coefficient):
-        return self.distance(y)
+        return super().distance(y) + self.gamma * excess
 
 
 def state_equation(V, control):
@@ -91,9 +83,8 @@ def build(
     ticks = np.linspace(0, 1, n + 1)
     V = FunctionSpace(skfem.MeshTri.init_tensor(ticks, ticks), skfem.ElementTriP1(), order=2)  # the rule of the header
     tracking = FieldMisfit.of(V, V.nodal(wanted_temperature))
-    J = ReducedFunctional(
-        state_equation(V, V.interpolate), FieldMisfitBelow(V, tracking, limit, gamma), tikhonov(V, alpha)
-    )
+    misfit = LimitedMisfit(tracking.data, None, tracking.mass, V=V, limit=limit, gamma=gamma)
+    J = ReducedFunctional(state_equation(V, V.interpolate), misfit, tikhonov(V, alpha))
     return Problem(
         J,
         initial=np.zeros(V.n),
