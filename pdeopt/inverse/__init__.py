@@ -31,6 +31,7 @@ from pdeopt.inverse.inner_product import (
 from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.problem import Problem
 from pdeopt.inverse.regularization import (
+    L1,
     CouplingTerm,
     CrossGradient,
     FunctionTerm,
@@ -46,6 +47,7 @@ from pdeopt.inverse.regularization import (
     gaussian,
     h1,
     joint_total_variation,
+    l1,
     mass,
     matern,
     matern_from_length,
@@ -62,6 +64,7 @@ from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import LabelImage, Marks, Series, Views
 
 __all__ = [
+    "L1",
     "AtDofs",
     "AtPoints",
     "BoundaryFlux",
@@ -120,6 +123,7 @@ __all__ = [
     "inner_product_names",
     "inner_products_of",
     "joint_total_variation",
+    "l1",
     "l2_product",
     "lumped_product",
     "mass",

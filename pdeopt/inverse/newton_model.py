@@ -43,6 +43,11 @@ class NewtonModel(Differentiable):
         """Return J and its derivative (p,) at m, with the terms of J."""
         return self.functional.evaluate(m)
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights (p,) of the L1 term of J; None where there is none."""
+        return self.functional.l1_weights
+
     def hessian(self, m: np.ndarray) -> Action:
         """Return the map of v to the second derivative at m times v, (p,).
 

@@ -1,5 +1,6 @@
 """Minimizers, which see callables and know no PDE."""
 
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.dispatch import minimize
 from pdeopt.optimize.gauss_newton import GaussNewton
@@ -12,6 +13,7 @@ from pdeopt.optimize.scipy_methods import SciPyMethod
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 __all__ = [
+    "ActiveSet",
     "Diagonal",
     "Differentiable",
     "Evaluation",

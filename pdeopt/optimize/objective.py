@@ -92,6 +92,14 @@ class Differentiable(Protocol):
         """The preconditioner of Newton systems, about the inverse of the Hessian; None where there is none."""
         return None
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights w (p,) of the term ``Σ_i w_i |m_i|`` of J; None where J has none.
+
+        Value and derivative contain it, with the derivative 0 of ``|m_i|`` at 0. Its kinks are all that J has.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -103,12 +111,14 @@ class Objective:
             methods.
         gauss_newton: The function m ↦ (v ↦ H v) of the Gauss–Newton part H of the Hessian, positive semidefinite.
         preconditioner: The preconditioner of Newton systems, see `Preconditioner`.
+        l1_weights: The weights (p,) of the L1 term that J contains, see `Differentiable.l1_weights`.
     """
 
     value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
     hessian: Callable[[np.ndarray], Action] | None = None
     gauss_newton: Callable[[np.ndarray], Action] | None = None
     preconditioner: Preconditioner | None = None
+    l1_weights: np.ndarray | None = None
 
     def evaluate(self, m: np.ndarray) -> Evaluation:
         """Return J and its derivative at m (p,)."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 HESSIANS = ("hessian", "gauss_newton")
 #: The constraints that an optimizer can keep.
 CONSTRAINTS = ("bounds",)
+#: The terms of an objective with kinks that an optimizer can treat.
+KINKS = ("l1",)
 
 
 @runtime_checkable
@@ -27,6 +29,7 @@ class Optimizer(Protocol):
         name: The name, as in ``minimize(optimizer=…)`` and on the command line.
         needs: The methods that an objective must have, of "hessian" and "gauss_newton".
         keeps: The constraints that its iterates satisfy, "bounds" or nothing.
+        treats: The terms with kinks that J may have, "l1" or nothing.
         max_parameters: The largest number of parameters that it takes, as where it keeps a dense matrix; None: any.
         loose_iterations: The number of iterations after which a rough minimum is good enough to go on from, in
             continuation.
@@ -35,6 +38,7 @@ class Optimizer(Protocol):
     name: str
     needs: frozenset[str] = frozenset()
     keeps: frozenset[str] = frozenset()
+    treats: frozenset[str] = frozenset()
     max_parameters: int | None = None
     loose_iterations: int = 15
 

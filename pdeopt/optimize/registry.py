@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pdeopt.errors import did_you_mean
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.gauss_newton import GaussNewton
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, Optimizer
+from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, KINKS, Optimizer
 from pdeopt.optimize.scipy_methods import METHODS
 
 #: The optimizers that are registered from the start, the default first.
-BUILT_IN: tuple[Optimizer, ...] = (METHODS[0], NewtonCG(), GaussNewton(), *METHODS[1:])
+BUILT_IN: tuple[Optimizer, ...] = (METHODS[0], NewtonCG(), GaussNewton(), *METHODS[1:], ActiveSet())
 
 _optimizers: dict[str, Optimizer] = {}
 
@@ -32,7 +33,8 @@ def register(optimizer: Optimizer) -> None:
             notebook cell runs twice.
 
     Raises:
-        OptimizerError: The object is no optimizer, needs or keeps what there is not, or has the name of another one.
+        OptimizerError: The object is no optimizer, needs, keeps or treats what there is not, or has the name of another
+            one.
     """
     check_optimizer(optimizer)
     former = _optimizers.get(optimizer.name, optimizer)
@@ -66,7 +68,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     """Check that an object is an optimizer.
 
     Raises:
-        OptimizerError: It is none, or needs or keeps what there is not.
+        OptimizerError: It is none, or needs, keeps or treats what there is not.
     """
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "name"):
         raise OptimizerError(
@@ -75,7 +77,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.+-]*", str(optimizer.name)):
         raise OptimizerError(f"the optimizer's name is {optimizer.name!r}; expected small letters, digits and hyphens")
-    for attribute, given, known in (("needs", optimizer.needs, HESSIANS), ("keeps", optimizer.keeps, CONSTRAINTS)):
+    for attribute, given, known in (
+        ("needs", optimizer.needs, HESSIANS),
+        ("keeps", optimizer.keeps, CONSTRAINTS),
+        ("treats", optimizer.treats, KINKS),
+    ):
         if not isinstance(given, (set, frozenset)) or not given <= set(known):
             raise OptimizerError(
                 f"{optimizer.name} {attribute} {given!r}; expected a frozenset of {', '.join(map(repr, known))}"

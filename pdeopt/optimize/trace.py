@@ -82,6 +82,7 @@ class Trace:
         product: The inner product in which norms are reported.
         lower: The lower bounds (p,), infinite where there are none.
         upper: The upper bounds (p,), infinite where there are none.
+        l1_weights: The weights (p,) of the L1 term that J contains; None where there is none.
         goals: The goals at which the minimization ends.
         cg_iterations: The number of iterations of conjugate gradients in Newton systems, counted by the method.
         secants: The steps between iterates, and the differences of the gradients at their ends.
@@ -102,6 +103,7 @@ class Trace:
         self.preconditioner = objective.preconditioner if preconditioner is None else preconditioner
         self.product = product
         self.lower, self.upper = bounds
+        self.l1_weights = objective.l1_weights
         self.goals = goals
         self.cg_iterations = 0
         self.secants = Recycling(SECANT_PAIRS, len(self.lower), product)
@@ -162,8 +164,8 @@ class Trace:
         return found
 
     def projected(self, m: np.ndarray) -> np.ndarray:
-        """Return the derivative at m without the entries that push against an active bound."""
-        return projected(m, self.evaluate(m)[1], self.lower, self.upper)
+        """Return the derivative at m without the entries that a bound or an L1 term holds."""
+        return projected(m, self.evaluate(m)[1], self.lower, self.upper, self.l1_weights)
 
     def gradient_norm(self, m: np.ndarray) -> float:
         """Return the norm of the projected gradient, in the inner product."""
@@ -203,6 +205,18 @@ class Trace:
         counts = self._evaluations, self.cg_iterations
         self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, *counts, found.terms))
         self._finish_where_done()
+
+    def promised(self, candidate: np.ndarray) -> float:
+        """Return by how much J falls from the last iterate to a candidate, were its smooth part linear.
+
+        Args:
+            candidate: The parameter (p,) after the step.
+        """
+        m = self.last.m
+        fall = float(self._derivative @ (m - candidate))
+        if self.l1_weights is None:
+            return fall
+        return fall - float(self.l1_weights @ (np.abs(candidate) - np.abs(m) - np.sign(m) * (candidate - m)))
 
     @property
     def bounded(self) -> bool:

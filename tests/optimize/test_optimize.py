@@ -298,7 +298,7 @@ EVERY = {
     "rosenbrock": Objective(rosenbrock, rosenbrock_hessian),
 }
 UNABLE = {("gauss-newton", "rosenbrock"), ("dogleg", "rosenbrock")}  # no such Hessian; an indefinite one
-KEEPS_BOUNDS = {"l-bfgs-b", "newton-cg", "gauss-newton", "tnc", "slsqp", "trust-constr"}
+KEEPS_BOUNDS = {"l-bfgs-b", "newton-cg", "gauss-newton", "tnc", "slsqp", "trust-constr", "active-set"}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -323,7 +323,7 @@ def test_every_optimizer_finds_the_minimum_in_every_product(optimizer, name, wei
 def test_bounds_are_kept_or_refused(optimizer, bounds):
     arguments = {"optimizer": optimizer, "bounds": bounds, "inner_product": Diagonal("w", np.geomspace(0.1, 10, 6))}
     if optimizer not in KEEPS_BOUNDS:
-        able = "l-bfgs-b, newton-cg, gauss-newton, tnc, slsqp, trust-constr"
+        able = "l-bfgs-b, newton-cg, gauss-newton, tnc, slsqp, trust-constr, active-set"
         with pytest.raises(ValueError, match=rf"{optimizer} keeps no bounds.*use one of {able}$"):
             minimize(EVERY["quadratic"], np.zeros(6), **arguments)
         return

@@ -147,7 +147,7 @@ def test_a_problem_file_brings_its_optimizer_to_the_command_line(tmp_path, capsy
     assert main(["run", "conductivity", "--optimizer", "toy"]) == 2
     assert "invalid choice: 'toy'" in capsys.readouterr().err
     assert main(["run", "./denoising.py", "--help"]) == 0
-    assert "dogleg, toy" in " ".join(capsys.readouterr().out.split())
+    assert "dogleg, active-set, toy" in " ".join(capsys.readouterr().out.split())
     assert main(["run", "./denoising.py", "--optimizer", "tyo"]) == 2
     assert "did you mean 'toy'?" in capsys.readouterr().err
     assert (
@@ -254,7 +254,7 @@ FULL = Objective(value_and_derivative, hessian, hessian)
             FULL,
             {"optimizer": "bfgs", "bounds": (0.0, 1.0)},
             "bfgs keeps no bounds, and the parameter has some; use one of "
-            "l-bfgs-b, newton-cg, gauss-newton, tnc, slsqp, trust-constr",
+            "l-bfgs-b, newton-cg, gauss-newton, tnc, slsqp, trust-constr, active-set",
         ),
         (
             Objective(value_and_derivative),
@@ -266,7 +266,7 @@ FULL = Objective(value_and_derivative, hessian, hessian)
             Objective(value_and_derivative, hessian),
             {"optimizer": "gauss-newton"},
             r"gauss-newton needs gauss_newton\(m\).*use one of l-bfgs-b, newton-cg, cg, bfgs, tnc, slsqp, trust-ncg, "
-            "trust-krylov, trust-constr, trust-exact, dogleg",
+            "trust-krylov, trust-constr, trust-exact, dogleg, active-set",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pdeopt.inverse.regularization.coupling import (
 )
 from pdeopt.inverse.regularization.forms import mass, stiffness
 from pdeopt.inverse.regularization.quadratic import Quadratic, gaussian, h1, tikhonov
+from pdeopt.inverse.regularization.sparsity import L1, l1
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
     FunctionTerm,
@@ -24,6 +25,7 @@ from pdeopt.inverse.regularization.terms import (
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
 
 __all__ = [
+    "L1",
     "TRIVIAL_NULL_SPACE",
     "CouplingTerm",
     "CrossGradient",
@@ -41,6 +43,7 @@ __all__ = [
     "gaussian",
     "h1",
     "joint_total_variation",
+    "l1",
     "located",
     "mass",
     "matern",
