@@ -316,7 +316,7 @@ def inner_product_named(
 
 
 def _fitting(name: str, parameter: AnyParameter, bounds: tuple[np.ndarray, np.ndarray], kinks: np.ndarray) -> str:
-    """Return the name of the product that keeps bounds and kinks of single entries of m; it may be the same.
+    """Return the name of the product that keeps bounds and kinks of single entries of m.
 
     Args:
         name: The name of the product that is asked for.

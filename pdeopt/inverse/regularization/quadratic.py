@@ -102,7 +102,7 @@ def tikhonov(
 
 
 def gaussian(mean: ArrayLike, deviation: ArrayLike) -> Quadratic:
-    """Return the term ½ Σ_i ((m_i − mean_i) / σ_i)², as for a few numbers of which something is known beforehand.
+    """Return the term ½ Σ_i ((m_i − mean_i) / σ_i)², a normal prior of a few numbers.
 
     It is the negative logarithm of the density of independent normal variables.
 
