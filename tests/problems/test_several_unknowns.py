@@ -25,9 +25,9 @@ def test_one_set_of_heads_does_not_and_says_which_field(data, missing):
 
 @pytest.mark.slow
 def test_two_moduli_are_found_from_three_experiments():
-    problem = pdeopt.build("elastic_moduli", n=6)
+    problem = pdeopt.build("elastic_moduli", n=8)
     before = problem.parameter.flat(problem.functional.coefficient(problem.initial))
     at_start = problem.parameter.relative_errors(before, problem.truth)
     errors = pdeopt.solve(problem, verify=False, progress=False).summary["relative_errors"]
-    assert errors["E"] < 0.7 * at_start["E"]
+    assert errors["E"] < 0.5 * at_start["E"]
     assert errors["nu"] < 0.5 * at_start["nu"]
