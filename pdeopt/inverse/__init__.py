@@ -1,5 +1,6 @@
 """Inverse problems: parametrization, observation, misfit, regularization, and the reduced functional."""
 
+from pdeopt.inverse.constraint import Constraint
 from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.correlated import CorrelatedMisfit
 from pdeopt.inverse.data.counts import PoissonMisfit
@@ -69,6 +70,7 @@ __all__ = [
     "AtPoints",
     "BoundaryFlux",
     "Bounded",
+    "Constraint",
     "CorrelatedMisfit",
     "CouplingTerm",
     "CrossGradient",

@@ -40,13 +40,22 @@ class NewtonModel(Differentiable):
         return self.functional.value_and_derivative(m)
 
     def evaluate(self, m: np.ndarray) -> Evaluation:
-        """Return J and its derivative (p,) at m, with the terms of J."""
+        """Return J and its derivative (p,) at m, with the terms of J and the constraints."""
         return self.functional.evaluate(m)
 
     @property
     def l1_weights(self) -> np.ndarray | None:
         """The weights (p,) of the L1 term of J; None where there is none."""
         return self.functional.l1_weights
+
+    @property
+    def constraint_kinds(self) -> frozenset[str]:
+        """The kinds of the functional's constraints."""
+        return self.functional.constraint_kinds
+
+    def constraint_hessian(self, m: np.ndarray, weights: np.ndarray) -> Action:
+        """Return the map of v to the weighted sum of the second derivatives of the constraints at m times v, (p,)."""
+        return self.functional.constraint_hessian(m, weights)
 
     def hessian(self, m: np.ndarray) -> Action:
         """Return the map of v to the second derivative at m times v, (p,).

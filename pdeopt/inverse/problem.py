@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
+from pdeopt.inverse.constraint import Constraint
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters
@@ -29,6 +30,7 @@ SUMMARY_NAMES = frozenset({
     "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
     "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
     "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline", "misfits",
+    "constraints",
 })
 # fmt: on
 
@@ -44,6 +46,8 @@ class Problem:
             are the functional's parametrization, which may be left out here.
         bounds: The bounds (lower, upper) of m, numbers or arrays (p,), None where there are none; or a
             `scipy.optimize.Bounds`. See `pdeopt.optimize.full_bounds`.
+        constraints: What the state and the coefficient must satisfy besides, one or several; those of the functional
+            where there are none.
         truth: The true coefficient (physical, not m) at the parameter's degrees of freedom, (p,), where it is known.
         data_label: The data in words, with their unit.
         points: The places (d, k) where the data were taken, in the state's mesh, for the picture; None where they were
@@ -77,6 +81,7 @@ class Problem:
     initial: np.ndarray = None  # type: ignore[assignment]  # __post_init__ fills in what is left out
     parameter: AnyParameter = None  # type: ignore[assignment]
     bounds: BoundsLike = None
+    constraints: Constraint | Sequence[Constraint] = ()
     truth: np.ndarray | None = None
     data_label: str = "data"
     points: np.ndarray | None = None
@@ -121,7 +126,10 @@ class Problem:
         return parts[0] if len(parts) == 1 and not parts[0].is_part else None
 
     def _complete(self) -> None:
-        """Take from the parameter what is not given."""
+        """Take from the parameter and the functional what is not given."""
+        if self.constraints:
+            object.__setattr__(self, "functional", self.functional.with_constraints(self.constraints))
+        object.__setattr__(self, "constraints", self.functional.constraints)
         known = self.functional.parametrization
         if self.parameter is None:
             if not isinstance(known, Parameters | Tree):

@@ -107,6 +107,7 @@ def check_problem(problem: Problem, status: Callable[[str], None] = lambda _: No
     checks: list[Check] = []
     for title, run in (
         ("Taylor test", _taylor),
+        ("Taylor test of the constraints", _constraints),
         ("adjoint identity", _adjoint),
         ("symmetry of the Hessian", _symmetry),
         ("cost of a derivative", _cost),
@@ -264,6 +265,36 @@ def _taylor(functional: ReducedFunctional, point: VerificationPoint) -> list[Che
         )
     names = {1: "value", 2: "with the derivative", 3: "with the Hessian"}
     return [_worst([_order(names[p], p, test, point.shown) for test in tests]) for p in tests[0].orders] + missing
+
+
+def _constraints(functional: ReducedFunctional, point: VerificationPoint) -> list[Check]:
+    """Return the Taylor test of each constraint; of several numbers it is that of their sum with random signs."""
+    found = functional.evaluate(point.m).constraints
+    if found is None:
+        return []
+    checks, signs = [], np.random.default_rng(0).choice([-1.0, 1.0], len(found.values))
+    for name in dict.fromkeys(found.rows.names):
+        weights = np.where(np.array(found.rows.names) == name, signs, 0.0)
+
+        def value_of(m: np.ndarray, weights: np.ndarray = weights) -> float:
+            return float(weights @ functional.constraint_values(m))
+
+        test = taylor_test(
+            value_of,
+            weights @ found.jacobian,
+            point.m,
+            point.v,
+            hessian_action=functional.constraint_hessian(point.m, weights)(point.v),
+            first_step=FIRST_STEP,
+            halvings=CHECK_HALVINGS,
+        )
+        linear = test.orders[2] == np.inf
+        passed = test.orders[2] > 1.9 and (test.orders[3] > 2.9 or linear)
+        value = "exact: it is linear" if linear else f"orders {test.orders[2]:.2f}, {test.orders[3]:.2f}"
+        if not test.resolved:
+            value = "cannot be told: it does not change along this direction, or is not finite"
+        checks.append(Check(f"constraint {name}, Taylor remainders", value, "orders > 1.9, > 2.9", bool(passed)))
+    return checks
 
 
 def _value(functional: ReducedFunctional, m: np.ndarray) -> float:

@@ -37,8 +37,9 @@ class LoggedEvaluation:
     Attributes:
         kind: The kind of the answer.
         question: What was asked, as a digest in hexadecimal digits.
-        numbers: Objective, misfit and regularization of a value.
-        array: The derivative (p,) or the product (p,); None where it is computed again instead of being kept.
+        numbers: Objective, misfit and regularization of a value, and the values of the k constraints.
+        array: The derivative (p,) with those of the constraints after it, ((1 + k) p,), or the product (p,); None where
+            it is computed again instead of being kept.
         error: Why there is no answer; empty where there is one.
         spent: What the run has spent so far.
         seconds: The time since its start.

@@ -31,6 +31,7 @@ class Row:
         second_order_solves: Transposed solves for products with a Hessian.
         hessian_products: Products with a Hessian.
         newton_iterations: Newton steps for the states of nonlinear equations.
+        violation: The largest violation of a constraint; 0 where there are none.
     """
 
     iteration: int
@@ -51,6 +52,7 @@ class Row:
     second_order_solves: int
     hessian_products: int
     newton_iterations: int = 0
+    violation: float = 0.0
 
 
 #: The columns of history.csv, in order.

@@ -13,7 +13,7 @@ import numpy as np
 from pdeopt.inverse import InputError, NewtonModel, Terms
 from pdeopt.inversion.evaluation_log import EvaluationLog, Kind, LoggedEvaluation, SpentWork
 from pdeopt.inversion.history import Row
-from pdeopt.optimize import Differentiable, Evaluation, Iterate
+from pdeopt.optimize import ConstraintValues, Differentiable, Evaluation, Iterate
 from pdeopt.optimize.objective import Action
 from pdeopt.sparse import SolveError, Work, work
 
@@ -53,6 +53,7 @@ class Recorder(Differentiable):
         log: The log of answers; those of a former process are returned instead of being computed again.
         rows: The history, one row for each iterate so far.
         m: The last iterate (p,); None before the first.
+        last: The last iterate with its constraints and their multipliers; None before the first.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Recorder(Differentiable):
         self.log = log
         self.rows: list[Row] = []
         self.m: np.ndarray | None = None
+        self.last: Iterate | None = None
         self._on_row = on_row
         self._stop = stop
         self._spent = SpentWork()
@@ -97,7 +99,7 @@ class Recorder(Differentiable):
         return found.value, found.derivative
 
     def evaluate(self, m: np.ndarray) -> Evaluation:
-        """Return J(m), its derivative (p,), and the `Terms` of J.
+        """Return J(m), its derivative (p,), the `Terms` of J, and the constraints.
 
         Args:
             m: The parameter (p,).
@@ -107,26 +109,45 @@ class Recorder(Differentiable):
             SolveError: The state equation cannot be solved at m.
         """
         question = _digest(m)
-        answer = self._recalled("value", question, len(m)) or self._evaluated(m, question)
+        functional, size = self.model.functional, len(m)
+        rows = functional.constraint_rows(size) if functional.constraints else None
+        count = 0 if rows is None else len(rows.names)
+        answer = self._recalled("value", question, (1 + count) * size) or self._evaluated(m, question)
         if answer.array is None:
             raise SolveError(answer.error)
-        terms = Terms(*answer.numbers)
-        return Evaluation(terms.objective, answer.array, terms)
+        terms, values = Terms(*answer.numbers[:3]), np.array(answer.numbers[3:])
+        if rows is None:
+            return Evaluation(terms.objective, answer.array, terms)
+        derivatives = answer.array.reshape(1 + count, size)
+        return Evaluation(terms.objective, derivatives[0], terms, ConstraintValues(rows, values, derivatives[1:]))
 
     def _evaluated(self, m: np.ndarray, question: str) -> LoggedEvaluation:
         """Evaluate J and its derivative at m, and keep the answer; that a solve failed is an answer, too."""
         self._begin()
         try:
             with _counted(self._spent.first):
-                terms, derivative = self.model.functional.terms_and_derivative(m)
+                found = self.model.functional.evaluate(m)
         except ArithmeticError as error:
             if not self.rows:
                 raise
             return self._kept("value", question, (), None, str(error))
         self._spent.evaluations += 1
-        if not self.rows and not np.isfinite(terms.objective):
-            raise InputError(f"the objective is {terms.objective} at the initial guess")
-        return self._kept("value", question, terms, derivative)
+        if not self.rows and not np.isfinite(found.value):
+            raise InputError(f"the objective is {found.value} at the initial guess")
+        numbers, derivatives = found.terms, found.derivative
+        if found.constraints is not None:
+            numbers = (*numbers, *map(float, found.constraints.values))
+            derivatives = np.concatenate([derivatives, found.constraints.jacobian.ravel()])
+        return self._kept("value", question, numbers, derivatives)
+
+    @property
+    def constraint_kinds(self) -> frozenset[str]:
+        """The kinds of the functional's constraints."""
+        return self.model.constraint_kinds
+
+    def constraint_hessian(self, m: np.ndarray, weights: np.ndarray) -> Action:
+        """Return the function v ↦ ``Σ w_i ∂²g_i/∂m² v`` of directions v (p,), see `Differentiable`."""
+        return self._product(lambda at: self.model.constraint_hessian(at, weights), m, weights)
 
     def hessian(self, m: np.ndarray) -> Action:
         """Return the function v ↦ H v of directions v (p,), where H is the exact Hessian at m (p,)."""
@@ -166,7 +187,7 @@ class Recorder(Differentiable):
     def _append(self, iterate: Iterate) -> None:
         terms: Terms = iterate.terms
         self._last_terms = terms
-        self.m = iterate.m
+        self.m, self.last = iterate.m, iterate
         first, second = self._spent.first, self._spent.second
         counts = (first.solves, first.adjoint_solves, second.solves, second.adjoint_solves)
         self.rows.append(
@@ -189,14 +210,20 @@ class Recorder(Differentiable):
                 second_order_solves=counts[3],
                 hessian_products=self._spent.products,
                 newton_iterations=first.newton_iterations + second.newton_iterations,
+                violation=iterate.violation,
             )
         )
         self._on_row(self.rows[-1])
 
-    def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray) -> Action:
+    def _product(self, linearize: Callable[[np.ndarray], Action], m: np.ndarray, *asked: np.ndarray) -> Action:
         """Return the function v ↦ H v at m, whose products are recorded and counted.
 
         While answers are given back, the linearization waits until a product is to be computed.
+
+        Args:
+            linearize: The function m ↦ (v ↦ H v).
+            m: The parameter (p,).
+            *asked: Other arrays that H depends on.
         """
         made: list[Action] = []
         if self.log.replaying:
@@ -211,7 +238,7 @@ class Recorder(Differentiable):
             return made[0]
 
         def product(direction: np.ndarray) -> np.ndarray:
-            question = _digest(m, direction)
+            question = _digest(m, *asked, direction)
             recalled = self._recalled("product", question, len(m))
             if recalled is not None:
                 return action()(direction) if recalled.array is None else recalled.array

@@ -2,18 +2,25 @@
 
 from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.bounds import full_bounds
+from pdeopt.optimize.constrained.augmented_lagrangian import AugmentedLagrangian
+from pdeopt.optimize.constraints.values import ConstraintRows, ConstraintValues
 from pdeopt.optimize.dispatch import minimize
-from pdeopt.optimize.gauss_newton import GaussNewton
+from pdeopt.optimize.gauss_newton import GaussNewton, LevenbergMarquardt
 from pdeopt.optimize.inner_product import Diagonal, InnerProduct, euclidean
+from pdeopt.optimize.libraries.ipopt_method import Ipopt
+from pdeopt.optimize.libraries.nlopt_methods import NLoptMethod
+from pdeopt.optimize.libraries.scipy_methods import SciPyMethod
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import Differentiable, Evaluation, Objective, OptimizerError, Preconditioner
 from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
 from pdeopt.optimize.registry import optimizer_named, optimizers, register
-from pdeopt.optimize.scipy_methods import SciPyMethod
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 __all__ = [
     "ActiveSet",
+    "AugmentedLagrangian",
+    "ConstraintRows",
+    "ConstraintValues",
     "Diagonal",
     "Differentiable",
     "Evaluation",
@@ -21,7 +28,10 @@ __all__ = [
     "GaussNewton",
     "Goals",
     "InnerProduct",
+    "Ipopt",
     "Iterate",
+    "LevenbergMarquardt",
+    "NLoptMethod",
     "NewtonCG",
     "Objective",
     "Optimizer",

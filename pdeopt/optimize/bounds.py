@@ -82,6 +82,11 @@ def _full(side: Bound, name: str, none: float, size: int) -> np.ndarray:
     return np.broadcast_to(bound, (size,))
 
 
+def held(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return a mask (p,) of the entries of m that a derivative (p,) pushes against an active bound."""
+    return ((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0))
+
+
 def projected(
     m: np.ndarray,
     derivative: np.ndarray,
@@ -103,4 +108,4 @@ def projected(
     if l1_weights is not None:
         kink = np.where(m == 0, l1_weights, 0.0)
         derivative = derivative - np.clip(derivative, -kink, kink)
-    return np.where(((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0)), 0.0, derivative)
+    return np.where(held(m, derivative, lower, upper), 0.0, derivative)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
+from pdeopt.optimize.constrained.violation_search import is_least, violation_in_words
 from pdeopt.optimize.inner_product import InnerProduct, euclidean
 from pdeopt.optimize.objective import Differentiable, Objective, OptimizerError, Preconditioner, hessians_of
 from pdeopt.optimize.optimizer import Iterate, Optimizer, Result
@@ -34,10 +36,11 @@ def minimize(
     accuracy: float = 1e-13,
     callback: Callable[[Iterate], None] | None = None,
 ) -> Result:
-    """Minimize J(m), from ``initial``, within bounds.
+    """Minimize J(m), from ``initial``, within bounds, and subject to the constraints that the objective states.
 
     It has converged where one of the three criteria ``gradient_tolerance``, ``absolute_gradient_tolerance`` and
-    ``objective_tolerance`` is met, and ``remaining_tolerance`` as well.
+    ``objective_tolerance`` is met, ``remaining_tolerance`` as well, and no constraint is violated by more than its
+    tolerance. With constraints, the gradient is that of the Lagrangian J + λᵀg.
 
     Args:
         objective: A `ReducedFunctional`, an `Objective` of functions, or one function m ↦ (J, ∂J/∂m). Where it is not
@@ -47,10 +50,11 @@ def minimize(
         optimizer: A name in `optimizers`, or an optimizer with options, as ``NewtonCG(max_cg_iterations=50)``:
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
             "newton-cg", see `NewtonCG`;
-            "gauss-newton", see `GaussNewton`;
+            "gauss-newton", see `GaussNewton`; "levenberg-marquardt", see `LevenbergMarquardt`;
             "active-set", see `ActiveSet`;
-            or SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact",
-            "dogleg"; and what was given to `register`.
+            SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact", "dogleg";
+            "augmented-lagrangian", see `AugmentedLagrangian`; "mma" and "ccsa" of NLopt, see `NLoptMethod`; "ipopt",
+            see `Ipopt`; and what was given to `register`.
         inner_product: The inner product in which gradients are measured and quasi-Newton methods work; Euclidean where
             None.
         preconditioner: The preconditioner of the Newton systems, about the inverse of the Hessian, scale included.
@@ -76,6 +80,7 @@ def minimize(
     Raises:
         OptimizerError: The name of the optimizer is unknown, the bounds cross or cannot be kept by the method or the
             inner product, the objective has not the Hessian that the method needs or an L1 term that it cannot treat,
+            the method keeps no constraints of their kind or needs another initial guess, its library is not installed,
             or there are too many parameters for the method.
     """
     chosen = optimizer_named(optimizer) if isinstance(optimizer, str) else optimizer
@@ -96,12 +101,17 @@ def minimize(
     trace = Trace(objective, product, limits, goals, callback, preconditioner)
     _check_product(trace)
     _check_suits(chosen, trace)
+    begin = np.clip(start, *limits)
+    if chosen.starts_feasible and (found := trace.evaluation(begin).constraints) is not None and not found.kept:
+        _check_suits(chosen, trace, found.worst())
     try:
-        trace.start(np.clip(start, *limits))
+        trace.start(begin)
         chosen.run(trace)
         words = f"{chosen.name} finds no step that lowers the objective"
         return trace.result(trace.ended(f"{words}, and a quadratic model promises none", words))
     except Finished as end:
+        if not trace.last.feasible and (end.status == "failed" or is_least(trace)):
+            end = Finished("failed", f"{end.message}; {violation_in_words(trace)}")
         return trace.result(end)
     except ArithmeticError as error:  # from a Hessian or a preconditioner; methods step back from one of the objective
         if not trace.started:
@@ -118,35 +128,47 @@ class _Requirements:
         constraints: The kinds of constraints that the parameters have.
         kinks: The kinds of terms with kinks that the objective has.
         hessians: The names of the second derivatives that the objective has.
+        violated: The constraint that the initial guess violates most, in words; "" where it keeps all.
     """
 
     size: int
     constraints: frozenset[str]
     kinks: frozenset[str]
     hessians: frozenset[str]
+    violated: str = ""
 
     def refused_by(self, optimizer: Optimizer) -> str:
         """Return why an optimizer cannot do the task, in words; "" where it can."""
         for name in sorted(optimizer.needs - self.hessians):
             return f"{optimizer.name} needs {name}(m), which returns v ↦ Hv, and the objective has none"
         for name in sorted(self.constraints - optimizer.keeps):
-            return f"{optimizer.name} keeps no {name}, and the parameter has some"
+            owner = "parameter" if name == "bounds" else "problem"
+            return f"{optimizer.name} keeps no {name}, and the {owner} has some"
         for name in sorted(self.kinks - optimizer.treats):
             return f"{optimizer.name} treats no {name} term, and the objective has one"
         if optimizer.max_parameters is not None and self.size > optimizer.max_parameters:
             return f"{optimizer.name} takes at most {optimizer.max_parameters} parameters, and there are {self.size}"
+        if optimizer.requires and importlib.util.find_spec(optimizer.requires) is None:
+            return f"{optimizer.name} needs a package that is not installed: pip install {optimizer.requires}"
+        if optimizer.starts_feasible and self.violated:
+            return f"{optimizer.name} starts where all constraints are kept, and at the initial guess {self.violated}"
         return ""
 
 
-def _check_suits(optimizer: Optimizer, trace: Trace) -> None:
+def _check_suits(optimizer: Optimizer, trace: Trace, violated: str = "") -> None:
     """Check that an optimizer can do a minimization.
+
+    Args:
+        optimizer: The optimizer.
+        trace: The trace, not yet started.
+        violated: The constraint that the initial guess violates most, in words; "" where it keeps all, or is not known.
 
     Raises:
         OptimizerError: It cannot; the message names the optimizers that can.
     """
-    constraints = frozenset({"bounds"}) if trace.bounded else frozenset()
+    constraints = trace.objective.constraint_kinds | (frozenset({"bounds"}) if trace.bounded else frozenset())
     kinks = frozenset() if trace.l1_weights is None else frozenset({"l1"})
-    task = _Requirements(len(trace.lower), constraints, kinks, frozenset(hessians_of(trace.objective)))
+    task = _Requirements(len(trace.lower), constraints, kinks, frozenset(hessians_of(trace.objective)), violated)
     refusal = task.refused_by(optimizer)
     if refusal:
         able = [name for name, other in optimizers().items() if not task.refused_by(other)]

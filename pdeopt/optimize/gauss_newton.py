@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pdeopt.optimize.levenberg_marquardt import MAX_GAUSS_NEWTON_PARAMETERS, minimize_levenberg_marquardt
 from pdeopt.optimize.newton import NewtonMethod, minimize_newton
 from pdeopt.optimize.objective import hessians_of
+from pdeopt.optimize.optimizer import Optimizer
 from pdeopt.optimize.trace import Trace
 
 
@@ -35,3 +36,21 @@ class GaussNewton(NewtonMethod):
             minimize_levenberg_marquardt(trace, hessian)
         else:
             minimize_newton(trace, hessian, self)
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt(Optimizer):
+    """An optimizer by projected Levenberg–Marquardt with the Gauss–Newton matrix, for few parameters.
+
+    It takes bounds, and needs none; `GaussNewton` takes the same way where there are some.
+    """
+
+    name = "levenberg-marquardt"
+    needs = frozenset({"gauss_newton"})
+    keeps = frozenset({"bounds"})
+    max_parameters = MAX_GAUSS_NEWTON_PARAMETERS
+    loose_iterations = 3
+
+    def run(self, trace: Trace) -> None:
+        """Iterate by Levenberg–Marquardt."""
+        minimize_levenberg_marquardt(trace, hessians_of(trace.objective)["gauss_newton"])

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from pdeopt.errors import PdeoptError
+from pdeopt.optimize.constraints.values import ConstraintValues
 
 #: A linear and symmetric map v (p,) ↦ (p,). That of `gauss_newton` takes a block (p, k), too, where there are bounds.
 Action = Callable[[np.ndarray], np.ndarray]
@@ -50,11 +51,14 @@ class Evaluation:
         derivative: The Euclidean derivative ∂J/∂m, (p,).
         terms: What the objective knows of the terms of J at m, as the `Terms` of a `ReducedFunctional`; an `Iterate`
             has it, too. None where it knows nothing.
+        constraints: The values of the constraints at m and their derivatives; None where there are no constraints, and
+            where J cannot be evaluated.
     """
 
     value: float
     derivative: np.ndarray
     terms: Any = None
+    constraints: ConstraintValues | None = None
 
 
 @runtime_checkable
@@ -100,6 +104,19 @@ class Differentiable(Protocol):
         """
         return None
 
+    @property
+    def constraint_kinds(self) -> frozenset[str]:
+        """The kinds of constraints that each `Evaluation` has, of "inequalities" and "equalities"."""
+        return frozenset()
+
+    @property
+    def constraint_hessian(self) -> Callable[[np.ndarray, np.ndarray], Action] | None:
+        """The function (m, w) ↦ (v ↦ ``Σ w_i ∂²g_i/∂m² v``) of the constraints g, with one weight each.
+
+        It is None where there is none: methods that need it then take quasi-Newton updates in its place.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -112,6 +129,12 @@ class Objective:
         gauss_newton: The function m ↦ (v ↦ H v) of the Gauss–Newton part H of the Hessian, positive semidefinite.
         preconditioner: The preconditioner of Newton systems, see `Preconditioner`.
         l1_weights: The weights (p,) of the L1 term that J contains, see `Differentiable.l1_weights`.
+        constraints: The function m ↦ `ConstraintValues`; None where there are no constraints.
+        constraint_kinds: The kinds of these constraints, of "inequalities" and "equalities".
+        constraint_hessian: The function (m, w) ↦ (v ↦ ``Σ w_i ∂²g_i/∂m² v``), see `Differentiable`.
+
+    Raises:
+        OptimizerError: There are constraints and nothing says of which kinds, or kinds and no constraints.
     """
 
     value_and_derivative: Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -119,10 +142,21 @@ class Objective:
     gauss_newton: Callable[[np.ndarray], Action] | None = None
     preconditioner: Preconditioner | None = None
     l1_weights: np.ndarray | None = None
+    constraints: Callable[[np.ndarray], ConstraintValues] | None = None
+    constraint_kinds: frozenset[str] = frozenset()
+    constraint_hessian: Callable[[np.ndarray, np.ndarray], Action] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.constraints is None) != (not self.constraint_kinds):
+            raise OptimizerError(
+                f"the constraints are {self.constraints!r}, and their kinds {set(self.constraint_kinds)!r}; give both: "
+                'constraints=…, constraint_kinds=frozenset({"inequalities"})'
+            )
 
     def evaluate(self, m: np.ndarray) -> Evaluation:
-        """Return J and its derivative at m (p,)."""
-        return Evaluation(*self.value_and_derivative(m))
+        """Return J and its derivative at m (p,), and the constraints where there are some."""
+        found = None if self.constraints is None else self.constraints(m)
+        return Evaluation(*self.value_and_derivative(m), constraints=found)
 
 
 def hessians_of(objective: Differentiable) -> dict[str, Callable[[np.ndarray], Action]]:

@@ -8,14 +8,28 @@ from types import MappingProxyType
 
 from pdeopt.errors import did_you_mean
 from pdeopt.optimize.active_set.primal_dual import ActiveSet
-from pdeopt.optimize.gauss_newton import GaussNewton
+from pdeopt.optimize.constrained.augmented_lagrangian import AugmentedLagrangian
+from pdeopt.optimize.gauss_newton import GaussNewton, LevenbergMarquardt
+from pdeopt.optimize.libraries.ipopt_method import Ipopt
+from pdeopt.optimize.libraries.nlopt_methods import NLOPT_METHODS
+from pdeopt.optimize.libraries.scipy_methods import METHODS
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError
 from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, KINKS, Optimizer
-from pdeopt.optimize.scipy_methods import METHODS
 
 #: The optimizers that are registered from the start, the default first.
-BUILT_IN: tuple[Optimizer, ...] = (METHODS[0], NewtonCG(), GaussNewton(), *METHODS[1:], ActiveSet())
+BUILT_IN: tuple[Optimizer, ...] = (
+    METHODS[0],
+    NewtonCG(),
+    GaussNewton(),
+    LevenbergMarquardt(),
+    *METHODS[1:],
+    ActiveSet(),
+    AugmentedLagrangian(),
+    AugmentedLagrangian(NewtonCG()),
+    *NLOPT_METHODS,
+    Ipopt(),
+)
 
 _optimizers: dict[str, Optimizer] = {}
 

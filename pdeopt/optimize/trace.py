@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pdeopt.optimize.bounds import projected
+from pdeopt.optimize.bounds import held, projected
+from pdeopt.optimize.constraints.multipliers import multipliers_of, of_lagrangian
 from pdeopt.optimize.inner_product import InnerProduct
 from pdeopt.optimize.objective import Differentiable, Evaluation, Preconditioner
 from pdeopt.optimize.optimizer import Iterate, Result
@@ -30,6 +31,9 @@ SECANT_PAIRS = 20
 NEGLIGIBLE_FALL = 1e-12
 #: The number of points that are remembered: a method comes back to the point before the last one, at most.
 REMEMBERED_POINTS = 2
+#: The part of their range (of the largest entry where that is infinite) within which entries count as at a bound for
+#: the multipliers of constraints: interior-point methods come no closer.
+BOUND_MARGIN = 1e-6
 #: The remedy where a step should lower the objective and does not.
 STEP_REMEDY = "verify the derivative with a Taylor test at this point, and look at the accuracy of the solver"
 #: The distance from 1 to the next larger floating-point number.
@@ -54,10 +58,12 @@ class Finished(Exception):
 class Goals:
     """The goals at which a minimization ends.
 
-    It has converged where one of the first three is met, and ``remaining`` as well.
+    It has converged where one of the first three is met, ``remaining`` as well, and all constraints are kept up to
+    their tolerances.
 
     Attributes:
-        gradient: The factor by which the norm of the projected gradient must fall.
+        gradient: The factor by which the norm of the projected gradient must fall; where there are constraints, that of
+            the Lagrangian, below the gradient of J at the start or at the iterate, whichever is larger.
         absolute_gradient: The norm of the projected gradient that is small enough.
         decrease: The change of the objective in one iteration, relative to it, that is small enough.
         remaining: The decrease, relative to the objective, that a quadratic model may predict as left to gain.
@@ -113,9 +119,10 @@ class Trace:
         self._evaluations = 0
         self._iterates: list[Iterate] = []  # the first and the last two
         self._advanced = False
+        self._first_norm = 0.0  # the norm of the gradient of J at the initial guess
         self._flat = 0
         self._trouble = ""
-        self._derivative = np.zeros(0)  # the derivative at the last iterate
+        self._derivative = np.zeros(0)  # the derivative of J at the last iterate
         self._predicted: tuple[int, float] | None = None  # an iterate, and what is left to gain there
 
     def evaluate(self, m: np.ndarray) -> tuple[float, np.ndarray]:
@@ -127,11 +134,11 @@ class Trace:
             Finished: The search for a step, or the whole minimization, has taken too many evaluations.
             ArithmeticError: J cannot be evaluated at the initial guess.
         """
-        found = self._evaluation(m)
+        found = self.evaluation(m)
         return found.value, found.derivative
 
-    def _evaluation(self, m: np.ndarray) -> Evaluation:
-        """Return what the objective answers at m (p,), see `evaluate`."""
+    def evaluation(self, m: np.ndarray) -> Evaluation:
+        """Return all that the objective answers at m (p,), the constraints among it; see `evaluate`."""
         for at, found in reversed(self._found):
             if np.array_equal(m, at):
                 return found
@@ -139,7 +146,8 @@ class Trace:
             raise Finished("stopped", f"the maximum number of evaluations, {self._evaluations}, was reached")
         spent = self._evaluations - (self._iterates[-1].evaluations if self._iterates else 0)
         if spent > MAX_SEARCH_EVALUATIONS:
-            raise Finished("failed", f"{spent} evaluations found no step that lowers the objective; {STEP_REMEDY}")
+            words = f"{spent} evaluations found no step that lowers the objective"
+            raise self.ended(f"{words}, and a quadratic model promises none", words)
         self._evaluations += 1
         self._found.append((m.copy(), self._evaluated(m)))
         return self._found[-1][1]
@@ -159,7 +167,10 @@ class Trace:
                 raise
             self._trouble = f" (a step was tried where the objective cannot be evaluated: {error})"
             return Evaluation(np.inf, np.zeros_like(m))
-        if self._iterates and not np.isfinite(found.derivative).all():
+        numbers = [found.derivative]
+        if found.constraints is not None:
+            numbers += [found.constraints.values, found.constraints.jacobian]
+        if self._iterates and not all(np.isfinite(one).all() for one in numbers):
             return Evaluation(np.inf, np.zeros_like(m))
         return found
 
@@ -168,8 +179,23 @@ class Trace:
         return projected(m, self.evaluate(m)[1], self.lower, self.upper, self.l1_weights)
 
     def gradient_norm(self, m: np.ndarray) -> float:
-        """Return the norm of the projected gradient, in the inner product."""
+        """Return the norm of the projected gradient of J, in the inner product."""
         return float(np.linalg.norm(self.product.pullback(self.projected(m))))
+
+    def multipliers(self, m: np.ndarray) -> np.ndarray | None:
+        """Return the multipliers (k,) of the constraints at m, see `multipliers_of`; None where there are none."""
+        found = self.evaluation(m)
+        if found.constraints is None:
+            return None
+
+        width = self.upper - self.lower
+        near = BOUND_MARGIN * np.where(np.isfinite(width), width, np.abs(m).max(initial=0))
+
+        def at_bounds(derivative: np.ndarray) -> np.ndarray:
+            return held(m, derivative, self.lower + near, self.upper - near)
+
+        negligible = max(self.goals.remaining, self.goals.accuracy) * abs(found.value)
+        return multipliers_of(found.derivative, found.constraints, at_bounds, self.product.pullback, negligible)
 
     def start(self, m: np.ndarray) -> None:
         """Take the initial guess, and report it.
@@ -177,15 +203,16 @@ class Trace:
         Raises:
             Finished: There is nothing to do, or J or its derivative is not finite.
         """
-        found, norm = self._evaluation(m), self.gradient_norm(m)
-        value, derivative = found.value, found.derivative
-        self._derivative = derivative
-        self._append(Iterate(0, m.copy(), value, norm, 0.0, self._evaluations, 0, found.terms))
+        found = self.evaluation(m)
+        value, self._derivative = found.value, found.derivative
+        self._append(self._iterate(0, m, 0.0))
+        norm, feasible, self._first_norm = self.last.gradient_norm, self.last.feasible, self.gradient_norm(m)
         if not (np.isfinite(value) and np.isfinite(norm)):
             raise Finished("failed", "the objective or its derivative is not finite at the initial guess")
-        if np.abs(self.projected(m)).max(initial=0) <= PROJECTION_ROUNDING * np.abs(derivative).max(initial=0):
+        largest = np.abs(found.derivative).max(initial=0)
+        if feasible and np.abs(self._stationarity(self.last)).max(initial=0) <= PROJECTION_ROUNDING * largest:
             raise Finished("converged", "the initial guess is stationary within the bounds")
-        if norm <= self.goals.absolute_gradient:
+        if feasible and norm <= self.goals.absolute_gradient:
             raise Finished("converged", f"the gradient norm is below {self.goals.absolute_gradient:g} from the start")
         if self.goals.iterations < 1:
             raise Finished("stopped", "no iteration was asked for")
@@ -197,13 +224,19 @@ class Trace:
             Finished: The minimization has ended.
         """
         before, former = self.last, self._derivative
-        found, norm = self._evaluation(m), self.gradient_norm(m)
-        value, self._derivative = found.value, found.derivative
-        self.secants.remember(m - before.m, self._derivative - former)
-        step = self.product.norm(m - before.m)
-        self._advanced = value < before.objective or norm < 0.5 * before.gradient_norm
-        counts = self._evaluations, self.cg_iterations
-        self._append(Iterate(before.iteration + 1, m.copy(), value, norm, step, *counts, found.terms))
+        self._derivative = self.evaluate(m)[1]
+        iterate = self._iterate(before.iteration + 1, m, self.product.norm(m - before.m))
+        curved = [
+            of_lagrangian(derivative, at.constraints, iterate.multipliers)
+            for derivative, at in ((self._derivative, iterate), (former, before))
+        ]
+        self.secants.remember(m - before.m, curved[0] - curved[1])
+        self._advanced = (
+            iterate.objective < before.objective
+            or iterate.gradient_norm < 0.5 * before.gradient_norm
+            or iterate.violation < before.violation
+        )
+        self._append(iterate)
         self._finish_where_done()
 
     def promised(self, candidate: np.ndarray) -> float:
@@ -217,6 +250,36 @@ class Trace:
         if self.l1_weights is None:
             return fall
         return fall - float(self.l1_weights @ (np.abs(candidate) - np.abs(m) - np.sign(m) * (candidate - m)))
+
+    def _iterate(self, number: int, m: np.ndarray, step: float) -> Iterate:
+        """Return the iterate at m (p,), whose derivative is known already."""
+        found, multipliers = self.evaluation(m), self.multipliers(m)
+        iterate = Iterate(
+            number,
+            m.copy(),
+            found.value,
+            0.0,
+            step,
+            self._evaluations,
+            self.cg_iterations,
+            found.terms,
+            found.constraints,
+            multipliers,
+        )
+        return replace(iterate, gradient_norm=float(np.linalg.norm(self.product.pullback(self._stationarity(iterate)))))
+
+    def _stationarity(self, iterate: Iterate) -> np.ndarray:
+        """Return the derivative (p,) that vanishes at a minimum.
+
+        It is that of J, or of the Lagrangian, at the iterate that is taken last, without entries that bounds hold.
+        """
+        derivative = of_lagrangian(self._derivative, iterate.constraints, iterate.multipliers)
+        return projected(iterate.m, derivative, self.lower, self.upper, self.l1_weights)
+
+    @property
+    def constrained(self) -> bool:
+        """True where there are constraints besides bounds."""
+        return bool(self.objective.constraint_kinds)
 
     @property
     def bounded(self) -> bool:
@@ -269,7 +332,7 @@ class Trace:
         m, scale = self.last.m, self.secants.longest()
         if not scale > 0:
             return np.inf
-        derivative = self.projected(m)
+        derivative = self._stationarity(self.last)
         free = derivative != 0
         inverse = self.secants.preconditioner(lambda x: np.where(free, scale * self.product.gradient(x), 0.0), free)
         step = np.clip(m - inverse(derivative), self.lower, self.upper) - m
@@ -282,6 +345,8 @@ class Trace:
             settled: The reason in words where nothing is left to gain, and the minimization has converged.
             failed: The reason in words where the model still sees a decrease; how large that is, is added.
         """
+        if not self.last.feasible:
+            return Finished("failed", f"{failed}; {self.violation_in_words()}")
         if self.gain_is_negligible():
             return Finished("converged", settled)
         return Finished("failed", f"{failed}, but {self.gain_in_words()}; {STEP_REMEDY}")
@@ -298,6 +363,8 @@ class Trace:
             last.iteration,
             self._evaluations,
             self.cg_iterations,
+            last.constraints,
+            last.multipliers,
         )
 
     def _append(self, iterate: Iterate) -> None:
@@ -310,23 +377,32 @@ class Trace:
             raise Finished("stopped", "the callback asked to stop") from None
 
     def _finish_where_done(self) -> None:
-        goals, norm = self.goals, self.last.gradient_norm
+        goals, norm, first = self.goals, self.last.gradient_norm, self.first.gradient_norm
+        if self.constrained:  # the multipliers may make that of the Lagrangian small at the start
+            first = max(self._first_norm, self.gradient_norm(self.last.m))
         self._flat = self._flat + 1 if self.has_stagnated() else 0
         small = ""
         if norm <= goals.absolute_gradient:
             below = f"the gradient norm fell below {goals.absolute_gradient:g}"
             small = below if goals.absolute_gradient > 0 else "the gradient is zero"
-        elif norm <= goals.gradient * self.first.gradient_norm:
+        elif norm <= goals.gradient * first:
             small = f"the gradient norm fell by the factor {goals.gradient:g}"
         elif self._flat >= FLAT_ITERATIONS:
             small = f"the objective changed by less than {max(goals.decrease, goals.accuracy):g} of its value"
-        if small and (norm == 0 or self.gain_is_negligible()):
+        if small and self.last.feasible and (norm == 0 or self.gain_is_negligible()):
             raise Finished("converged", small)
-        more = f"; {small}, but {self.gain_in_words()}" if small else ""
+        why = "" if self.last.feasible else self.violation_in_words()
         if self._flat >= STALLED_ITERATIONS:
-            raise Finished("stopped", f"{small}, but {self.gain_in_words()}; steps may be too short")
+            words = f"{small}, but {why or self.gain_in_words()}; steps may be too short"
+            raise Finished("failed" if why else "stopped", words)
         if self.last.iteration >= goals.iterations:
+            more = f"; {small}, but {why or self.gain_in_words()}" if small else f"; {why}" if why else ""
             raise Finished("stopped", f"the maximum number of iterations, {goals.iterations}, was reached{more}")
+
+    def violation_in_words(self) -> str:
+        """Return which constraint is violated most at the last iterate, in words."""
+        assert self.last.constraints is not None
+        return f"the constraint {self.last.constraints.worst()}"
 
     def gain_in_words(self) -> str:
         """Return what is left to gain, in words."""

@@ -49,8 +49,10 @@ LIBRARIES = {
     "cvxopt": ("sparse/solvers/",),
     "pyamg": ("sparse/solvers/",),
     "pypardiso": ("sparse/solvers/",),
-    "scipy.sparse.linalg": ("sparse/solvers/",),
+    "scipy.sparse.linalg": ("sparse/solvers/", "optimize/libraries/"),  # SciPy's optimizers take its operators
     "scipy.optimize": ("optimize/",),
+    "nlopt": ("optimize/libraries/",),
+    "ipyopt": ("optimize/libraries/",),
     "matplotlib": ("run/pictures/", "run/sweep/figure", "run/report/"),
     "mpl_toolkits": ("run/pictures/",),
     "meshio": ("run/store/mesh_output", "io/"),

@@ -57,7 +57,7 @@ def test_python_and_the_command_write_the_format_of_every_file(tmp_path, monkeyp
     solution = pdeopt.solve(pdeopt.build("poisson_control", n=4), max_iterations=1, verify=False, progress=False)
     solution.save("python")
     for folder in ("command", "python"):
-        assert [format_in(Path(folder, name)) for name in FILES] == [1, 1, 2, 2]
+        assert [format_in(Path(folder, name)) for name in FILES] == [1, 1, 3, 2]
     assert "format" not in {**read_run(Path("command")).summary, **read_history(Path("command/history.csv"))}
 
 
@@ -71,10 +71,10 @@ def test_a_directory_without_formats_is_plotted_and_reported(run):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_newer_format_is_refused_with_what_to_do(run, capsys, name):
-    set_format(run / name, 3)
+    set_format(run / name, 4)
     assert main(["plot", str(run)]) == 2
     said = capsys.readouterr().err
-    assert f"{name}: its format is 3; this version of pdeopt reads up to" in said
+    assert f"{name}: its format is 4; this version of pdeopt reads up to" in said
     assert said.endswith(": update it\n")
     assert main(["report", str(run)]) == 2
 

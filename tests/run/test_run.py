@@ -36,7 +36,7 @@ from pdeopt.sparse import clear_memo, work
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
     *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),
-    *("second_order_solves", "hessian_products", "newton_iterations", "format"),
+    *("second_order_solves", "hessian_products", "newton_iterations", "violation", "format"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
 OPTIONAL = ("strength", "components", "parts", "complex", "segmentation", "reference", "scene")

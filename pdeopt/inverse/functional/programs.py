@@ -76,6 +76,36 @@ class Programs:
         regularization = strength * self._total(self.terms, m)
         return misfit + regularization, (misfit, regularization)
 
+    def constraint_values(self, m: jax.Array) -> jax.Array:
+        """Return all constraints at m (p,), one after the other (k,), to be traced."""
+        parts = self.parts(m)
+        coefficient = parts.parametrization(m)
+        return _in_a_row(parts, parts.state(coefficient), coefficient)
+
+    def constrained(
+        self, strength: jax.Array, m: jax.Array
+    ) -> tuple[tuple[jax.Array, tuple[jax.Array, jax.Array]], jax.Array]:
+        """Return J(β, m) and all constraints (1 + k,) with their derivatives (1 + k, p), to be traced.
+
+        The state is solved once. One pullback of it takes all 1 + k cotangents, so that their adjoint states are
+        columns of one block, with one matrix.
+
+        Returns:
+            The numbers with the misfit and the regularization, and the derivatives.
+        """
+
+        def numbers(m: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            parts = self.parts(m)
+            coefficient = parts.parametrization(m)
+            u = parts.state(coefficient)
+            misfit, regularization = parts.misfit(u, coefficient), strength * self._total(self.terms, m)
+            row = jnp.concatenate([jnp.reshape(misfit + regularization, 1), _in_a_row(parts, u, coefficient)])
+            return row, (misfit, regularization)
+
+        found, pullback, terms = jax.vjp(numbers, m, has_aux=True)
+        (derivatives,) = jax.vmap(pullback)(jnp.eye(found.size))
+        return (found, terms), derivatives
+
     def predict(self, m: jax.Array) -> jax.Array:
         """Return the prediction for m (p,), to be traced."""
         parts = self.parts(m)
@@ -92,6 +122,25 @@ class Programs:
     def value_and_derivative(self) -> Compiled:
         """The program (β, m) ↦ (J, (misfit, regularization)), ∂J/∂m."""
         return Compiled(jax.value_and_grad(self.objective, argnums=1, has_aux=True))
+
+    @cached_property
+    def constraints(self) -> Compiled:
+        """The program m ↦ all constraints (k,)."""
+        return Compiled(self.constraint_values)
+
+    @cached_property
+    def constrained_and_derivatives(self) -> Compiled:
+        """The program (β, m) ↦ values and derivatives of J and of all constraints, see `constrained`."""
+        return Compiled(self.constrained)
+
+    @cached_property
+    def constraint_hessian(self) -> Compiled:
+        """The program (m, w) ↦ the second derivative of the constraints times w, summed: a linear map."""
+
+        def weighted(m: jax.Array, w: jax.Array) -> Linear:
+            return jax.linearize(jax.grad(lambda x: w @ self.constraint_values(x)), m)[1]
+
+        return Compiled(weighted)
 
     @cached_property
     def solution(self) -> Compiled:
@@ -219,6 +268,10 @@ class Programs:
     def _total(self, terms: Sequence[Term], m: jax.Array) -> jax.Array:
         parts = self.parts(m)
         return sum((parts.terms[id(term)][1](m) for term in terms), jnp.zeros(()))
+
+
+def _in_a_row(parts: TracedParts, u: Any, coefficient: Any) -> jax.Array:
+    return jnp.concatenate([jnp.ravel(jnp.asarray(one(u, coefficient), float)) for one in parts.constraints])
 
 
 def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from jax.typing import ArrayLike
 
 from pdeopt.inverse.compiled import Compiled, real, refuse_complex
+from pdeopt.inverse.constraint import KINDS, Constraint, as_constraints, constraint_rows
 from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_misfit
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
@@ -22,6 +23,7 @@ from pdeopt.inverse.functional.tracing import FunctionalTrace
 from pdeopt.inverse.regularization import Regularization, Term, as_term, located, terms_of
 from pdeopt.inverse.unknowns.parameters import Parameters
 from pdeopt.inverse.unknowns.parametrization import Identity, Parametrization
+from pdeopt.optimize.constraints.values import ConstraintRows, ConstraintValues
 from pdeopt.optimize.objective import Differentiable, Evaluation
 from pdeopt.pde import FunctionState, StateEquation
 from pdeopt.sparse import Solver
@@ -78,6 +80,7 @@ class ReducedFunctional(Differentiable):
         regularization: One term or several.
         parametrization: The map from m to the physical coefficient.
         strength: The factor β of the whole regularization.
+        constraints: The constraints that the state and the coefficient must satisfy.
 
     Raises:
         InputError: A part is not of its kind, or the strength is negative or not finite.
@@ -97,6 +100,7 @@ class ReducedFunctional(Differentiable):
     regularization: Term | tuple[Term, ...]
     parametrization: Parametrization
     strength: float
+    constraints: tuple[Constraint, ...]
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class ReducedFunctional(Differentiable):
         regularization: Regularization | Sequence[Regularization] = (),
         parametrization: Parametrization | None = None,
         strength: float = 1.0,
+        constraints: Constraint | Sequence[Constraint] = (),
     ) -> None:
         """Take the parts, as the attributes say.
 
@@ -115,6 +120,7 @@ class ReducedFunctional(Differentiable):
             parametrization: The map from m to the coefficient; the identity where None. With `Parameters`, terms say
                 of which they are, as ``h1(V, 1.0).on("sigma")``, and functions of m take a dict of their parts.
             strength: The factor β of the whole regularization.
+            constraints: The constraints.
         """
         parametrization = Identity() if parametrization is None else parametrization
         _check_callable("state", state, "a LinearStateEquation, or a function coefficient ↦ u")
@@ -138,6 +144,7 @@ class ReducedFunctional(Differentiable):
             "regularization": terms,
             "parametrization": parametrization,
             "strength": strength,
+            "constraints": as_constraints(constraints),
         }
         for name, value in given.items():
             object.__setattr__(self, name, value)
@@ -151,6 +158,11 @@ class ReducedFunctional(Differentiable):
         given = _located(regularization, self.parametrization)
         terms = terms_of(given)
         return self._sharing(Programs(self._programs.trace, terms), regularization=terms)
+
+    def with_constraints(self, constraints: Constraint | Sequence[Constraint]) -> ReducedFunctional:
+        """Return the same functional with other constraints; it is itself where they are those that it has."""
+        found = as_constraints(constraints)
+        return self if found == self.constraints else replace(self, constraints=found)
 
     def with_solver(self, solver: str | Solver) -> ReducedFunctional:
         """Return the same functional, whose state equation is solved by another linear solver.
@@ -244,9 +256,41 @@ class ReducedFunctional(Differentiable):
         return Terms(float(objective), *(float(part) for part in parts)), np.asarray(derivative)
 
     def evaluate(self, m: ArrayLike) -> Evaluation:
-        """Return J and its Euclidean derivative ∂J/∂m, (p,), with the `Terms` of J, as `minimize` takes them."""
-        terms, derivative = self.terms_and_derivative(m)
-        return Evaluation(terms.objective, derivative, terms)
+        """Return J and its derivative, with the `Terms` of J and the constraints, as `minimize` takes them.
+
+        With k constraints they cost one factorization, the solve of the state, and one block of 1 + k adjoint solves.
+        """
+        if not self.constraints:
+            terms, derivative = self.terms_and_derivative(m)
+            return Evaluation(terms.objective, derivative, terms)
+        (numbers, parts), derivatives = self._programs.constrained_and_derivatives(self.strength, m)
+        values, rows = np.asarray(numbers), np.asarray(derivatives)
+        terms = Terms(float(values[0]), *(float(part) for part in parts))
+        constraints = ConstraintValues(self.constraint_rows(np.size(m)), values[1:], rows[1:])
+        return Evaluation(terms.objective, rows[0], terms, constraints)
+
+    @property
+    def constraint_kinds(self) -> frozenset[str]:
+        """The kinds of the constraints, of "inequalities" and "equalities"."""
+        return frozenset(KINDS[one.kind] for one in self.constraints)
+
+    def constraint_rows(self, size: int) -> ConstraintRows:
+        """Return what does not depend on m of all numbers that the constraints are.
+
+        Args:
+            size: The number of parameters p.
+        """
+        sizes = self._programs.trace.parts(size, ()).constraint_sizes
+        return constraint_rows(self.constraints, sizes)
+
+    def constraint_values(self, m: ArrayLike) -> np.ndarray:
+        """Return all constraints at m, one after the other, (k,)."""
+        return np.asarray(self._programs.constraints(m)) if self.constraints else np.zeros(0)
+
+    def constraint_hessian(self, m: ArrayLike, weights: ArrayLike) -> Action:
+        """Return the map of v to ``Σ w_i ∂²g_i/∂m² v``, (p,), of the constraints g at m with one weight (k,) each."""
+        linear = self._programs.constraint_hessian(m, weights)
+        return lambda v: self._programs.apply(linear, v)
 
     def derivative(self, m: ArrayLike) -> np.ndarray:
         """Return the Euclidean derivative ∂J/∂m, (p,)."""
@@ -364,7 +408,8 @@ class ReducedFunctional(Differentiable):
 
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(FunctionalTrace(self.state, self.misfit, self.parametrization), self.regularization_terms)
+        trace = FunctionalTrace(self.state, self.misfit, self.parametrization, self.constraints)
+        return Programs(trace, self.regularization_terms)
 
 
 def _located(

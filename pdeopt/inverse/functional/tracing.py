@@ -20,6 +20,7 @@ import numpy as np
 from pdeopt.fem.tracing.form_tracing import tracing_errors
 from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
+from pdeopt.inverse.constraint import Constraint
 from pdeopt.inverse.data.misfit import Misfit
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization import Term
@@ -104,6 +105,8 @@ class TracedParts:
         misfit: The map of (u, κ) to a number.
         distance: The map of the prediction to a number; None where the misfit states none.
         sourced: The map (κ, s) ↦ u with a source s in the state equation; None where the state is a plain function.
+        constraints: The maps of (u, κ) to the constraints, each a number or several (k,).
+        constraint_sizes: How many numbers each of these is.
         terms: The terms of the regularization that were met so far, each with its map of m to a number, by the identity
             of the term.
     """
@@ -115,12 +118,14 @@ class TracedParts:
     misfit: TracedFunction
     distance: TracedFunction | None
     sourced: TracedFunction | None
+    constraints: tuple[TracedFunction, ...]
+    constraint_sizes: tuple[int, ...]
     terms: dict[int, tuple[Term, TracedFunction]]
 
     def digests(self) -> list[bytes]:
         """Return a digest of each part, in which constants count by their content."""
         common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.sourced
-        found = [*common, *(term for _, term in self.terms.values())]
+        found = [*common, *self.constraints, *(term for _, term in self.terms.values())]
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 
 
@@ -130,8 +135,14 @@ class FunctionalTrace:
     Functionals that differ only in their regularization share one trace.
     """
 
-    def __init__(self, state: StateEquation, misfit: Misfit, parametrization: Parametrization) -> None:
-        self._given = state, misfit, parametrization
+    def __init__(
+        self,
+        state: StateEquation,
+        misfit: Misfit,
+        parametrization: Parametrization,
+        constraints: tuple[Constraint, ...] = (),
+    ) -> None:
+        self._given = state, misfit, parametrization, constraints
         self._parts: TracedParts | None = None
         self._lock = threading.RLock()
 
@@ -152,8 +163,8 @@ class FunctionalTrace:
             terms: The terms of the regularization that are needed.
 
         Raises:
-            InputError: The size is another one than at first, the state is no array, or the misfit or a term is no real
-                number.
+            InputError: The size is another one than at first, the state is no array, the misfit or a term is no real
+                number, or a constraint is neither a real number nor a row of them.
         """
         with self._lock:
             parts = self._parts or _parts(size, *self._given)
@@ -169,13 +180,19 @@ class FunctionalTrace:
         return parts
 
 
-def _parts(size: int, state: StateEquation, misfit: Misfit, parametrization: Parametrization) -> TracedParts:
+def _parts(
+    size: int,
+    state: StateEquation,
+    misfit: Misfit,
+    parametrization: Parametrization,
+    constraints: tuple[Constraint, ...],
+) -> TracedParts:
     """Return the traces of all parts but the regularization.
 
     They are made of fresh functions, because JAX finds traces of known ones again.
 
     Raises:
-        InputError: The state is no array, or the misfit is no real number.
+        InputError: The state is no array, the misfit is no real number, or a constraint has another shape.
     """
     m = jax.ShapeDtypeStruct((size,), np.float64)
     to_coefficient, coefficient = traced("the parametrization", lambda m: parametrization(m), m)
@@ -197,7 +214,33 @@ def _parts(size: int, state: StateEquation, misfit: Misfit, parametrization: Par
         distance, _ = traced("the misfit", lambda predicted: to_number(predicted), predicted)
     if not isinstance(state, FunctionState):
         sourced, _ = traced("the state equation", lambda c, s: state(c, source=s), coefficient, u)
-    return TracedParts(size, to_coefficient, to_state, observe, compare, distance, sourced, {})
+    restrict = [_constraint(one, u, coefficient) for one in constraints]
+    return TracedParts(
+        *(size, to_coefficient, to_state, observe, compare, distance, sourced),
+        tuple(function for function, _ in restrict),
+        tuple(number for _, number in restrict),
+        {},
+    )
+
+
+def _constraint(constraint: Constraint, u: Any, coefficient: Any) -> tuple[TracedFunction, int]:
+    """Return the trace of a constraint, and how many numbers it is.
+
+    Raises:
+        InputError: It is neither one real number nor a row of real numbers.
+    """
+    what = f"the constraint {constraint.name!r}"
+    found, value = traced(what, lambda u, c: constraint.function(u, c), u, coefficient)
+    if not (_is_array(value) or isinstance(value, (int, float))):
+        raise InputError(f"{what} returns a {type(value).__name__}; expected one real number, or some in a row (k,)")
+    if np.issubdtype(jnp.result_type(value), np.complexfloating):
+        raise InputError(f"{what} returns complex numbers; expected real ones, as jnp.abs(u) - limit")
+    if np.ndim(value) > 1 or np.size(value) == 0:
+        raise InputError(
+            f"{what} returns an array of shape {np.shape(value)}; expected one number, as a sum is, or some in a row "
+            "(k,), as jnp.ravel(…) makes"
+        )
+    return found, int(np.size(value))
 
 
 def _term(size: int, term: Term) -> TracedFunction:

@@ -21,7 +21,7 @@ from pdeopt.inversion.strength_rule import optimize
 from pdeopt.inversion.verification import LaterVerification, Verification, verify_derivatives
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import evaluate
-from pdeopt.run.execution.summary import FinalState, summarize
+from pdeopt.run.execution.summary import FinalState, constraint_entries, summarize
 from pdeopt.run.store.fields import check_state_space
 from pdeopt.run.watch.interruption import STOP_SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
@@ -105,6 +105,7 @@ class InversionResult:
         final_state: What is evaluated at the last iterate.
         fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
         verification: The entries of summary.json about the verification; None where derivatives were not verified.
+        constraints: The entries of summary.json about the constraints; empty where there are none.
     """
 
     rows: list[Row]
@@ -113,6 +114,7 @@ class InversionResult:
     final_state: FinalState
     fallbacks: dict[str, int]
     verification: dict[str, Any] | None
+    constraints: dict[str, Any]
 
     def summary(self, task: InversionTask) -> dict[str, Any]:
         """Return what stands in summary.json, but for the times of the stages."""
@@ -126,7 +128,7 @@ class InversionResult:
             task.solver,
             self.fallbacks,
         )
-        return found | {"verification": self.verification, "stage_seconds": {}}
+        return found | self.constraints | {"verification": self.verification, "stage_seconds": {}}
 
 
 def invert(
@@ -160,7 +162,13 @@ def invert(
     assert recorder.m is not None
     final_state, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
     return InversionResult(
-        recorder.rows, recorder.m, ending, final_state, recorder.fallbacks, _report(verification, later)
+        recorder.rows,
+        recorder.m,
+        ending,
+        final_state,
+        recorder.fallbacks,
+        _report(verification, later),
+        constraint_entries(task.problem, recorder.last),
     )
 
 

@@ -11,7 +11,11 @@ from pdeopt.inverse import Misfit, MisfitSum, Parameters, Problem
 from pdeopt.inversion.history import Row
 from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
+from pdeopt.optimize import Iterate
 from pdeopt.run.store.fields import Fields
+
+#: The largest number of multipliers of one constraint that summary.json has.
+MAX_SHOWN_MULTIPLIERS = 20
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,26 @@ def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, d
     values = final_state.misfits
     parts = {name: {"misfit": values[name], **_noise(part, values[name])} for name, part in misfit.parts.items()}
     return {"misfits": parts}
+
+
+def constraint_entries(problem: Problem, last: Iterate | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what summary.json says of the constraints at the last iterate, nothing where there are none.
+
+    Multipliers are those λ with which J + λᵀg is stationary; None where they are more than `MAX_SHOWN_MULTIPLIERS`.
+    """
+    if last is None or last.constraints is None or last.multipliers is None:
+        return {}
+    names, found = np.array(last.constraints.rows.names), {}
+    for constraint in problem.functional.constraints:
+        own = names == constraint.name
+        found[constraint.name] = {
+            "kind": constraint.kind,
+            "size": int(own.sum()),
+            "tolerance": float(constraint.tolerance),
+            "largest_violation": float(last.constraints.violations[own].max()),
+            "multipliers": last.multipliers[own].tolist() if own.sum() <= MAX_SHOWN_MULTIPLIERS else None,
+        }
+    return {"constraints": found}
 
 
 def _noise(given: Misfit, misfit: float) -> dict[str, Any]:

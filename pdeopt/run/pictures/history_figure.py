@@ -17,6 +17,8 @@ History = Mapping[str, np.ndarray]
 Panel = Figure | SubFigure
 #: The objective and its terms: column of history.csv, color and line style.
 OBJECTIVE_CURVES = (("objective", BLACK, "-"), ("misfit", BLUE, "--"), ("regularization", ORANGE, "-."))
+#: The norm of the gradient, and what is drawn beside it where there are constraints: column, label, color, line style.
+GRADIENT_CURVES = (("gradient_norm", "norm of the gradient", GREEN, "-"), ("violation", "violation", PINK, "--"))
 
 #: The quantities on the horizontal axis: name → column of history.csv, and label of the axis.
 HISTORY_AXES = {
@@ -39,6 +41,7 @@ MAX_LEGEND_LETTERS = 150
 def draw_history(history: History, summary: Mapping[str, Any], against: str = "iterations") -> Figure:
     """Return a figure with objective, misfit and regularization in one panel, gradient norm in the other.
 
+    The violation of constraints is beside the latter.
     Lines are broken where the strength of the regularization changes: it is another objective from there on.
 
     Args:
@@ -60,9 +63,13 @@ def draw_history(history: History, summary: Mapping[str, Any], against: str = "i
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     else:
         left.legend()
-    right.plot(*_broken(history, "gradient_norm", against), color=GREEN, **_marker(history))
-    _finish(right, [history["gradient_norm"]], "norm of the gradient", against)
-    right.set_title("gradient", pad=14 if by_rule else None)
+    curves = GRADIENT_CURVES if history["violation"].any() else GRADIENT_CURVES[:1]
+    for name, label, color, line in curves:
+        right.plot(*_broken(history, name, against), color=color, linestyle=line, label=label, **_marker(history))
+    _finish(right, [history[name] for name, *_ in curves], " and ".join(label for _, label, *_ in curves), against)
+    right.set_title("gradient" if len(curves) == 1 else "gradient and constraints", pad=14 if by_rule else None)
+    if len(curves) > 1:
+        right.legend()
     figure.suptitle(_title(summary), wrap=True)
     return figure
 

@@ -75,6 +75,9 @@ def facts(run: StoredRun) -> list[tuple[str, str]]:
     for name, part in summary.get("misfits", {}).items():
         if is_number(part.get("discrepancy")):
             found.append((f"misfit of {name}, relative to noise", f"{part['discrepancy']:.3g}"))
+    for name, part in summary.get("constraints", {}).items():
+        if is_number(part.get("largest_violation")):
+            found.append((f"violation of {name}", f"{part['largest_violation']:.2g}"))
     counts = [("iterations", "iteration"), ("evaluations", "evaluations"), ("solves", "solves")]
     found += [(name, f"{last[column]:.0f}") for name, column in counts]
     return [*found, ("time", in_words(total_seconds(last["seconds"], summary.get("stage_seconds") or {})))]

@@ -179,5 +179,5 @@ def _read(file: BinaryIO) -> LoggedEvaluation | None:
         answer = RECORD_DECODER.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    is_whole = answer.kind == "product" or answer.array is None or len(answer.numbers) == 3
+    is_whole = answer.kind == "product" or answer.array is None or len(answer.numbers) >= 3
     return answer if is_whole else None

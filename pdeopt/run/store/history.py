@@ -14,9 +14,9 @@ from pdeopt.run.store.directory import write_text
 from pdeopt.run.store.regular_file import read_bytes
 
 #: The format of history.csv, which stands in its last column; files of the version before have no such column.
-HISTORY_FORMAT = 2
-#: The columns that format 1 lacks, where every equation was linear.
-SINCE_FORMAT_2 = {"newton_iterations": "0"}
+HISTORY_FORMAT = 3
+#: The columns that formats 1 and 2 lack, when every equation was linear, and there were no constraints.
+LATER_COLUMNS = {"newton_iterations": "0", "violation": "0"}
 
 
 def write_history(path: Path, rows: list[Row]) -> None:
@@ -41,7 +41,7 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
     cut = next((k for k, line in enumerate(lines, 2) if None in line or None in line.values()), None)
     if cut is not None:
         raise ValueError(f"line {cut} has another number of values than the first line has names; is it cut off?")
-    lines = [SINCE_FORMAT_2 | line for line in lines]
+    lines = [LATER_COLUMNS | line for line in lines]
     missing = [name for name in HISTORY_COLUMNS if not lines or name not in lines[0]]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}" if lines else "it has no rows")

@@ -31,7 +31,7 @@ SUMMARY_ENTRIES: Mapping[str, Any] = {
     "iterations": int,
     **dict.fromkeys(("strength", "stage_seconds", "verification"), dict | None),
     "headline": dict,
-    "misfits": dict[str, dict[str, Any]],
+    **dict.fromkeys(("misfits", "constraints"), dict[str, dict[str, Any]]),
     **dict.fromkeys(
         (
             *("objective", "misfit", "regularization", "gradient_norm", "seconds", "relative_error", "discrepancy"),

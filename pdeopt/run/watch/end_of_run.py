@@ -61,6 +61,10 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
             for name, part in summary.get("misfits", {}).items()
         ),
         ("regularization", f"{summary['regularization']:.6g}"),
+        *(
+            (f"constraint {name}", f"{part['kind']} 0, violated by {part['largest_violation']:.2g}{_multipliers(part)}")
+            for name, part in summary.get("constraints", {}).items()
+        ),
     ]
     if summary["relative_error"] is not None:
         at_start = f" (initial guess {100 * summary['initial_relative_error']:.3g} %)"
@@ -96,6 +100,12 @@ def _times(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _parts(stage: str, times: dict[str, str]) -> str:
     parts = [f"{name.split('/')[1]} {time}" for name, time in times.items() if name.startswith(f"{stage}/")]
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _multipliers(constraint: dict[str, Any]) -> str:
+    """Return the multipliers of a constraint in words, "" where they are too many to be kept."""
+    found = constraint["multipliers"]
+    return "" if found is None else f", multiplier{'s'[: len(found) != 1]} {', '.join(f'{one:.4g}' for one in found)}"
 
 
 def _shown(value: Any) -> str:

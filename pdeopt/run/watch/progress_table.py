@@ -44,6 +44,7 @@ TABLE_COLUMNS = (
     Column("misfit", "misfit", lambda row: f"{row.misfit:.4e}", 1),
     Column("regularization", "regular-\nization", lambda row: f"{row.regularization:.4e}", 2),
     Column("gradient norm", "gradient\nnorm", lambda row: f"{row.gradient_norm:.2e}"),
+    Column("violation", "viola-\ntion", lambda row: f"{row.violation:.1e}", wanted=lambda row: row.violation > 0),
     Column("step", "step", lambda row: f"{row.step:.2e}", 6),
     Column("evaluations", "evalu-\nations", lambda row: f"{row.evaluations}", 9, counted=True),
     Column("CG iterations", "CG iter-\nations", lambda r: f"{r.cg_iterations}", 5, lambda row: row.cg_iterations > 0),
@@ -52,7 +53,7 @@ TABLE_COLUMNS = (
     Column("seconds", "seconds", lambda row: f"{row.seconds:.1f}", 4),
 )
 #: The titles of the columns in a line where not all are asked for.
-BRIEF_TITLES = ("strength", "objective", "misfit", "regularization", "gradient norm", "CG iterations")
+BRIEF_TITLES = ("strength", "objective", "misfit", "regularization", "gradient norm", "violation", "CG iterations")
 
 
 def row_in_words(rows: Sequence[Row], whole: bool) -> str:
