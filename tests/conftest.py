@@ -32,8 +32,6 @@ gc.set_threshold(100_000, 10, 100)
 LARGE = 4e9
 #: The states of the modules' own generators of random numbers before their first test.
 STATES = {}
-#: The packages of optimizers that may be missing.
-OPTIONAL_OPTIMIZERS = {"mma": "nlopt", "ccsa": "nlopt", "ipopt": "ipyopt"}
 #: The problems of `compiled_once` in a file of tests.
 BUILT = {}
 
@@ -54,14 +52,6 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Whole pages of the documentation come first: at the end, one worker would wait for the other."""
     items.sort(key=lambda item: "test_page_does_what_it_says" not in item.name)
-
-
-def pytest_runtest_setup(item):
-    """Cases with an optimizer whose package is not installed are left out."""
-    given = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    for name in given:
-        if isinstance(name, str) and name in OPTIONAL_OPTIMIZERS:
-            pytest.importorskip(OPTIONAL_OPTIMIZERS[name])
 
 
 @pytest.fixture(autouse=True, scope="module")
