@@ -40,6 +40,10 @@ settings.register_profile("few", max_examples=20, derandomize=True, database=Non
 settings.register_profile("many", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=SLOW_DRAWS)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--first-cases", action="store_true", help="of a test with several cases, run the first only")
+
+
 def pytest_unconfigure():
     shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
@@ -49,9 +53,14 @@ def pytest_configure(config):
     settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Whole pages of the documentation come first: at the end, one worker would wait for the other."""
     items.sort(key=lambda item: "test_page_does_what_it_says" not in item.name)
+    if config.option.first_cases:
+        tests = {}
+        for item in items:
+            tests.setdefault(item.nodeid.partition("[")[0], item)
+        items[:] = tests.values()
 
 
 @pytest.fixture(autouse=True, scope="module")
