@@ -38,6 +38,12 @@ PLASTIC = Inclusion.disk(1, np.array([-0.4, 0.3]), 0.25)
 METAL = Inclusion.disk(2, np.array([0.5, -0.2]), 0.2)
 
 
+@pytest.fixture
+def quick_outlines(monkeypatch):
+    """The first iterations find an object; the others make its outline more exact."""
+    monkeypatch.setattr(shape_fit, "MAX_REFINEMENT_ITERATIONS", 6)
+
+
 def test_objects_survive_being_a_parameter():
     parameter = parameter_of([PLASTIC, METAL], background=0.1)
     assert parameter.shape == (1 + 2 * NUMBERS_PER_INCLUSION,)
@@ -104,7 +110,7 @@ def measured(target, level):
 
 @pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
 @pytest.mark.slow
-def test_a_measured_target_is_found():
+def test_a_measured_target_is_found(quick_outlines):
     data, fitter = measured(3, 1)
     fit = fitter.best()
     assert [inclusion.label for inclusion in fit.inclusions] == [2]
@@ -129,8 +135,7 @@ def simulated():
 
 
 @pytest.mark.slow
-def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_dropped(monkeypatch):
-    monkeypatch.setattr(shape_fit, "MAX_REFINEMENT_ITERATIONS", 6)  # of 25, which make outlines more exact
+def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_dropped(quick_outlines):
     data, fitter = simulated()
     fit = fitter.best()
     assert sorted(inclusion.label for inclusion in fit.inclusions) == [1, 2]
