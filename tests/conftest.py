@@ -82,6 +82,14 @@ def same_draws(request):
         rng.bit_generator.state = STATES.setdefault(request.module.__name__, rng.bit_generator.state)
 
 
+@pytest.fixture
+def new_garbage_only():
+    """Collections look at what a test makes, and not at a million objects of the tests before it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def resident_bytes():
     """Return the memory that this process has; infinite where that cannot be told."""
     try:
