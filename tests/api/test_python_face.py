@@ -15,6 +15,7 @@ from small_problem import SMALL, WRONG_ADJOINT
 import pdeopt
 from pdeopt.api import SolutionError
 from pdeopt.cli import main
+from pdeopt.eit.measurements import simulation
 from pdeopt.inverse import InputError, Views
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import StrengthError
@@ -68,6 +69,7 @@ def test_the_solver_is_chosen_from_outside(solution):
 )
 def test_it_gives_what_the_command_writes(name, options, iterations, monkeypatch):
     words = [f"--{option}={value}" for option, value in {**options, "max-iterations": iterations}.items()]
+    monkeypatch.setattr(simulation, "MIDDLE_EDGE", 1 / 16)  # of the tank, a third of what it is
     problem = replace(pdeopt.build(name, **options), interpret=None, views=Views())  # the tank's takes most of the time
     monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     clear_memo()  # a factorization at hand would be one less

@@ -39,14 +39,15 @@ FOLLOWED = {
     "docs/your_first_inverse_problem.md": "the site, which is made of the pictures that the page draws",
 }
 
-#: Words of commands on a page, and those that are run in their place: on coarser meshes, and fewer of a sweep.
+#: Words of commands on a page, and those that are run in their place: coarser meshes, and less in the runs of a sweep.
 QUICKER = {
     "README.md": {
         "--noise 0.03 --out noisy": "--noise 0.03 --n 16 --out noisy",
         "--dim 3 --solver": "--dim 3 --n 4 --solver",
         "--regularization-strength discrepancy": "--noise 0.03 --n 16 --regularization-strength discrepancy",
-        "--noise 0.01,0.1 --n 16,32": "--noise 0.1 --n 8,16",
+        "--noise 0.01,0.1 --n 16,32": "--no-check --no-pictures --noise 0.1 --n 8,16",
     },
+    "docs/command_line.md": {"robin --regularization": "robin --no-check --no-pictures --n 3 --regularization"},
 }
 
 
