@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "hyperelastic_modulus": ("--n", "5"),
     "navier_stokes": ("--n", "8"),
     "p_laplace": ("--n", "16", "--gamma", "1e-8"),
+    "thermal_recovery": ("--gradient-tolerance", "5e-3"),
 }
 PICTURES = {
     "result": "What was found, and how it fits the data.",
