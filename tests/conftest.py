@@ -1,6 +1,7 @@
 """Programs are compiled quickly, two workers share two cores, and random cases come in two budgets."""
 
 import gc
+import inspect
 import os
 import shutil
 import tempfile
@@ -100,19 +101,24 @@ def resident_bytes():
 
 @pytest.fixture
 def compiled_once(monkeypatch):
-    """Runs of the same problem file with the same options share one problem: it is compiled once in a file of tests.
+    """All that builds the same problem file with the same options shares one problem: it is compiled once in a file.
 
     Where it matters that ``build`` is called again, a test clears the problems, which are returned.
     """
-    from pdeopt.run.execution import request  # after the settings above
+    from pdeopt import api  # after the settings above
+    from pdeopt.run.execution import request
+    from pdeopt.run.problem_files import loading
 
-    build = request.build_problem
+    build = loading.build_problem
 
     def remembered(function, options, path):
-        key = (path.name, path.read_bytes(), *sorted((name, repr(value)) for name, value in options.items()))
+        chosen = inspect.signature(function).bind(**options)
+        chosen.apply_defaults()
+        key = (path.name, path.read_bytes(), repr(chosen.arguments))
         if key not in BUILT:
             BUILT[key] = build(function, options, path)
         return BUILT[key]
 
-    monkeypatch.setattr(request, "build_problem", remembered)
+    for module in (api, request, loading):
+        monkeypatch.setattr(module, "build_problem", remembered)
     return BUILT
