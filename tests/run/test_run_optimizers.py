@@ -82,7 +82,7 @@ def run(tmp_path, monkeypatch, capsys):
     def run(*words, status=0, drawn=False):
         monkeypatch.setattr(request, "build_problem", remembered)
         monkeypatch.setattr(conclusion, "write_mesh", lambda *_: None)
-        quiet = ["--quiet"] if drawn else ["--quiet", "--no-pictures"]
+        quiet = ["--no-check", "--quiet"] if drawn else ["--no-check", "--quiet", "--no-pictures"]
         assert main(["run", *map(str, words), "--out", "out", *quiet]) == status, capsys.readouterr().err
         return json.loads((tmp_path / "out" / "summary.json").read_text()), history(tmp_path / "out")
 
