@@ -230,8 +230,8 @@ class Minimization:
         return self(last, start, **options)
 
     def explained(self, functional: ReducedFunctional, result: Result) -> str:
-        """Return why a minimization ended, with a diagnosis where a search failed and J is smooth."""
-        if result.status != "failed" or functional.l1_weights is not None:
+        """Return why a minimization ended, with a diagnosis where a search failed for a smooth J alone."""
+        if result.status != "failed" or functional.l1_weights is not None or result.constraints is not None:
             return result.message
         place = FailedIterate(self.problem, functional, self.product, result.m, self.accuracy)
         return with_diagnosis(result.message, place)

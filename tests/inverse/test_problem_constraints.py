@@ -20,7 +20,9 @@ from pdeopt.inverse import (
     L2Misfit,
     Log,
     NewtonModel,
+    Numbers,
     Parameter,
+    Parameters,
     Problem,
     ReducedFunctional,
     h1,
@@ -204,6 +206,24 @@ def test_the_check_of_a_problem_tells_a_constraint_whose_derivative_is_wrong():
         "constraint work, Taylor remainders": True,
         "constraint broken, Taylor remainders": False,
     }
+
+
+def test_a_constraint_of_several_parameters_takes_them_by_name():
+    unknowns = Parameters({"a": Numbers(["a₁", "a₂"], "a", parametrization=Log()), "b": Numbers(["b"], "b")})
+    budget = Constraint("budget", lambda u, c: jnp.sum(c["a"]) + 3 * c["b"][0] - 4, "==")
+    J = ReducedFunctional(
+        lambda c: jnp.concatenate([c["a"] * c["b"], c["b"]]),
+        L2Misfit.of(FullField(), np.ones(3), 1.0),
+        (),
+        unknowns,
+        constraints=budget,
+    )
+    m = np.array([0.1, -0.2, 0.5])
+    found = J.evaluate(m).constraints
+    assert found.values == pytest.approx([np.exp(m[:2]).sum() + 1.5 - 4])
+    np.testing.assert_allclose(found.jacobian, [[*np.exp(m[:2]), 3.0]])
+    result = minimize(J, m, optimizer="slsqp", gradient_tolerance=1e-8)
+    assert (result.status, result.constraints.violation < 1e-6) == ("converged", True)
 
 
 def conductivity_problem(*constraints, **options):

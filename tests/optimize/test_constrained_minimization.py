@@ -202,8 +202,23 @@ def test_constraints_that_contradict_each_other_are_told_with_the_least_violatio
     )
     result = minimize(objective, np.zeros(3), optimizer=optimizer, max_iterations=60)
     assert result.status == "failed", result.message
-    assert "no point was found that keeps all constraints" in result.message
-    assert "is violated by 1.5 ('a', 'b' contradict each other)" in result.message
+    assert "'a' and 'b' contradict each other, at least nearby: where they are violated least, '" in result.message
+    assert result.message.endswith("is violated by 1.5")
+
+
+@pytest.mark.parametrize("optimizer", ALL)
+def test_a_constraint_that_bounds_contradict_is_told(optimizer):
+    """m₀ + m₁ ≥ 5 within 0 ≤ m ≤ 1."""
+    objective = with_constraints(
+        lambda m: (0.5 * m @ m, m.copy()),
+        lambda m: (np.array([5 - m.sum()]), -np.ones((1, 2))),
+        ("<=",),
+        hessian=lambda m: lambda v: v,
+    )
+    result = minimize(objective, np.zeros(2), optimizer=optimizer, bounds=(0.0, 1.0), max_iterations=60)
+    assert result.status == "failed", result.message
+    assert "no point nearby keeps it, within the bounds" in result.message
+    assert result.message.endswith("'a' is violated by 3")
 
 
 class Feasible(Optimizer):

@@ -69,6 +69,22 @@ def test_a_directory_without_formats_is_plotted_and_reported(run):
     assert main(["report", str(run)]) == 0
 
 
+def test_a_history_of_the_time_before_constraints_is_read(run):
+    """Format 2 has no violations: there were none."""
+    path = run / "history.csv"
+    rows = list(csv.DictReader(path.open()))
+    for row in rows:
+        del row["violation"]
+        row["format"] = "2"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    history = read_history(path)
+    np.testing.assert_array_equal(history["violation"], np.zeros(len(rows)))
+    assert main(["plot", str(run)]) == 0
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_newer_format_is_refused_with_what_to_do(run, capsys, name):
     set_format(run / name, 4)

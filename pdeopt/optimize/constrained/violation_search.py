@@ -36,11 +36,10 @@ def violation_in_words(trace: Trace) -> str:
     if least.kept:
         return "there are points that keep all constraints: start at one, or take another optimizer"
     names = sorted({least.rows.names[k] for k in np.flatnonzero(least.violations > least.rows.tolerance)})
-    return (
-        f"no point was found that keeps all constraints; where they are violated least, {least.worst()}"
-        + (f" ({', '.join(map(repr, names))} contradict each other)" if len(names) > 1 else "")
-        + "; they contradict each other or the bounds, at least nearby"
-    )
+    if len(names) == 1:
+        return f"no point nearby keeps it, within the bounds and all other constraints: at the least, {least.worst()}"
+    contradicting = f"{', '.join(map(repr, names[:-1]))} and {names[-1]!r}"
+    return f"{contradicting} contradict each other, at least nearby: where they are violated least, {least.worst()}"
 
 
 def is_least(trace: Trace) -> bool:
