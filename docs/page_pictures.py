@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from code_blocks import run_page
 from kept_runs import Job
 from sphinx.application import Sphinx
 
@@ -19,7 +20,7 @@ def jobs(docs: Path) -> list[Job]:
     """One for each page with such pictures."""
     texts = {page: page.read_text(encoding="utf-8") for page in sorted(docs.glob("*.md"))}
     return [
-        Job(page.name, docs / "_build" / "pages" / page.stem, (str(RUNNER), str(page)), (text, RUNNER.read_text()))
+        Job(page.name, docs / "_build" / "pages" / page.stem, run_page, page, (text, RUNNER.read_text()))
         for page, text in texts.items()
         if PICTURE.search(text)
     ]

@@ -155,7 +155,7 @@ def _order_of(p: int, signed: np.ndarray, steps: np.ndarray, floor: np.ndarray, 
 
 
 def _falls_faster(order: float, hidden: np.ndarray, least: np.ndarray, last: np.intp) -> bool:
-    """Return whether a term falls below what can be told, after its last visible step, faster than with an order."""
+    """Return whether a term falls below what can be told faster than with an order."""
     return bool(last + 1 < len(hidden) and hidden[last] > 2.0**order * max(hidden[last + 1], least[last + 1]))
 
 

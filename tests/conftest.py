@@ -1,6 +1,7 @@
 """Programs are compiled quickly, two workers share two cores, and random cases come in two budgets."""
 
 import gc
+import inspect
 import os
 import shutil
 import tempfile
@@ -40,6 +41,10 @@ settings.register_profile("few", max_examples=20, derandomize=True, database=Non
 settings.register_profile("many", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=SLOW_DRAWS)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--first-cases", action="store_true", help="of a test with several cases, run the first only")
+
+
 def pytest_unconfigure():
     shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
@@ -49,9 +54,14 @@ def pytest_configure(config):
     settings.load_profile("many" if config.option.markexpr == "fuzz" else "few")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Whole pages of the documentation come first: at the end, one worker would wait for the other."""
     items.sort(key=lambda item: "test_page_does_what_it_says" not in item.name)
+    if config.option.first_cases:
+        tests = {}
+        for item in items:
+            tests.setdefault(item.nodeid.partition("[")[0], item)
+        items[:] = tests.values()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,6 +83,14 @@ def same_draws(request):
         rng.bit_generator.state = STATES.setdefault(request.module.__name__, rng.bit_generator.state)
 
 
+@pytest.fixture
+def new_garbage_only():
+    """Collections look at what a test makes, and not at a million objects of the tests before it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def resident_bytes():
     """Return the memory that this process has; infinite where that cannot be told."""
     try:
@@ -83,19 +101,24 @@ def resident_bytes():
 
 @pytest.fixture
 def compiled_once(monkeypatch):
-    """Runs of the same problem file with the same options share one problem: it is compiled once in a file of tests.
+    """All that builds the same problem file with the same options shares one problem: it is compiled once in a file.
 
     Where it matters that ``build`` is called again, a test clears the problems, which are returned.
     """
-    from pdeopt.run.execution import request  # after the settings above
+    from pdeopt import api  # after the settings above
+    from pdeopt.run.execution import request
+    from pdeopt.run.problem_files import loading
 
-    build = request.build_problem
+    build = loading.build_problem
 
     def remembered(function, options, path):
-        key = (path.name, path.read_bytes(), *sorted((name, repr(value)) for name, value in options.items()))
+        chosen = inspect.signature(function).bind(**options)
+        chosen.apply_defaults()
+        key = (path.name, path.read_bytes(), repr(chosen.arguments))
         if key not in BUILT:
             BUILT[key] = build(function, options, path)
         return BUILT[key]
 
-    monkeypatch.setattr(request, "build_problem", remembered)
+    for module in (api, request, loading):
+        monkeypatch.setattr(module, "build_problem", remembered)
     return BUILT

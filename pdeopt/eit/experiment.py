@@ -41,6 +41,7 @@ class Experiment:
         conductivity: Callable[[Any], Any],
         regularization: Regularization | Sequence[Regularization],
         parametrization: Parametrization | None = None,
+        impedances: Callable[[Any], Any] | None = None,
     ) -> ReducedFunctional:
         """Return ½ Σ ((predicted − measured) / noise)² over the valid voltages, plus a regularization.
 
@@ -48,17 +49,22 @@ class Experiment:
             conductivity: The map from the coefficient to σ (mS) as a form takes it.
             regularization: The regularization term, or several.
             parametrization: The map from the parameter to the coefficient; the identity if None.
+            impedances: The map from the coefficient to the contact impedances (L,), kΩ·m; those that are known if None.
         """
-        model = self.model(conductivity)
+        model = self.model(conductivity, impedances)
         return ReducedFunctional(model, self.misfit(model), regularization, parametrization or Identity())
 
-    def model(self, conductivity: Callable[[Any], Any]) -> CompleteElectrodeModel:
+    def model(
+        self, conductivity: Callable[[Any], Any], impedances: Callable[[Any], Any] | None = None
+    ) -> CompleteElectrodeModel:
         """Return the complete electrode model of the tank.
 
         Args:
             conductivity: The map from the coefficient to σ (mS) as a form takes it.
+            impedances: The map from the coefficient to the contact impedances (L,), kΩ·m; those that are known if None.
         """
-        return complete_electrode_model(self.space, self.electrodes, self.data.currents, conductivity, self.impedances)
+        given = self.impedances if impedances is None else impedances
+        return complete_electrode_model(self.space, self.electrodes, self.data.currents, conductivity, given)
 
     def observation(self, model: CompleteElectrodeModel) -> ElectrodeVoltages:
         """Return the valid voltages of the states of a model."""

@@ -32,6 +32,7 @@ from pdeopt.inverse.inner_product import (
 from pdeopt.inverse.newton_model import NewtonModel
 from pdeopt.inverse.problem import Problem
 from pdeopt.inverse.regularization import (
+    L1,
     CouplingTerm,
     CrossGradient,
     FunctionTerm,
@@ -44,8 +45,10 @@ from pdeopt.inverse.regularization import (
     TotalVariation,
     as_term,
     cross_gradient,
+    gaussian,
     h1,
     joint_total_variation,
+    l1,
     mass,
     matern,
     matern_from_length,
@@ -62,6 +65,7 @@ from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import LabelImage, Marks, Series, Views
 
 __all__ = [
+    "L1",
     "AtDofs",
     "AtPoints",
     "BoundaryFlux",
@@ -115,11 +119,13 @@ __all__ = [
     "as_term",
     "continuation",
     "cross_gradient",
+    "gaussian",
     "h1",
     "inner_product_named",
     "inner_product_names",
     "inner_products_of",
     "joint_total_variation",
+    "l1",
     "l2_product",
     "lumped_product",
     "mass",

@@ -280,8 +280,8 @@ def inner_product_named(
 ) -> InnerProduct:
     """Return the product of a name: "l2", "l2-lumped", "regularization", "euclidean".
 
-    With bounds on m "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds on single
-    entries of m are no bounds on entries of z. Several parameters have one for all, or each its own, as
+    With bounds on m, or an L1 term, "l2" is the lumped one (unless the mass matrix is diagonal): in the others bounds
+    and kinks of single entries of m are none of entries of z. Several parameters have one for all, or each its own, as
     "sigma=l2,z=euclidean"; "l2" stands for those that are not named.
 
     Args:
@@ -292,30 +292,55 @@ def inner_product_named(
         initial: The m (p,) at which "regularization" takes the operators, 0 by default.
 
     Raises:
-        InputError: The name is unknown, or is "regularization" where there are bounds.
+        InputError: The name is unknown, or is "regularization" where there are bounds or an L1 term.
     """
     chosen = inner_products_of(name, parameter)
     lower, upper = full_bounds(bounds, parameter.size)
+    kinks = np.zeros(parameter.size) if functional.l1_weights is None else functional.l1_weights
     if isinstance(parameter, Parameters) and set(chosen.values()) != {"regularization"}:
         found: list[tuple[slice, InnerProduct]] = []
         for key, (where, part) in zip(chosen, blocks(parameter), strict=True):
-            if chosen[key] == "regularization":
+            fitting = _fitting(chosen[key], part, (lower[where], upper[where]), kinks[where])
+            if fitting == "regularization":
                 terms = _terms_of_part(functional.regularization_terms, key)
                 start = np.zeros(part.size) if initial is None else initial[where]
-                _check_unbounded(chosen[key], (lower[where], upper[where]))
                 found.append((where, _prior_product(functional.strength, terms, part, start)))
             else:
-                bounded = (lower[where], upper[where])
-                found.append((where, inner_product_named(chosen[key], functional, part, bounded)))
+                found.append((where, _MAKERS[fitting](functional, part, None)))
         names = {key: product.name for key, (_, product) in zip(chosen, found, strict=True)}
         shared = set(names.values())
         joined = shared.pop() if len(shared) == 1 else ",".join(f"{key}={one}" for key, one in names.items())
         return BlockProduct(joined, tuple(found))
-    if has_bounds((lower, upper)):
-        _check_unbounded(name, (lower, upper))
-        if name == "l2" and not _is_diagonal(parameter.mass):
-            name = "l2-lumped"
-    return _MAKERS["regularization" if isinstance(parameter, Parameters) else name](functional, parameter, initial)
+    one = "regularization" if isinstance(parameter, Parameters) else name
+    return _MAKERS[_fitting(one, parameter, (lower, upper), kinks)](functional, parameter, initial)
+
+
+def _fitting(name: str, parameter: AnyParameter, bounds: tuple[np.ndarray, np.ndarray], kinks: np.ndarray) -> str:
+    """Return the name of the product that keeps bounds and kinks of single entries of m.
+
+    Args:
+        name: The name of the product that is asked for.
+        parameter: The parameter.
+        bounds: The bounds (lower, upper) of m, each (p,).
+        kinks: The weights (p,) of an L1 term, zero where there is none.
+
+    Raises:
+        InputError: The product of the regularization keeps none.
+    """
+    bounded = has_bounds(bounds)
+    if not (bounded or kinks.any()):
+        return name
+    if name == "regularization" and not bounded:
+        raise InputError(
+            "the inner product of the regularization mixes entries of m, so that no optimizer can treat an L1 term "
+            "in it; use the inner product l2-lumped"
+        )
+    if name == "regularization":
+        raise InputError(
+            "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "
+            "l2-lumped, or a parametrization that is bounded (Log, Bounded)"
+        )
+    return "l2-lumped" if name == "l2" and not _is_diagonal(parameter.mass) else name
 
 
 def inner_products_of(name: str, parameter: AnyParameter) -> dict[str, str]:
@@ -342,19 +367,6 @@ def inner_products_of(name: str, parameter: AnyParameter) -> dict[str, str]:
         if one not in _MAKERS:
             raise InputError(f"unknown inner product {one!r}; expected one of {', '.join(_MAKERS)}")
     return chosen
-
-
-def _check_unbounded(name: str, bounds: tuple[np.ndarray, np.ndarray]) -> None:
-    """Refuse the product of the regularization where there are bounds.
-
-    Raises:
-        InputError: It is that product, and there are bounds.
-    """
-    if name == "regularization" and has_bounds(bounds):
-        raise InputError(
-            "the inner product of the regularization keeps no bounds on single entries of m; use the inner product "
-            "l2-lumped, or a parametrization that is bounded (Log, Bounded)"
-        )
 
 
 def inner_product_names() -> list[str]:

@@ -44,6 +44,11 @@ class NewtonModel(Differentiable):
         return self.functional.evaluate(m)
 
     @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights (p,) of the L1 term of J; None where there is none."""
+        return self.functional.l1_weights
+
+    @property
     def constraint_kinds(self) -> frozenset[str]:
         """The kinds of the functional's constraints."""
         return self.functional.constraint_kinds

@@ -202,8 +202,9 @@ class Problem:
             raise InputError(f"the initial guess has shape {np.shape(self.initial)}; the parameter has ({size},)")
         if not np.isfinite(self.initial).all():
             raise InputError("the initial guess has NaN or infinite values")
-        if self.truth is not None and np.shape(self.truth) != (size,):
-            raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({size},)")
+        known = self.parameter.coefficient_size
+        if self.truth is not None and np.shape(self.truth) != (known,):
+            raise InputError(f"the truth has shape {np.shape(self.truth)}; the parameter has ({known},)")
         is_partly_known = isinstance(self.parameter, Parameters)
         if self.truth is not None and not (is_partly_known or np.isfinite(self.truth).all()):
             raise InputError("the truth has NaN or infinite values")

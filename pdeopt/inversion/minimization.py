@@ -210,7 +210,7 @@ class Minimization:
         """
         self.recorder.model = NewtonModel(functional, self.problem.parameter)
         limits = full_bounds(self.problem.bounds, len(start))
-        derivative = projected(start, self.recorder.value_and_derivative(start)[1], *limits)
+        derivative = projected(start, self.recorder.value_and_derivative(start)[1], *limits, functional.l1_weights)
         at_start = float(np.linalg.norm(self.product.pullback(derivative)))
         goal = min(self._goal or np.inf, WARM_TOLERANCE * at_start)
         return self(functional, start, absolute_gradient_tolerance=goal, **options)
@@ -230,8 +230,8 @@ class Minimization:
         return self(last, start, **options)
 
     def explained(self, functional: ReducedFunctional, result: Result) -> str:
-        """Return why a minimization ended, with a diagnosis where a search without constraints failed."""
-        if result.status != "failed" or result.constraints is not None:
+        """Return why a minimization ended, with a diagnosis where a search failed for a smooth J alone."""
+        if result.status != "failed" or functional.l1_weights is not None or result.constraints is not None:
             return result.message
         place = FailedIterate(self.problem, functional, self.product, result.m, self.accuracy)
         return with_diagnosis(result.message, place)

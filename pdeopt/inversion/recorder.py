@@ -157,6 +157,11 @@ class Recorder(Differentiable):
         """Return the function v ↦ H v of directions v (p,), where H is the Gauss–Newton Hessian at m (p,)."""
         return self._product(self.model.gauss_newton, m)
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights (p,) of the L1 term of J; None where there is none."""
+        return self.model.l1_weights
+
     def accept(self, iterate: Iterate) -> None:
         """Add an iterate of the optimizer to the history.
 

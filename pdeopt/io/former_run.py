@@ -162,8 +162,9 @@ def _fit(arrays: Mapping[str, np.ndarray]) -> bool:
     if any(arrays[name].dtype.kind not in "fiu" for name in NUMBER_ARRAYS):
         return False
     if str(arrays["at_kind"]) == "numbers":
-        named = "unknown_names" in arrays or arrays.get("number_names", np.empty(0)).shape == m.shape
-        return values.ndim == 1 and values.shape == m.shape and named
+        if "unknown_names" in arrays:
+            return values.ndim == m.ndim == 1
+        return values.ndim == 1 and values.shape == m.shape == arrays.get("number_names", np.empty(0)).shape
     if not (gather.size and t.size):
         return False
     if t.dtype.kind == "f" or gather.dtype.kind == "f":

@@ -1,5 +1,6 @@
 """Minimizers, which see callables and know no PDE."""
 
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.constrained.augmented_lagrangian import AugmentedLagrangian
 from pdeopt.optimize.constraints.values import ConstraintRows, ConstraintValues
@@ -16,6 +17,7 @@ from pdeopt.optimize.registry import optimizer_named, optimizers, register
 from pdeopt.optimize.trace import Finished, Goals, Trace
 
 __all__ = [
+    "ActiveSet",
     "AugmentedLagrangian",
     "ConstraintRows",
     "ConstraintValues",

@@ -87,6 +87,25 @@ def held(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.nda
     return ((m <= lower) & (derivative > 0)) | ((m >= upper) & (derivative < 0))
 
 
-def projected(m: np.ndarray, derivative: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound."""
+def projected(
+    m: np.ndarray,
+    derivative: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    l1_weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the derivative (p,) at m, with 0 in the entries that push against an active bound.
+
+    So has it in those that an L1 term keeps at 0: it is the subgradient of least size, and zero at a minimum.
+
+    Args:
+        m: The parameter (p,).
+        derivative: The derivative (p,) of J there, with the derivative 0 of ``|m_i|`` at 0.
+        lower: The lower bounds (p,).
+        upper: The upper bounds (p,).
+        l1_weights: The weights (p,) of the L1 term that J contains; None where there is none.
+    """
+    if l1_weights is not None:
+        kink = np.where(m == 0, l1_weights, 0.0)
+        derivative = derivative - np.clip(derivative, -kink, kink)
     return np.where(held(m, derivative, lower, upper), 0.0, derivative)

@@ -51,6 +51,7 @@ def minimize(
             "l-bfgs-b", limited-memory BFGS with bounds (Byrd, Lu, Nocedal, Zhu 1995), SciPy's;
             "newton-cg", see `NewtonCG`;
             "gauss-newton", see `GaussNewton`; "levenberg-marquardt", see `LevenbergMarquardt`;
+            "active-set", see `ActiveSet`;
             SciPy's "cg", "bfgs", "tnc", "slsqp", "trust-ncg", "trust-krylov", "trust-constr", "trust-exact", "dogleg";
             "augmented-lagrangian", see `AugmentedLagrangian`; "mma" and "ccsa" of NLopt, see `NLoptMethod`; "ipopt",
             see `Ipopt`; and what was given to `register`.
@@ -78,9 +79,9 @@ def minimize(
 
     Raises:
         OptimizerError: The name of the optimizer is unknown, the bounds cross or cannot be kept by the method or the
-            inner product, the objective has not the Hessian that the method needs, the method keeps no constraints of
-            their kind or needs another initial guess, its library is not installed, or there are too many parameters
-            for the method.
+            inner product, the objective has not the Hessian that the method needs or an L1 term that it cannot treat,
+            the method keeps no constraints of their kind or needs another initial guess, its library is not installed,
+            or there are too many parameters for the method.
     """
     chosen = optimizer_named(optimizer) if isinstance(optimizer, str) else optimizer
     check_optimizer(chosen)
@@ -125,12 +126,14 @@ class _Requirements:
     Attributes:
         size: The number of parameters.
         constraints: The kinds of constraints that the parameters have.
+        kinks: The kinds of terms with kinks that the objective has.
         hessians: The names of the second derivatives that the objective has.
         violated: The constraint that the initial guess violates most, in words; "" where it keeps all.
     """
 
     size: int
     constraints: frozenset[str]
+    kinks: frozenset[str]
     hessians: frozenset[str]
     violated: str = ""
 
@@ -141,6 +144,8 @@ class _Requirements:
         for name in sorted(self.constraints - optimizer.keeps):
             owner = "parameter" if name == "bounds" else "problem"
             return f"{optimizer.name} keeps no {name}, and the {owner} has some"
+        for name in sorted(self.kinks - optimizer.treats):
+            return f"{optimizer.name} treats no {name} term, and the objective has one"
         if optimizer.max_parameters is not None and self.size > optimizer.max_parameters:
             return f"{optimizer.name} takes at most {optimizer.max_parameters} parameters, and there are {self.size}"
         if optimizer.requires and importlib.util.find_spec(optimizer.requires) is None:
@@ -162,7 +167,8 @@ def _check_suits(optimizer: Optimizer, trace: Trace, violated: str = "") -> None
         OptimizerError: It cannot; the message names the optimizers that can.
     """
     constraints = trace.objective.constraint_kinds | (frozenset({"bounds"}) if trace.bounded else frozenset())
-    task = _Requirements(len(trace.lower), constraints, frozenset(hessians_of(trace.objective)), violated)
+    kinks = frozenset() if trace.l1_weights is None else frozenset({"l1"})
+    task = _Requirements(len(trace.lower), constraints, kinks, frozenset(hessians_of(trace.objective)), violated)
     refusal = task.refused_by(optimizer)
     if refusal:
         able = [name for name, other in optimizers().items() if not task.refused_by(other)]
@@ -170,16 +176,25 @@ def _check_suits(optimizer: Optimizer, trace: Trace, violated: str = "") -> None
 
 
 def _check_product(trace: Trace) -> None:
-    """Check that bounds can be kept in the inner product.
+    """Check that bounds can be kept, and an L1 term be treated, in the inner product.
 
-    Bounds on m are bounds on z only where S is diagonal; elsewhere a projected gradient means nothing.
+    Bounds and kinks of entries of m are those of entries of z only where S is diagonal; elsewhere a projected gradient
+    means nothing.
 
     Raises:
-        OptimizerError: There are bounds, and the inner product is not diagonal.
+        OptimizerError: There are bounds or an L1 term, and the inner product is not diagonal; or the weights of the L1
+            term are not one number for each entry, at least 0.
     """
-    if trace.product.weights is None and trace.bounded:
+    weights, size = trace.l1_weights, len(trace.lower)
+    if weights is not None and not (np.shape(weights) == (size,) and (weights >= 0).all() and (weights < np.inf).all()):
         raise OptimizerError(
-            f"the inner product {trace.product.name!r} mixes entries, so that no optimizer can keep bounds in it; use "
+            f"the weights of an L1 term have shape {np.shape(weights)}, from {np.min(weights)} to {np.max(weights)}; "
+            f"expected ({size},) finite numbers of at least 0"
+        )
+    if trace.product.weights is None and (trace.bounded or weights is not None):
+        task = "keep bounds" if trace.bounded else "treat an L1 term"
+        raise OptimizerError(
+            f"the inner product {trace.product.name!r} mixes entries, so that no optimizer can {task} in it; use "
             "l2-lumped, euclidean or another that is Diagonal"
         )
 

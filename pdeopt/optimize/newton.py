@@ -101,7 +101,7 @@ def minimize_newton(trace: Trace, hessian: Callable[[np.ndarray], Action], metho
     steps = _Steps(trace, hessian, method)
     trace.model = steps.left_to_gain
     while True:
-        trace.accept(_armijo(trace, steps.step()))
+        trace.accept(armijo(trace, steps.step()))
 
 
 class _Steps:
@@ -212,7 +212,7 @@ def _nearly_active(trace: Trace, derivative: np.ndarray, scale: float) -> np.nda
     return ((m <= trace.lower + near) & (derivative > 0)) | ((m >= trace.upper - near) & (derivative < 0))
 
 
-def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
+def armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
     """Return the first of m + t·step, t = 1, ½, ¼ …, that lowers J sufficiently.
 
     Each is projected onto the bounds.
@@ -220,12 +220,11 @@ def _armijo(trace: Trace, step: np.ndarray) -> np.ndarray:
     Raises:
         Finished: None of them lowers J sufficiently, or J cannot tell any more.
     """
-    m, derivative = trace.last.m, trace.evaluate(trace.last.m)[1]
-    value, norm = trace.last.objective, trace.last.gradient_norm
+    m, value, norm = trace.last.m, trace.last.objective, trace.last.gradient_norm
     rounding = trace.goals.accuracy * abs(value)
     for k in range(MAX_LINE_SEARCH_STEPS):
         candidate = np.clip(m + 0.5**k * step, trace.lower, trace.upper)
-        predicted = float(derivative @ (m - candidate))
+        predicted = trace.promised(candidate)
         found = trace.evaluate(candidate)[0]
         if k == 0 and abs(predicted) <= rounding and abs(found - value) <= rounding:  # J cannot tell; its gradient can
             if trace.gradient_norm(candidate) < norm:

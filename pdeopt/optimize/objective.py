@@ -97,6 +97,14 @@ class Differentiable(Protocol):
         return None
 
     @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights w (p,) of the term ``Σ_i w_i |m_i|`` of J; None where J has none.
+
+        Value and derivative contain it, with the derivative 0 of ``|m_i|`` at 0. Its kinks are all that J has.
+        """
+        return None
+
+    @property
     def constraint_kinds(self) -> frozenset[str]:
         """The kinds of constraints that each `Evaluation` has, of "inequalities" and "equalities"."""
         return frozenset()
@@ -120,6 +128,7 @@ class Objective:
             methods.
         gauss_newton: The function m ↦ (v ↦ H v) of the Gauss–Newton part H of the Hessian, positive semidefinite.
         preconditioner: The preconditioner of Newton systems, see `Preconditioner`.
+        l1_weights: The weights (p,) of the L1 term that J contains, see `Differentiable.l1_weights`.
         constraints: The function m ↦ `ConstraintValues`; None where there are no constraints.
         constraint_kinds: The kinds of these constraints, of "inequalities" and "equalities".
         constraint_hessian: The function (m, w) ↦ (v ↦ ``Σ w_i ∂²g_i/∂m² v``), see `Differentiable`.
@@ -132,6 +141,7 @@ class Objective:
     hessian: Callable[[np.ndarray], Action] | None = None
     gauss_newton: Callable[[np.ndarray], Action] | None = None
     preconditioner: Preconditioner | None = None
+    l1_weights: np.ndarray | None = None
     constraints: Callable[[np.ndarray], ConstraintValues] | None = None
     constraint_kinds: frozenset[str] = frozenset()
     constraint_hessian: Callable[[np.ndarray, np.ndarray], Action] | None = None

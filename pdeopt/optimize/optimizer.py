@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 HESSIANS = ("hessian", "gauss_newton")
 #: The constraints that an optimizer can keep.
 CONSTRAINTS = ("bounds", "inequalities", "equalities")
+#: The terms of an objective with kinks that an optimizer can treat.
+KINKS = ("l1",)
 
 
 @runtime_checkable
@@ -30,6 +32,7 @@ class Optimizer(Protocol):
         needs: The methods that an objective must have, of "hessian" and "gauss_newton".
         keeps: The constraints that it keeps, of "bounds", "inequalities" and "equalities". Its iterates satisfy bounds,
             and come to satisfy the others.
+        treats: The terms with kinks that J may have, "l1" or nothing.
         starts_feasible: Whether it must start where the constraints are kept.
         requires: The module of another library that it needs, and that may be missing; empty where it needs none.
         max_parameters: The largest number of parameters that it takes, as where it keeps a dense matrix; None: any.
@@ -40,6 +43,7 @@ class Optimizer(Protocol):
     name: str
     needs: frozenset[str] = frozenset()
     keeps: frozenset[str] = frozenset()
+    treats: frozenset[str] = frozenset()
     starts_feasible: bool = False
     requires: str = ""
     max_parameters: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pdeopt.errors import did_you_mean
+from pdeopt.optimize.active_set.primal_dual import ActiveSet
 from pdeopt.optimize.constrained.augmented_lagrangian import AugmentedLagrangian
 from pdeopt.optimize.gauss_newton import GaussNewton, LevenbergMarquardt
 from pdeopt.optimize.libraries.ipopt_method import Ipopt
@@ -14,7 +15,7 @@ from pdeopt.optimize.libraries.nlopt_methods import NLOPT_METHODS
 from pdeopt.optimize.libraries.scipy_methods import METHODS
 from pdeopt.optimize.newton import NewtonCG
 from pdeopt.optimize.objective import OptimizerError
-from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, Optimizer
+from pdeopt.optimize.optimizer import CONSTRAINTS, HESSIANS, KINKS, Optimizer
 
 #: The optimizers that are registered from the start, the default first.
 BUILT_IN: tuple[Optimizer, ...] = (
@@ -23,6 +24,7 @@ BUILT_IN: tuple[Optimizer, ...] = (
     GaussNewton(),
     LevenbergMarquardt(),
     *METHODS[1:],
+    ActiveSet(),
     AugmentedLagrangian(),
     AugmentedLagrangian(NewtonCG()),
     *NLOPT_METHODS,
@@ -45,7 +47,8 @@ def register(optimizer: Optimizer) -> None:
             notebook cell runs twice.
 
     Raises:
-        OptimizerError: The object is no optimizer, needs or keeps what there is not, or has the name of another one.
+        OptimizerError: The object is no optimizer, needs, keeps or treats what there is not, or has the name of another
+            one.
     """
     check_optimizer(optimizer)
     former = _optimizers.get(optimizer.name, optimizer)
@@ -79,7 +82,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     """Check that an object is an optimizer.
 
     Raises:
-        OptimizerError: It is none, or needs or keeps what there is not.
+        OptimizerError: It is none, or needs, keeps or treats what there is not.
     """
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "name"):
         raise OptimizerError(
@@ -88,7 +91,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.+-]*", str(optimizer.name)):
         raise OptimizerError(f"the optimizer's name is {optimizer.name!r}; expected small letters, digits and hyphens")
-    for attribute, given, known in (("needs", optimizer.needs, HESSIANS), ("keeps", optimizer.keeps, CONSTRAINTS)):
+    for attribute, given, known in (
+        ("needs", optimizer.needs, HESSIANS),
+        ("keeps", optimizer.keeps, CONSTRAINTS),
+        ("treats", optimizer.treats, KINKS),
+    ):
         if not isinstance(given, (set, frozenset)) or not given <= set(known):
             raise OptimizerError(
                 f"{optimizer.name} {attribute} {given!r}; expected a frozenset of {', '.join(map(repr, known))}"

@@ -88,6 +88,7 @@ class Trace:
         product: The inner product in which norms are reported.
         lower: The lower bounds (p,), infinite where there are none.
         upper: The upper bounds (p,), infinite where there are none.
+        l1_weights: The weights (p,) of the L1 term that J contains; None where there is none.
         goals: The goals at which the minimization ends.
         cg_iterations: The number of iterations of conjugate gradients in Newton systems, counted by the method.
         secants: The steps between iterates, and the differences of the gradients at their ends.
@@ -108,6 +109,7 @@ class Trace:
         self.preconditioner = objective.preconditioner if preconditioner is None else preconditioner
         self.product = product
         self.lower, self.upper = bounds
+        self.l1_weights = objective.l1_weights
         self.goals = goals
         self.cg_iterations = 0
         self.secants = Recycling(SECANT_PAIRS, len(self.lower), product)
@@ -173,8 +175,8 @@ class Trace:
         return found
 
     def projected(self, m: np.ndarray) -> np.ndarray:
-        """Return the derivative at m without the entries that push against an active bound."""
-        return projected(m, self.evaluate(m)[1], self.lower, self.upper)
+        """Return the derivative at m without the entries that a bound or an L1 term holds."""
+        return projected(m, self.evaluate(m)[1], self.lower, self.upper, self.l1_weights)
 
     def gradient_norm(self, m: np.ndarray) -> float:
         """Return the norm of the projected gradient of J, in the inner product."""
@@ -240,6 +242,18 @@ class Trace:
         self._append(iterate)
         self._finish_where_done()
 
+    def promised(self, candidate: np.ndarray) -> float:
+        """Return by how much J falls from the last iterate to a candidate, were its smooth part linear.
+
+        Args:
+            candidate: The parameter (p,) after the step.
+        """
+        m = self.last.m
+        fall = float(self._derivative @ (m - candidate))
+        if self.l1_weights is None:
+            return fall
+        return fall - float(self.l1_weights @ (np.abs(candidate) - np.abs(m) - np.sign(m) * (candidate - m)))
+
     def _iterate(self, number: int, m: np.ndarray, step: float) -> Iterate:
         """Return the iterate at m (p,), whose derivative is known already."""
         found, multipliers = self.evaluation(m), self.multipliers(m)
@@ -263,7 +277,7 @@ class Trace:
         It is that of J, or of the Lagrangian, at the iterate that is taken last, without entries that bounds hold.
         """
         derivative = of_lagrangian(self._derivative, iterate.constraints, iterate.multipliers)
-        return projected(iterate.m, derivative, self.lower, self.upper)
+        return projected(iterate.m, derivative, self.lower, self.upper, self.l1_weights)
 
     @property
     def constrained(self) -> bool:

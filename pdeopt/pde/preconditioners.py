@@ -1,4 +1,4 @@
-"""Preconditioners that know the spaces of the state: of coupled states by their parts, of displacements."""
+"""Preconditioners that know the spaces of the state: by parts, and of displacements."""
 
 from __future__ import annotations
 

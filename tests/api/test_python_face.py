@@ -15,6 +15,7 @@ from small_problem import SMALL, WRONG_ADJOINT
 import pdeopt
 from pdeopt.api import SolutionError
 from pdeopt.cli import main
+from pdeopt.eit.measurements import simulation
 from pdeopt.inverse import InputError, Views
 from pdeopt.inversion.recorder import Recorder
 from pdeopt.inversion.strength_option import StrengthError
@@ -58,23 +59,24 @@ def test_the_solver_is_chosen_from_outside(solution):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "iterations"),
     [
-        ("conductivity", {"n": 8}),
-        ("robin", {"n": 4}),
-        ("poisson_control", {"n": 8}),
-        pytest.param("eit_tank", {"cells": 5.0}, marks=pytest.mark.slow),
+        ("conductivity", {"n": 8}, 200),
+        ("robin", {"n": 4}, 200),
+        ("poisson_control", {"n": 8}, 200),
+        pytest.param("eit_tank", {"cells": 5.0}, 8, marks=pytest.mark.slow),
     ],
 )
-def test_it_gives_what_the_command_writes(name, options, monkeypatch):
-    words = [f"--{option}={value}" for option, value in options.items()]
+def test_it_gives_what_the_command_writes(name, options, iterations, monkeypatch):
+    words = [f"--{option}={value}" for option, value in {**options, "max-iterations": iterations}.items()]
+    monkeypatch.setattr(simulation, "MIDDLE_EDGE", 1 / 16)  # of the tank, a third of what it is
     problem = replace(pdeopt.build(name, **options), interpret=None, views=Views())  # the tank's takes most of the time
     monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     clear_memo()  # a factorization at hand would be one less
     assert main(["run", name, *words, "--out", "run", "--quiet", "--no-pictures"]) == 0
     written = pdeopt.load("run")
     clear_memo()
-    found = pdeopt.solve(problem, progress=False)
+    found = pdeopt.solve(problem, max_iterations=iterations, progress=False)
     assert json.loads(json.dumps(without_times(found.summary))) == without_times(written.summary)
     for column in set(found.history) - {"seconds"}:
         assert np.array_equal(found.history[column], written.history[column]), column
@@ -84,13 +86,15 @@ def test_it_gives_what_the_command_writes(name, options, monkeypatch):
 
 
 @pytest.mark.slow
-def test_options_are_those_of_the_command():
+def test_options_are_those_of_the_command(monkeypatch):
+    problem = pdeopt.build("conductivity", n=8)
+    monkeypatch.setattr(request, "build_problem", lambda *_: problem)  # compiled once
     options = {"optimizer": "newton-cg", "regularization_strength": "discrepancy", "discrepancy_factor": 1.1}
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     clear_memo()
     assert main(["run", "conductivity", "--n=8", *words, "--out=run", "--quiet", "--no-pictures"]) == 0
     clear_memo()
-    found = pdeopt.solve(pdeopt.build("conductivity", n=8), **options, progress=False)
+    found = pdeopt.solve(problem, **options, progress=False)
     assert without_times(found.summary) == without_times(pdeopt.load("run").summary)
     assert found.summary["strength_rule"] == "discrepancy"
 

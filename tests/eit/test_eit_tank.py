@@ -1,5 +1,6 @@
 """The problem eit_tank from the command line: measured and simulated tanks, other meshes, and what it refuses."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,17 +11,28 @@ import pytest
 from scipy.io import savemat
 
 from pdeopt.cli import main
+from pdeopt.eit import shape_fit
+from pdeopt.eit.measurements import simulation
+from pdeopt.eit.shape_fit import ShapeFit, ShapeFitter
 from pdeopt.eit.tanks.tank import Tank
 from pdeopt.eit.tanks.tank_disk import disk_mesh
 
 ROOT = Path(__file__).parents[2]
 KTC = ROOT.parent / "shared" / "ktc2023"
+SCORES = ROOT / "scripts" / "ktc_score.py"
 measured = pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.fixture(autouse=True)
+def quick_outlines(monkeypatch):
+    """The first iterations find an object; the others make its outline more exact."""
+    monkeypatch.setattr(shape_fit, "MAX_REFINEMENT_ITERATIONS", 6)
 
 
 def run(out, *words):
     """The summary and the arrays of a run on a coarse mesh."""
-    assert main(["run", "eit_tank", "--out", str(out), "--quiet", "--cells", "8", *map(str, words)]) == 0
+    assert main(["run", "eit_tank", "--out", str(out), "--no-check", "--quiet", "--cells", "8", *map(str, words)]) == 0
     return json.loads((out / "summary.json").read_text()), np.load(out / "result.npz")
 
 
@@ -49,21 +61,29 @@ def test_a_measured_target_is_imaged_segmented_and_scored(tmp_path):
 
 @measured
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [["--imaging", "absolute"], ["--regularization", "tv", "--regularization-strength", 3, "--level", 7]],
-    ids=["absolute", "tv"],
-)
-def test_other_ways_of_imaging(tmp_path, words):
-    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, "--no-pictures", *words)
+def test_absolute_voltages_are_imaged_and_segmented(tmp_path):
+    summary, arrays = run(tmp_path, "--data", KTC, "--target", 3, "--no-pictures", "--imaging", "absolute")
     assert summary["score"] > 0.7
-    coefficient = arrays["coefficient"]
-    assert (coefficient > 0).all()
-    assert coefficient.max() > 1.5 * summary["background_conductivity"], "the object of target 3 conducts"
+    assert_conducting_object(summary, arrays)
+
+
+def assert_conducting_object(summary, arrays):
+    assert (arrays["coefficient"] > 0).all()
+    assert arrays["coefficient"].max() > 1.5 * summary["background_conductivity"], "the object of target 3 conducts"
+
+
+@measured
+@pytest.mark.slow
+def test_total_variation_images_too(tmp_path, monkeypatch):
+    """The objects, which no regularization changes, are left out."""
+    monkeypatch.setattr(ShapeFitter, "best", lambda _: ShapeFit([], 0.0, 0.0))
+    words = ["--level", 7, "--no-pictures", "--regularization", "tv", "--regularization-strength", 3]
+    assert_conducting_object(*run(tmp_path, "--data", KTC, "--target", 3, *words))
 
 
 @pytest.mark.slow
-def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
+def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "MIDDLE_EDGE", 1 / 16)
     mesh = disk_mesh(Tank(radius=0.2, coverage=0.4), 0.2 / 7)
     mesh.save(tmp_path / "tank.msh")
     options = ["--objects", 1, "--level", 7, "--radius", 0.2, "--coverage", 0.4, "--mesh", tmp_path / "tank.msh"]
@@ -77,11 +97,17 @@ def test_a_simulated_tank_on_a_mesh_of_the_users_own(tmp_path):
 
 @measured
 @pytest.mark.slow
-def test_the_table_of_scores_has_a_row_for_each_target(tmp_path):
-    for name in ("ref.mat", "data3.mat", "true3.mat"):
-        (tmp_path / name).write_bytes((KTC / name).read_bytes())
-    command = [sys.executable, str(ROOT / "scripts" / "ktc_score.py"), str(tmp_path), "--level", "7"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+def test_the_table_of_scores_has_a_row_for_each_target(monkeypatch, capsys):
+    """Scores are those of the objects, whatever was imaged."""
+    spec = importlib.util.spec_from_file_location("ktc_score", SCORES)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    quick = ["--cells", "8", "--max-iterations", "0", "--regularization-strength", "1", "--no-check", "--no-pictures"]
+    monkeypatch.setattr(script, "pdeopt", lambda words: main([*words, *quick]))
+    monkeypatch.setattr(script, "targets", lambda folder: [3])
+    monkeypatch.setattr(sys, "argv", ["ktc_score.py", str(KTC), "--level", "7"])
+    script.main()
+    said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["level", "target", "objects", "score", "seconds"]
     assert said[1].split()[:2] == ["7", "3"]
     assert float(said[2].split()[-1]) == float(said[1].split()[3]) > 0.7
@@ -116,7 +142,7 @@ def test_a_mesh_that_is_not_around_the_origin_is_refused(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_without_targets_has_no_scores(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "ktc_score.py"), str(tmp_path)]
+    command = [sys.executable, str(SCORES), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "holds no data1.mat" in done.stderr

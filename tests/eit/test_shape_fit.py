@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skfem
 
+from pdeopt.eit import shape_fit
 from pdeopt.eit.experiment import Experiment
 from pdeopt.eit.images.inclusions import (
     NUMBERS_PER_INCLUSION,
@@ -35,6 +36,12 @@ from pdeopt.verify import taylor_test
 KTC = Path(__file__).parents[3] / "shared" / "ktc2023"
 PLASTIC = Inclusion.disk(1, np.array([-0.4, 0.3]), 0.25)
 METAL = Inclusion.disk(2, np.array([0.5, -0.2]), 0.2)
+
+
+@pytest.fixture
+def quick_outlines(monkeypatch):
+    """The first iterations find an object; the others make its outline more exact."""
+    monkeypatch.setattr(shape_fit, "MAX_REFINEMENT_ITERATIONS", 6)
 
 
 def test_objects_survive_being_a_parameter():
@@ -103,7 +110,7 @@ def measured(target, level):
 
 @pytest.mark.skipif(not KTC.is_dir(), reason="the challenge's data are not beside the project")
 @pytest.mark.slow
-def test_a_measured_target_is_found():
+def test_a_measured_target_is_found(quick_outlines):
     data, fitter = measured(3, 1)
     fit = fitter.best()
     assert [inclusion.label for inclusion in fit.inclusions] == [2]
@@ -128,7 +135,7 @@ def simulated():
 
 
 @pytest.mark.slow
-def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_dropped():
+def test_simulated_objects_are_found_from_water_alone_and_one_too_many_is_dropped(quick_outlines):
     data, fitter = simulated()
     fit = fitter.best()
     assert sorted(inclusion.label for inclusion in fit.inclusions) == [1, 2]

@@ -1,5 +1,7 @@
 """Complex-valued states with real parameters: misfits, derivatives, adjoint state and Gauss–Newton products."""
 
+from functools import cache
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -69,6 +71,7 @@ OBSERVATIONS = {
 }
 
 
+@cache
 def functional(name="points", columns=True):
     state = waves(columns)
     return ReducedFunctional(state, misfit_to(OBSERVATIONS[name], state), h1(V, 0.1))

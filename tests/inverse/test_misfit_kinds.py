@@ -206,6 +206,7 @@ def problem_file(request, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
 def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["run", str(problem_file), "--out", str(folder)]) == 0
@@ -225,6 +226,7 @@ def test_a_run_leaves_out_what_does_not_exist(problem_file, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
 def test_a_check_takes_the_state_for_the_data(problem_file, capsys):
     assert main(["check", str(problem_file)]) == 0
     assert "adjoint identity" in capsys.readouterr().out

@@ -27,6 +27,8 @@ from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.store.fields import fields_of, read_fields
 from pdeopt.run.store.stored_run import read_runs
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 WELLS = '''"""Rates of two wells and the conductivity of the ground."""
 import jax.numpy as jnp, numpy as np, skfem
 from pdeopt.fem import *
@@ -60,7 +62,7 @@ SPACE = FunctionSpace(skfem.MeshTri().refined(2), skfem.ElementTriP1())
 def wells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("wells.py").write_text(WELLS, encoding="utf-8")
-    return ["run", "wells.py", "--quiet"]
+    return ["run", "wells.py", "--no-check", "--quiet"]
 
 
 @pytest.mark.slow
@@ -141,7 +143,7 @@ def test_runs_of_numbers_are_compared_in_a_table(tmp_path):
 
 
 def test_numbers_of_other_names_are_not_taken_over(wells, capsys):
-    assert main([*wells, "--max-iterations", "0", "--no-check", "--no-pictures", "--out", "a"]) == 0
+    assert main([*wells, "--max-iterations", "0", "--no-pictures", "--out", "a"]) == 0
     Path("other.py").write_text(WELLS.replace("rate q2", "rate q3"), encoding="utf-8")
     assert main(["run", "other.py", "--initial-guess", "a", "--quiet", "--out", "b"]) == 2
     said = capsys.readouterr().err
@@ -161,7 +163,7 @@ def test_every_inner_product_of_numbers_is_the_euclidean(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["l-bfgs-b", "newton-cg", "gauss-newton"])
 def test_numbers_are_found_by_every_kind_of_method(optimizer, wells):
-    words = [*wells, "--optimizer", optimizer, "--gradient-tolerance", "1e-9", "--no-check", "--no-pictures"]
+    words = [*wells, "--optimizer", optimizer, "--gradient-tolerance", "1e-9", "--no-pictures"]
     assert main([*words, "--out", "run"]) == 0
     k, q1, q2 = read_fields(Path("run/result.npz")).coefficient
     assert (q1 / k, q2 / k) == pytest.approx((1.5, 0.25), rel=1e-3)

@@ -20,8 +20,10 @@ from pdeopt.inverse import (
     Problem,
     ReducedFunctional,
     Tree,
+    cross_gradient,
     h1,
     inner_product_named,
+    l1,
     l2_product,
     regularization_product,
     tikhonov,
@@ -36,6 +38,7 @@ TICKS = np.linspace(0, 1, 6)
 V = FunctionSpace(skfem.MeshTri.init_tensor(TICKS, TICKS), skfem.ElementTriP1())
 INSIDE = np.setdiff1d(np.arange(V.n), V.dofs())
 rng = np.random.default_rng(0)
+FIELD = Parameter(V, "κ")
 
 
 @bilinear_form
@@ -204,6 +207,49 @@ def test_inner_products_are_those_of_the_blocks():
         inner_product_named("kappa=regularization", J, given, (lower, None))
 
 
+def test_terms_with_kinks_and_terms_that_couple_are_those_of_their_parameters():
+    given = Parameters({"a": Parameter(V, "a"), "b": Parameter(V, "b"), "c": Numbers(["c"])})
+    coupling = cross_gradient(V, 2.0, ("b", "a"))
+    J = ReducedFunctional(lambda c: c["a"], lambda u, c: jnp.sum(u**2), [l1(V, 0.5).on("b"), coupling], given, 3.0)
+    m = rng.standard_normal(given.size)
+    parts = given.split(m)
+    expected = 3 * (float(l1(V, 0.5)(parts["b"])) + float(coupling({"a": parts["a"], "b": parts["b"]})))
+    assert J.terms(m).regularization == pytest.approx(expected)
+    np.testing.assert_allclose(J.l1_weights, 3 * np.concatenate([np.zeros(V.n), l1(V, 0.5).l1_weights, [0.0]]))
+    assert J.smooth_part.terms(m).regularization == pytest.approx(3 * float(coupling(parts)))
+    assert inner_product_named("l2", J, given).name == "a=l2,b=l2-lumped,c=l2"
+    with pytest.raises(InputError, match="no optimizer can treat an L1 term"):
+        inner_product_named("b=regularization", J, given)
+    with pytest.raises(InputError, match="is one of 'b'; the parameters are a"):
+        ReducedFunctional(lambda c: c["a"], lambda u, c: 0.0, coupling, Parameters({"a": FIELD}))
+
+
+def test_a_tree_may_stand_for_a_function():
+    tree = Tree(
+        [np.array([0.5, -1.0]), np.array(0.2)],
+        "κ",
+        space=V,
+        function=lambda weights: weights[0] @ V.locations + weights[1],
+        truth=np.ones(V.n),
+    )
+    np.testing.assert_allclose(tree(tree.initial), 0.5 * V.locations[0] - V.locations[1] + 0.2)
+    given = Parameters({"kappa": tree, "rate": Numbers(["rate"], truth=np.array([2.0]))})
+    J = ReducedFunctional(lambda c: c["kappa"] * c["rate"], lambda u, c: jnp.sum((u - 1) ** 2), (), given)
+    problem = Problem(J)
+    assert (given.size, given.coefficient_size) == (4, V.n + 1)
+    values = given.flat(J.coefficient(problem.initial))
+    assert given.relative_errors(values, problem.truth)["rate"] == 1.0
+    one = np.sqrt(np.ones(V.n) @ FIELD.mass @ np.ones(V.n))
+    assert given.relative_errors(values, problem.truth)["kappa"] == pytest.approx(FIELD.norm(values[:-1] - 1) / one)
+    np.testing.assert_array_equal(given.flat(given.unflat(values)), values)
+    test = taylor_test(J, J.derivative(np.ones(4)), np.ones(4), np.arange(4.0))
+    assert test.passed
+    with pytest.raises(InputError, match="the weights of a function are not found from its values"):
+        tree.inverse(np.ones(V.n))
+    with pytest.raises(InputError, match="a function of a tree goes with its space"):
+        Tree([np.ones(2)], space=V)
+
+
 def test_a_problem_takes_what_its_parameters_state():
     given = Parameters(
         {
@@ -231,7 +277,6 @@ def test_a_single_parameter_states_its_initial_guess_and_truth_as_well():
     np.testing.assert_allclose(of_tree.functional.coefficient(of_tree.initial)["a"], 1.0)
 
 
-FIELD = Parameter(V, "κ")
 FAULTS = {
     "no parameters": (lambda: Parameters({}), "expected some by name"),
     "a name that is no word": (lambda: Parameters({"two words": FIELD}), "'two words'; expected a word"),

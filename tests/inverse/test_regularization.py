@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.stats
 import skfem
 
 from pdeopt.fem import FunctionSpace
@@ -14,6 +15,7 @@ from pdeopt.inverse import (
     InputError,
     Quadratic,
     Sum,
+    gaussian,
     h1,
     mass,
     matern,
@@ -252,3 +254,20 @@ def test_a_quadratic_term_of_ones_own_matrix_is_a_term():
     term = Quadratic(2.0, CSRMatrix.from_scipy(R))
     np.testing.assert_allclose(term.operator(np.zeros(3)).toarray(), 2 * R.toarray())
     assert term.null_space == term.inner_product == "that of its matrix"
+
+
+def test_a_normal_prior_of_numbers():
+    term = gaussian([1.0, -2.0], [0.5, 2.0])
+    m = np.array([2.0, 0.0])
+    density = scipy.stats.multivariate_normal([1.0, -2.0], np.diag([0.25, 4.0]))
+    assert float(term(m)) == pytest.approx(density.logpdf([1.0, -2.0]) - density.logpdf(m))
+    np.testing.assert_array_equal(term.operator(m).toarray(), np.diag([4.0, 0.25]))
+    assert term.is_definite
+    for mean, deviation, message in (
+        ([1.0, np.nan], 1.0, "finite numbers"),
+        (1.0, 1.0, r"the means have shape \(\)"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], r"the deviations \(3,\)"),
+        ([1.0], 0.0, "expected numbers > 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gaussian(mean, deviation)

@@ -170,7 +170,7 @@ def test_points_of_data_lie_in_the_mesh_of_the_only_part_of_the_state():
     ("change", "message"),
     [
         ({"state": np.ones(30)}, "the state has 30 values; expected more than 35"),
-        ({"coefficient": np.ones(15)}, r"coefficient has shape \(15,\); expected \(16,\), as parameter has"),
+        ({"coefficient": np.ones(15)}, r"initial has shape \(16,\); expected \(15,\), as coefficient has"),
         ({"truth": np.ones(17)}, r"truth has shape \(17,\)"),
         ({"adjoint": np.ones(16)}, r"adjoint has shape \(16,\); expected \(36,\), as state has"),
     ],

@@ -130,6 +130,7 @@ class InUnits:
     def __init__(self, place, factor, m=1.0, J=1.0, solver="superlu"):
         self.functional, self.m, self.J = functional_of(solver), m, J
         self.state = self.functional.state
+        self.smooth_part = self  # it has no kinks
         self.gain = np.where(np.array(PLACES) == place, factor, 1.0)
 
     def _full(self, m, gain=None):

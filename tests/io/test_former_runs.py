@@ -18,12 +18,14 @@ from pdeopt.run.problem_files.loading import load_build, problem_files
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.run.store.history import read_history
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 def run(*words):
     """Exit status and what was said on stderr."""
     said = io.StringIO()
     with redirect_stdout(io.StringIO()), redirect_stderr(said):
-        status = main(["run", *map(str, words), "--no-pictures", "--quiet"])
+        status = main(["run", *map(str, words), "--no-check", "--no-pictures", "--quiet"])
     return status, said.getvalue()
 
 

@@ -302,8 +302,8 @@ SEPARABLE = {"mma", "ccsa"}
 #: No Gauss–Newton Hessian; an indefinite one; slow.
 UNABLE = {(name, "rosenbrock") for name in ("gauss-newton", "levenberg-marquardt", "dogleg", *SEPARABLE)}
 BOUNDED = (
-    "l-bfgs-b, newton-cg, gauss-newton, levenberg-marquardt, tnc, slsqp, trust-constr, augmented-lagrangian, "
-    "augmented-lagrangian+newton-cg, mma, ccsa, ipopt"
+    "l-bfgs-b, newton-cg, gauss-newton, levenberg-marquardt, tnc, slsqp, trust-constr, active-set, "
+    "augmented-lagrangian, augmented-lagrangian+newton-cg, mma, ccsa, ipopt"
 )
 ATOL = {"trust-constr": 1e-4, "mma": 1e-5, "ccsa": 1e-5}
 KEEPS_BOUNDS = set(BOUNDED.split(", "))

@@ -259,8 +259,8 @@ FULL = Objective(value_and_derivative, hessian, hessian)
             FULL,
             {"optimizer": "bfgs", "bounds": (0.0, 1.0)},
             "bfgs keeps no bounds, and the parameter has some; use one of "
-            "l-bfgs-b, newton-cg, gauss-newton, levenberg-marquardt, tnc, slsqp, trust-constr, augmented-lagrangian, "
-            "augmented-lagrangian.newton-cg, mma, ccsa, ipopt",
+            "l-bfgs-b, newton-cg, gauss-newton, levenberg-marquardt, tnc, slsqp, trust-constr, active-set, "
+            "augmented-lagrangian, augmented-lagrangian.newton-cg, mma, ccsa, ipopt",
         ),
         (
             Objective(value_and_derivative),
@@ -272,8 +272,8 @@ FULL = Objective(value_and_derivative, hessian, hessian)
             Objective(value_and_derivative, hessian),
             {"optimizer": "gauss-newton"},
             r"gauss-newton needs gauss_newton\(m\).*use one of l-bfgs-b, newton-cg, cg, bfgs, tnc, slsqp, trust-ncg, "
-            "trust-krylov, trust-constr, trust-exact, dogleg, augmented-lagrangian, augmented-lagrangian.newton-cg, "
-            "mma, ccsa, ipopt",
+            "trust-krylov, trust-constr, trust-exact, dogleg, active-set, augmented-lagrangian, "
+            "augmented-lagrangian.newton-cg, mma, ccsa, ipopt",
         ),
     ],
 )

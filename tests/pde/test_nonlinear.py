@@ -1,6 +1,7 @@
 """Nonlinear state equations: their solutions, their derivatives of all orders, and what is said where there is none."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,7 @@ EQUATIONS = {
 }
 
 
+@cache
 def objective(name):
     state = EQUATIONS[name]
     observed = AtDofs(np.arange(3, V.n, 2))

@@ -17,17 +17,24 @@ SMALL = {
     ],
     "robin": [{"n": 3}],
     "poisson_control": [{"n": 6}],
+    "box_control": [{"n": 6}],
+    "neumann_control": [{"n": 6}],
+    "state_constrained_control": [{"n": 6}],
+    "sparse_control": [{"n": 6}],
     "poisson_mother": [{"n": 6}, {"n": 6, "graded": True}],
     "stokes_control": [{"n": 4}],
     "poisson_coefficient": [{"n": 6}, {"n": 6, "regularization": "tv"}],
     "thermal_recovery": [{}, {"load": "nodes"}],
-    "eit_tank": [{"cells": 5.0}],
+    "eit_tank": [{"cells": 5.0}, {"cells": 5.0, "unknowns": "sigma,impedances"}],
     "helmholtz_scattering": [
         {"n": 3, "frequencies": 2, "wavenumber": 4.0, "directions": 2, "receivers": 8, "data": data}
         for data in ("fields", "magnitudes")
     ],
     "elastography": [{"n": 4}, {"n": 4, "solid": "plane_stress"}],
     "hyperelastic_modulus": [{"n": 3}],
+    "elastic_moduli": [{"n": 3}],
+    "neural_coefficient": [{"n": 5, "width": 3, "sensors": 4}],
+    "joint": [{"n": 4}, {"n": 4, "data": "heads", "coupling": 0.1}],
     "semilinear_control": [{"n": 6}],
     "p_laplace": [{"n": 6}, {"n": 6, "p": 1.5, "gamma": 1e-6}],
     "navier_stokes": [{"n": 4, "sensors": 3}],
@@ -39,6 +46,10 @@ MATRICES = {"helmholtz_scattering": 2, "temperature_dependent_conductivity": 3}
 FIXED_MATRIX = {
     ("advection_diffusion", "source"),
     ("poisson_control", None),
+    ("box_control", None),
+    ("neumann_control", None),
+    ("state_constrained_control", None),
+    ("sparse_control", None),
     ("poisson_mother", None),
     ("stokes_control", None),
 }

@@ -39,6 +39,17 @@ FOLLOWED = {
     "docs/your_first_inverse_problem.md": "the site, which is made of the pictures that the page draws",
 }
 
+#: Words of commands on a page, and those that are run in their place: coarser meshes, and less in the runs of a sweep.
+QUICKER = {
+    "README.md": {
+        "--noise 0.03 --out noisy": "--noise 0.03 --n 16 --out noisy",
+        "--dim 3 --solver": "--dim 3 --n 4 --solver",
+        "--regularization-strength discrepancy": "--noise 0.03 --n 16 --regularization-strength discrepancy",
+        "--noise 0.01,0.1 --n 16,32": "--no-check --no-pictures --noise 0.1 --n 8,16",
+    },
+    "docs/command_line.md": {"robin --regularization": "robin --no-check --no-pictures --n 3 --regularization"},
+}
+
 
 def readme(names):
     """The main job reconstructs at one percent noise, at its defaults."""
@@ -86,7 +97,12 @@ def module_name(file):
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in {**NOTHING_TO_RUN, **FOLLOWED}])
 def test_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = run_page(ROOT / page)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for words, quicker in QUICKER.get(page, {}).items():
+        assert text.count(words) == 1, words
+        text = text.replace(words, quicker)
+    Path("page.md").write_text(text, encoding="utf-8")
+    names = run_page(Path("page.md"))
     SEEN.get(page, lambda _: None)(names)
 
 

@@ -137,8 +137,8 @@ def test_a_complex_coefficient_is_refused_before_anything_is_solved():
 def test_a_run_with_a_complex_state_leaves_all_its_parts(tmp_path):
     options = ["--n", "3", "--frequencies", "2", "--wavenumber", "4", "--directions", "2", "--receivers", "8"]
     out = tmp_path / "run"
-    status = main(["run", "helmholtz_scattering", *options, "--max-iterations", "3", "--out", str(out), "--quiet"])
-    assert status in (0, None)
+    words = [*options, "--max-iterations", "3", "--no-check", "--out", str(out), "--quiet"]
+    assert main(["run", "helmholtz_scattering", *words]) == 0
     fields = read_fields(out / "result.npz")
     assert fields.experiments == 4, "two directions at two frequencies"
     assert all(np.iscomplexobj(values) for values in (fields.state, fields.adjoint, fields.data, fields.predicted))

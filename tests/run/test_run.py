@@ -33,6 +33,8 @@ from pdeopt.run.store.directory import RUN_FILES, RunDirectory, atomic_write, wr
 from pdeopt.run.watch.progress import Progress
 from pdeopt.sparse import clear_memo, work
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 COLUMNS = [
     *("iteration", "objective", "misfit", "regularization", "gradient_norm", "step", "evaluations", "cg_iterations"),
     *("factorizations", "solves", "seconds", "strength", "forward_solves", "adjoint_solves", "tangent_solves"),

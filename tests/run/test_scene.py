@@ -136,7 +136,7 @@ def test_a_plane_is_no_solid():
 @pytest.mark.slow
 def test_a_run_without_pyvista_says_so_and_a_plot_with_it_draws(renders, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["run", "conductivity", "--dim", "3", "--n", "4", "--max-iterations", "1", "--out", "run"]
+    words = ["run", "conductivity", "--dim", "3", "--n", "4", "--max-iterations", "1", "--no-check", "--out", "run"]
     with pytest.MonkeyPatch.context() as hidden:
         hidden.setattr(scene_figure, "find_spec", lambda name: None)
         assert main(words) == 0

@@ -188,6 +188,7 @@ def test_an_instance_is_released_with_its_analysis_and_a_slot_with_its_factor(mo
 @pytest.mark.slow
 @pytest.mark.parametrize("analyze", [needing("pypardiso", analyze_pardiso_general)])
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("new_garbage_only")
 def test_an_instance_in_a_reference_cycle_is_released_whatever_goes_first(analyze):
     _, pattern, data = taken_apart("general")
     for _ in range(20):

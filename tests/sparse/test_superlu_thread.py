@@ -26,6 +26,8 @@ S = laplacian(40)
 assert S.shape[0] > MAX_PSEUDO_INVERSE_UNKNOWNS
 SINGULAR = sp.csr_matrix(np.diag(np.ones(1600)) - np.diag(np.eye(1600)[7]))
 
+pytestmark = pytest.mark.usefixtures("new_garbage_only")
+
 
 def in_another_thread(function):
     box = []

@@ -200,6 +200,19 @@ class ReducedFunctional(Differentiable):
         """The single terms of the regularization, those of sums among them."""
         return terms_of(self.regularization)
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights β w (p,) of the terms ``Σ_i w_i |m_i|``; None where there are none."""
+        found = [term.l1_weights for term in self.regularization_terms if term.l1_weights is not None]
+        return self.strength * np.sum(found, axis=0) if found else None
+
+    @property
+    def smooth_part(self) -> ReducedFunctional:
+        """The functional without its L1 terms, which is itself where there are none."""
+        if self.l1_weights is None:
+            return self
+        return self.with_regularization([term for term in self.regularization_terms if term.l1_weights is None])
+
     def objective(self, m: ArrayLike) -> jax.Array:
         """Return J(m) as a JAX number, on which `jax.grad`, `jax.jit`, `jax.vmap` and `jax.hessian` work.
 

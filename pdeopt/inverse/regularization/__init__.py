@@ -9,7 +9,8 @@ from pdeopt.inverse.regularization.coupling import (
     joint_total_variation,
 )
 from pdeopt.inverse.regularization.forms import mass, stiffness
-from pdeopt.inverse.regularization.quadratic import Quadratic, h1, tikhonov
+from pdeopt.inverse.regularization.quadratic import Quadratic, gaussian, h1, tikhonov
+from pdeopt.inverse.regularization.sparsity import L1, l1
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
     FunctionTerm,
@@ -24,6 +25,7 @@ from pdeopt.inverse.regularization.terms import (
 from pdeopt.inverse.regularization.variation import TotalVariation, total_variation
 
 __all__ = [
+    "L1",
     "TRIVIAL_NULL_SPACE",
     "CouplingTerm",
     "CrossGradient",
@@ -38,8 +40,10 @@ __all__ = [
     "TotalVariation",
     "as_term",
     "cross_gradient",
+    "gaussian",
     "h1",
     "joint_total_variation",
+    "l1",
     "located",
     "mass",
     "matern",

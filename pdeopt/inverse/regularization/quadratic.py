@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization.forms import check_gradient, mass, null_space, restricted, stiffness
-from pdeopt.inverse.regularization.terms import Term, nonnegative
+from pdeopt.inverse.regularization.terms import TRIVIAL_NULL_SPACE, Term, nonnegative
 from pdeopt.sparse import CSRMatrix
 
 
@@ -99,6 +99,34 @@ def tikhonov(
     M = mass.assemble(space).to_scipy()
     words = "L2", null_space(M, dofs, constants=False)
     return Quadratic(nonnegative(weight), _block(M, dofs), jnp.array(reference), *words)
+
+
+def gaussian(mean: ArrayLike, deviation: ArrayLike) -> Quadratic:
+    """Return the term ½ Σ_i ((m_i − mean_i) / σ_i)², a normal prior of a few numbers.
+
+    It is the negative logarithm of the density of independent normal variables.
+
+    Args:
+        mean: The means (p,) of m.
+        deviation: The standard deviations σ of m, a number or (p,).
+
+    Raises:
+        InputError: The means are no row of finite numbers, or a deviation is not positive or of another shape.
+
+    Example:
+        >>> gaussian([1.0, 2.0], 0.5)(jnp.array([1.5, 2.0]))
+        Array(0.5, dtype=float64)
+    """
+    means, sigma = np.asarray(mean, float), np.asarray(deviation, float)
+    if means.ndim != 1 or not np.isfinite(means).all() or sigma.shape not in ((), means.shape):
+        raise InputError(
+            f"the means have shape {means.shape}, the deviations {sigma.shape}; expected (p,) finite numbers, and one "
+            "number or as many"
+        )
+    if not ((sigma > 0) & np.isfinite(sigma)).all():
+        raise InputError(f"the standard deviations of m are {sigma.min()} and more; expected numbers > 0")
+    matrix = CSRMatrix.from_scipy(sp.diags_array(np.broadcast_to(sigma**-2.0, means.shape)).tocsr())
+    return Quadratic(1.0, matrix, jnp.array(means), "weighted Euclidean", TRIVIAL_NULL_SPACE)
 
 
 def h1(space: FunctionSpace, weight: float, dofs: np.ndarray | None = None) -> Quadratic:

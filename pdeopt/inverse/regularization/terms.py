@@ -81,6 +81,11 @@ class Term:
         """
         return None
 
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights w (p,), where the term is ``Σ_i w_i |m_i|``; None for a term without kinks."""
+        return None
+
     def on(self, *names: str) -> Term:
         """Return the term of one of several parameters by name, or of several as a dict.
 
@@ -261,6 +266,16 @@ class OnParameters(Term):
         if following is None:
             return None
         return lambda dual, before, m: following(dual, self._taken(before), self._taken(m))
+
+    @property
+    def l1_weights(self) -> np.ndarray | None:
+        """The weights w (p,) of all of m, where the term is ``Σ_i w_i |m_i|``; None for a term without kinks."""
+        own = self.term.l1_weights
+        if own is None:
+            return None
+        weights = np.zeros(max(where.stop for where in self.slices.values()))
+        weights[self.indices] = own
+        return weights
 
     def at_stage(self, factor: float) -> OnParameters:
         """Return the term of one stage of its `continuation`."""

@@ -1,1 +1,1 @@
-"""What is looked for: functions, numbers, trees of arrays, several of them by name, and their parametrizations."""
+"""What is looked for: functions, numbers, trees of arrays, several of them by name; parametrizations."""

@@ -62,6 +62,11 @@ class Numbers:
         """The number p of unknowns."""
         return len(self.names)
 
+    @property
+    def coefficient_size(self) -> int:
+        """The number of values of the coefficient, p."""
+        return self.size
+
     def flat(self, coefficient: Any) -> np.ndarray:
         """Return a coefficient as one row of numbers, (p,), which it is."""
         return np.asarray(coefficient)

@@ -55,6 +55,11 @@ class Parameter:
         """The number p of parameters."""
         return self.space.n if self.dofs is None else len(self.dofs)
 
+    @property
+    def coefficient_size(self) -> int:
+        """The number of values of the coefficient, p."""
+        return self.size
+
     def flat(self, coefficient: Any) -> np.ndarray:
         """Return a coefficient as one row of numbers, (p,), which it is."""
         return np.asarray(coefficient)

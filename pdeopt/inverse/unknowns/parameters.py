@@ -87,18 +87,27 @@ class Parameters:
         return {name: m[where] for name, where in self.slices.items()}
 
     def flat(self, coefficient: Mapping[str, Any]) -> np.ndarray:
-        """Return coefficients by name as one row of numbers, (p,)."""
+        """Return coefficients by name as one row of numbers, (q,), where q = p but for functions of trees."""
         return np.concatenate([part.flat(coefficient[name]) for name, part in self.parts.items()])
 
     def unflat(self, values: np.ndarray) -> dict[str, Any]:
-        """Return the coefficients by name of one row of numbers, (p,)."""
-        return {name: self.parts[name].unflat(own) for name, own in self.split(values).items()}
+        """Return the coefficients by name of one row of numbers, (q,)."""
+        return {name: self.parts[name].unflat(values[where]) for name, where in self.coefficient_slices.items()}
 
     @cached_property
     def slices(self) -> dict[str, slice]:
         """The places of the parts in m, by name."""
-        ends = np.cumsum([part.size for part in self.parts.values()]).tolist()
-        return {name: slice(end - part.size, end) for (name, part), end in zip(self.parts.items(), ends, strict=True)}
+        return _slices({name: part.size for name, part in self.parts.items()})
+
+    @cached_property
+    def coefficient_slices(self) -> dict[str, slice]:
+        """The places of the parts in the row of their coefficients, by name."""
+        return _slices({name: part.coefficient_size for name, part in self.parts.items()})
+
+    @property
+    def coefficient_size(self) -> int:
+        """The number of values of all coefficients."""
+        return sum(part.coefficient_size for part in self.parts.values())
 
     @property
     def size(self) -> int:
@@ -122,7 +131,9 @@ class Parameters:
         Raises:
             InputError: That of a part has another shape.
         """
-        return np.concatenate([_full(name, "initial guess", part.initial, part) for name, part in self.parts.items()])
+        return np.concatenate(
+            [_full(name, "initial guess", part.initial, part.size) for name, part in self.parts.items()]
+        )
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -144,7 +155,7 @@ class Parameters:
 
     @property
     def truth(self) -> np.ndarray | None:
-        """The true coefficients in one row, (p,), NaN where they are not known; None where none is.
+        """The true coefficients in one row, (q,), NaN where they are not known; None where none is.
 
         Raises:
             InputError: That of a part has another shape.
@@ -153,7 +164,9 @@ class Parameters:
             return None
         return np.concatenate(
             [
-                np.full(part.size, np.nan) if part.truth is None else _full(name, "truth", part.truth, part)
+                np.full(part.coefficient_size, np.nan)
+                if part.truth is None
+                else _full(name, "truth", part.truth, part.coefficient_size)
                 for name, part in self.parts.items()
             ]
         )
@@ -172,21 +185,20 @@ class Parameters:
         """Return the relative errors of all by name, each as its own kind defines it.
 
         Args:
-            values: The coefficients in one row, (p,).
-            truth: The true ones, (p,), NaN where they are not known, for which the error is None.
+            values: The coefficients in one row, (q,).
+            truth: The true ones, (q,), NaN where they are not known, for which the error is None.
         """
-        given, known = self.split(values), self.split(truth)
         return {
-            name: None if np.isnan(known[name]).any() else part.relative_error(given[name], known[name])
-            for name, part in self.parts.items()
+            name: None if np.isnan(truth[where]).any() else self.parts[name].relative_error(values[where], truth[where])
+            for name, where in self.coefficient_slices.items()
         }
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
         """Return the root mean square of the relative errors that are known; None where none is.
 
         Args:
-            values: The coefficients in one row, (p,).
-            truth: The true ones, (p,), NaN where they are not known.
+            values: The coefficients in one row, (q,).
+            truth: The true ones, (q,), NaN where they are not known.
         """
         known = [error for error in self.relative_errors(values, truth).values() if error is not None]
         return float(np.sqrt(np.mean(np.square(known)))) if known else None
@@ -216,19 +228,25 @@ def _inverse(part: SingleParameter, coefficient: Any) -> np.ndarray:
     return np.asarray(coefficient, float) if part.parametrization is None else part.parametrization.inverse(coefficient)
 
 
-def _full(name: str, what: str, given: Any, part: SingleParameter) -> np.ndarray:
-    """Return values of a part, a number or (p,), as an array (p,); zeros where there are none.
+def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
+    """Return the places of values of given numbers one after the other, by name."""
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def _full(name: str, what: str, given: Any, size: int) -> np.ndarray:
+    """Return values of a part, a number or (size,), as an array; zeros where there are none.
 
     Args:
         name: The name of the part.
         what: The word for the values, for messages.
         given: The values, or None.
-        part: The part.
+        size: Their number.
 
     Raises:
         InputError: They have another shape.
     """
     values = np.asarray(0.0 if given is None else given, float)
-    if values.shape not in ((), (part.size,)):
-        raise InputError(f"the {what} of {name!r} has shape {values.shape}; expected a number, or ({part.size},)")
-    return np.broadcast_to(values, part.size)
+    if values.shape not in ((), (size,)):
+        raise InputError(f"the {what} of {name!r} has shape {values.shape}; expected a number, or ({size},)")
+    return np.broadcast_to(values, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ import scipy.sparse as sp
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
+from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.regularization import mass
 from pdeopt.inverse.unknowns.numbers import check_role
 from pdeopt.inverse.unknowns.parametrization import Parametrization
 from pdeopt.optimize.bounds import BoundsLike
@@ -22,8 +25,8 @@ from pdeopt.optimize.bounds import BoundsLike
 class Tree:
     """The unknown arrays of a pytree of JAX, as the weights of a network, in the place of a `Parameter`.
 
-    It is the parametrization of a `ReducedFunctional` as well, m (p,) ↦ pytree. Its entries have the Euclidean inner
-    product.
+    It is the parametrization of a `ReducedFunctional` as well, m (p,) ↦ pytree, or the function on a space that a
+    network with these weights stands for. Its entries have the Euclidean inner product.
 
     Attributes:
         example: A pytree of the structure and the shapes, with real arrays; the initial guess where none is given.
@@ -32,10 +35,13 @@ class Tree:
         parametrization: A pointwise map of the entries (p,), before the tree is made; the identity where None.
         initial: The initial guess of m, a number or (p,); None for the example's.
         bounds: The bounds (lower, upper) of m, as those of a `Problem`.
-        truth: The true entries (p,), where they are known.
+        truth: The true entries (p,), where they are known; with a function its true values (n,).
+        space: The space of the function that is the coefficient; None where the tree is.
+        function: The map from the tree to the values (n,) of the coefficient at the space's degrees of freedom.
 
     Raises:
-        InputError: The example has no arrays, or others than of real floating-point numbers; or the role is not known.
+        InputError: The example has no arrays, or others than of real floating-point numbers; there is a function
+            without its space, or the other way round; or the role is not known.
 
     Example:
         >>> weights = Tree({"slope": np.ones((1, 2)), "shift": np.zeros(2)}, "weights")
@@ -50,12 +56,15 @@ class Tree:
     initial: ArrayLike | None = None
     bounds: BoundsLike = None
     truth: np.ndarray | None = None
+    space: FunctionSpace | None = None
+    function: Callable[[Any], jax.Array] | None = None
 
-    space = None
     dofs = None
 
     def __post_init__(self) -> None:
         check_role(self.role)
+        if (self.space is None) != (self.function is None):
+            raise InputError("a function of a tree goes with its space; expected both, or neither")
         kinds = [np.asarray(leaf).dtype for leaf in jax.tree.leaves(self.example)]
         if not kinds or not all(np.issubdtype(kind, np.floating) for kind in kinds):
             raise InputError(
@@ -68,11 +77,18 @@ class Tree:
             object.__setattr__(self, "initial", given)
 
     def __call__(self, m: jax.Array) -> Any:
-        """Return the tree of the entries m (p,)."""
-        return ravel_pytree(self.example)[1](m if self.parametrization is None else self.parametrization(m))
+        """Return the tree of the entries m (p,), or the values (n,) of its function."""
+        tree = ravel_pytree(self.example)[1](m if self.parametrization is None else self.parametrization(m))
+        return tree if self.function is None else self.function(tree)
 
     def inverse(self, coefficient: Any) -> np.ndarray:
-        """Return the entries m (p,) of a tree."""
+        """Return the entries m (p,) of a tree.
+
+        Raises:
+            InputError: The coefficient is a function, which has no tree that is known.
+        """
+        if self.function is not None:
+            raise InputError(f"{self.label}: the weights of a function are not found from its values")
         entries = self.flat(coefficient)
         return entries if self.parametrization is None else self.parametrization.inverse(entries)
 
@@ -81,13 +97,18 @@ class Tree:
         """The number p of entries."""
         return sum(np.size(leaf) for leaf in jax.tree.leaves(self.example))
 
+    @property
+    def coefficient_size(self) -> int:
+        """The number of values of the coefficient: n of a function on a space, p of a tree."""
+        return self.size if self.space is None else self.space.n
+
     def flat(self, coefficient: Any) -> np.ndarray:
-        """Return the entries of a tree in one row, (p,)."""
+        """Return the entries of a tree in one row, (p,), or the values of a function, (n,)."""
         return np.asarray(ravel_pytree(coefficient)[0])
 
     def unflat(self, values: np.ndarray) -> Any:
-        """Return the tree of entries in one row, (p,)."""
-        return ravel_pytree(self.example)[1](jnp.asarray(values))
+        """Return the tree of entries in one row, (p,), or the values of a function, (n,)."""
+        return values if self.space is not None else ravel_pytree(self.example)[1](jnp.asarray(values))
 
     @property
     def mass(self) -> sp.csr_matrix:
@@ -105,6 +126,10 @@ class Tree:
         return np.empty((0, self.size))
 
     def relative_error(self, values: np.ndarray, truth: np.ndarray) -> float | None:
-        """Return the relative error ‖values − truth‖ / ‖truth‖ of entries (p,); None for a truth of zero."""
-        size = np.linalg.norm(truth)
-        return float(np.linalg.norm(values - truth) / size) if size > 0 else None
+        """Return the relative error ‖values − truth‖ / ‖truth‖; None for a truth of zero.
+
+        It is that of the entries (p,), or that in L² of the values (n,) of a function.
+        """
+        weights = sp.identity(len(truth)) if self.space is None else mass.assemble(self.space).to_scipy()
+        error, size = (np.sqrt(x @ (weights @ x)) for x in (values - truth, truth))
+        return float(error / size) if size > 0 else None

@@ -61,7 +61,8 @@ class Unknown:
     """One of several parameters that are looked for: its place in m and in its mesh, and its words.
 
     Attributes:
-        where: The place of its values in m, and in the coefficients.
+        where: The place of its values in m.
+        values: The place of its coefficient's values among those of all.
         at: Their place in its mesh.
         label: The name of its coefficient, with its unit.
         role: The word for it, as in `Fields`.
@@ -69,6 +70,7 @@ class Unknown:
     """
 
     where: slice
+    values: slice
     at: Placement
     label: str
     role: str
@@ -109,9 +111,9 @@ class Fields:
 
     Attributes:
         parameter: The last iterate m, (p,).
-        coefficient: The physical coefficient there, (p,).
-        initial: The physical coefficient at the initial guess, (p,).
-        truth: The true coefficient, (p,); None where it is not known.
+        coefficient: The physical coefficient there, (p,), or (n,) where it is a function of a tree of weights.
+        initial: The physical coefficient at the initial guess, of that shape.
+        truth: The true coefficient, of that shape; None where it is not known.
         state: The state u, (n,) or (n, r), real or complex.
         axes: The names of the axes of the state, as in `StateEquation`.
         adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known. Of a complex state as
@@ -169,8 +171,8 @@ class Fields:
     further_data: tuple[DataSet, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("coefficient", "initial", "truth"):
-            self._check_shape(name, "parameter")
+        for name in ("initial", "truth"):
+            self._check_shape(name, "coefficient")
         for name in ("parameter", "coefficient", "initial", "truth", "noise", "points"):
             if np.iscomplexobj(getattr(self, name)):
                 raise ValueError(f"{name} is complex; expected real numbers")
@@ -222,11 +224,11 @@ class Fields:
             return {"": self}
         found = {}
         for name, one in self.unknowns.items():
-            parameter, coefficient, initial = (a[one.where] for a in (self.parameter, self.coefficient, self.initial))
-            truth = None if self.truth is None else self.truth[one.where]
+            coefficient, initial = self.coefficient[one.values], self.initial[one.values]
+            truth = None if self.truth is None else self.truth[one.values]
             found[name] = replace(
                 self,
-                parameter=parameter,
+                parameter=self.parameter[one.where],
                 coefficient=coefficient,
                 initial=initial,
                 truth=None if truth is None or np.isnan(truth).any() else truth,
@@ -317,9 +319,10 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     role = parameter.role or _role(kind, misfit.noise)
     unknowns = {}
     if isinstance(parameter, Parameters):
-        for (name, part), where in zip(parameter.parts.items(), parameter.slices.values(), strict=True):
+        for name, part in parameter.parts.items():
+            where, values = parameter.slices[name], parameter.coefficient_slices[name]
             at = place_parameter(part, problem.length_unit)
-            unknowns[name] = Unknown(where, at, part.label, part.role or role, _names(part))
+            unknowns[name] = Unknown(where, values, at, part.label, part.role or role, _names(part))
     return Fields(
         parameter=np.asarray(m),
         coefficient=parameter.flat(coefficient),
@@ -350,7 +353,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
 def _place_all(problem: Problem) -> Placement:
     """Return the place of the parameter; of several, they are one by one where they are."""
     if isinstance(problem.parameter, Parameters):
-        return nowhere(problem.parameter.size)
+        return nowhere(problem.parameter.coefficient_size)
     return place_parameter(problem.parameter, problem.length_unit)
 
 
@@ -377,7 +380,7 @@ def _names(parameter: AnyParameter) -> tuple[str, ...]:
 
 
 def write_fields(path: Path, fields: Fields) -> None:
-    """Write result.npz, with the parameter's mesh as p, t and cell, of several parameters that of the first function.
+    """Write result.npz, with the mesh of the parameter, or of the first of several, as p, t and cell.
 
     The state's mesh, where it is another, is written as state_p, state_t and state_cell. Of several parameters there
     are also ``coefficient_NAME`` and the like, and the place of each.
@@ -422,7 +425,7 @@ def _unknown_arrays(fields: Fields, mesh: PlainMesh) -> dict[str, np.ndarray]:
         "unknown_names": np.array(list(fields.unknowns)),
         "unknown_labels": np.array([one.label for one in fields.unknowns.values()]),
         "unknown_roles": np.array([one.role for one in fields.unknowns.values()]),
-        "unknown_starts": np.array([one.where.start for one in fields.unknowns.values()]),
+        "unknown_starts": np.array([(one.where.start, one.values.start) for one in fields.unknowns.values()]),
     }
     for k, (name, one) in enumerate(fields.unknowns.items()):
         found |= one.at.to_arrays(f"unknown_{k}")
@@ -441,7 +444,7 @@ def _read_unknowns(arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> dict[st
     names = list(map(str, arrays.get("unknown_names", ())))
     if not names:
         return {}
-    ends = [*arrays["unknown_starts"][1:].tolist(), len(arrays["parameter"])]
+    starts = np.vstack([arrays["unknown_starts"], (len(arrays["parameter"]), len(arrays["coefficient"]))])
     found = {}
     for k, name in enumerate(names):
         own = mesh
@@ -449,7 +452,8 @@ def _read_unknowns(arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> dict[st
             p, t, cell = (arrays[f"unknown_{k}_{array}"] for array in MESH_ARRAYS)
             own = PlainMesh(p, t, str(cell), mesh.unit)
         found[name] = Unknown(
-            slice(int(arrays["unknown_starts"][k]), ends[k]),
+            slice(*starts[k : k + 2, 0].tolist()),
+            slice(*starts[k : k + 2, 1].tolist()),
             Placement.from_arrays(f"unknown_{k}", arrays, own),
             str(arrays["unknown_labels"][k]),
             str(arrays["unknown_roles"][k]),
@@ -491,7 +495,7 @@ def read_fields(path: Path) -> Fields:
     extra = {name: array for name, array in arrays.items() if not (is_result_name(name) or name in own)}
     return Fields(
         **given,
-        at=nowhere(len(given["parameter"])) if unknowns else Placement.from_arrays("at", arrays, mesh),
+        at=nowhere(len(given["coefficient"])) if unknowns else Placement.from_arrays("at", arrays, mesh),
         state_at=state_at,
         unknowns=unknowns,
         names=tuple(map(str, arrays.get("number_names", ()))),

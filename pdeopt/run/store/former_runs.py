@@ -56,7 +56,7 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
     coefficient = _coefficient(problem, run)
-    if run.parameter.shape == coefficient.shape:
+    if run.parameter.shape == (problem.parameter.size,):
         there = problem.parameter.flat(functional.coefficient(run.parameter))
         if np.allclose(there, coefficient, rtol=1e-10, atol=0):
             return run.parameter
@@ -104,9 +104,10 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
     if not isinstance(parameter, Parameter):
-        if run.coefficient.shape != (parameter.size,):
+        if run.coefficient.shape != (parameter.coefficient_size,):
             raise FileError(
-                f"{run.directory} holds {run.coefficient.size} values; this problem looks for {parameter.size}: "
+                f"{run.directory} holds {run.coefficient.size} values; this problem looks for "
+                f"{parameter.coefficient_size}: "
                 "several parameters, and trees of arrays, are taken over at the same sizes only"
             )
         return run.coefficient

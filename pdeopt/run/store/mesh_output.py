@@ -69,7 +69,9 @@ def write_mesh(path: Path, file: MeshFile) -> None:
 
 
 def _of_parameter(fields: Fields) -> Data:
-    given = {"parameter": fields.parameter, "coefficient": fields.coefficient, "truth": fields.truth}
+    given = {"coefficient": fields.coefficient, "truth": fields.truth}
+    if fields.parameter.shape == fields.coefficient.shape:  # weights of a network have no place
+        given = {"parameter": fields.parameter, **given}
     if fields.truth is not None:
         given["error"] = fields.coefficient - fields.truth
     return {name: _drawn(fields.at, values) for name, values in given.items() if values is not None and _has(fields.at)}

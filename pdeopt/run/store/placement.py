@@ -11,7 +11,7 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.fem.meshes.periodic import unwrapped
-from pdeopt.inverse import Parameter
+from pdeopt.inverse import Parameter, Tree
 from pdeopt.inverse.unknowns.parameters import SingleParameter
 from pdeopt.run.store.boundary import curve_coordinate
 
@@ -179,12 +179,14 @@ def place_parameter(parameter: SingleParameter, unit: str = "") -> Placement:
     """Return the places of a parameter's values.
 
     They are along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers, and entries
-    of trees, are nowhere.
+    of trees that are no function, are nowhere.
 
     Args:
         parameter: The parameter.
         unit: The unit of the mesh's coordinates.
     """
+    if isinstance(parameter, Tree) and parameter.space is not None:
+        return place_field(parameter.space, unit=unit)
     if not isinstance(parameter, Parameter):
         return nowhere(parameter.size)
     space, dofs = parameter.space, parameter.dofs

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The part of the whole time below which the time of a stage is not mentioned.
 MIN_SHOWN_PART = 0.01
+#: The largest number of unknown numbers that are shown one by one.
+MAX_NUMBERS = 10
 #: The color of each status.
 STATUS_COLORS = {"converged": "green", "stopped": "yellow", "failed": "red"}
 
@@ -69,7 +71,11 @@ def _lines(summary: dict[str, Any], directory: Path) -> list[tuple[str, str]]:
         lines.append(("relative error", f"{100 * summary['relative_error']:.3g} %{at_start}"))
     told = {*SUMMARY_NAMES, *headline_numbers(summary)}
     lines += headline_facts(summary)
-    lines += [(name, _shown(value)) for name, value in summary.get("numbers", {}).items()]
+    numbers = summary.get("numbers", {})
+    if len(numbers) <= MAX_NUMBERS:
+        lines += [(name, _shown(value)) for name, value in numbers.items()]
+    else:
+        lines.append(("numbers", f"{len(numbers)} in summary.json"))
     lines += [(name, _shown(value)) for name, value in summary.items() if name not in told]
     if summary["strength"] or summary["regularization_strength"] not in (1, None):
         lines.append(("strength", f"{summary['regularization_strength']:.4g}{_rule(summary)}"))

@@ -88,7 +88,7 @@ def save(figure: Figure, *paths: Path) -> None:
         with atomic_write(path) as temporary:
             kind = path.suffix.removeprefix(".") or "png"
             figure.savefig(temporary, format=kind, metadata=_signature(kind))
-        figure.set_layout_engine("none")  # all stays where it is
+        figure.set_layout_engine(None)  # all stays where it is, and is not drawn once more to see where
 
 
 def _signature(kind: str) -> dict[str, str] | None:
