@@ -99,7 +99,10 @@ class Solution:
 
     @property
     def coefficient(self) -> np.ndarray | dict[str, np.ndarray]:
-        """The physical coefficient at the parameter's degrees of freedom, (p,)."""
+        """The physical coefficient at the parameter's degrees of freedom, (p,), of several parameters by name.
+
+        That of a tree has its entries in one row.
+        """
         each = self.fields.each
         return {name: one.coefficient for name, one in each.items()} if self.fields.unknowns else each[""].coefficient
 

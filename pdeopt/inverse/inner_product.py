@@ -300,7 +300,7 @@ def inner_product_named(
     if isinstance(parameter, Parameters) and set(chosen.values()) != {"regularization"}:
         found: list[tuple[slice, InnerProduct]] = []
         for key, (where, part) in zip(chosen, blocks(parameter), strict=True):
-            fitting = _fitting(chosen[key], part, (lower[where], upper[where]), kinks[where])
+            fitting = _fitting(chosen[key], part, (lower, upper), kinks)  # one part without mixes all
             if fitting == "regularization":
                 terms = _terms_of_part(functional.regularization_terms, key)
                 start = np.zeros(part.size) if initial is None else initial[where]
@@ -357,8 +357,11 @@ def inner_products_of(name: str, parameter: AnyParameter) -> dict[str, str]:
     if "=" not in name:
         chosen = dict.fromkeys(parts, name)
     else:
-        pairs = [one.partition("=")[::2] for one in name.split(",")]
-        unknown = [key for key, _ in pairs if key not in parts]
+        pairs = [(key.strip(), product.strip()) for key, _, product in (one.partition("=") for one in name.split(","))]
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            raise InputError(f"inner product {name!r} names a parameter twice; expected one product for each")
+        unknown = [key for key in keys if key not in parts or not key]
         if unknown:
             known = ", ".join(parts) if parts != ("",) else "one parameter without a name"
             raise InputError(f"inner product {name!r}: there is no parameter {unknown[0]!r}; the problem has {known}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pdeopt.fem import FunctionSpace
-from pdeopt.inverse.constraint import Constraint
+from pdeopt.inverse.constraint import Constraint, as_constraints
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters
@@ -128,8 +128,14 @@ class Problem:
     def _complete(self) -> None:
         """Take from the parameter and the functional what is not given."""
         if self.constraints:
-            object.__setattr__(self, "functional", self.functional.with_constraints(self.constraints))
-        object.__setattr__(self, "constraints", self.functional.constraints)
+            given = as_constraints(self.constraints)
+            if self.functional.constraints not in ((), given):
+                raise InputError(
+                    "the problem and its functional state different constraints; give those of one of them, or "
+                    "constraints=() with the functional's own"
+                )
+            object.__setattr__(self, "constraints", given)
+            object.__setattr__(self, "functional", self.functional.with_constraints(given))
         known = self.functional.parametrization
         if self.parameter is None:
             if not isinstance(known, Parameters | Tree):
@@ -149,9 +155,21 @@ class Problem:
         for name in ("initial", "bounds", "truth"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.parameter, name))
+        if isinstance(self.initial, Mapping) and isinstance(self.parameter, Parameters):
+            object.__setattr__(self, "initial", self.parameter.join(self.initial))
         if self.initial is None or np.ndim(self.initial) == 0:
             start = np.full(self.parameter.size, 0.0 if self.initial is None else self.initial)
             object.__setattr__(self, "initial", start)
+        for name in ("initial", "truth"):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if np.iscomplexobj(given):
+                raise InputError(f"the {name} is complex; expected real numbers")
+            try:
+                object.__setattr__(self, name, np.asarray(given, float))
+            except (TypeError, ValueError):
+                raise InputError(f"the {name} is a {type(given).__name__}; expected numbers (p,) in a row") from None
 
     def _check_bounds(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class FormerRun:
             ``x``.
         x: The places (d, k) of the values.
         names: The names of a few numbers, with their units; empty for a function.
+        unknowns: The places (d, k) of the values of several parameters by name, with the names of numbers where they
+            are these; empty for one.
     """
 
     directory: Path
@@ -58,6 +60,7 @@ class FormerRun:
     gather: np.ndarray
     x: np.ndarray
     names: tuple[str, ...] = ()
+    unknowns: dict[str, tuple[np.ndarray, tuple[str, ...]]] = field(default_factory=dict)
 
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
         """Return the coefficient (k,) at points (d, k), linear between vertices (of higher elements, too).
@@ -147,7 +150,11 @@ def read_run(directory: str | Path) -> FormerRun:
     label, cell, kind = (text_in(path, arrays, name) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
     gather, x, names = arrays["at_gather"], arrays["at_x"], tuple(map(str, arrays.get("number_names", ())))
-    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, gather, x, names)
+    unknowns = {
+        str(name): (arrays[f"unknown_{k}_x"], tuple(map(str, arrays.get(f"unknown_{k}_number_names", ()))))
+        for k, name in enumerate(arrays.get("unknown_names", ()))
+    }
+    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, gather, x, names, unknowns)
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:

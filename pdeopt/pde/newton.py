@@ -185,6 +185,8 @@ def complaint(
 
     def place(k: int) -> str:
         number = int(free[k])
+        if locations is not None and number >= locations.shape[1]:
+            return "in the condition on a mean value"
         return f"number {number}" if locations is None else f"at {np.round(locations[:, number], 6).tolist()}"
 
     steps = int(steps)

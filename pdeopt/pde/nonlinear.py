@@ -159,6 +159,14 @@ class NonlinearStateEquation(StateEquation):
             SolveError: Newton's method does not converge, or a tangent matrix is singular.
         """
         first = self._start() if start is None else _real(start)
+        shapes = (first.shape, None if source is None else source.shape)
+        rows, columns = len(first) if first.ndim else 0, jax.tree.leaves(self.experiments)[:1]
+        whole = (rows, *(len(column) for column in columns))
+        if shapes[0] not in ((rows,), whole) or rows == 0 or shapes[1] not in (None, whole):
+            raise SolveError(
+                f"the start has shape {shapes[0]}, the source {shapes[1]}; expected {whole} of both, or one start for "
+                f"all experiments, ({rows or 'n'},)"
+            )
         unknowns = self._unknowns(coefficient, source, first)
         return unknowns if len(unknowns) == len(first) else unknowns[: len(first)]
 
@@ -166,6 +174,9 @@ class NonlinearStateEquation(StateEquation):
         """Return the state, and the multipliers of mean values after it, (n + k,) or (n + k, r)."""
         special = () if self.experiments is None else (self.experiments,)
         inputs = jax.tree.map(jnp.asarray, Inputs(coefficient, special, source, first))
+        if self.continuation is not None:  # a part of a whole number is none
+            floats = jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(leaf, 0.0)), inputs.coefficient)
+            inputs = inputs._replace(coefficient=floats)
         leaves, structure = jax.tree.flatten(inputs)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self._states(inputs)

@@ -269,7 +269,7 @@ def test_a_state_without_a_free_degree_of_freedom_is_refused(space, values):
 def test_a_problem_without_parameters_or_without_data_is_refused():
     nothing = Parameter(V, "conductivity (W/(m K))", dofs=np.empty(0, int))
     with pytest.raises(InputError, match="the parameter has no degrees of freedom"):
-        Problem(None, np.empty(0), nothing)
+        Problem(ReducedFunctional(lambda k: k, lambda u, k: 0.0), np.empty(0), nothing)
     for shape in ((0,), (0, 2)):
         with pytest.raises(InputError, match=r"there are no data \(shape \(0,"):
             L2Misfit.of(AtDofs(np.empty(0, int)), np.empty(shape), 1.0)

@@ -23,6 +23,7 @@ from pdeopt.inverse import (
     cross_gradient,
     h1,
     inner_product_named,
+    inner_products_of,
     l1,
     l2_product,
     regularization_product,
@@ -197,6 +198,7 @@ def test_inner_products_are_those_of_the_blocks():
     lower = np.full(given.size, -np.inf)
     lower[:5] = -9.0
     assert inner_product_named("l2", J, given, (lower, None)).name == "kappa=l2-lumped,rates=l2,net=l2"
+    assert inner_product_named("l2", J, given, (lower, None)).weights is not None
     with pytest.raises(InputError, match="needs a term of 'rates' that states its operator"):
         regularization_product(J, given)
     with pytest.raises(InputError, match="there is no parameter 'kapa'; the problem has kappa, rates, net"):
@@ -217,11 +219,28 @@ def test_terms_with_kinks_and_terms_that_couple_are_those_of_their_parameters():
     assert J.terms(m).regularization == pytest.approx(expected)
     np.testing.assert_allclose(J.l1_weights, 3 * np.concatenate([np.zeros(V.n), l1(V, 0.5).l1_weights, [0.0]]))
     assert J.smooth_part.terms(m).regularization == pytest.approx(3 * float(coupling(parts)))
-    assert inner_product_named("l2", J, given).name == "a=l2,b=l2-lumped,c=l2"
+    assert inner_product_named("l2", J, given).name == "a=l2-lumped,b=l2-lumped,c=l2"
     with pytest.raises(InputError, match="no optimizer can treat an L1 term"):
         inner_product_named("b=regularization", J, given)
     with pytest.raises(InputError, match="is one of 'b'; the parameters are a"):
         ReducedFunctional(lambda c: c["a"], lambda u, c: 0.0, coupling, Parameters({"a": FIELD}))
+
+
+@pytest.mark.slow
+def test_bounds_and_kinks_of_one_of_two_fields_are_kept():
+    """With the defaults, in which the products of both are lumped."""
+    given = Parameters({"a": Parameter(V, "a", bounds=(None, 0.5)), "b": Parameter(V, "b")})
+    terms = [tikhonov(V, 10.0).on("a"), tikhonov(V, 10.0).on("b")]
+    J = ReducedFunctional(lambda c: c["a"] + 2 * c["b"], lambda u, c: 0.5 * jnp.sum((u - 3) ** 2), terms, given)
+    product = inner_product_named("l2", J, given, given.bounds)
+    found = minimize(
+        NewtonModel(J, given), given.initial, optimizer="newton-cg", bounds=given.bounds, inner_product=product
+    )
+    assert (found.status, float(given.split(found.m)["a"].max())) == ("converged", 0.5)
+    kinks = ReducedFunctional(J.state, J.misfit, [*terms, l1(V, 1.0).on("b")], given)
+    product = inner_product_named("l2", kinks, given)
+    found = minimize(NewtonModel(kinks, given), given.initial, optimizer="active-set", inner_product=product)
+    assert found.status == "converged", found.message
 
 
 def test_a_tree_may_stand_for_a_function():
@@ -315,6 +334,40 @@ FAULTS = {
     "no parameter at all": (
         lambda: Problem(ReducedFunctional(lambda c: c, lambda u, c: 0.0), initial=np.zeros(3)),
         "the parameter is missing",
+    ),
+    "a term twice on parameters": (lambda: h1(V, 1.0).on("a").on("b"), "says already of which parameters it is"),
+    "a term of nothing": (lambda: h1(V, 1.0).on(), r"the parameters \(\); expected names"),
+    "a term of another size": (
+        lambda: ReducedFunctional(
+            lambda c: c["a"], lambda u, c: 0.0, h1(V, 1.0).on("b"), Parameters({"a": FIELD, "b": Numbers(["b"])})
+        ),
+        r"Quadratic of b cannot be computed; it gets the part of m, of the sizes \{'b': 1\}",
+    ),
+    "a function of the flat m": (
+        lambda: ReducedFunctional(
+            lambda c: c["a"], lambda u, c: 0.0, lambda m: jnp.sum(m**2), Parameters({"a": FIELD})
+        ),
+        "it gets a dict of the parts of m",
+    ),
+    "a truth that is not finite": (
+        lambda: Parameters({"a": Numbers(["a", "b"], truth=np.array([1.0, np.nan]))}).truth,
+        "the truth of 'a' has NaN or infinite values",
+    ),
+    "a number for text": (
+        lambda: Parameters({"a": Numbers(["a"], initial="one")}).initial,
+        "the initial guess of 'a' is a str; expected numbers",
+    ),
+    "m of other parts": (
+        lambda: Parameters({"a": FIELD}).join({"b": 1.0}),
+        "m is given by b; expected a",
+    ),
+    "a product named twice": (
+        lambda: inner_products_of("a=l2,a=euclidean", Parameters({"a": FIELD})),
+        "names a parameter twice",
+    ),
+    "a function of a tree of another size": (
+        lambda: Tree([np.ones(2)], space=V, function=lambda weights: weights[0].sum()),
+        r"returns an array of shape \(\); expected \(36,\)",
     ),
     "two parametrizations": (
         lambda: Problem(

@@ -410,6 +410,28 @@ def test_a_mean_value_has_a_multiplier_where_the_load_is_not_balanced():
     assert float(jax.grad(lambda c: weights @ state(c))(2.0)) == pytest.approx(1.0)
 
 
+def test_a_mean_value_that_is_not_finite_is_told():
+    """And other conditions, starts and sources that do not fit."""
+    left = Dirichlet.on(V, "left")
+    with pytest.raises(SolveError, match="in the condition on a mean value"):
+        NonlinearStateEquation(system, MeanValue.of(V, left, np.nan), parts={"u": V})(jnp.asarray(M))
+    state = NonlinearStateEquation(system, left)
+    with pytest.raises(SolveError, match=r"the start has shape \(3, 1\), the source None; expected \(3,\)"):
+        state(jnp.asarray(M), start=np.ones((3, 1)))
+    with pytest.raises(SolveError, match=r"the source \(3,\); expected \(36,\)"):
+        state(jnp.asarray(M), source=jnp.ones(3))
+
+
+def test_a_continuation_takes_whole_numbers():
+    state = NonlinearStateEquation(
+        lambda u, kappa: STIFF.linearized(V, u, k=kappa["k"]),
+        Dirichlet.on(V, values=1.0),
+        load_steps=2,
+        continuation=lambda kappa, t: {"k": t * kappa["k"]},
+    )
+    np.testing.assert_array_equal(state({"k": 2}), state({"k": 2.0}))
+
+
 def test_a_periodic_state_repeats_and_satisfies_the_reduced_equation():
     condition = MultiPoint.periodic(V, "right", "left") + Dirichlet.on(V, ("bottom", "top"))
     u = NonlinearStateEquation(system, condition)(jnp.asarray(M))

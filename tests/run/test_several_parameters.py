@@ -50,7 +50,7 @@ def build(n: int = 4, coarse: int = 2) -> Problem:
     terms = [(h1(V, 1e-2) + tikhonov(V, 1e-2)).on("kappa"), tikhonov(K, 1e-2).on("rain"),
              lambda m: 1e-3 * (m["rates"] ** 2).sum() + 1e-3 * (m["net"] ** 2).sum()]
     J = ReducedFunctional(state, L2Misfit.of(observation, data, 0.03), terms, unknowns)
-    return Problem(J, points=points, gradient_tolerance=1e-5, optimizer="gauss-newton")
+    return Problem(J, points=points, gradient_tolerance=1e-5, optimizer="gauss-newton", length_unit="km")
 '''
 NAMES = ["kappa", "rain", "rates", "net"]
 
@@ -89,6 +89,7 @@ def test_files_have_each_parameter_under_its_name(run_directory):
     assert fields.each["rain"].truth is None
     assert fields.each["rates"].names == ("west (m³/s)", "east (m³/s)")
     assert fields.extra == {}
+    assert fields.first.at.mesh.unit == "km"
     on_mesh = meshio.read(run_directory / "fields.vtu")
     assert {"coefficient_kappa", "truth_kappa", "error_kappa", "state"} <= set(on_mesh.point_data)
     assert "coefficient_rain" in meshio.read(run_directory / "fields_rain.vtu").cell_data
@@ -124,6 +125,10 @@ def test_a_run_goes_on_from_another_and_is_compared_with_it(run_directory, tmp_p
     capsys.readouterr()
     assert main([*map(str, words), "--n", "5", "--out", "c"]) != 0
     assert "several parameters, and trees of arrays, are taken over at the same sizes only" in capsys.readouterr().err
+    swapped = tmp_path / "several.py"  # the same labels and sizes, in another order
+    swapped.write_text(PROBLEM.replace('"west (m³/s)", "east (m³/s)"', '"east (m³/s)", "west (m³/s)"'))
+    assert main(["run", str(swapped), "--out", "d", "--no-check", "--initial-guess", str(run_directory)]) != 0
+    assert "several parameters, and trees of arrays" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from pdeopt.inverse.data.misfit import AnyMisfit, FunctionMisfit, Misfit, as_mis
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import FunctionalTrace
-from pdeopt.inverse.regularization import Regularization, Term, as_term, located, terms_of
+from pdeopt.inverse.regularization import OnParameters, Regularization, Term, as_term, located, terms_of
 from pdeopt.inverse.unknowns.parameters import Parameters
 from pdeopt.inverse.unknowns.parametrization import Identity, Parametrization
 from pdeopt.optimize.constraints.values import ConstraintRows, ConstraintValues
@@ -423,6 +423,12 @@ def _located(
     """Return one term or several, of the flat m where there are several parameters by name."""
     given = as_term(regularization) if callable(regularization) else tuple(map(as_term, regularization))
     if not isinstance(parametrization, Parameters):
+        for term in terms_of(given):
+            if isinstance(term, OnParameters):
+                raise InputError(
+                    f"the regularization {term.name} is one of parameters by name, and the functional has no "
+                    "parameters by name; give it Parameters({...}) as its parametrization"
+                )
         return given
     slices = parametrization.slices
     return located(given, slices) if isinstance(given, Term) else tuple(located(term, slices) for term in given)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
+from pdeopt.errors import PdeoptError
 from pdeopt.inverse.errors import InputError, refuse_incomplete
 
 #: The null space of a term that is positive definite.
@@ -92,7 +93,12 @@ class Term:
         Args:
             names: The names of `Parameters`. With one, the term is called with its m (p,), with more with a dict of
                 theirs.
+
+        Raises:
+            InputError: There are no names, or not different ones.
         """
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise InputError(f"a term is given as one of the parameters {names}; expected names, as .on('sigma')")
         return OnParameters(self, names, by_name=len(names) != 1)
 
     def at_stage(self, factor: float) -> Term:
@@ -197,18 +203,36 @@ class OnParameters(Term):
     by_name: bool = False
     slices: Mapping[str, slice] = field(default_factory=dict)
 
+    def on(self, *names: str) -> Term:
+        """Refuse another parameter.
+
+        Raises:
+            InputError: Always: the term says of which parameters it is.
+        """
+        raise InputError(f"the regularization {self.name} says already of which parameters it is")
+
     def located(self, slices: Mapping[str, slice]) -> OnParameters:
         """Return the term where all parameters have given places in m.
 
         Raises:
-            InputError: A name is not one of theirs.
+            InputError: A name is not one of theirs, or the term is not one of their m.
         """
         unknown = [name for name in self.names if name not in slices]
         if unknown:
             raise InputError(
                 f"the regularization {self.name} is one of {unknown[0]!r}; the parameters are {', '.join(slices)}"
             )
-        return replace(self, slices=slices)
+        found = replace(self, slices=slices)
+        sizes = {name: where.stop - where.start for name, where in slices.items()}
+        try:
+            jax.eval_shape(found, jax.ShapeDtypeStruct((sum(sizes.values()),), np.float64))
+        except (TypeError, ValueError, PdeoptError) as error:
+            given = {name: sizes[name] for name in self.names}
+            got = "a dict of the parts of m" if self.by_name else "the part of m"
+            raise InputError(
+                f"the regularization {self.name} cannot be computed; it gets {got}, of the sizes {given}: {error}"
+            ) from error
+        return found
 
     def _taken(self, m: Any) -> Any:
         """Return what the term is called with, for the m (p,) of all parameters."""
@@ -373,7 +397,7 @@ def located(regularization: Term, slices: Mapping[str, slice]) -> Term:
     if regularization.names:
         return OnParameters(regularization, regularization.names, True).located(slices)
     if isinstance(regularization, FunctionTerm):
-        return OnParameters(regularization, tuple(slices), True, slices)
+        return OnParameters(regularization, tuple(slices), True).located(slices)
     first = next(iter(slices))
     raise InputError(
         f"the regularization {regularization.name} does not say of which parameter it is, {', '.join(slices)}; give it "

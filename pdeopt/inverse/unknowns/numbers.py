@@ -52,7 +52,7 @@ class Numbers:
 
     def __post_init__(self) -> None:
         check_role(self.role)
-        if isinstance(self.names, str) or not self.names or not all(isinstance(name, str) for name in self.names):
+        if isinstance(self.names, str) or not len(self.names) or not all(isinstance(name, str) for name in self.names):
             raise InputError(f"the names of the numbers are {self.names!r}; expected a list of texts, one a number")
         if len(set(self.names)) < len(self.names):
             raise InputError(f"the names of the numbers are {list(self.names)}; expected a different one for each")

@@ -80,7 +80,17 @@ class Parameters:
         missing = [name for name in self.parts if name not in coefficient]
         if missing:
             raise InputError(f"the coefficient {missing[0]!r} is missing; expected {', '.join(self.parts)}")
-        return np.concatenate([_inverse(part, coefficient[name]) for name, part in self.parts.items()])
+        return self.join({name: _inverse(part, coefficient[name]) for name, part in self.parts.items()})
+
+    def join(self, parts: Mapping[str, Any]) -> np.ndarray:
+        """Return the m (p,) of its parts by name, each a number or (p_k,).
+
+        Raises:
+            InputError: A part is missing, or has another shape.
+        """
+        if set(parts) != set(self.parts):
+            raise InputError(f"m is given by {', '.join(parts)}; expected {', '.join(self.parts)}")
+        return np.concatenate([_full(name, "m", parts[name], part.size) for name, part in self.parts.items()])
 
     def split(self, m: Any) -> dict[str, Any]:
         """Return the parts of m (p,) by name."""
@@ -166,7 +176,7 @@ class Parameters:
             [
                 np.full(part.coefficient_size, np.nan)
                 if part.truth is None
-                else _full(name, "truth", part.truth, part.coefficient_size)
+                else _finite(name, _full(name, "truth", part.truth, part.coefficient_size))
                 for name, part in self.parts.items()
             ]
         )
@@ -228,6 +238,12 @@ def _inverse(part: SingleParameter, coefficient: Any) -> np.ndarray:
     return np.asarray(coefficient, float) if part.parametrization is None else part.parametrization.inverse(coefficient)
 
 
+def _finite(name: str, truth: np.ndarray) -> np.ndarray:
+    if not np.isfinite(truth).all():
+        raise InputError(f"the truth of {name!r} has NaN or infinite values")
+    return truth
+
+
 def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
     """Return the places of values of given numbers one after the other, by name."""
     ends = np.cumsum(list(sizes.values())).tolist()
@@ -246,7 +262,10 @@ def _full(name: str, what: str, given: Any, size: int) -> np.ndarray:
     Raises:
         InputError: They have another shape.
     """
-    values = np.asarray(0.0 if given is None else given, float)
+    try:
+        values = np.asarray(0.0 if given is None else given, float)
+    except (TypeError, ValueError):
+        raise InputError(f"the {what} of {name!r} is a {type(given).__name__}; expected numbers in a row") from None
     if values.shape not in ((), (size,)):
         raise InputError(f"the {what} of {name!r} has shape {values.shape}; expected a number, or ({size},)")
     return np.broadcast_to(values, size)

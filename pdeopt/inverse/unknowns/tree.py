@@ -71,6 +71,15 @@ class Tree:
                 f"the arrays of an unknown tree have the types {[str(kind) for kind in kinds]}; expected at least one, "
                 "and floating-point numbers: initialize the weights, and leave out what is no number"
             )
+        example = jax.tree.map(lambda leaf: np.asarray(leaf, float), self.example)  # m has 64 bits
+        object.__setattr__(self, "example", example)
+        if self.function is not None and self.space is not None:
+            shape = jnp.shape(jax.eval_shape(self.function, example))
+            if shape != (self.space.n,):
+                raise InputError(
+                    f"the function of a tree returns an array of shape {shape}; expected ({self.space.n},), a value at "
+                    "each degree of freedom of its space"
+                )
         if self.initial is None:
             start = np.asarray(ravel_pytree(self.example)[0], float)
             given = start if self.parametrization is None else self.parametrization.inverse(start)
@@ -85,10 +94,16 @@ class Tree:
         """Return the entries m (p,) of a tree.
 
         Raises:
-            InputError: The coefficient is a function, which has no tree that is known.
+            InputError: The coefficient is a function, which has no tree that is known, or has another structure.
         """
         if self.function is not None:
             raise InputError(f"{self.label}: the weights of a function are not found from its values")
+        given, expected = (
+            (str(jax.tree.structure(tree)), [np.shape(leaf) for leaf in jax.tree.leaves(tree)])
+            for tree in (coefficient, self.example)
+        )
+        if given != expected:
+            raise InputError(f"a tree has the structure and shapes {given}; expected {expected}")
         entries = self.flat(coefficient)
         return entries if self.parametrization is None else self.parametrization.inverse(entries)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdeopt.inverse import InputError, Problem
+from pdeopt.inverse import InputError, Parameters, Problem
 from pdeopt.inverse.problem import SUMMARY_NAMES
 from pdeopt.run.store.fields import is_result_name
 
@@ -67,7 +67,9 @@ def _checked(problem: Problem, found: Any) -> Interpretation:
     scalars = {name: value.item() for name, value in values.items() if value.ndim == 0}
     arrays = {name: value for name, value in values.items() if value.ndim}
     _refuse(set(scalars) & (SUMMARY_NAMES | set(problem.quantities)), "summary.json")
-    _refuse({name for name in arrays if is_result_name(name) or name in RESERVED_NAMES}, "result.npz")
+    unknowns = problem.parameter.parts if isinstance(problem.parameter, Parameters) else ()
+    taken = {name for name in arrays if is_result_name(name, unknowns) or name in RESERVED_NAMES}
+    _refuse(taken, "result.npz")
     return Interpretation(scalars, arrays)
 
 

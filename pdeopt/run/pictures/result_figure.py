@@ -123,7 +123,8 @@ def headline(summary: dict[str, Any]) -> str:
     parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
     parts += [f"{word} {text}" for word, text in headline_facts(summary)]
     if summary.get("relative_error") is not None:
-        parts.append(f"relative {'' if summary.get('numbers') else 'L² '}error {100 * summary['relative_error']:.3g} %")
+        kind = "" if summary.get("numbers") or summary.get("relative_errors") else "L² "
+        parts.append(f"relative {kind}error {100 * summary['relative_error']:.3g} %")
     if summary.get("discrepancy") is not None:
         parts.append(f"misfit {summary['discrepancy']:.2f} × that of the noise")
     return ",  ".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as members
 from functools import cached_property
@@ -293,9 +293,15 @@ COUNTED_ARRAY = re.compile(
 UNKNOWN_ARRAYS = ("parameter", "coefficient", "initial", "truth")
 
 
-def is_result_name(name: str) -> bool:
-    """Return whether result.npz has a name of its own, so that the problem's `interpret` cannot use it."""
-    return name in RESULT_NAMES or COUNTED_ARRAY.fullmatch(name) is not None
+def is_result_name(name: str, unknowns: Collection[str] = ()) -> bool:
+    """Return whether result.npz has a name of its own, so that the problem's `interpret` cannot use it.
+
+    Args:
+        name: The name of an array.
+        unknowns: The names of several parameters.
+    """
+    own = any(name == f"{array}_{one}" for array in UNKNOWN_ARRAYS for one in unknowns)
+    return own or name in RESULT_NAMES or COUNTED_ARRAY.fullmatch(name) is not None
 
 
 def fields_of(problem: Problem, m: np.ndarray) -> Fields:
@@ -322,7 +328,8 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         for name, part in parameter.parts.items():
             where, values = parameter.slices[name], parameter.coefficient_slices[name]
             at = place_parameter(part, problem.length_unit)
-            unknowns[name] = Unknown(where, values, at, part.label, part.role or role, _names(part))
+            own = part.role or _role(kind, misfit.noise)
+            unknowns[name] = Unknown(where, values, at, part.label, own, _names(part))
     return Fields(
         parameter=np.asarray(m),
         coefficient=parameter.flat(coefficient),
@@ -387,7 +394,7 @@ def write_fields(path: Path, fields: Fields) -> None:
     """
     arrays = {name: getattr(fields, name) for name in FIELD_ARRAYS if getattr(fields, name) is not None}
     texts = {name: np.array(getattr(fields, name)) for name in FIELD_TEXTS}
-    arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.at.mesh.unit)}
+    arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.first.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
     arrays["state_axes"] = np.array(fields.axes)
     if fields.further_data:
@@ -491,8 +498,7 @@ def read_fields(path: Path) -> Fields:
     names = map(str, arrays.get("part_names", ()))
     given["axes"] = tuple(map(str, np.atleast_1d(axes)))
     unknowns = _read_unknowns(arrays, mesh)
-    own = {f"{array}_{name}" for array in UNKNOWN_ARRAYS for name in unknowns}
-    extra = {name: array for name, array in arrays.items() if not (is_result_name(name) or name in own)}
+    extra = {name: array for name, array in arrays.items() if not is_result_name(name, unknowns)}
     return Fields(
         **given,
         at=nowhere(len(given["coefficient"])) if unknowns else Placement.from_arrays("at", arrays, mesh),

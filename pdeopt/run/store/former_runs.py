@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, Problem
+from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem
+from pdeopt.inverse.unknowns.parameters import SingleParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.errors import UsageError
@@ -103,6 +104,20 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
             theirs, wanted = (", ".join(names) or "a function" for names in (run.names, ours))
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
+    parts = dict(parameter.parts) if isinstance(parameter, Parameters) else {}
+    places = {name: place_parameter(part).x for name, part in parts.items()}
+    same = list(run.unknowns) == list(places) and all(
+        run.unknowns[name][0].shape == x.shape
+        and np.allclose(run.unknowns[name][0], x, rtol=0, atol=1e-9 * max(np.ptp(x), 1e-300) if x.size else 0.0)
+        and run.unknowns[name][1] == _number_names(parts[name])
+        for name, x in places.items()
+    )
+    if not same:
+        raise FileError(
+            f"{run.directory} holds {', '.join(run.unknowns) or 'one parameter without a name'}; this problem looks "
+            f"for {', '.join(parts) or 'one without a name'}: several parameters, and trees of arrays, are taken over "
+            "at the same sizes only, on the same mesh"
+        )
     if not isinstance(parameter, Parameter):
         if run.coefficient.shape != (parameter.coefficient_size,):
             raise FileError(
@@ -126,6 +141,10 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
         raise FileError(f"{run.directory}: a coefficient of several components is taken over on the same mesh only")
     x = parameter.space.locations
     return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
+
+
+def _number_names(parameter: SingleParameter) -> tuple[str, ...]:
+    return tuple(parameter.names) if isinstance(parameter, Numbers) else ()
 
 
 def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
