@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import skfem
 
 from pdeopt.fem import Dirichlet, FEMError, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.inverse import AtDofs, InputError, L2Misfit, Parameter, Problem
+from pdeopt.inverse import AtDofs, InputError, L2Misfit, Parameter, Problem, ReducedFunctional
 from pdeopt.pde import LinearStateEquation
 from pdeopt.sparse import CSRMatrix, SolveError, linear_solve
 
