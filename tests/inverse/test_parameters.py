@@ -119,7 +119,7 @@ def test_the_objective_is_that_of_the_parts():
     np.testing.assert_allclose((operator @ m)[: V.n], gradient[: V.n], atol=1e-10)
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e12])
+@pytest.mark.parametrize("unit", [1e12, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_derivatives_of_parameters_in_any_units(unit):
     given = unknowns(unit)
     J = functional(given, unit)

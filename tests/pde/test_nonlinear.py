@@ -394,6 +394,7 @@ def test_a_condition_of_another_kind_is_refused():
         NonlinearStateEquation(system, lambda m: "left", start=np.zeros(V.n))(jnp.asarray(M))
 
 
+@pytest.mark.slow
 def test_a_mean_value_has_a_multiplier_where_the_load_is_not_balanced():
     """−Δu + λ = f with natural boundary conditions and mean 2: λ is the mean of f."""
     form = residual_form(lambda u, v, w: (1 + u**2) * dot(grad(u), grad(v)) - w["f"] * v)

@@ -95,6 +95,7 @@ def test_files_have_each_parameter_under_its_name(run_directory):
     assert "coefficient_rain" in meshio.read(run_directory / "fields_rain.vtu").cell_data
 
 
+@pytest.mark.slow
 def test_pictures_show_all_and_are_drawn_again(run_directory):
     for name in ("result", "unknowns", "history"):
         picture = run_directory / f"{name}.png"
