@@ -336,6 +336,10 @@ FAULTS = {
         "the parameter is missing",
     ),
     "a term twice on parameters": (lambda: h1(V, 1.0).on("a").on("b"), "says already of which parameters it is"),
+    "a mask in place of numbers": (
+        lambda: Parameter(V, "κ", dofs=V.locations[0] > 0.5),
+        "the dofs of a parameter are an array of bool; expected their numbers",
+    ),
     "a term of nothing": (lambda: h1(V, 1.0).on(), r"the parameters \(\); expected names"),
     "a term of another size": (
         lambda: ReducedFunctional(

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.fem import FunctionSpace
+from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.local_mass import lumped_mass
 from pdeopt.inverse.regularization import mass
 from pdeopt.inverse.unknowns.numbers import check_role
@@ -35,7 +36,7 @@ class Parameter:
         truth: The true coefficient (physical, not m), (p,), where it is known.
 
     Raises:
-        InputError: The role is not known.
+        InputError: The role is not known, or the degrees of freedom are no numbers.
     """
 
     space: FunctionSpace
@@ -49,6 +50,11 @@ class Parameter:
 
     def __post_init__(self) -> None:
         check_role(self.role)
+        if self.dofs is not None and not np.issubdtype(np.asarray(self.dofs).dtype, np.integer):
+            raise InputError(
+                f"the dofs of a parameter are an array of {np.asarray(self.dofs).dtype}; expected their numbers, as "
+                "np.flatnonzero(mask)"
+            )
 
     @property
     def size(self) -> int:
