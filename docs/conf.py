@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     (r"py:obj", r".*"),  # single backticks in docstrings: code, and a link where it names something public
     (r"py:class", r"(np|numpy|sp|scipy|jax|skfem|collections|pathlib|optional|float|int|str)\b.*"),
     (r"py:class", r"pdeopt\.(inversion|run)\..*|Figure|pandas\..*"),  # what a solution is made of
-    (r"py:class", r"AnyParameter|BoundsLike|Values"),  # short names of unions, which the docstrings spell out
+    (r"py:class", r"AnyParameter|ArrayLike|BoundsLike|Values"),  # short names of unions, which the docstrings spell out
     (r"py:class", r"pdeopt\..*\.Symmetric"),  # any object that multiplies like a symmetric matrix
     # types that are made and taken by public functions, and are nothing to build on
     (r"py:class", r"pdeopt\..*\.(Coefficients|Equation|Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),

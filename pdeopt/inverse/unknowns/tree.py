@@ -114,7 +114,7 @@ class Tree:
 
     @property
     def coefficient_size(self) -> int:
-        """The number of values of the coefficient: n of a function on a space, p of a tree."""
+        """The number of values of the coefficient, n of a function on a space, p of a tree."""
         return self.size if self.space is None else self.space.n
 
     def flat(self, coefficient: Any) -> np.ndarray:
