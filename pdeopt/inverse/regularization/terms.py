@@ -312,7 +312,7 @@ class OnParameters(Term):
 
     @property
     def quadratic(self) -> bool:  # type: ignore[override]
-        """Whether `operator` is the Hessian, whatever m is."""
+        """It is true where `operator` is the Hessian, whatever m is."""
         return self.term.quadratic
 
     @property

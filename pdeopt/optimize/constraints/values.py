@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ConstraintRows:
-    """What does not change of k constraints: which each is, of which kind, and how closely it is kept.
+    """A record of what k constraints are: their names, their kinds, and how closely they are kept.
 
     Attributes:
         names: The name of the constraint to which each of the k rows belongs; several rows may belong to one.
