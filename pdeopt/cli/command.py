@@ -96,6 +96,8 @@ def _run(arguments: Arguments) -> int:
         asked=asked,
         solver=arguments.solver,
         initial_guess=given.initial_guess,
+        initial_seed=given.initial_seed,
+        initial_spread=given.initial_spread,
         truth=given.truth,
         out=given.out,
         argv=arguments.words,
@@ -156,7 +158,9 @@ def _sweep_of(arguments: Arguments) -> Sweep:
     from pdeopt.run.sweep.sweep import Sweep
 
     given = arguments.given
-    return Sweep.of(given.problem, arguments.path, arguments.grid, given.out, given.jobs, arguments.words)
+    return Sweep.of(
+        given.problem, arguments.path, arguments.grid, given.out, given.jobs, given.warm_start, arguments.words
+    )
 
 
 def sweep_of(words: list[str]) -> Sweep:

@@ -35,6 +35,8 @@ OPTIMIZER_EXAMPLES = "l-bfgs-b, newton-cg, gauss-newton, …"
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
 #: The number in `pdeopt.inversion.minimization`, which imports JAX.
 MAX_ITERATIONS = 200
+#: The number in `pdeopt.inverse.unknowns.random_start`, which imports JAX.
+INITIAL_SPREAD = 1.0
 #: The names in `pdeopt.run.pictures.history_figure.HISTORY_AXES`, which imports matplotlib.
 HISTORY_AXIS_NAMES = ("iterations", "evaluations", "seconds")
 
@@ -98,6 +100,7 @@ def number_parser(name: str, kind: type, is_right: Callable[[Any], bool]) -> Cal
 
 #: The functions that make numbers of texts, for argparse.
 ITERATION_COUNT = number_parser("number of iterations", int, lambda n: n >= 0)
+SEED = number_parser("seed", int, lambda n: n >= 0)
 JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
 REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
 POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
@@ -156,6 +159,13 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
         argument("--regularization-strength", rules, "RULE"),
         argument("--discrepancy-factor", factor, "TAU", POSITIVE_NUMBER),
         argument("--initial-guess", "start at this run's parameter, on another mesh, too", "DIR", Path),
+        argument("--initial-seed", "start at random, by this seed", "N", SEED),
+        argument(
+            "--initial-spread",
+            f"standard deviation of a random start, in units of m (default: {INITIAL_SPREAD:g})",
+            "X",
+            POSITIVE_NUMBER,
+        ),
         argument("--truth", "compare with this run's coefficient, on another mesh, too", "DIR", Path),
         argument("--no-check", "do not verify the derivatives before"),
         *DISPLAY_OPTIONS,
@@ -185,6 +195,7 @@ COMMAND_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
             "DIR",
             Path,
         ),
+        argument("--warm-start", "one run after the other, each from where the one before it in the list has ended"),
         argument("--jobs", "runs at a time (default: as many as there are cores)", "N", JOB_COUNT),
         QUIET_OPTION,
         TRACEBACK_OPTION,

@@ -17,14 +17,19 @@ class Compiled:
     """A ``jax.jit`` for functions that close over large tables (spaces, matrices, data).
 
     They are arguments of its program, as `compiled_program` makes it. Failed solves raise SolveError.
+
+    Args:
+        function: The function of arrays.
+        read: The function that makes an array of each argument; `floating` where None.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], read: Callable[[Any], Any] | None = None) -> None:
         self._function = function
+        self._read = floating if read is None else read
         self._programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self._function,)  # the copy in another process compiles for itself
+        return Compiled, (self._function, self._read)  # the copy in another process compiles for itself
 
     def __call__(self, *args: Any) -> Any:
         """Return the value of the function for these arrays.
@@ -33,7 +38,7 @@ class Compiled:
             SolveError: A system cannot be solved.
         """
         check_process()
-        arrays = tuple(floating(arg) for arg in args)
+        arrays = tuple(self._read(arg) for arg in args)
         key = tuple((array.shape, str(array.dtype)) for array in arrays)
         if key not in self._programs:
             program = compiled_program(self._function, *arrays)

@@ -12,7 +12,8 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.constraint import Constraint, as_constraints
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
-from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters
+from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters, flat_parameter
+from pdeopt.inverse.unknowns.random_start import INITIAL_SPREAD, random_start
 from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
@@ -155,8 +156,7 @@ class Problem:
         for name in ("initial", "bounds", "truth"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.parameter, name))
-        if isinstance(self.initial, Mapping) and isinstance(self.parameter, Parameters):
-            object.__setattr__(self, "initial", self.parameter.join(self.initial))
+        object.__setattr__(self, "initial", flat_parameter(self.parameter, self.initial))
         if self.initial is None or np.ndim(self.initial) == 0:
             start = np.full(self.parameter.size, 0.0 if self.initial is None else self.initial)
             object.__setattr__(self, "initial", start)
@@ -244,6 +244,20 @@ class Problem:
             SolveError: The solver is unknown or not installed, or the state equation lets nobody choose it.
         """
         return replace(self, functional=self.functional.with_solver(solver))
+
+    def at_random_start(self, seed: int, spread: float = INITIAL_SPREAD) -> Problem:
+        """Return the same problem with a random initial guess about its own, or between its bounds.
+
+        Several starts show whether a minimum depends on the initial guess; see `random_start` for their distribution.
+
+        Args:
+            seed: The seed of the random numbers, ≥ 0.
+            spread: The standard deviation in units of m, where there are no bounds.
+
+        Raises:
+            InputError: The seed is no number ≥ 0, or the spread is not positive.
+        """
+        return replace(self, initial=random_start(self.parameter, self.initial, self.bounds, seed, spread))
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
         """Return the numbers of `quantities` at m, by name."""

@@ -1,7 +1,9 @@
 """Several parameters by name: taken apart and put together, in terms, inner products and Newton's method."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.sparse as sp
 import skfem
@@ -101,6 +103,71 @@ def test_m_is_put_together_and_taken_apart():
     assert given.relative_error(flat, given.truth) == pytest.approx(np.sqrt(np.mean(np.square(known))))
     with pytest.raises(InputError, match="the coefficient 'net' is missing; expected kappa, rates, net"):
         given.inverse({"kappa": coefficient["kappa"], "rates": np.ones(2)})
+
+
+def test_a_pytree_goes_in_wherever_a_flat_m_does():
+    given = unknowns()
+    J = functional(given)
+    m, v = 0.1 * rng.standard_normal((2, given.size))
+    net = {"shift": m[V.n + 2], "slope": m[V.n + 3 :]}
+    tree = {"kappa": m[: V.n], "rates": list(m[V.n : V.n + 2]), "net": net}
+    direction = given.split(v)
+    assert J(tree) == J(m)
+    np.testing.assert_array_equal(J.derivative(tree), J.derivative(m))
+    np.testing.assert_array_equal(J.hessian(tree)(direction), J.hessian(m)(v))
+    np.testing.assert_array_equal(J.gauss_newton(tree)(direction), J.gauss_newton(m)(v))
+    np.testing.assert_array_equal(J.prediction_tangent(tree, direction), J.prediction_tangent(m, v))
+    np.testing.assert_array_equal(J.solved(tree).adjoint, J.solved(m).adjoint)
+    np.testing.assert_array_equal(J.coefficient(tree)["kappa"], J.coefficient(m)["kappa"])
+    np.testing.assert_array_equal(J.regularization_operator(tree).toarray(), J.regularization_operator(m).toarray())
+    found = jax.grad(J.objective)(tree | {"rates": tree["rates"]})
+    np.testing.assert_allclose(given.join(found), J.derivative(m), rtol=1e-12, atol=1e-12)
+    assert set(found["net"]) == {"shift", "slope"}
+    assert found["net"]["slope"].shape == (2,)
+    np.testing.assert_array_equal(Problem(J, tree).initial, m)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda tree: tree | {"net": {"shift": 0.1}}, "the m of weights has the structure"),
+        (
+            lambda tree: {name: tree[name] for name in ("kappa", "net")},
+            "m is given by kappa, net; expected kappa, rate",
+        ),
+        (lambda tree: tree | {"kappa": np.ones(3)}, r"the m of 'kappa' has shape \(3,\); expected a number, or"),
+        (lambda tree: tree | {"net": {"shift": 0.1, "slope": np.ones(3)}}, r"the arrays of weights have the shapes"),
+    ],
+)
+def test_a_pytree_of_other_parameters_is_refused(wrong, message):
+    given = unknowns()
+    J = functional(given)
+    tree = given.split(given.initial) | {"net": given.parts["net"].example}
+    for evaluate in (J, J.objective, jax.grad(J.objective)):
+        with pytest.raises(InputError, match=message):
+            evaluate(wrong(tree))
+
+
+def test_a_dict_where_there_are_no_parameters_by_name_is_refused():
+    J = ReducedFunctional(lambda kappa: kappa, L2Misfit.of(AtDofs([0]), [1.0], 0.1))
+    with pytest.raises(InputError, match="m is a dict of kappa; expected numbers in a row"):
+        J({"kappa": np.ones(2)})
+
+
+def test_transformations_of_optax_work_on_a_pytree():
+    given = unknowns()
+    J = functional(given)
+    start = given.split(given.initial) | {"net": given.parts["net"].example}
+    adam, sgd = optax.adam(0.03), optax.sgd(1e-3, momentum=0.5)
+    rules = optax.multi_transform({"fast": adam, "slow": sgd}, {"kappa": "fast", "rates": "fast", "net": "slow"})
+    value_and_grad = jax.jit(jax.value_and_grad(J.objective))
+    m, memory = start, rules.init(start)
+    for _ in range(30):
+        _, gradient = value_and_grad(m)
+        updates, memory = rules.update(gradient, memory, m)
+        m = optax.apply_updates(m, updates)
+    assert J(m) < 0.2 * J(start)
+    assert jax.tree.structure(m) == jax.tree.structure(start)
 
 
 def test_the_objective_is_that_of_the_parts():

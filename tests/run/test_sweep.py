@@ -211,6 +211,43 @@ def test_the_pictures_of_a_sweep_are_settled_when_it_begins(fake, capsys):
     assert not (fake / "s" / "sweep.png").exists()
 
 
+def starts():
+    """The initial guess of each run by its folder, in the order in which they were called."""
+    options = [
+        dict(word[2:].split("=", 1) for word in words if word.startswith("--") and "=" in word) for words in calls()
+    ]
+    return [(Path(one["out"]).name, Path(one.get("initial-guess", "none")).name) for one in options]
+
+
+def test_with_a_warm_start_each_run_begins_where_the_last_good_one_ended(fake, capsys):
+    words = ["sweep", "poisson_control", "--alpha", "1,3,2", "--n", "4", "--out", "s", "--warm-start"]
+    assert main(words) == 1, "alpha = 3 fails"
+    assert starts() == [("alpha=1", "none"), ("alpha=3", "alpha=1"), ("alpha=2", "alpha=1")]
+    assert "holds another sweep: warm_start is given there, not given here" in refused(capsys, words[:-1])
+    assert main([*words, "--quiet"]) == 1
+    assert len(calls()) == 3, "nothing is left to be run"
+
+
+def test_an_interrupted_sweep_goes_on_with_its_warm_start(fake, monkeypatch):
+    words = ["sweep", "poisson_control", "--alpha", "1,13,2", "--n", "4", "--out", "s", "--warm-start"]
+    assert main(words) != 0
+    assert [folder for folder, _ in starts()] == ["alpha=1", "alpha=13"]
+    (Path("s") / "alpha=13" / "config.json").unlink(missing_ok=True)
+    main(["resume", "s"])
+    assert starts()[2:] == [("alpha=13", "alpha=1")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--jobs", "2"), "--warm-start runs one after the other, and --jobs is 2"),
+        (("--initial-guess", "a"), "--warm-start gives each run its --initial-guess"),
+    ],
+)
+def test_a_warm_start_beside_what_forbids_it_is_refused(capsys, words, expected):
+    assert expected in refused(capsys, ["sweep", "poisson_control", "--alpha", "1,2", "--warm-start", *words])
+
+
 def test_failed_runs_are_rows_with_their_message(fake, capsys):
     assert main([*GRID[:4], "--alpha", "1,3,7,5", "--out", "s", "--max-iterations", "4"]) == 1
     rows = {(row["n"], row["alpha"]): row for row in table()}

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdeopt.inverse.compiled import Compiled, real, refuse_complex
+from pdeopt.inverse.compiled import Compiled, floating, refuse_complex
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.tracing import FunctionalTrace, TracedParts
 from pdeopt.inverse.regularization import Term
+from pdeopt.inverse.unknowns.parameters import flat_parameter
 from pdeopt.sparse import check_process, solve_errors
 
 #: A linear map as JAX returns it, a pytree: residuals of a linearization with the program that applies them.
@@ -116,22 +117,22 @@ class Programs:
     @cached_property
     def value(self) -> Compiled:
         """The program (β, m) ↦ J, (misfit, regularization)."""
-        return Compiled(self.objective)
+        return self._compiled(self.objective)
 
     @cached_property
     def value_and_derivative(self) -> Compiled:
         """The program (β, m) ↦ (J, (misfit, regularization)), ∂J/∂m."""
-        return Compiled(jax.value_and_grad(self.objective, argnums=1, has_aux=True))
+        return self._compiled(jax.value_and_grad(self.objective, argnums=1, has_aux=True))
 
     @cached_property
     def constraints(self) -> Compiled:
         """The program m ↦ all constraints (k,)."""
-        return Compiled(self.constraint_values)
+        return self._compiled(self.constraint_values)
 
     @cached_property
     def constrained_and_derivatives(self) -> Compiled:
         """The program (β, m) ↦ values and derivatives of J and of all constraints, see `constrained`."""
-        return Compiled(self.constrained)
+        return self._compiled(self.constrained)
 
     @cached_property
     def constraint_hessian(self) -> Compiled:
@@ -140,12 +141,12 @@ class Programs:
         def weighted(m: jax.Array, w: jax.Array) -> Linear:
             return jax.linearize(jax.grad(lambda x: w @ self.constraint_values(x)), m)[1]
 
-        return Compiled(weighted)
+        return self._compiled(weighted)
 
     @cached_property
     def solution(self) -> Compiled:
         """The program m ↦ the state."""
-        return Compiled(lambda m: self.parts(m).state(self.parts(m).parametrization(m)))
+        return self._compiled(lambda m: self.parts(m).state(self.parts(m).parametrization(m)))
 
     @cached_property
     def solved(self) -> Compiled:
@@ -166,32 +167,32 @@ class Programs:
             (adjoint,) = pullback(jax.grad(parts.misfit)(u, coefficient))
             return u, parts.observation(u, coefficient), adjoint
 
-        return Compiled(states)
+        return self._compiled(states)
 
     @cached_property
     def prediction(self) -> Compiled:
         """The program m ↦ the prediction."""
-        return Compiled(self.predict)
+        return self._compiled(self.predict)
 
     @cached_property
     def prediction_tangent(self) -> Compiled:
         """The program (m, v) ↦ the prediction's derivative along v."""
-        return Compiled(self._tangent)
+        return self._compiled(self._tangent)
 
     @cached_property
     def prediction_adjoint(self) -> Compiled:
         """The program (m, w) ↦ the adjoint of the prediction's derivative, applied to w."""
-        return Compiled(self._adjoint)
+        return self._compiled(self._adjoint)
 
     @cached_property
     def tangent_and_adjoint(self) -> Compiled:
         """The program (m, v, w) ↦ the prediction's derivative along v, and its adjoint applied to w."""
-        return Compiled(lambda m, v, w: (self._tangent(m, v), self._adjoint(m, w)))
+        return self._compiled(lambda m, v, w: (self._tangent(m, v), self._adjoint(m, w)))
 
     @cached_property
     def misfit_hessian(self) -> Compiled:
         """The program m ↦ the second derivative of the misfit, a linear map, by forward over reverse mode."""
-        return Compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
+        return self._compiled(lambda m: jax.linearize(jax.grad(lambda x: self.objective(jnp.zeros(()), x)[1][0]), m)[1])
 
     @cached_property
     def jacobian_and_curvature(self) -> Compiled:
@@ -212,21 +213,21 @@ class Programs:
             distance = parts.misfit if parts.distance is None else parts.distance
             return jacobian, jax.linearize(jax.grad(lambda at: distance(*at)), at)[1]
 
-        return Compiled(linearized)
+        return self._compiled(linearized)
 
     @cached_property
     def curved_hessian(self) -> Compiled:
         """The program m ↦ the second derivative of `curved_terms`, a linear map."""
-        return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.curved_terms)), m)[1])
+        return self._compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.curved_terms)), m)[1])
 
     @cached_property
     def plain_hessian(self) -> Compiled:
         """The program m ↦ the second derivative of `plain_terms`, a linear map."""
-        return Compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.plain_terms)), m)[1])
+        return self._compiled(lambda m: jax.linearize(jax.grad(partial(self._total, self.plain_terms)), m)[1])
 
     def apply(self, linear: Linear, direction: np.ndarray) -> np.ndarray:
         """Return a linear map applied to one direction (p,), or with block solves to a block (p, k)."""
-        return _on_host(self._apply[np.ndim(direction)], linear, direction)
+        return self._on_host(self._apply, linear, direction)
 
     def apply_gauss_newton(self, linear: tuple[Linear, Linear], direction: np.ndarray) -> np.ndarray:
         """Return the Gauss–Newton product Jᵀ φ″ J v of one direction v (p,), or of a block (p, k).
@@ -237,7 +238,7 @@ class Programs:
             linear: The linear maps J and φ″, as `jacobian_and_curvature` returns them.
             direction: The direction v, or a block of directions.
         """
-        return _on_host(self._apply_gauss_newton[np.ndim(direction)], linear, direction)
+        return self._on_host(self._apply_gauss_newton, linear, direction)
 
     @cached_property
     def _apply(self) -> dict[int, Product]:
@@ -251,6 +252,20 @@ class Programs:
             return action
 
         return _for_vectors_and_blocks(product)
+
+    def flat(self, given: Any) -> Any:
+        """Return numbers as an array of floating-point numbers, and a pytree of parameters as one row."""
+        return floating(flat_parameter(self.trace.parametrization, given))
+
+    def _compiled(self, function: Callable[..., Any]) -> Compiled:
+        return Compiled(function, self.flat)
+
+    def _on_host(self, programs: dict[int, Product], linear: Any, direction: Any) -> np.ndarray:
+        v = self.flat(direction)
+        refuse_complex(v)
+        check_process()
+        with solve_errors():
+            return np.asarray(programs[v.ndim](linear, v))
 
     def _tangent(self, m: jax.Array, v: jax.Array) -> jax.Array:
         refuse_complex(v)
@@ -276,9 +291,3 @@ def _in_a_row(parts: TracedParts, u: Any, coefficient: Any) -> jax.Array:
 
 def _for_vectors_and_blocks(product: Product) -> dict[int, Product]:
     return {1: jax.jit(product), 2: jax.jit(jax.vmap(product, in_axes=(None, 1), out_axes=1))}
-
-
-def _on_host(program: Product, linear: Any, direction: np.ndarray) -> np.ndarray:
-    check_process()
-    with solve_errors():
-        return np.asarray(program(linear, real(direction)))

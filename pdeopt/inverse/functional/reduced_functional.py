@@ -21,7 +21,7 @@ from pdeopt.inverse.errors import InputError, refuse_incomplete
 from pdeopt.inverse.functional.programs import Programs
 from pdeopt.inverse.functional.tracing import FunctionalTrace
 from pdeopt.inverse.regularization import OnParameters, Regularization, Term, as_term, located, terms_of
-from pdeopt.inverse.unknowns.parameters import Parameters
+from pdeopt.inverse.unknowns.parameters import Parameters, flat_parameter
 from pdeopt.inverse.unknowns.parametrization import Identity, Parametrization
 from pdeopt.optimize.constraints.values import ConstraintRows, ConstraintValues
 from pdeopt.optimize.objective import Differentiable, Evaluation
@@ -29,7 +29,7 @@ from pdeopt.pde import FunctionState, StateEquation
 from pdeopt.sparse import Solver
 
 #: A linear and symmetric map of a vector (p,) to (p,), or of a block (p, k) to (p, k).
-Action = Callable[[np.ndarray], np.ndarray]
+Action = Callable[[Any], np.ndarray]
 
 
 class Terms(NamedTuple):
@@ -69,7 +69,8 @@ class ReducedFunctional(Differentiable):
 
     They are of first and second order. It is immutable: to change a part, make another with `dataclasses.replace`,
     `with_strength` or `with_solver`. All methods take a real m of shape (p,) and compile on first use; they raise
-    SolveError where the state equation cannot be solved.
+    SolveError where the state equation cannot be solved. In the place of m, and of a direction, stands also the pytree
+    of it: the dict of the parts of `Parameters`, or the arrays of a `Tree`. What they return is flat, (p,).
 
     Plain functions are taken as well, each as the object of which it is a part: a function κ ↦ u as a
     `pdeopt.pde.FunctionState`, one of (u, coefficient) as a `FunctionMisfit`, one of m as a `FunctionTerm`.
@@ -221,12 +222,12 @@ class ReducedFunctional(Differentiable):
         of.
 
         Args:
-            m: The parameter, real, (p,).
+            m: The parameter, real, (p,), or a pytree of it, of which the gradient has the structure, too.
 
         Raises:
             InputError: The parameter m is complex, or of another shape.
         """
-        given = jnp.asarray(m)
+        given = jnp.asarray(flat_parameter(self.parametrization, m))
         refuse_complex(given)
         return self._programs.objective(jnp.asarray(self.strength), given.astype(float))[0]
 
@@ -266,7 +267,7 @@ class ReducedFunctional(Differentiable):
         (numbers, parts), derivatives = self._programs.constrained_and_derivatives(self.strength, m)
         values, rows = np.asarray(numbers), np.asarray(derivatives)
         terms = Terms(float(values[0]), *(float(part) for part in parts))
-        constraints = ConstraintValues(self.constraint_rows(np.size(m)), values[1:], rows[1:])
+        constraints = ConstraintValues(self.constraint_rows(rows.shape[1]), values[1:], rows[1:])
         return Evaluation(terms.objective, rows[0], terms, constraints)
 
     @property
@@ -308,7 +309,7 @@ class ReducedFunctional(Differentiable):
         """
         misfit, quadratic = self.misfit_hessian(m), self._operator(m, lambda term: term.quadratic)
         curved = self._regularization_hessian(self._programs.curved_terms, self._programs.curved_hessian, m)
-        return lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v)
+        return self._product(lambda v: misfit(v) + curved(v) + (0.0 if quadratic is None else quadratic @ v))
 
     def gauss_newton(self, m: ArrayLike) -> Action:
         """Return the map v ↦ Jᵀ φ″ J v + β Σ R v, (p,), the Gauss–Newton model of the Hessian at m.
@@ -320,11 +321,11 @@ class ReducedFunctional(Differentiable):
         """
         misfit, plain = self.misfit_gauss_newton(m), self.plain_regularization_hessian(m)
         operator = self.regularization_operator(m)
-        return lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v)
+        return self._product(lambda v: misfit(v) + plain(v) + (0.0 if operator is None else operator @ v))
 
     def hessian_action(self, m: ArrayLike, direction: ArrayLike) -> np.ndarray:
         """Return one product H(m) v, (p,), with the Hessian; for several at the same m, `hessian` is cheaper."""
-        return self.hessian(m)(np.asarray(direction))
+        return self.hessian(m)(direction)
 
     def misfit_hessian(self, m: ArrayLike) -> Action:
         """Return the map of v to the second derivative of the misfit at m times v, (p,)."""
@@ -357,7 +358,7 @@ class ReducedFunctional(Differentiable):
 
     def coefficient(self, m: ArrayLike) -> Any:
         """Return the physical coefficient of m: the array, or the pytree, that the parametrization makes."""
-        m = jnp.asarray(real(m))
+        m = jnp.asarray(real(self._programs.flat(m)))
         found = self._programs.parts(m).parametrization(m)
         return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, found)
 
@@ -382,7 +383,7 @@ class ReducedFunctional(Differentiable):
 
     def prediction_type(self, m: ArrayLike) -> jax.ShapeDtypeStruct:
         """Return shape and type of the predicted data, without computing them."""
-        found: jax.ShapeDtypeStruct = jax.eval_shape(self._programs.predict, real(m))
+        found: jax.ShapeDtypeStruct = jax.eval_shape(self._programs.predict, real(self._programs.flat(m)))
         return found
 
     def tangent_and_adjoint(
@@ -395,9 +396,13 @@ class ReducedFunctional(Differentiable):
         tangent, adjoint = self._programs.tangent_and_adjoint(m, direction, cotangent)
         return np.asarray(tangent), np.asarray(adjoint)
 
+    def _product(self, of_flat: Action) -> Action:
+        return lambda v: of_flat(self._programs.flat(v))
+
     def _operator(self, m: ArrayLike, wanted: Callable[[Term], bool]) -> sp.csr_array | None:
         operators = [term.operator for term in self.regularization_terms if wanted(term)]
-        found = [operator(np.asarray(m)) for operator in operators if operator is not None]
+        m = np.asarray(self._programs.flat(m))
+        found = [operator(m) for operator in operators if operator is not None]
         return self.strength * sp.csr_array(sum(found[1:], found[0])) if found else None
 
     def _regularization_hessian(self, terms: Sequence[Term], program: Compiled, m: ArrayLike) -> Action:

@@ -133,6 +133,9 @@ class FunctionalTrace:
     """The functions of a reduced functional, which are traced together when the first of them is needed.
 
     Functionals that differ only in their regularization share one trace.
+
+    Attributes:
+        parametrization: The map from m to the physical coefficient.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class FunctionalTrace:
         parametrization: Parametrization,
         constraints: tuple[Constraint, ...] = (),
     ) -> None:
+        self.parametrization = parametrization
         self._given = state, misfit, parametrization, constraints
         self._parts: TracedParts | None = None
         self._lock = threading.RLock()

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
@@ -80,17 +81,21 @@ class Parameters:
         missing = [name for name in self.parts if name not in coefficient]
         if missing:
             raise InputError(f"the coefficient {missing[0]!r} is missing; expected {', '.join(self.parts)}")
-        return self.join({name: _inverse(part, coefficient[name]) for name, part in self.parts.items()})
+        return np.asarray(self.join({name: _inverse(part, coefficient[name]) for name, part in self.parts.items()}))
 
-    def join(self, parts: Mapping[str, Any]) -> np.ndarray:
-        """Return the m (p,) of its parts by name, each a number or (p_k,).
+    def join(self, parts: Mapping[str, Any]) -> Any:
+        """Return the m (p,) of its parts by name, each a number, (p_k,), or the arrays of a `Tree`.
+
+        It may be differentiated.
 
         Raises:
             InputError: A part is missing, or has another shape.
         """
         if set(parts) != set(self.parts):
-            raise InputError(f"m is given by {', '.join(parts)}; expected {', '.join(self.parts)}")
-        return np.concatenate([_full(name, "m", parts[name], part.size) for name, part in self.parts.items()])
+            raise InputError(f"m is given by {', '.join(map(str, parts))}; expected {', '.join(self.parts)}")
+        rows = [_full(name, "m", flat_parameter(part, parts[name]), part.size) for name, part in self.parts.items()]
+        is_traced = any(isinstance(row, jax.core.Tracer) for row in rows)
+        return jnp.concatenate(rows) if is_traced else np.concatenate(rows)
 
     def split(self, m: Any) -> dict[str, Any]:
         """Return the parts of m (p,) by name."""
@@ -226,6 +231,34 @@ def blocks(parameter: AnyParameter) -> Iterator[tuple[slice, SingleParameter]]:
         yield slice(0, parameter.size), parameter
 
 
+def flat_parameter(parametrization: Any, m: Any) -> Any:
+    """Return the flat m (p,) of a pytree of parameters; an array, or a number, is returned itself.
+
+    It may be differentiated.
+
+    Args:
+        parametrization: The `Parameters`, whose pytree is a dict of their parts, the `Tree`, whose pytree has the
+            arrays of its example, or a parametrization of a flat m.
+        m: The parameters.
+
+    Raises:
+        InputError: The pytree is not one of these parameters.
+    """
+    if isinstance(m, (np.ndarray, jax.Array, int, float)):
+        return m
+    if isinstance(parametrization, Tree):
+        found, wanted = (str(jax.tree.structure(tree)) for tree in (m, parametrization.example))
+        if found == wanted:
+            return parametrization.row(m)
+        if isinstance(m, Mapping):
+            raise InputError(f"the m of {parametrization.label} has the structure {found}; expected {wanted}")
+    if not isinstance(m, Mapping):
+        return m
+    if isinstance(parametrization, Parameters):
+        return parametrization.join(m)
+    raise InputError(f"m is a dict of {', '.join(map(str, m)) or 'nothing'}; expected numbers in a row, (p,)")
+
+
 def _coefficient(part: SingleParameter, m: jax.Array) -> Any:
     if isinstance(part, Tree):
         return part(m)
@@ -250,8 +283,8 @@ def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
-def _full(name: str, what: str, given: Any, size: int) -> np.ndarray:
-    """Return values of a part, a number or (size,), as an array; zeros where there are none.
+def _full(name: str, what: str, given: Any, size: int) -> Any:
+    """Return values of a part, a number or (size,), as an array, zeros where there are none; they may be traced.
 
     Args:
         name: The name of the part.
@@ -262,10 +295,11 @@ def _full(name: str, what: str, given: Any, size: int) -> np.ndarray:
     Raises:
         InputError: They have another shape.
     """
+    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
     try:
-        values = np.asarray(0.0 if given is None else given, float)
+        values = jnp.asarray(given) if is_traced else np.asarray(0.0 if given is None else given, float)
     except (TypeError, ValueError):
         raise InputError(f"the {what} of {name!r} is a {type(given).__name__}; expected numbers in a row") from None
     if values.shape not in ((), (size,)):
         raise InputError(f"the {what} of {name!r} has shape {values.shape}; expected a number, or ({size},)")
-    return np.broadcast_to(values, size)
+    return jnp.broadcast_to(values, size) if is_traced else np.broadcast_to(values, size)

@@ -107,6 +107,17 @@ class Tree:
         entries = self.flat(coefficient)
         return entries if self.parametrization is None else self.parametrization.inverse(entries)
 
+    def row(self, m: Any) -> jax.Array:
+        """Return the m (p,) of its pytree, which has the arrays of the example; it may be differentiated.
+
+        Raises:
+            InputError: An array has another shape.
+        """
+        given, expected = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (m, self.example))
+        if given != expected:
+            raise InputError(f"the arrays of {self.label} have the shapes {given}; expected {expected}")
+        return ravel_pytree(m)[0]
+
     @property
     def size(self) -> int:
         """The number p of entries."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import pdeopt
 from pdeopt.inverse import Problem
+from pdeopt.inverse.unknowns.random_start import INITIAL_SPREAD
 from pdeopt.inversion.minimization import RequestedSettings, Settings
-from pdeopt.run.errors import problem_file_errors
+from pdeopt.run.errors import UsageError, problem_file_errors
 from pdeopt.run.problem_files.loading import build_problem
 from pdeopt.run.store.former_runs import with_former_runs
 from pdeopt.run.store.json_file import JSON_FORMAT
@@ -34,6 +35,8 @@ class RunRequest:
         asked: The settings of the minimization that were asked for.
         solver: The name of the linear solver of the state equation; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
+        initial_seed: The seed of a random initial guess about that one, see `Problem.at_random_start`; None for none.
+        initial_spread: The standard deviation of a random initial guess; None for the usual one.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
         argv: The words of the command line, for the record.
@@ -48,6 +51,8 @@ class RunRequest:
     asked: RequestedSettings
     solver: str | None
     initial_guess: Path | None
+    initial_seed: int | None
+    initial_spread: float | None
     truth: Path | None
     out: Path | None
     argv: list[str]
@@ -61,16 +66,22 @@ class RunRequest:
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Return the problem, built, with the solver and the fields of former runs that were asked for.
+        """Return the problem, built, with the solver, the fields of former runs and the start that were asked for.
 
         Raises:
-            UsageError: The problem cannot be built, lets nobody choose its solver, or a former run does not fit it.
+            UsageError: The problem cannot be built, lets nobody choose its solver, a former run does not fit it, or a
+                spread is given without a seed.
         """
+        if self.initial_spread is not None and self.initial_seed is None:
+            raise UsageError("--initial-spread is that of a random start, of which --initial-seed gives the seed")
         problem = build_problem(self.build, self.options, self.path)
         if self.solver is not None:
             with problem_file_errors(self.path):
                 problem = problem.with_solver(self.solver)
-        return with_former_runs(problem, self.name, self.initial_guess, self.truth)
+        problem = with_former_runs(problem, self.name, self.initial_guess, self.truth)
+        if self.initial_seed is None:
+            return problem
+        return problem.at_random_start(self.initial_seed, self.initial_spread or INITIAL_SPREAD)
 
     def settings(self, problem: Problem) -> Settings:
         """Return how the problem is minimized: as asked for, or as it chooses itself.
@@ -97,6 +108,8 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "requested_solver": request.solver,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
+        "initial_seed": request.initial_seed,
+        "initial_spread": request.initial_spread,
         "truth": request.truth and request.truth.resolve(),
         "check": request.check,
         "pictures": request.pictures,

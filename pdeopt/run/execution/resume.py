@@ -37,6 +37,8 @@ CONFIG_ENTRIES: Mapping[str, Any] = {
     **dict.fromkeys(("absolute_gradient_tolerance", "discrepancy_factor"), Annotated[float, Meta(ge=0, le=1e308)]),
     "max_iterations": Annotated[int, Meta(ge=0, le=10**15)],
     "regularization_strength": float | str,
+    "initial_seed": Annotated[int, Meta(ge=0, le=10**15)] | None,
+    "initial_spread": Annotated[float, Meta(gt=0, le=1e308)] | None,
     **dict.fromkeys(("folder", "initial_guess", "truth", "requested_solver"), str | None),
     **{"options": dict, "check": bool, "pictures": bool, "argv": list, "resumed": list},
 }
@@ -195,6 +197,8 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
         ),
         solver=config.get("requested_solver"),
         initial_guess=_former_run(config.get("initial_guess")),
+        initial_seed=config.get("initial_seed"),
+        initial_spread=config.get("initial_spread"),
         truth=_former_run(config.get("truth")),
         out=None,
         argv=argv,

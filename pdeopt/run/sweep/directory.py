@@ -58,7 +58,10 @@ def _agree(directory: Path, record: dict[str, Any]) -> None:
             raise UsageError(f"{directory} holds {held[0]} and no sweep; choose another --out")
         write_json(directory / SWEEP_FILE, record)
         return
-    there, here = ({"problem": one["problem"], **one["grid"]} for one in (stored, record))
+    there, here = (
+        {"problem": one["problem"], **one["grid"], "warm_start": "given" if one["warm_start"] else "not given"}
+        for one in (stored, record)
+    )
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differing:
         pairs = [(name, _shown(there.get(name)), _shown(here.get(name))) for name in differing]
@@ -86,8 +89,9 @@ def stored_sweep(directory: Path) -> dict[str, Any] | None:
     missing = [name for name in SWEEP_ENTRIES if name not in stored]
     if missing:
         raise UsageError(f"cannot read {path}: it has no {missing[0]!r}")
-    check_entries(path, stored, SWEEP_ENTRIES)
+    known = {**SWEEP_ENTRIES, "warm_start": bool}  # which versions before did not write
+    check_entries(path, stored, known)
     argv = stored["argv"]
     if argv[:1] != ["sweep"] or len(argv) < 2:
         raise UsageError(f"cannot read {path}: its argv is {shown(argv)}; expected the words of a 'pdeopt sweep'")
-    return {name: stored[name] for name in SWEEP_ENTRIES}
+    return {"warm_start": False, **{name: stored[name] for name in known if name in stored}}

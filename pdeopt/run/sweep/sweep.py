@@ -34,6 +34,8 @@ TABLE_FILE = "sweep.csv"
 FIGURE_FILE = "sweep.png"
 #: The option of a run that draws no pictures, with which the sweep draws none, too.
 NO_PICTURES = "--no-pictures"
+#: The option of a run that says where it starts.
+INITIAL_GUESS = "--initial-guess"
 #: The folder for runs that could not be resumed.
 ASIDE_FOLDER = ".aside"
 #: The exit status of a command with bad input.
@@ -50,6 +52,7 @@ class Sweep:
         grid: The grid of options.
         directory: The directory of the sweep.
         jobs: The number of runs at a time.
+        warm_start: Whether every run starts where the one before it in the grid has ended.
         argv: The words of the command line, for the record.
     """
 
@@ -58,10 +61,20 @@ class Sweep:
     grid: Grid
     directory: Path
     jobs: int
+    warm_start: bool
     argv: list[str]
 
     @classmethod
-    def of(cls, problem: str, path: Path, grid: Grid, out: Path | None, jobs: int | None, argv: list[str]) -> Sweep:
+    def of(
+        cls,
+        problem: str,
+        path: Path,
+        grid: Grid,
+        out: Path | None,
+        jobs: int | None,
+        warm_start: bool,
+        argv: list[str],
+    ) -> Sweep:
         """Return a sweep in a new directory where none is given, with as many jobs as there are cores.
 
         Args:
@@ -70,16 +83,26 @@ class Sweep:
             grid: The grid of options.
             out: The directory of the sweep; None for a new one.
             jobs: The number of runs at a time; None for the number of cores.
+            warm_start: Whether every run starts where the one before it in the grid has ended, one at a time.
             argv: The words of the command line, for the record.
+
+        Raises:
+            UsageError: A warm start is asked for beside what forbids it.
         """
+        if warm_start:
+            if jobs not in (None, 1):
+                raise UsageError(f"--warm-start runs one after the other, and --jobs is {jobs}; leave out one of them")
+            if any(key.flag == INITIAL_GUESS for key in grid.keys):
+                raise UsageError(f"--warm-start gives each run its {INITIAL_GUESS}; leave out one of them")
+            jobs = 1
         directory = unused_path(Path("sweeps") / path.stem) if out is None else out
-        return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), argv)
+        return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), warm_start, argv)
 
     def record(self) -> dict[str, Any]:
         """Return the content of sweep.json."""
         grid = self.grid.to_json()
         words = {"folder": str(Path.cwd()), "argv": self.argv, "version": pdeopt.__version__}
-        return {"problem": self.problem, "grid": grid, **words}
+        return {"problem": self.problem, "grid": grid, "warm_start": self.warm_start, **words}
 
 
 def start_sweep(sweep: Sweep, console: Console, quiet: bool) -> int:
@@ -130,7 +153,8 @@ def _run(sweep: Sweep, console: Console, quiet: bool) -> int:
         found = {point.folder: run for point in points if (run := stored_run(sweep.directory, point)) is not None}
         with SweepProgress(console, quiet, sweep.directory, len(points)) as progress:
             progress.begin(len(found))
-            tasks = [_task(sweep, point) for point in points if point.folder not in found]
+            left = [point for point in points if point.folder not in found]
+            tasks = [_task(sweep, point, found) for point in (left[:1] if sweep.warm_start else left)]
             done = run_children(tasks, sweep.jobs, _listener(sweep, found, progress), (lock,))
         return _conclude(sweep, found, console, quiet, done)
 
@@ -151,29 +175,37 @@ def _listener(sweep: Sweep, found: dict[str, FinishedRun], progress: SweepProgre
             aside = _set_aside(folder)
             progress.note(f"{point.folder} cannot be resumed and starts again; what there was is in {aside}/")
             progress.ended(point.folder, None)
-            return _fresh(sweep, point)
+            return _fresh(sweep, point, found)
         run = ended_run(sweep.directory, point, child)
         progress.ended(point.folder, run)
-        if run is not None:
-            found[point.folder] = run
-            write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
-        return None
+        if run is None:
+            return None
+        found[point.folder] = run
+        write_table(sweep.directory / TABLE_FILE, sweep.grid, _in_order(sweep, found))
+        following = next((one for one in sweep.grid.points if one.folder not in found), None)
+        return _task(sweep, following, found) if sweep.warm_start and following else None
 
     return Listener(lambda task: progress.started(task.name), ended, progress.refresh, progress.note)
 
 
-def _task(sweep: Sweep, point: GridPoint) -> ChildTask:
+def _task(sweep: Sweep, point: GridPoint, found: dict[str, FinishedRun]) -> ChildTask:
     """Return the task that does a run, or the rest of one that was begun."""
     folder = sweep.directory / point.folder
     if (folder / "config.json").exists():
         said = [] if is_trusted(sweep.path) else [f"--trust={sweep.path.resolve()}"]  # trust could not be remembered
         return ChildTask(point.folder, ["resume", str(folder), "--quiet", *said])
-    return _fresh(sweep, point)
+    return _fresh(sweep, point, found)
 
 
-def _fresh(sweep: Sweep, point: GridPoint) -> ChildTask:
-    out = f"--out={sweep.directory / point.folder}"
-    return ChildTask(point.folder, ["run", sweep.problem, *point.words, out, "--quiet"])
+def _fresh(sweep: Sweep, point: GridPoint, found: dict[str, FinishedRun]) -> ChildTask:
+    """Return the task that does a run from its start, with a warm start where the last run before it has ended."""
+    words = ["run", sweep.problem, *point.words, f"--out={sweep.directory / point.folder}", "--quiet"]
+    if sweep.warm_start:
+        folders = [one.folder for one in sweep.grid.points]
+        before = folders[: folders.index(point.folder)]
+        ended = [folder for folder in before if folder in found and not found[folder].failed]
+        words += [f"{INITIAL_GUESS}={sweep.directory / folder}" for folder in ended[-1:]]
+    return ChildTask(point.folder, words)
 
 
 def _set_aside(folder: Path) -> Path:

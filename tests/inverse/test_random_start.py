@@ -1,0 +1,94 @@
+"""Random initial guesses: reproducible, within bounds, the same function on every mesh."""
+
+import numpy as np
+import pytest
+import skfem
+
+from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import (
+    AtDofs,
+    InputError,
+    L2Misfit,
+    Numbers,
+    Parameter,
+    Parameters,
+    Problem,
+    ReducedFunctional,
+    Tree,
+)
+
+
+def space(n):
+    return FunctionSpace(skfem.MeshTri.init_tensor(*[np.linspace(0, 1, n + 1)] * 2), skfem.ElementTriP1())
+
+
+V, FINE = space(8), space(32)
+
+
+def problem(parameter, **given):
+    if not isinstance(parameter, Parameters):
+        return Problem(
+            ReducedFunctional(lambda c: c, L2Misfit.of(AtDofs([0]), [1.0], 1.0)), parameter=parameter, **given
+        )
+    return Problem(ReducedFunctional(lambda c: c["numbers"], L2Misfit.of(AtDofs([0]), [1.0], 1.0), (), parameter))
+
+
+def test_a_seed_gives_one_start_and_another_seed_another():
+    made = problem(Parameter(V, "κ"), initial=np.full(V.n, 3.0))
+    first, again, other = (made.at_random_start(seed).initial for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.5
+    np.testing.assert_allclose(made.at_random_start(0, 0.1).initial - 3, 0.1 * (first - 3), rtol=1e-12)
+
+
+def test_a_function_is_smooth_and_the_same_on_every_mesh():
+    coarse, fine = (problem(Parameter(one, "κ")).at_random_start(2).initial for one in (V, FINE))
+    _, at = np.unique(np.round(np.hstack([V.locations, FINE.locations]), 9), axis=1, return_inverse=True)
+    for k, value in enumerate(coarse):
+        np.testing.assert_allclose(fine[np.flatnonzero(at[V.n :] == at[k])], value, rtol=1e-12)
+    edges = FINE.mesh.facets
+    assert np.abs(fine[edges[0]] - fine[edges[1]]).max() < np.ptp(fine) / 4
+
+
+def test_the_starts_have_the_stated_mean_and_deviation():
+    made = problem(Parameter(V, "κ"), initial=np.full(V.n, 3.0))
+    starts = np.array([made.at_random_start(seed, 2.0).initial for seed in range(400)])
+    np.testing.assert_allclose(starts.mean(axis=0), 3, atol=4 * 2 / np.sqrt(400))
+    np.testing.assert_allclose(starts.std(axis=0), 2, rtol=4 / np.sqrt(2 * 400))
+
+
+def test_between_bounds_it_is_distributed_evenly():
+    lower = np.where(np.arange(V.n) % 2, -1.0, -np.inf)
+    made = problem(Parameter(V, "κ"), bounds=(lower, 3.0))
+    starts = np.array([made.at_random_start(seed).initial for seed in range(300)])
+    between = starts[:, 1::2]
+    assert between.min() > -1
+    assert starts.max() <= 3
+    np.testing.assert_allclose(between.mean(axis=0), 1, atol=4 * 4 / np.sqrt(12 * 300))
+    np.testing.assert_allclose(between.std(axis=0), 4 / np.sqrt(12), rtol=0.2)
+
+
+def test_numbers_and_arrays_have_their_own_distributions():
+    net = Tree({"bias": np.zeros(3), "weights": np.full((40, 40), 0.1)}, "net")
+    numbers = Numbers(["a", "b"], "numbers", initial=np.array([5.0, 6.0]))
+    made = problem(Parameters({"numbers": numbers, "net": net}))
+    start = made.at_random_start(4).initial
+    assert np.abs(start[:2] - [5, 6]).max() < 4
+    np.testing.assert_array_equal(start[2:5], 0)
+    assert start[5:].std() == pytest.approx(0.1, rel=0.1)
+    assert abs(start[5:].mean()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("seed", "spread", "message"),
+    [
+        (-1, 1.0, "the seed of a random start is -1; expected a whole number ≥ 0"),
+        (0.5, 1.0, "the seed of a random start is 0.5"),
+        (True, 1.0, "the seed of a random start is True"),
+        (0, 0.0, "the spread of a random start is 0.0; expected a number > 0"),
+        (0, np.nan, "the spread of a random start is nan"),
+    ],
+)
+def test_wrong_seeds_and_spreads_are_refused(seed, spread, message):
+    with pytest.raises(InputError, match=message):
+        problem(Parameter(V, "κ")).at_random_start(seed, spread)
