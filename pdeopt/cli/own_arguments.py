@@ -35,7 +35,7 @@ OPTIMIZER_EXAMPLES = "l-bfgs-b, newton-cg, gauss-newton, …"
 INNER_PRODUCTS = ("l2", "l2-lumped", "regularization", "euclidean")
 #: The number in `pdeopt.inversion.minimization`, which imports JAX.
 MAX_ITERATIONS = 200
-#: The number in `pdeopt.inverse.unknowns.random_start`, which imports JAX.
+#: The number in `pdeopt.inverse.unknowns.initial_guesses`, which imports JAX.
 INITIAL_SPREAD = 1.0
 #: The names in `pdeopt.run.pictures.history_figure.HISTORY_AXES`, which imports matplotlib.
 HISTORY_AXIS_NAMES = ("iterations", "evaluations", "seconds")

@@ -13,7 +13,7 @@ from pdeopt.inverse.constraint import Constraint, as_constraints
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
 from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters, flat_parameter
-from pdeopt.inverse.unknowns.random_start import INITIAL_SPREAD, random_start
+from pdeopt.inverse.unknowns.initial_guesses import INITIAL_SPREAD, random_start
 from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds
@@ -248,7 +248,12 @@ class Problem:
     def at_random_start(self, seed: int, spread: float = INITIAL_SPREAD) -> Problem:
         """Return the same problem with a random initial guess about its own, or between its bounds.
 
-        Several starts show whether a minimum depends on the initial guess; see `random_start` for their distribution.
+        Several starts show whether a minimum depends on the initial guess. Functions are smooth and the same on every
+        mesh: the initial guess plus a random sum of waves, which is nearly a Gaussian field of a fifth of the domain's
+        extent as correlation length (Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007).
+        Numbers are normally distributed about the initial guess. Where an entry has a lower and an upper bound, it is
+        distributed evenly between the two. The arrays of a `Tree` are replaced by normal numbers of the root mean
+        square of each array: zeros stay zero.
 
         Args:
             seed: The seed of the random numbers, ≥ 0.

@@ -284,7 +284,9 @@ def _slices(sizes: Mapping[str, int]) -> dict[str, slice]:
 
 
 def _full(name: str, what: str, given: Any, size: int) -> Any:
-    """Return values of a part, a number or (size,), as an array, zeros where there are none; they may be traced.
+    """Return values of a part, a number or (size,), as an array; zeros where there are none.
+
+    The values may be traced.
 
     Args:
         name: The name of the part.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pdeopt
 from pdeopt.inverse import Problem
-from pdeopt.inverse.unknowns.random_start import INITIAL_SPREAD
+from pdeopt.inverse.unknowns.initial_guesses import INITIAL_SPREAD
 from pdeopt.inversion.minimization import RequestedSettings, Settings
 from pdeopt.run.errors import UsageError, problem_file_errors
 from pdeopt.run.problem_files.loading import build_problem
@@ -66,7 +66,7 @@ class RunRequest:
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Return the problem, built, with the solver, the fields of former runs and the start that were asked for.
+        """Return the problem with the solver, the fields of former runs and the start that were asked for.
 
         Raises:
             UsageError: The problem cannot be built, lets nobody choose its solver, a former run does not fit it, or a

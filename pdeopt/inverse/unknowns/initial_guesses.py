@@ -23,13 +23,7 @@ CORRELATION_PART = 0.2
 def random_start(
     parameter: AnyParameter, initial: np.ndarray, bounds: BoundsLike, seed: int, spread: float = INITIAL_SPREAD
 ) -> np.ndarray:
-    """Return a random initial guess of m, (p,), which is within its bounds.
-
-    Functions are smooth and the same on every mesh: the initial guess plus a random sum of waves, which is nearly a
-    Gaussian field of a fifth of the domain's extent as correlation length (Rahimi, Recht, "Random features for
-    large-scale kernel machines", NIPS 2007). Numbers are normally distributed about the initial guess. Where an entry
-    has a lower and an upper bound, it is distributed evenly between the two. The arrays of a `Tree` are replaced by
-    normal numbers of the root mean square of each array: zeros stay zero.
+    """Return a random initial guess of m, (p,), distributed as `Problem.at_random_start` says.
 
     Args:
         parameter: One parameter, or several by name.
