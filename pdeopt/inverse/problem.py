@@ -12,8 +12,8 @@ from pdeopt.fem import FunctionSpace
 from pdeopt.inverse.constraint import Constraint, as_constraints
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.functional.reduced_functional import ReducedFunctional
-from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters, flat_parameter
 from pdeopt.inverse.unknowns.initial_guesses import INITIAL_SPREAD, random_start
+from pdeopt.inverse.unknowns.parameters import AnyParameter, Parameters, flat_parameter
 from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.inverse.views import Views
 from pdeopt.optimize.bounds import BoundsLike, full_bounds

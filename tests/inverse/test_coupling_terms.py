@@ -13,11 +13,16 @@ from pdeopt.inverse import (
     FullField,
     InputError,
     L2Misfit,
+    NewtonModel,
+    Parameter,
+    Parameters,
     ReducedFunctional,
     cross_gradient,
     joint_total_variation,
+    l2_product,
     total_variation,
 )
+from pdeopt.optimize import minimize
 from pdeopt.verify import adjoint_identity, taylor_test
 
 TICKS = np.linspace(0, 1, 4)
@@ -54,6 +59,11 @@ def functional(what, where):
     term = TERMS[what](V)
     misfit = L2Misfit.of(FullField(), np.zeros(2 * V.n), 1e12)
     return ReducedFunctional(lambda m: m, misfit, lambda m: term(fields(m[: V.n], m[V.n :])))
+
+
+def model_at(what, where, m):
+    V = space(where)
+    return TERMS[what](V).operator(fields(m[: V.n], m[V.n :]))
 
 
 # --- values --------------------------------------------------------------------------------------------------------
@@ -157,6 +167,62 @@ def test_joint_variation_is_convex_and_the_cross_gradient_is_not(where):
     assert other.min() < -1e-3 * other.max()
 
 
+@every_term
+@everywhere
+def test_the_model_times_the_fields_is_a_multiple_of_the_derivative(what, where):
+    """For ∇a × ∇b, which is of order two in both fields, it is 2; for lagged diffusivity 1."""
+    m = rng.standard_normal(2 * space(where).n)
+    model = model_at(what, where, m)
+    assert abs(model - model.T).max() < 1e-12 * abs(model).max()
+    order = 2 if what == "cross-gradient" else 1
+    derivative = functional(what, where).derivative(m)
+    np.testing.assert_allclose(model @ m, order * derivative, rtol=0, atol=1e-11 * abs(derivative).max())
+    assert np.linalg.eigvalsh(model.toarray()).min() > -1e-12 * abs(model).max()
+
+
+@everywhere
+def test_the_model_of_a_cross_gradient_is_its_hessian_where_gradients_are_parallel(where):
+    n = space(where).n
+    a, v = rng.standard_normal(n), rng.standard_normal(2 * n)
+    m = np.concatenate([a, 1 - 2 * a])
+    exact = functional("cross-gradient", where).hessian_action(m, v)
+    np.testing.assert_allclose(model_at("cross-gradient", where, m) @ v, exact, rtol=0, atol=1e-11 * abs(exact).max())
+
+
+@everywhere
+def test_the_model_of_joint_variation_with_its_dual_is_its_hessian(where):
+    V, what = space(where), "joint total variation"
+    m, v = rng.standard_normal((2, 2 * V.n))
+    term, given = TERMS[what](V), fields(m[: V.n], m[V.n :])
+    slopes = term.slopes(given)
+    dual = slopes / np.sqrt((slopes**2).sum(tuple(range(slopes.ndim - 2))) + term.smoothing**2)
+    exact = functional(what, where).hessian_action(m, v)
+    np.testing.assert_allclose(term.operator(given, dual) @ v, exact, rtol=0, atol=1e-11 * abs(exact).max())
+    np.testing.assert_allclose(term.next_dual(dual, given, given), dual, rtol=1e-12, atol=1e-14)
+
+
+def test_newtons_method_needs_few_steps_with_the_dual_of_joint_variation():
+    V = FunctionSpace(skfem.MeshTri.init_tensor(*[np.linspace(0, 1, 17)] * 2), skfem.ElementTriP1())
+    step = 1.0 * (V.locations[0] > 0.5)
+    data = np.concatenate([step, -2 * step]) + 0.1 * np.random.default_rng(0).standard_normal(2 * V.n)
+    unknowns = Parameters({"sigma": Parameter(V, "σ"), "source": Parameter(V, "f")})
+    misfit = L2Misfit.of(lambda u, _: u, data, 1.0)
+    term = joint_total_variation(V, 2.0, NAMES, smoothing=1e-3)
+    J = ReducedFunctional(lambda c: jnp.concatenate([c["sigma"], c["source"]]), misfit, term, unknowns)
+    model = NewtonModel(J, unknowns)
+    found = minimize(
+        model,
+        np.zeros(2 * V.n),
+        optimizer="newton-cg",
+        inner_product=l2_product(unknowns),
+        preconditioner=model.preconditioner,
+        gradient_tolerance=1e-8,
+        objective_tolerance=0.0,
+        max_iterations=40,
+    )
+    assert found.status == "converged"
+
+
 # --- as terms ------------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +231,6 @@ def test_coupling_terms_are_scaled_and_added_as_others():
     given = fields(*rng.standard_normal((2, V.n)))
     one, other = TERMS["cross-gradient"](V), TERMS["joint total variation"](V)
     assert float((2.0 * one + other)(given)) == pytest.approx(2 * float(one(given)) + float(other(given)))
-    assert one.operator is None
     assert (one.names, other.names) == (NAMES, NAMES)
 
 

@@ -5,18 +5,22 @@ They are functions of the fields by name: {"sigma": σ, "source": f}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 
-from pdeopt.fem import FunctionSpace, functional
+from pdeopt.fem import FunctionSpace, bilinear_form, functional
+from pdeopt.inverse.compiled import Compiled
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization.forms import check_gradient, slope, total
 from pdeopt.inverse.regularization.terms import Term, nonnegative
+from pdeopt.inverse.regularization.variation import following_dual
 
 #: The fields that a term couples, by name, each as its values (n,) at the degrees of freedom of the term's space.
 FieldsByName = Mapping[str, jax.Array]
@@ -24,14 +28,30 @@ FieldsByName = Mapping[str, jax.Array]
 
 @functional
 def _half_square_of_the_cross_product(w: Any) -> Any:
-    a, b = slope(w["a"], w), slope(w["b"], w)
-    minors = [a[i] * b[j] - a[j] * b[i] for i in range(len(a)) for j in range(i)]
-    return 0.5 * sum(minor**2 for minor in minors)
+    return 0.5 * sum(minor**2 for minor in _minors(slope(w["a"], w), slope(w["b"], w)))
+
+
+@bilinear_form
+def _product_of_changes(u: Any, v: Any, w: Any) -> Any:
+    pairs = zip(_minors(slope(u, w), w["beside_u"]), _minors(slope(v, w), w["beside_v"]), strict=True)
+    return w["sign"] * sum(a * b for a, b in pairs)
+
+
+def _minors(a: Any, b: Any) -> list[Any]:
+    """Return the components (c, q) of the cross product of two gradients (d, c, q)."""
+    return [a[i] * b[j] - a[j] * b[i] for i in range(len(a)) for j in range(i)]
 
 
 @functional
 def _smoothed_joint_variation(w: Any) -> Any:
     return jnp.sqrt(total(w["slopes"] ** 2) + w["smoothing"] ** 2) - w["smoothing"]
+
+
+@bilinear_form
+def _joint_primal_dual_diffusion(u: Any, v: Any, w: Any) -> Any:
+    length, a, b = jnp.sqrt(total(w["slopes"] ** 2) + w["smoothing"] ** 2), slope(u, w), slope(v, w)
+    coupled = total(w["dual_u"] * a) * total(w["slope_v"] * b) + total(w["slope_u"] * a) * total(w["dual_v"] * b)
+    return (w["same"] * total(a * b) - 0.5 * coupled / length) / length
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +97,36 @@ class CouplingTerm(Term):
                 )
         return [self.space.interpolate(jnp.asarray(given[name])) for name in self.names]
 
+    def slopes(self, given: FieldsByName) -> np.ndarray:
+        """Return the gradients of the fields that are coupled, (k, …, d, c, q), in the order of their names."""
+        return np.asarray(self._compiled_slopes(np.stack([given[name] for name in self.names])))
+
+    @cached_property
+    def _compiled_slopes(self) -> Compiled:
+        return Compiled(lambda values: self.traced_slopes(dict(zip(self.names, values, strict=True))))
+
+    def traced_slopes(self, given: FieldsByName) -> jax.Array:
+        """Return the gradients as `slopes` does, to be traced."""
+        return jnp.stack([slope(one, self.space.tables.geometry) for one in self.fields(given)])
+
+    def in_blocks(self, assemble: Callable[[int, int], sp.csr_matrix]) -> sp.csr_matrix:
+        """Return the symmetric matrix of all fields one after the other, (k n, k n).
+
+        Args:
+            assemble: The function that returns the block (n, n) of the field i tested and the field j ≥ i, (i, j).
+        """
+        count = len(self.names)
+        upper = {(i, j): assemble(i, j) for i in range(count) for j in range(i, count)}
+        rows = [[upper[i, j] if i <= j else upper[j, i].T for j in range(count)] for i in range(count)]
+        return sp.bmat(rows, format="csr")
+
 
 @dataclass(frozen=True, eq=False)
 class CrossGradient(CouplingTerm):
     """A term ``½ α ∫ |∇a × ∇b|²``, which is zero where the level sets of two fields are parallel.
 
-    It is made by `cross_gradient`. It is not convex in both fields together: its Hessian, which Newton's methods use,
-    is indefinite away from parallel gradients.
+    It is made by `cross_gradient`. It is not convex in both fields together: its Hessian is indefinite away from
+    parallel gradients, so that Newton's methods use its Gauss–Newton model.
 
     Attributes:
         space: The space of the fields.
@@ -114,6 +157,18 @@ class CrossGradient(CouplingTerm):
         """Return the term for fields by name, each (n,)."""
         a, b = self.fields(given)
         return self.weight * _half_square_of_the_cross_product.assemble(self.space, a=a, b=b)
+
+    def operator(self, given: FieldsByName) -> sp.csr_matrix:
+        """Return the Gauss–Newton model ``α ∫ δc·δc'`` of the cross product c = ∇a × ∇b, (2 n, 2 n).
+
+        δc = ∇δa × ∇b + ∇a × ∇δb is the change of c. The model is the Hessian where the gradients are parallel.
+        """
+        beside = self.slopes(given)[::-1]  # ∇b beside a change of a, and ∇a beside one of b
+        return self.weight * self.in_blocks(
+            lambda i, j: _product_of_changes.assemble(
+                self.space, beside_v=beside[i], beside_u=beside[j], sign=1.0 if i == j else -1.0
+            ).to_scipy()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +204,37 @@ class JointTotalVariation(CouplingTerm):
 
     def __call__(self, given: FieldsByName) -> jax.Array:  # type: ignore[override]
         """Return the term for fields by name, each (n,)."""
-        slopes = jnp.stack([slope(one, self.space.tables.geometry) for one in self.fields(given)])
+        slopes = self.traced_slopes(given)
         return self.weight * _smoothed_joint_variation.assemble(self.space, slopes=slopes, smoothing=self.smoothing)
+
+    def operator(self, given: FieldsByName, dual: np.ndarray | None = None) -> sp.csr_matrix:
+        """Return the lagged diffusivity (k n, k n), or the model with a dual, as `TotalVariation.operator`.
+
+        Args:
+            given: The fields by name, each (n,).
+            dual: The dual, (k, …, d, c, q) as the gradients.
+        """
+        slopes = self.slopes(given)
+        dual = np.zeros_like(slopes) if dual is None else dual
+        return self.weight * self.in_blocks(
+            lambda i, j: _joint_primal_dual_diffusion.assemble(
+                self.space,
+                slopes=slopes,
+                smoothing=self.smoothing,
+                same=1.0 if i == j else 0.0,
+                **{"slope_v": slopes[i], "dual_v": dual[i], "slope_u": slopes[j], "dual_u": dual[j]},
+            ).to_scipy()
+        )
+
+    def first_dual(self, given: FieldsByName) -> np.ndarray:  # type: ignore[override]
+        """Return the dual to start with, 0, of the gradients' shape (k, …, d, c, q)."""
+        return np.zeros_like(self.slopes(given))
+
+    def next_dual(  # type: ignore[override]
+        self, dual: np.ndarray, before: FieldsByName, given: FieldsByName
+    ) -> np.ndarray:
+        """Return the dual after a step from the fields before it, as `TotalVariation.next_dual`."""
+        return following_dual(dual, self.slopes(before), self.slopes(given), self.smoothing)
 
     def at_stage(self, factor: float) -> JointTotalVariation:
         """Return the same term with ε times a factor, and no continuation."""

@@ -121,13 +121,7 @@ class TotalVariation(Term):
             before: The iterate before the step, (p,).
             m: The iterate after the step, (p,).
         """
-        gradient = self._slope(before)
-        axes = tuple(range(gradient.ndim - 2))
-        length = np.sqrt((gradient**2).sum(axes) + self.smoothing**2)
-        change = self._slope(m) - gradient
-        found = (gradient + change - dual * (gradient * change).sum(axes) / length) / length
-        dual_at_m: np.ndarray = found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
-        return dual_at_m
+        return following_dual(dual, self._slope(before), self._slope(m), self.smoothing)
 
     def at_stage(self, factor: float) -> TotalVariation:
         """Return the same term with ε times a factor, and no continuation."""
@@ -157,6 +151,23 @@ class TotalVariation(Term):
         if self.dofs is not None:
             m = jnp.zeros(self.space.n, m.dtype).at[self.dofs].set(m)
         return {"m": self.space.interpolate(m), "smoothing": self.smoothing}
+
+
+def following_dual(dual: np.ndarray, gradient: np.ndarray, at_m: np.ndarray, smoothing: float) -> np.ndarray:
+    """Return the dual after a step, as `TotalVariation.next_dual` describes it.
+
+    Args:
+        dual: The dual before the step, (…, c, q) as the gradient.
+        gradient: The gradient before the step, (…, c, q).
+        at_m: The gradient after the step, (…, c, q).
+        smoothing: The smoothing ε.
+    """
+    axes = tuple(range(gradient.ndim - 2))
+    length = np.sqrt((gradient**2).sum(axes) + smoothing**2)
+    change = at_m - gradient
+    found = (gradient + change - dual * (gradient * change).sum(axes) / length) / length
+    dual_at_m: np.ndarray = found / np.maximum(1.0, np.sqrt((found**2).sum(axes)))
+    return dual_at_m
 
 
 def total_variation(

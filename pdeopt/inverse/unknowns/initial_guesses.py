@@ -52,7 +52,7 @@ def random_start(
 
 
 def _standard_normal(part: SingleParameter, rng: np.random.Generator) -> np.ndarray:
-    """Return random numbers (p,) of mean 0 and variance 1, of a tree those of each array's root mean square."""
+    """Return random numbers (p,) of mean 0 and variance 1; of a tree of each array's mean square."""
     if isinstance(part, Tree):
         leaves = jax.tree.leaves(part.example)
         return np.concatenate([np.sqrt(np.mean(leaf**2)) * rng.standard_normal(leaf.size) for leaf in leaves])

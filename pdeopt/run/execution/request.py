@@ -66,7 +66,7 @@ class RunRequest:
         return self.path.stem
 
     def problem(self) -> Problem:
-        """Return the problem with the solver, the fields of former runs and the start that were asked for.
+        """Return the problem with the solver, former runs and the start that were asked for.
 
         Raises:
             UsageError: The problem cannot be built, lets nobody choose its solver, a former run does not fit it, or a

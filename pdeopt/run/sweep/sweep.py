@@ -198,7 +198,7 @@ def _task(sweep: Sweep, point: GridPoint, found: dict[str, FinishedRun]) -> Chil
 
 
 def _fresh(sweep: Sweep, point: GridPoint, found: dict[str, FinishedRun]) -> ChildTask:
-    """Return the task that does a run from its start, with a warm start where the last run before it has ended."""
+    """Return the task that does a run from its start; a warm one is where the run before it ended."""
     words = ["run", sweep.problem, *point.words, f"--out={sweep.directory / point.folder}", "--quiet"]
     if sweep.warm_start:
         folders = [one.folder for one in sweep.grid.points]
