@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,7 @@ class FormerRun:
             ``x``.
         x: The places (d, k) of the values.
         names: The names of a few numbers, with their units; empty for a function.
-        unknowns: The places (d, k) of the values of several parameters by name, with the names of numbers where they
-            are these; empty for one.
+        unknowns: The several parameters by name, each as a run of its own; empty for one.
     """
 
     directory: Path
@@ -60,7 +59,7 @@ class FormerRun:
     gather: np.ndarray
     x: np.ndarray
     names: tuple[str, ...] = ()
-    unknowns: dict[str, tuple[np.ndarray, tuple[str, ...]]] = field(default_factory=dict)
+    unknowns: dict[str, FormerRun] = field(default_factory=dict)
 
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
         """Return the coefficient (k,) at points (d, k), linear between vertices (of higher elements, too).
@@ -139,6 +138,17 @@ def read_run(directory: str | Path) -> FormerRun:
         raise FileError(f"{directory} holds no run with a result: {what}; expected the directory of a run that ended")
     arrays = read_arrays(path, "the result of a run")
     refuse_newer_file(path, arrays, RESULT_FORMAT)
+    names = list(map(str, arrays.get("unknown_names", ())))
+    unknowns = {name: _run(path, _arrays_of_unknown(path, arrays, k)) for k, name in enumerate(names)}
+    return replace(_run(path, arrays), unknowns=unknowns)
+
+
+def _run(path: Path, arrays: Mapping[str, np.ndarray]) -> FormerRun:
+    """Return the run, or one parameter of it, that arrays hold.
+
+    Raises:
+        FileError: One is missing, or they do not fit each other.
+    """
     for name in REQUIRED_ARRAYS:
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; expected the result of a run")
@@ -150,11 +160,34 @@ def read_run(directory: str | Path) -> FormerRun:
     label, cell, kind = (text_in(path, arrays, name) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
     gather, x, names = arrays["at_gather"], arrays["at_x"], tuple(map(str, arrays.get("number_names", ())))
-    unknowns = {
-        str(name): (arrays[f"unknown_{k}_x"], tuple(map(str, arrays.get(f"unknown_{k}_number_names", ()))))
-        for k, name in enumerate(arrays.get("unknown_names", ()))
+    return FormerRun(path.parent, label, parameter, coefficient, p, t, cell, kind, gather, x, names)
+
+
+def _arrays_of_unknown(path: Path, arrays: Mapping[str, np.ndarray], k: int) -> dict[str, np.ndarray]:
+    """Return the arrays of the k-th of several parameters under the names that those of a single one have.
+
+    Raises:
+        FileError: What says where they are is missing, or does not fit.
+    """
+    own = {
+        name.removeprefix(f"unknown_{k}_"): array for name, array in arrays.items() if name.startswith(f"unknown_{k}_")
     }
-    return FormerRun(directory, label, parameter, coefficient, p, t, cell, kind, gather, x, names, unknowns)
+    places = {f"at_{name}": own[name] for name in ("gather", "x", "kind") if name in own}
+    mesh = {name: own.get(name, arrays.get(name, np.empty(0))) for name in ("p", "t", "cell")}
+    try:
+        starts = np.vstack([arrays["unknown_starts"], (len(arrays["parameter"]), len(arrays["coefficient"]))])
+        (first, first_value), (last, last_value) = starts[k : k + 2].tolist()
+        values = {
+            "parameter": arrays["parameter"][first:last],
+            "coefficient": arrays["coefficient"][first_value:last_value],
+        }
+        label = arrays["unknown_labels"][k]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise FileError(
+            f"{path}: its arrays do not say where its parameters are; expected the result of a run"
+        ) from error
+    names = own.get("number_names", np.empty(0))
+    return {**values, **mesh, **places, "label": label, "number_names": names, "unknown_names": arrays["unknown_names"]}
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:

@@ -124,12 +124,28 @@ def test_a_run_goes_on_from_another_and_is_compared_with_it(run_directory, tmp_p
     assert summary["objective"] == pytest.approx(first["objective"])
     assert summary["relative_errors"] == dict.fromkeys(NAMES, 0.0)
     capsys.readouterr()
-    assert main([*map(str, words), "--n", "5", "--out", "c"]) != 0
-    assert "several parameters, and trees of arrays, are taken over at the same sizes only" in capsys.readouterr().err
+    assert main([*map(str, words), "--n", "8", "--coarse", "4", "--out", "c"]) == 0
+    coarse, fine = (pdeopt.load(one).coefficient for one in (run_directory, "c"))
+    shared = fine["kappa"].reshape(9, 9)[::2, ::2].ravel()
+    np.testing.assert_allclose(shared, coarse["kappa"], rtol=1e-12)
+    assert set(np.round(fine["rain"], 9)) == set(np.round(coarse["rain"], 9))
+    np.testing.assert_allclose(fine["rates"], coarse["rates"])
+    longer = tmp_path / "longer" / "several.py"
+    longer.parent.mkdir()
+    longer.write_text(PROBLEM.replace("np.array([0.1, 0.2])", "np.zeros(3)"))
+    assert main(["run", str(longer), "--out", "d", "--no-check", "--initial-guess", str(run_directory)]) != 0
+    assert "2 values of 'weights'; this problem looks for 3: trees of arrays" in capsys.readouterr().err
+    renamed = tmp_path / "renamed" / "several.py"
+    renamed.parent.mkdir()
+    renamed.write_text(
+        PROBLEM.replace('c["rain"]', 'c["snow"]').replace('"rain": ', '"snow": ').replace('on("rain")', 'on("snow")')
+    )
+    assert main(["run", str(renamed), "--out", "d", "--no-check", "--initial-guess", str(run_directory)]) != 0
+    assert "kappa, rain, rates, net; this problem looks for kappa, snow, rates, net" in capsys.readouterr().err
     swapped = tmp_path / "several.py"  # the same labels and sizes, in another order
     swapped.write_text(PROBLEM.replace('"west (m³/s)", "east (m³/s)"', '"east (m³/s)", "west (m³/s)"'))
     assert main(["run", str(swapped), "--out", "d", "--no-check", "--initial-guess", str(run_directory)]) != 0
-    assert "several parameters, and trees of arrays" in capsys.readouterr().err
+    assert "west (m³/s), east (m³/s); this problem looks for east (m³/s), west" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem
-from pdeopt.inverse.unknowns.parameters import SingleParameter
+from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem, Tree
+from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.errors import UsageError
@@ -38,7 +38,7 @@ def with_former_runs(problem: Problem, name: str, initial_guess: Path | None, tr
         start = _fitting("--initial-guess", lambda: replace(problem, initial=_initial(problem, name, initial_guess)))
     if truth is None:
         return start
-    return _fitting("--truth", lambda: replace(start, truth=_coefficient(problem, read_run(truth))))
+    return _fitting("--truth", lambda: replace(start, truth=_coefficient(problem.parameter, read_run(truth))))
 
 
 def _fitting(option: str, changed: Callable[[], Problem]) -> Problem:
@@ -56,7 +56,7 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
     if (directory / CHECKPOINT_FILE).is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
     run, functional = read_run(directory), problem.functional
-    coefficient = _coefficient(problem, run)
+    coefficient = _coefficient(problem.parameter, run)
     if run.parameter.shape == (problem.parameter.size,):
         there = problem.parameter.flat(functional.coefficient(run.parameter))
         if np.allclose(there, coefficient, rtol=1e-10, atol=0):
@@ -93,40 +93,31 @@ def _problem_of(directory: Path) -> str | None:
     return None if problem is None else str(problem)
 
 
-def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
-    """Return the run's coefficient at this problem's degrees of freedom, (p,)."""
-    parameter = problem.parameter
+def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
+    """Return the run's coefficient at a parameter's degrees of freedom, (p,)."""
     if run.label != parameter.label:
         raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
+    if isinstance(parameter, Parameters) or run.unknowns:
+        parts = dict(parameter.parts) if isinstance(parameter, Parameters) else {}
+        if list(run.unknowns) != list(parts):
+            there, here = (", ".join(each) or "one without a name" for each in (run.unknowns, parts))
+            raise FileError(f"{run.directory} holds the parameters {there}; this problem looks for {here}")
+        return np.concatenate([_coefficient(part, run.unknowns[name]) for name, part in parts.items()])
     if isinstance(parameter, Numbers) or run.names:
         ours = tuple(parameter.names) if isinstance(parameter, Numbers) else ()
         if run.names != ours:
             theirs, wanted = (", ".join(names) or "a function" for names in (run.names, ours))
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
-    parts = dict(parameter.parts) if isinstance(parameter, Parameters) else {}
-    places = {name: place_parameter(part).x for name, part in parts.items()}
-    same = list(run.unknowns) == list(places) and all(
-        run.unknowns[name][0].shape == x.shape
-        and np.allclose(run.unknowns[name][0], x, rtol=0, atol=1e-9 * max(np.ptp(x), 1e-300) if x.size else 0.0)
-        and run.unknowns[name][1] == _number_names(parts[name])
-        for name, x in places.items()
-    )
-    if not same:
-        raise FileError(
-            f"{run.directory} holds {', '.join(run.unknowns) or 'one parameter without a name'}; this problem looks "
-            f"for {', '.join(parts) or 'one without a name'}: several parameters, and trees of arrays, are taken over "
-            "at the same sizes only, on the same mesh"
-        )
-    if not isinstance(parameter, Parameter):
-        if run.coefficient.shape != (parameter.coefficient_size,):
+    at = place_parameter(parameter)
+    if isinstance(parameter, Tree):
+        if run.coefficient.shape != (parameter.coefficient_size,) or not _is_at(run, at.x):
             raise FileError(
-                f"{run.directory} holds {run.coefficient.size} values; this problem looks for "
-                f"{parameter.coefficient_size}: "
-                "several parameters, and trees of arrays, are taken over at the same sizes only"
+                f"{run.directory} holds {run.coefficient.size} values of {run.label!r}; this problem looks for "
+                f"{parameter.coefficient_size}: trees of arrays are taken over at the same sizes, and on the same mesh"
             )
         return run.coefficient
-    mesh, at = parameter.space.mesh, place_parameter(parameter)
+    mesh = parameter.space.mesh
     if len(run.p) != mesh.dim():
         raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
     if _is_same(run, at, parameter):
@@ -143,17 +134,17 @@ def _coefficient(problem: Problem, run: FormerRun) -> np.ndarray:
     return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
 
 
-def _number_names(parameter: SingleParameter) -> tuple[str, ...]:
-    return tuple(parameter.names) if isinstance(parameter, Numbers) else ()
-
-
 def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
     """Return whether the degrees of freedom are the same, in the same order."""
     mesh, size = parameter.space.mesh, parameter.size
     return (
         run.coefficient.shape == (size,)
         and np.array_equal(run.gather, at.gather)
-        and run.x.shape == at.x.shape
-        and np.allclose(run.x, at.x, rtol=0, atol=1e-9 * np.ptp(mesh.p))
+        and _is_at(run, at.x)
         and (at.kind == "boundary" or np.array_equal(run.t, mesh.t))
     )
+
+
+def _is_at(run: FormerRun, x: np.ndarray) -> bool:
+    """Return whether the values of a run sit at given places (d, k)."""
+    return run.x.shape == x.shape and np.allclose(run.x, x, rtol=0, atol=1e-9 * np.ptp(x) if x.size else 0.0)
