@@ -86,6 +86,78 @@ def test_observations_fit_a_misfit(tmp_path):
     assert float(misfit(u, None)) == pytest.approx(expected)
 
 
+SERIES = """x (m),y (m),time (s),potential (V)
+0.1,0.2,0.0,1.5
+0.1,0.2,0.5,
+0.3,0.25,0.5,-2e-3
+0.1,0.2,1.0,NA
+0.3,0.25,0.75,nan
+0.1,0.2,2,0.5
+"""
+
+
+def test_sensors_have_their_own_times_and_missing_values_are_counted(tmp_path):
+    found = read(tmp_path, SERIES, time_unit="s", uncertainty=0.1, skip_missing=True, mesh=MESH)
+    np.testing.assert_array_equal(found.points, [[0.1, 0.3, 0.1], [0.2, 0.25, 0.2]])
+    np.testing.assert_array_equal(found.times, [0, 0.5, 2])
+    np.testing.assert_array_equal(found.values, [1.5, -2e-3, 0.5])
+    assert (found.missing, found.time_unit, found.places) == (3, "s", ("line 2", "line 4", "line 7"))
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.npz"])
+def test_a_series_that_is_written_is_read_again(tmp_path, name):
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.random((2, 4)), 5, axis=1)
+    sent = Observations(points, rng.random(20), rng.random(20), "T", "K", times=rng.random(20), time_unit="min")
+    write_observations(tmp_path / name, sent)
+    found = read_observations(tmp_path / name, unit="K", time_unit="min", mesh=MESH)
+    for array in ("points", "values", "uncertainty", "times"):
+        np.testing.assert_array_equal(getattr(found, array), getattr(sent, array))
+    assert (found.time_unit, found.missing) == ("min", 0)
+
+
+def test_arrays_have_missing_values_too(tmp_path):
+    values = np.array([1.0, np.nan, 3.0])
+    arrays = {"points": np.ones((2, 3)) / [[2], [4]], "values": values, "uncertainty": 0.1, "times": np.arange(3.0)}
+    np.savez(tmp_path / "data.npz", **arrays, unit="V", length_unit="m", time_unit="s")
+    found = read_observations(tmp_path / "data.npz", unit="V", time_unit="s", skip_missing=True)
+    assert (found.values.tolist(), found.times.tolist(), found.missing) == ([1, 3], [0, 2], 1)
+    assert found.places == ("index 0", "index 2")
+    with pytest.raises(FileError, match=r"array 'values', index 1: NaN or infinite; .* skip_missing=True"):
+        read_observations(tmp_path / "data.npz", unit="V", time_unit="s")
+    np.savez(tmp_path / "data.npz", **(arrays | {"times": np.ones(2)}), unit="V", length_unit="m", time_unit="s")
+    with pytest.raises(FileError, match=r"array 'times': float64 of shape \(2,\); expected real numbers \(3,\)"):
+        read_observations(tmp_path / "data.npz", unit="V", time_unit="s", skip_missing=True)
+
+
+BAD_SERIES = {
+    "no time": (SERIES.replace("time (s)", "height (m)"), {}, r"there is no column 'time \(s\)'"),
+    "time unit": (SERIES.replace("time (s)", "time (h)"), {}, r"the column 'time \(h\)' is in h; expected s"),
+    "missing time": (SERIES.replace("0.5,-2e-3", ",-2e-3"), {}, "array 'times', line 4: NaN or infinite"),
+    "missing place": (SERIES.replace("0.3,0.25,0.5", ",0.25,0.5"), {}, "array 'points', line 4: NaN or infinite"),
+    "nothing": ("x (m),y (m),time (s),u (V)\n1,1,1,\n", {}, "all 1 values are missing"),
+    "twice": (
+        SERIES.replace("2,0.5\n", "0.0,2\n"),
+        {},
+        r"line 7: the same point \(0.1, 0.2\) at the time 0 as in line 2",
+    ),
+    "not skipped": (SERIES, {"skip_missing": False}, r"line 3, .*: the cell is empty: .* skip_missing=True"),
+    "a word": (SERIES.replace("NA", "broken"), {}, "'broken' is no number"),
+    "not asked for": (
+        SERIES,
+        {"time_unit": None, "skip_missing": True},
+        r"label='potential'\) or that one is the time",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SERIES)
+def test_bad_series_have_one_message(tmp_path, case):
+    text, options, message = BAD_SERIES[case]
+    with pytest.raises(FileError, match=message):
+        read(tmp_path, text, **{"time_unit": "s", "skip_missing": True, "uncertainty": 0.1, **options})
+
+
 BAD = {
     "no y": ("x (m),u (V),uncertainty (V)\n1,1,1\n", r"line 1: there is no column 'y \(m\)'; there are 'x"),
     "no value": ("x (m),y (m),uncertainty (V)\n1,1,1\n", r"line 1: there is no column 'value \(V\)'"),

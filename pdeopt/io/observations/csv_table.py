@@ -18,6 +18,8 @@ from pdeopt.io.errors import FileError
 HEADER_CELL = re.compile(r"(?P<name>[^()]+?)\s*\((?P<unit>(?:[^()]|\([^()]*\))*)\)")
 #: The words, in small letters, that stand for a missing value in tables of other programs.
 MISSING_VALUE_WORDS = {"na", "n/a", "#n/a", "null", "none", "missing", "-", "--", ".", "?"}
+#: What to do about missing values, for messages.
+LEAVE_OUT = "leave out rows where nothing was measured, or read_observations(..., skip_missing=True)"
 #: The separators of columns that are refused, with their names in words.
 REFUSED_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
@@ -48,13 +50,14 @@ class Table:
         return ", ".join(repr(self.title(name)) for name in self.columns)
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, with_missing: bool = False) -> Table:
     """Return the table in a CSV file.
 
     Commas separate columns, ``#`` begins a comment line, blank lines are skipped.
 
     Args:
         path: The path of the file.
+        with_missing: Whether cells that are empty, or say that nothing was measured, are NaN, and not refused.
 
     Raises:
         FileError: Another separator stands between columns, the header has no units, or cells are no finite numbers;
@@ -66,7 +69,7 @@ def read_table(path: Path) -> Table:
     if len(rows) == 1:
         raise FileError(f"{path}: there are no rows under the header in line {header}; expected one for each value")
     names = list(units)
-    numbers = np.array([_numbers(path, line, cells, titles) for line, cells in rows[1:]])
+    numbers = np.array([_numbers(path, line, cells, titles, with_missing) for line, cells in rows[1:]])
     lines = np.array([line for line, _ in rows[1:]])
     return Table(dict(zip(names, numbers.T, strict=True)), units, lines, header)
 
@@ -122,11 +125,16 @@ def _units(path: Path, line: int, titles: list[str]) -> dict[str, str]:
     return units
 
 
-def _numbers(path: Path, line: int, cells: list[str], titles: list[str]) -> list[float]:
+def _numbers(path: Path, line: int, cells: list[str], titles: list[str], with_missing: bool) -> list[float]:
     if len(cells) != len(titles):
         hint = ": a title is missing, or decimal points are commas" if len(cells) > len(titles) else ""
         raise FileError(f"{path}, line {line}: {len(cells)} cells; the header has {len(titles)} columns{hint}")
-    return [_number(path, line, cell, title) for cell, title in zip(cells, titles, strict=True)]
+    return [
+        np.nan
+        if with_missing and cell.lower() in {"", "nan", *MISSING_VALUE_WORDS}
+        else _number(path, line, cell, title)
+        for cell, title in zip(cells, titles, strict=True)
+    ]
 
 
 def _number(path: Path, line: int, cell: str, title: str) -> float:
@@ -134,10 +142,10 @@ def _number(path: Path, line: int, cell: str, title: str) -> float:
     if not _is_number(cell):
         hint = ": write a decimal point" if _is_number(cell.replace(",", ".")) else ""
         if cell.lower() in MISSING_VALUE_WORDS:
-            hint = ": leave out rows where nothing was measured"
-        raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty")
+            hint = f": {LEAVE_OUT}"
+        raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty: {LEAVE_OUT}")
     if not np.isfinite(float(cell)):
-        raise FileError(f"{place}: {cell}; expected a finite number: leave out rows where nothing was measured")
+        raise FileError(f"{place}: {cell}; expected a finite number: {LEAVE_OUT}")
     return float(cell)
 
 

@@ -28,10 +28,14 @@ def from_arrays(path: Path, expected: ExpectedObservations) -> Observations:
     found = read_arrays(path, "an .npz file; write it with numpy.savez")
     default = {} if expected.uncertainty is None else {"uncertainty": np.array(expected.uncertainty)}
     arrays = default | dict(found)
-    for name in (*OBSERVATION_ARRAYS, "unit", "length_unit"):
+    in_time = () if expected.time_unit is None else ("times",)
+    for name in (*OBSERVATION_ARRAYS, *in_time, "unit", "length_unit", *(["time_unit"] if in_time else [])):
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
-    for name, unit in (("unit", expected.unit), ("length_unit", expected.length_unit)):
+    units = {"unit": expected.unit, "length_unit": expected.length_unit, "time_unit": expected.time_unit}
+    for name, unit in units.items():
+        if unit is None:
+            continue
         given = text_in(path, arrays, name)
         if not same_unit(given, unit):
             raise FileError(
@@ -39,9 +43,34 @@ def from_arrays(path: Path, expected: ExpectedObservations) -> Observations:
                 "change the numbers and the unit in the file"
             )
     points, values, spread = _numbers(path, arrays)
+    times = None if expected.time_unit is None else _times(path, arrays)
+    kept = ~np.isnan(values) if expected.skip_missing else np.ones(len(values), bool)
     label = text_in(path, arrays, "label") if "label" in arrays else expected.label or "value"
-    places = tuple(f"index {k}" for k in range(len(values)))
-    return Observations(points, values, spread, label, expected.unit, expected.length_unit, places)
+    places = tuple(f"index {k}" for k in np.flatnonzero(kept))
+    return Observations(
+        points[:, kept],
+        values[kept],
+        spread[kept],
+        label,
+        expected.unit,
+        expected.length_unit,
+        places,
+        None if times is None else times[kept],
+        expected.time_unit or "",
+        int((~kept).sum()),
+    )
+
+
+def _times(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the times (k,) of the values.
+
+    Raises:
+        FileError: The array is of another shape, or holds no real numbers.
+    """
+    times, shape = arrays["times"], arrays["values"].shape
+    if times.dtype.kind not in "fiu" or times.shape != shape:
+        raise FileError(f"{path}, array 'times': {times.dtype} of shape {times.shape}; expected real numbers {shape}")
+    return np.asarray(times, float)
 
 
 def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

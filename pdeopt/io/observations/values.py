@@ -18,6 +18,8 @@ from pdeopt.io.meshes.mesh_cells import MAX_COORDINATE
 LOOK_ALIKE = str.maketrans(dict.fromkeys("º˚", "°") | dict.fromkeys("·⋅∙•*", " ") | dict.fromkeys("−‐‑‒–", "-"))
 #: The finite numbers that stand for a missing value in many files: also fill values of netCDF and of 32-bit numbers.
 NO_DATA = (-999.0, 9999.0, 99999.0, 999999.0, 32768.0, 1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38)
+#: What else can be done about missing values, for messages.
+SKIP_HINT = ", or read_observations(..., skip_missing=True)"
 #: The name of a number in a message, by its array.
 WORDS_OF_ARRAYS = {"values": "a value", "uncertainty": "an uncertainty"}
 
@@ -48,6 +50,9 @@ class Observations:
         unit: The unit of the values and their uncertainty.
         length_unit: The unit of the points.
         places: Where each value stands in its file, such as "line 7"; empty where they are from none.
+        times: The time (k,) of each value; None for what does not depend on time.
+        time_unit: The unit of the times; "" without them.
+        missing: How many values the file said to be missing, which are left out here.
     """
 
     points: np.ndarray
@@ -57,6 +62,9 @@ class Observations:
     unit: str
     length_unit: str = "m"
     places: tuple[str, ...] = field(default=(), repr=False)
+    times: np.ndarray | None = None
+    time_unit: str = ""
+    missing: int = 0
 
     @property
     def data_label(self) -> str:
@@ -74,6 +82,8 @@ class ExpectedObservations:
         label: The name of the column of values; None where there is only one.
         uncertainty: The standard deviation of all values, where the file gives none.
         dimension: The dimension of the mesh; None without a mesh.
+        time_unit: The unit of the times; None for values without.
+        skip_missing: Whether missing values are left out, and not refused.
     """
 
     unit: str
@@ -81,6 +91,8 @@ class ExpectedObservations:
     label: str | None
     uncertainty: float | None
     dimension: int | None
+    time_unit: str | None = None
+    skip_missing: bool = False
 
 
 def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
@@ -95,11 +107,12 @@ def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
         FileError: They are not, or a point is too far away.
     """
     arrays = {"points": found.points, "values": found.values, "uncertainty": found.uncertainty}
-    for name, array in arrays.items():
+    for name, array in (arrays if found.times is None else {**arrays, "times": found.times}).items():
         bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(0))
         if len(bad):
             raise FileError(
                 f"{path}, array {name!r}, {found.places[bad[0]]}: NaN or infinite; leave out what was not measured"
+                f"{SKIP_HINT if name == 'values' else ''}"
             )
     for name in () if keep_markers else ("values", "uncertainty"):
         sizes = np.where(arrays[name] == 999, 0, np.abs(arrays[name]))  # −999 marks, 999 may be a value
@@ -125,7 +138,7 @@ def check_values(path: Path, found: Observations, keep_markers: bool) -> None:
 
 
 def check_repetition(path: Path, found: Observations) -> None:
-    """Check that no point is there more than once.
+    """Check that no point is there more than once, at one time.
 
     Args:
         path: The path of the file, for messages.
@@ -134,12 +147,14 @@ def check_repetition(path: Path, found: Observations) -> None:
     Raises:
         FileError: A point is there more than once.
     """
-    _, first, which = np.unique(found.points, axis=1, return_index=True, return_inverse=True)
+    at = found.points if found.times is None else np.vstack([found.points, found.times])
+    _, first, which = np.unique(at, axis=1, return_index=True, return_inverse=True)
     original = first[which.ravel()]
     again = np.flatnonzero(original != np.arange(len(original))).tolist()
     if len(again):
+        when = "" if found.times is None else f" at the time {found.times[again[0]]:g}"
         raise FileError(
-            f"{path}, {found.places[again[0]]}: the same point {_shown(found.points[:, again[0]])} as in "
+            f"{path}, {found.places[again[0]]}: the same point {_shown(found.points[:, again[0]])}{when} as in "
             f"{found.places[original[again[0]]]}; take the mean of the two, or read_observations(..., repeated=True) "
             "where it was measured more than once"
         )
