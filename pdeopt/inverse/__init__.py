@@ -5,6 +5,7 @@ from pdeopt.inverse.continued import continuation
 from pdeopt.inverse.data.correlated import CorrelatedMisfit
 from pdeopt.inverse.data.counts import PoissonMisfit
 from pdeopt.inverse.data.estimated_scale import EstimatedScale
+from pdeopt.inverse.data.in_time import InTime
 from pdeopt.inverse.data.least_squares import FieldMisfit, L2Misfit
 from pdeopt.inverse.data.misfit import FunctionMisfit, Misfit, MisfitSum, as_misfit
 from pdeopt.inverse.data.observation import (
@@ -45,6 +46,7 @@ from pdeopt.inverse.regularization import (
     TotalVariation,
     as_term,
     cross_gradient,
+    each_step,
     gaussian,
     h1,
     joint_total_variation,
@@ -57,6 +59,7 @@ from pdeopt.inverse.regularization import (
     tikhonov,
     total_variation,
 )
+from pdeopt.inverse.unknowns.in_time import ParameterInTime
 from pdeopt.inverse.unknowns.numbers import Numbers
 from pdeopt.inverse.unknowns.parameter import Parameter
 from pdeopt.inverse.unknowns.parameters import Parameters
@@ -81,6 +84,7 @@ __all__ = [
     "FunctionTerm",
     "HuberMisfit",
     "Identity",
+    "InTime",
     "InputError",
     "JointTotalVariation",
     "L2Misfit",
@@ -96,6 +100,7 @@ __all__ = [
     "Observation",
     "OfPart",
     "Parameter",
+    "ParameterInTime",
     "Parameters",
     "Parametrization",
     "Phase",
@@ -119,6 +124,7 @@ __all__ = [
     "as_term",
     "continuation",
     "cross_gradient",
+    "each_step",
     "gaussian",
     "h1",
     "inner_product_named",

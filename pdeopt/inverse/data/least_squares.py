@@ -98,7 +98,8 @@ class L2Misfit(Misfit):
 class FieldMisfit(Misfit):
     """A misfit ½ ∫ ``|u − d|²`` of a state u that is wanted, or known everywhere, as the function d.
 
-    It is made by `of`. Experiments (columns) and components of vector-valued states are summed up.
+    It is made by `of`. Experiments or times (columns) and components of vector-valued states are summed up, columns
+    with weights where these are given: ½ Σ_k w_k ∫ ``|u_k − d_k|²``, as a rule for an integral in time has them.
 
     Attributes:
         data: The degrees of freedom of d, (n,) or (n, r), in the state's space, complex for a complex state.
@@ -106,15 +107,23 @@ class FieldMisfit(Misfit):
             of the real and of the imaginary part each. None for a wanted state.
         mass: The mass matrix (n, n) of the space, which gives its L² product.
         observation: The observation of the whole state, or of the part of it that is wanted.
+        weights: The weights (r,) of the columns; None for ones.
     """
 
     data: np.ndarray = field()
     noise: np.ndarray | None = field()
     mass: CSRMatrix
     observation: Observation = field(default_factory=FullField)
+    weights: np.ndarray | None = None
 
     @classmethod
-    def of(cls, space: FunctionSpace, target: ArrayLike, noise: ArrayLike | None = None) -> FieldMisfit:
+    def of(
+        cls,
+        space: FunctionSpace,
+        target: ArrayLike,
+        noise: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+    ) -> FieldMisfit:
         """Return the misfit of the state to a target, after a check of it.
 
         Args:
@@ -123,9 +132,10 @@ class FieldMisfit(Misfit):
             target: The degrees of freedom of d, (n,) or (n, r), complex for a complex state.
             noise: The standard deviation of the target's values where these were measured, a number or of their shape;
                 zero where they are exact, as on a Dirichlet boundary. None for a wanted state.
+            weights: The weights (r,) of the columns of d, ≥ 0; None for ones.
 
         Raises:
-            InputError: The target is not finite or not of the space, the noise is complex, negative, zero everywhere or
+            InputError: The target is not finite or not of the space, weights do not fit, the noise is complex, negative, zero everywhere or
                 of another shape, or JAX traces one of them.
         """
         values = fixed(target)
@@ -134,7 +144,13 @@ class FieldMisfit(Misfit):
         if not np.isfinite(values).all():
             raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} target values are NaN or infinite")
         sigma = None if noise is None else _field_noise(noise, values)
-        return cls(values, sigma, mass.assemble(space), OfPart(space) if space.is_part else FullField())
+        factors = None if weights is None else fixed(weights)
+        if factors is not None and (factors.shape != values.shape[1:] or values.ndim == 1 or not (factors >= 0).all()):
+            raise InputError(
+                f"the weights have shape {factors.shape}, the target {values.shape}; expected a number ≥ 0 for each "
+                "column of the target"
+            )
+        return cls(values, sigma, mass.assemble(space), OfPart(space) if space.is_part else FullField(), factors)
 
     def __repr__(self) -> str:
         return f"FieldMisfit(data {self.data.shape})"
@@ -154,7 +170,8 @@ class FieldMisfit(Misfit):
             raise InputError(f"the target has shape {self.data.shape}; the state has {predicted.shape}")
         check_kinds("the state has", "the target is", predicted, self.data)
         difference = predicted - self.data
-        return 0.5 * jnp.real(jnp.vdot(difference, self.mass @ difference))
+        weighted = difference if self.weights is None else difference * self.weights
+        return 0.5 * jnp.real(jnp.vdot(weighted, self.mass @ difference))
 
     @property
     def expected(self) -> float | None:  # type: ignore[override]
@@ -165,6 +182,7 @@ class FieldMisfit(Misfit):
         if self.noise is None:
             return None
         variance = np.broadcast_to(self.noise**2, self.data.shape).reshape(len(self.data), -1)
+        variance = variance if self.weights is None else variance * self.weights
         return 0.5 * numbers_of_a_datum(self.data) * float(self.mass.to_scipy().diagonal() @ variance.sum(1))
 
 

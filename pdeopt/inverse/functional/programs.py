@@ -146,7 +146,7 @@ class Programs:
     @cached_property
     def solution(self) -> Compiled:
         """The program m ↦ the state."""
-        return self._compiled(lambda m: self.parts(m).state(self.parts(m).parametrization(m)))
+        return self._compiled(lambda m: self.parts(m).solution(self.parts(m).parametrization(m)))
 
     @cached_property
     def solved(self) -> Compiled:
@@ -162,10 +162,11 @@ class Programs:
             if parts.sourced is None:
                 u = parts.state(coefficient)
                 return u, parts.observation(u, coefficient), None
-            shape = jax.eval_shape(parts.state, coefficient)
+            shape = jax.eval_shape(parts.solution, coefficient)
             u, pullback = jax.vjp(partial(parts.sourced, coefficient), jnp.zeros(shape.shape, shape.dtype))
             (adjoint,) = pullback(jax.grad(parts.misfit)(u, coefficient))
-            return u, parts.observation(u, coefficient), adjoint
+            solution = u if parts.solution is parts.state else parts.solution(coefficient)
+            return solution, parts.observation(u, coefficient), adjoint
 
         return self._compiled(states)
 

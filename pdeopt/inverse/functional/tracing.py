@@ -21,6 +21,7 @@ from pdeopt.fem.tracing.form_tracing import tracing_errors
 from pdeopt.fem.tracing.jaxpr_constants import with_copied_arrays
 from pdeopt.fem.tracing.jaxpr_digest import fingerprint
 from pdeopt.inverse.constraint import Constraint
+from pdeopt.inverse.data.in_time import readings_of
 from pdeopt.inverse.data.misfit import Misfit
 from pdeopt.inverse.errors import InputError
 from pdeopt.inverse.regularization import Term
@@ -97,10 +98,13 @@ def traced(what: str, function: Callable[..., Any], *examples: Any) -> tuple[Tra
 class TracedParts:
     """The traced functions that make a reduced functional. κ is the physical coefficient, u the state.
 
+    Of an equation whose state is observed in time, u is what was read of it, `Readings`.
+
     Attributes:
         size: The number p of parameters.
         parametrization: The map m ↦ κ.
         state: The map κ ↦ u.
+        solution: The map κ ↦ the array of the state, which is ``state`` where this is not observed in time.
         observation: The map (u, κ) ↦ prediction.
         misfit: The map of (u, κ) to a number.
         distance: The map of the prediction to a number; None where the misfit states none.
@@ -114,6 +118,7 @@ class TracedParts:
     size: int
     parametrization: TracedFunction
     state: TracedFunction
+    solution: TracedFunction
     observation: TracedFunction
     misfit: TracedFunction
     distance: TracedFunction | None
@@ -124,7 +129,7 @@ class TracedParts:
 
     def digests(self) -> list[bytes]:
         """Return a digest of each part, in which constants count by their content."""
-        common = self.parametrization, self.state, self.observation, self.misfit, self.distance, self.sourced
+        common = self.parametrization, self.state, self.solution, self.observation, self.misfit, self.distance, self.sourced
         found = [*common, *self.constraints, *(term for _, term in self.terms.values())]
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 
@@ -200,7 +205,7 @@ def _parts(
     """
     m = jax.ShapeDtypeStruct((size,), np.float64)
     to_coefficient, coefficient = traced("the parametrization", lambda m: parametrization(m), m)
-    to_state, u = traced("the state equation", lambda coefficient: state(coefficient), coefficient)
+    to_solution, u = traced("the state equation", lambda coefficient: state(coefficient), coefficient)
     if not _is_array(u):
         raise InputError(f"the state equation returns a {type(u).__name__}; expected an array, (n,) or (n, r)")
     if len(u.shape) != len(state.axes):
@@ -210,6 +215,14 @@ def _parts(
             f"the state has shape {u.shape}, and its equation states the axes {state.axes}; state one name an axis of "
             f"the state{example}"
         )
+    array, to_state, readings = u, to_solution, readings_of(state, misfit)
+    if readings is not None:
+        if constraints:
+            raise InputError(
+                "there are constraints on the state, which is observed in time; expected a misfit of the states that "
+                "the equation keeps, or constraints of the coefficient in a penalty"
+            )
+        to_state, u = traced("the state equation", lambda coefficient: readings(coefficient), coefficient)
     observe, predicted = traced("the observation", lambda u, c: misfit.observation(u, c), u, coefficient)
     compare, value = traced("the misfit", lambda u, c: misfit(u, c), u, coefficient)
     _check_number("the misfit", value)
@@ -217,10 +230,11 @@ def _parts(
     if (to_number := misfit.distance) is not None:
         distance, _ = traced("the misfit", lambda predicted: to_number(predicted), predicted)
     if not isinstance(state, FunctionState):
-        sourced, _ = traced("the state equation", lambda c, s: state(c, source=s), coefficient, u)
+        with_source = state if readings is None else readings
+        sourced, _ = traced("the state equation", lambda c, s: with_source(c, source=s), coefficient, array)
     restrict = [_constraint(one, u, coefficient) for one in constraints]
     return TracedParts(
-        *(size, to_coefficient, to_state, observe, compare, distance, sourced),
+        *(size, to_coefficient, to_state, to_solution, observe, compare, distance, sourced),
         tuple(function for function, _ in restrict),
         tuple(number for _, number in restrict),
         {},

@@ -9,7 +9,7 @@ from pdeopt.inverse.regularization.coupling import (
     joint_total_variation,
 )
 from pdeopt.inverse.regularization.forms import mass, stiffness
-from pdeopt.inverse.regularization.quadratic import Quadratic, gaussian, h1, tikhonov
+from pdeopt.inverse.regularization.quadratic import Quadratic, each_step, gaussian, h1, tikhonov
 from pdeopt.inverse.regularization.sparsity import L1, l1
 from pdeopt.inverse.regularization.terms import (
     TRIVIAL_NULL_SPACE,
@@ -40,6 +40,7 @@ __all__ = [
     "TotalVariation",
     "as_term",
     "cross_gradient",
+    "each_step",
     "gaussian",
     "h1",
     "joint_total_variation",

@@ -101,6 +101,25 @@ def tikhonov(
     return Quadratic(nonnegative(weight), _block(M, dofs), jnp.array(reference), *words)
 
 
+def each_step(term: Quadratic, weights: ArrayLike) -> Quadratic:
+    """Return the term Σ_k w_k term(m_k) of a parameter in time, m = (m_1, …, m_K) one step after the other.
+
+    Args:
+        term: The term of one step, without a reference.
+        weights: The weights (K,), as the sizes of the steps.
+
+    Raises:
+        InputError: The term has a reference, or a weight is negative.
+    """
+    factors = np.atleast_1d(np.asarray(weights, float))
+    if np.any(np.asarray(term.reference)):
+        raise InputError("the term of each step has a reference m₀ that is not zero; expected one without")
+    if factors.ndim != 1 or not (np.isfinite(factors) & (factors >= 0)).all():
+        raise InputError(f"the weights of steps are {factors}; expected numbers ≥ 0 in a row, as the sizes of the steps")
+    matrix = CSRMatrix.from_scipy(sp.kron(sp.diags_array(factors), term.matrix.to_scipy(), format="csr"))
+    return Quadratic(term.weight, matrix, 0.0, f"{term.inner_product} in each step", term.null_space)
+
+
 def gaussian(mean: ArrayLike, deviation: ArrayLike) -> Quadratic:
     """Return the term ½ Σ_i ((m_i − mean_i) / σ_i)², a normal prior of a few numbers.
 

@@ -13,14 +13,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdeopt.inverse.errors import InputError
+from pdeopt.inverse.unknowns.in_time import ParameterInTime
 from pdeopt.inverse.unknowns.numbers import Numbers
 from pdeopt.inverse.unknowns.parameter import Parameter
 from pdeopt.inverse.unknowns.tree import Tree
 from pdeopt.optimize.bounds import full_bounds
 from pdeopt.optimize.objective import OptimizerError
 
-#: A single parameter: a function, a few numbers, or the arrays of a pytree.
-SingleParameter = Parameter | Numbers | Tree
+#: A single parameter: a function, one in time, a few numbers, or the arrays of a pytree.
+SingleParameter = Parameter | ParameterInTime | Numbers | Tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Parameters:
                 raise InputError(f"a parameter is named {name!r}; expected a word of letters, digits and _, as 'sigma'")
             if not isinstance(part, SingleParameter):
                 raise InputError(
-                    f"the parameter {name!r} is a {type(part).__name__}; expected a Parameter, Numbers or a Tree"
+                    f"the parameter {name!r} is a {type(part).__name__}; expected a Parameter, a ParameterInTime, Numbers or a Tree"
                 )
             if part.size == 0:
                 raise InputError(f"the parameter {name!r} has no degrees of freedom: check its dofs")

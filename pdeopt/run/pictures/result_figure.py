@@ -329,8 +329,9 @@ def state_title(fields: Fields, magnitude: bool = True) -> str:
 
 
 def experiment_of(fields: Fields) -> str:
-    """Return which experiment is drawn, for the end of a title: nothing where there is one."""
-    return "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
+    """Return which experiment and time are drawn, for the end of a title: nothing where there is one."""
+    experiment = "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
+    return experiment + ("" if fields.times == 1 else f", time {fields.drawn_time + 1} of {fields.times}")
 
 
 def _aim(noise: np.ndarray | None) -> str:

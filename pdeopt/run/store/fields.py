@@ -114,7 +114,7 @@ class Fields:
         coefficient: The physical coefficient there, (p,), or (n,) where it is a function of a tree of weights.
         initial: The physical coefficient at the initial guess, of that shape.
         truth: The true coefficient, of that shape; None where it is not known.
-        state: The state u, (n,) or (n, r), real or complex.
+        state: The state u, (n,) or (n, r), real or complex; of a state in time with an axis of times, the last one.
         axes: The names of the axes of the state, as in `StateEquation`.
         adjoint: The solution λ of Aᵀλ = ∂J/∂u, of the state's shape; None where it is not known. Of a complex state as
             `StateAndAdjoint` says.
@@ -209,12 +209,27 @@ class Fields:
         """The number of experiments that the state is of."""
         return dict(zip(self.axes, self.state.shape, strict=True)).get("experiment", 1)
 
+    @property
+    def times(self) -> int:
+        """The number of times at which the state is kept; 1 of a state that is not one in time."""
+        return dict(zip(self.axes, self.state.shape, strict=True)).get("time", 1)
+
+    @property
+    def drawn_time(self) -> int:
+        """The place among these times of the one that is drawn, the middle one."""
+        return self.times // 2
+
     def by_experiment(self, values: np.ndarray) -> np.ndarray:
         """Return values of the state, or of a part of it, with the experiments as their first axis, (r, n).
 
+        Of a state in time they are those at the time that is drawn.
+
         Args:
-            values: The values (n, r), or (n,) where the state has no such axis: of one experiment then.
+            values: The values (n, r), or (n,) where the state has no such axis: of one experiment then; with one more
+                axis of a state in time.
         """
+        if "time" in self.axes:
+            values = values[..., self.drawn_time]
         return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
 
     @cached_property
@@ -374,10 +389,19 @@ def _data_sets(problem: Problem, solved: StateAndAdjoint, coefficient: Any) -> t
         label, data = problem.data_label, misfit.data
         return ([] if data is None else [DataSet(label, data, solved.prediction, misfit.noise)]), misfit
     known = {name: part for name, part in misfit.parts.items() if part.data is not None}
-    state = jnp.asarray(solved.state)
+    if len(known) == len(misfit.parts):  # the prediction is theirs, one after the other
+        ends = np.cumsum([np.size(part.data) for part in known.values()])[:-1]
+        rows = np.split(np.ravel(solved.prediction), ends)
+        predicted = [
+            row.reshape(np.shape(part.data)) if np.iscomplexobj(part.data) else row.real.reshape(np.shape(part.data))
+            for row, part in zip(rows, known.values(), strict=True)
+        ]
+    else:
+        state = jnp.asarray(solved.state)
+        predicted = [np.asarray(part.observation(state, coefficient)) for part in known.values()]
     sets = [
-        DataSet(name, np.asarray(part.data), np.asarray(part.observation(state, coefficient)), part.noise)
-        for name, part in known.items()
+        DataSet(name, np.asarray(part.data), values, part.noise)
+        for (name, part), values in zip(known.items(), predicted, strict=True)
     ]
     return sets, next(iter(known.values()), misfit)
 

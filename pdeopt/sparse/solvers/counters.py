@@ -19,6 +19,8 @@ class Work:
         adjoint_solves: The number of solves with Aᵀ, counted in the same way.
         iterations: The number of iterations of Krylov methods, with A and Aᵀ.
         newton_iterations: The number of Newton steps of nonlinear state equations.
+        time_steps: The number of time steps of marches, those that are computed again for an adjoint among them.
+        adjoint_time_steps: The number of steps of their adjoints.
         set_ups: The number of set-ups of the preconditioners of Krylov methods.
         factoring_seconds: The time of analyses, factorizations and set-ups, in seconds.
         solving_seconds: The time of solves without these, in seconds.
@@ -32,6 +34,8 @@ class Work:
     adjoint_solves: int = 0
     iterations: int = 0
     newton_iterations: int = 0
+    time_steps: int = 0
+    adjoint_time_steps: int = 0
     set_ups: int = 0
     factoring_seconds: float = 0.0
     solving_seconds: float = 0.0

@@ -38,6 +38,9 @@ LARGE_PIVOT = 1e-6
 #: The value of that quotient of |A||x| and |b| up to which its cheap upper bound is enough.
 SUSPICIOUS_GROWTH = 1e10
 
+#: One in so many solves with a matrix that is kept at hand is checked.
+CHECKED_SOLVES = 64
+
 #: The factorizations of all direct solvers.
 memo = Memo()
 
@@ -81,6 +84,19 @@ class DirectSolver:
             scaling = entry.scaled.scaling
             return scaling.solve(lambda b, _: self._first_trustworthy(entry, b, transposed), rhs, transposed)
 
+    def prepared(self, pattern: SparsityPattern, data: np.ndarray) -> PreparedSolves:
+        """Return the solves with one matrix, of which there are many, without comparing its values at each.
+
+        Args:
+            pattern: The pattern of A.
+            data: The values (nnz,) of A.
+
+        Raises:
+            SolveError: A value is not finite.
+        """
+        with memo.lock:
+            return PreparedSolves(self, memo.lookup(pattern, data))
+
     def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         reasons: list[str] = []
         new: dict[Analyze, RuntimeError] = {}  # what failed for this matrix for the first time
@@ -104,6 +120,50 @@ class DirectSolver:
                 note_fallback(entry.pattern, name, _method(analyze), "; ".join(reasons))
             return x
         raise report(_unsolvable(entry, reasons))
+
+
+class PreparedSolves:
+    """The solves with one matrix, as those of the steps of a march.
+
+    The first ones, and then one in `CHECKED_SOLVES`, are checked as every solve of a `DirectSolver` is; where one
+    needed refinement, or the matrix is scaled, all of them are. The others cost the triangular solves alone.
+    """
+
+    def __init__(self, solver: DirectSolver, entry: Factored) -> None:
+        self._solver, self._entry = solver, entry
+        self._counts = {False: 0, True: 0}
+        self._needs_checks = not entry.scaled.scaling.is_trivial
+
+    def __call__(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """Return X (n, k) with A X = rhs or Aᵀ X = rhs.
+
+        Raises:
+            SolveError: No backend gives a trustworthy solution.
+        """
+        with memo.lock:
+            if transposed:
+                work.adjoint_solves += 1
+            else:
+                work.solves += 1
+            count = self._counts[transposed]
+            if self._needs_checks or count % CHECKED_SOLVES == 0:
+                return self._checked(rhs, transposed)
+            self._counts[transposed] = count + 1
+            return self._factor.solve(rhs, transposed)
+
+    @property
+    def _factor(self) -> Factor:
+        """The first factorization that did not fail."""
+        return next(one for one in self._entry.factors.values() if not isinstance(one, RuntimeError))
+
+    def _checked(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        check_finite("b", rhs)
+        scaling, entry = self._entry.scaled.scaling, self._entry
+        x = scaling.solve(lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, transposed)
+        if rhs.any() and not self._needs_checks:  # zero shows nothing
+            self._counts[transposed] += 1
+            self._needs_checks = not np.array_equal(x, self._factor.solve(rhs, transposed))
+        return x
 
 
 def _method(analyze: Analyze) -> str:

@@ -1,0 +1,396 @@
+"""Whole marches on the host: forward, and back with all states kept or with snapshots. It never calls JAX."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import IO
+
+import numpy as np
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.march.plan import MarchPlan, is_diagonal
+from pdeopt.sparse.march.schedule import Action, actions
+from pdeopt.sparse.march.stability import check_stability
+from pdeopt.sparse.march.steps import Numbers, States, Stepper
+from pdeopt.sparse.pattern import SparsityPattern
+from pdeopt.sparse.solvers.counters import timed_solving, work
+
+#: The number of steps after which states are looked at, whether they are finite.
+CHECKED_STEPS = 16
+#: The size of a state that is taken as a sign of an unstable scheme.
+LARGE_STATE = 1e100
+#: The number of columns of which products λ uᵀ are summed at once.
+OUTER_COLUMNS = 16
+#: The number of entries of a pattern for which they are summed at once.
+OUTER_ENTRIES = 8192
+#: The number of marches whose states are remembered.
+REMEMBERED = 2
+
+
+@dataclass
+class StateMemory:
+    """The memory of the states of marches, in this process.
+
+    Attributes:
+        peak: The largest memory of the states of one march that were at hand together, in bytes.
+    """
+
+    peak: int = 0
+
+
+#: The memory of the states of marches in this process; it may be set to zero at any time.
+state_memory = StateMemory()
+
+
+@dataclass
+class Kept:
+    """What a run forward left for the run back.
+
+    Attributes:
+        states: The states by step, of all steps or of the last ones.
+        snapshots: The snapshots by their place and step: states by step.
+        next: The number of the next action of the schedule.
+    """
+
+    states: dict[int, States] = field(default_factory=dict)
+    snapshots: dict[tuple[str, int], dict[int, States] | IO[bytes]] = field(default_factory=dict)
+    next: int = 0
+
+    def nbytes(self) -> int:
+        """Return the memory of all different states, in bytes."""
+        groups = [self.states, *(one for one in self.snapshots.values() if isinstance(one, dict))]
+        arrays = {id(array): array.nbytes for group in groups for states in group.values() for array in states}
+        return sum(arrays.values())
+
+
+#: What the last runs forward left, by the number that each was given. It only saves time: what is not here any more is
+#: computed again from the numbers of the march, which come with every call.
+_remembered: OrderedDict[int, Kept] = OrderedDict()
+_numbers = count(1)
+
+
+def forget_marches() -> None:
+    """Forget the states of all marches."""
+    _remembered.clear()
+
+
+def march_forward(plan: MarchPlan, numbers: Numbers, directions: list[Numbers], keeps: bool) -> tuple[np.ndarray, int]:
+    """Return what is read of the states, or of their mixed derivative along directions, (T, d) or (T, d, r).
+
+    Args:
+        plan: The march.
+        numbers: Its numbers.
+        directions: The numbers of directions.
+        keeps: Whether states are kept for a run back.
+
+    Returns:
+        What is read, and the number by which the run back finds what was kept; 0 where nothing was.
+
+    Raises:
+        SolveError: A system cannot be solved, or a state is not finite.
+    """
+    with timed_solving():
+        check_stability(plan, numbers.matrices)
+        stepper = Stepper(plan, numbers, directions)
+        run = _Run(stepper)
+        if not keeps:
+            run.advance(0, plan.count)
+            return run.readings, 0
+        if plan.checkpoints.keeps_all(plan.count):
+            run.keep_all()
+        else:
+            run.follow(actions(plan.count, plan.checkpoints), until="end")
+        number = next(_numbers)
+        _remembered[number] = run.kept
+        while len(_remembered) > REMEMBERED:
+            _remembered.popitem(last=False)
+        return run.readings, number
+
+
+def march_back(
+    plan: MarchPlan,
+    numbers: Numbers,
+    directions: list[Numbers],
+    cotangent: np.ndarray,
+    number: int,
+    wanted: Sequence[int],
+    reuses: bool,
+) -> list[np.ndarray]:
+    """Return the cotangents of the numbers of a march, or their mixed derivative along directions.
+
+    Args:
+        plan: The march.
+        numbers: Its numbers.
+        directions: The numbers of directions.
+        cotangent: The cotangent of what is read, (T, d) or (T, d, r).
+        number: The number by which what was kept is found.
+        wanted: The places of the numbers whose cotangents are returned, in the order of `Numbers.of`.
+        reuses: Whether what was kept serves a further run.
+
+    Raises:
+        SolveError: A system cannot be solved, or a state is not finite.
+    """
+    with timed_solving():
+        stepper = Stepper(plan, numbers, directions)
+        run = _Run(stepper, cotangent, tuple(wanted))
+        if not run.needs_states:
+            run.reverse(plan.count, 0)
+            return run.cotangents()
+        kept = _remembered.get(number) if reuses else _remembered.pop(number, None)
+        if plan.checkpoints.keeps_all(plan.count):
+            run.keep_all(kept)
+            run.reverse(plan.count, 0)
+            return run.cotangents()
+        if kept is not None and not directions:
+            _remembered.pop(number, None)  # it is used up
+            run.kept = kept
+        run.follow(actions(plan.count, plan.checkpoints), until=None)
+        return run.cotangents()
+
+
+class _Run:
+    """A run of a march forward and back, with the states that it has at hand."""
+
+    def __init__(
+        self, stepper: Stepper, cotangent: np.ndarray | None = None, wanted: tuple[int, ...] = ()
+    ) -> None:
+        self._stepper, self._plan = stepper, stepper.plan
+        self._cotangent, self._wanted = cotangent, wanted
+        plan, shape = self._plan, stepper.shape
+        self.kept = Kept(stepper.start())
+        self.readings = np.zeros((*plan.read_shape(1)[:2], *shape[1:]))
+        self._adjoints: dict[int, States] = {}
+        self._to_reverse: dict[int, States] = {}
+        self._totals = _Totals(stepper, wanted)
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether a cotangent depends on the states."""
+        return any(m < len(self._plan.patterns) for m in self._wanted) or bool(self._stepper.directions)
+
+    def keep_all(self, kept: Kept | None = None) -> None:
+        """Compute the states of all steps and keep them; those that a former run has kept are taken from there."""
+        if kept is not None and not self._stepper.directions:
+            self.kept = kept
+            return
+        self.advance(0, self._plan.count, keeps=True, known=None if kept is None else kept.states)
+
+    def advance(
+        self, first: int, last: int, keeps: bool = False, known: Mapping[int, States] | None = None
+    ) -> None:
+        """Go from the start of one step, counted from 0, to that of another.
+
+        Args:
+            first: The step at whose start the states are.
+            last: The step at whose start they are afterwards.
+            keeps: Whether the states of these steps are kept, to be reversed.
+            known: The states by step without directions, where they are known.
+
+        Raises:
+            SolveError: A system cannot be solved, or a state is not finite.
+        """
+        states, plan = self.kept.states, self._plan
+        if first == 0:
+            for k in range(1 - plan.lags, 1):
+                self._read(k, states[k])
+        for k in range(first + 1, last + 1):
+            states[k] = self._stepper.forward(states, k, None if known is None else known[k][0])
+            self._look_at(k, states[k])
+            self._read(k, states[k])
+            if not keeps:
+                states.pop(k - plan.lags, None)
+        self._count_memory()
+
+    def follow(self, schedule: Sequence[Action], until: str | None) -> None:
+        """Do the actions of a schedule from the next one on, up to one of a kind, or all of them."""
+        while self.kept.next < len(schedule):
+            action = schedule[self.kept.next]
+            self.kept.next += 1
+            if action.kind == until:
+                return
+            if action.kind == "forward":
+                self._forward(action)
+            elif action.kind == "load":
+                self._load(action)
+            elif action.kind == "reverse":
+                self.reverse(action.first, action.last)
+
+    def _forward(self, action: Action) -> None:
+        states, plan = self.kept.states, self._plan
+        if action.keeps_start:
+            window = {k: states[k] for k in range(action.first + 1 - plan.lags, action.first + 1)}
+            self._save(action.place, action.first, window)
+        self.advance(action.first, action.last, keeps=action.keeps_steps)
+        if action.keeps_steps and action.place != "work":
+            self._save(action.place, action.first, dict(states))
+            self.kept.states = {k: states[k] for k in range(action.last + 1 - plan.lags, action.last + 1)}
+
+    def _save(self, place: str, step: int, states: dict[int, States]) -> None:
+        self.kept.snapshots[place, step] = _written(states) if place == "disk" else states
+
+    def _load(self, action: Action) -> None:
+        key = action.place, action.first
+        found = self.kept.snapshots.pop(key) if action.drops else self.kept.snapshots[key]
+        self.kept.states = dict(found if isinstance(found, dict) else _read_back(found))
+
+    def reverse(self, first: int, last: int) -> None:
+        """Go back from the start of one step to that of an earlier one."""
+        plan, states = self._plan, self.kept.states
+        for k in range(first, last, -1):
+            new = self._stepper.back(self._adjoints, self._cotangent_at(k), k)
+            work.adjoint_time_steps += 1
+            self._adjoints[k] = new
+            self._look_at(k, new)
+            self._adjoints.pop(k + plan.lags, None)
+            self._totals.add(k, new, states)
+        if last == 0:
+            self._totals.finish()
+
+    def cotangents(self) -> list[np.ndarray]:
+        """Return the cotangents that are wanted, after the run back."""
+        matrices, plan = len(self._plan.patterns), self._plan
+        found = []
+        for place in self._wanted:
+            if place == matrices + 3:
+                start = np.zeros((plan.lags, *self._stepper.shape))
+                for back in range(plan.lags):
+                    start[back] = self._stepper.start_cotangent(self._adjoints, back)
+                    own = self._cotangent_at(-back)
+                    if own is not None and not self._stepper.directions:
+                        start[back] += own
+                found.append(start)
+            else:
+                found.append(self._totals.values[place])
+        return found
+
+    def _read(self, k: int, states: States) -> None:
+        place = self._plan.places.get(k)
+        if place is not None:
+            dofs, state = self._plan.read_dofs, states[self._stepper.whole]
+            self.readings[place] = state if dofs is None else state[dofs]
+
+    def _cotangent_at(self, k: int) -> np.ndarray | None:
+        """Return the cotangent of the state after step k, from that of what was read of it."""
+        place = self._plan.places.get(k)
+        if place is None or self._cotangent is None:
+            return None
+        dofs, given = self._plan.read_dofs, self._cotangent[place]
+        if dofs is None:
+            return given
+        full = np.zeros(self._stepper.shape)
+        full[dofs] = given
+        return full
+
+    def _look_at(self, k: int, states: States) -> None:
+        """Refuse a state that grew beyond all bounds.
+
+        Raises:
+            SolveError: It is not finite, or larger than any physical number.
+        """
+        if k % CHECKED_STEPS and k != self._plan.count:
+            return
+        size = np.abs(states[-1]).max(initial=0.0)
+        if not size < LARGE_STATE:
+            raise report(
+                SolveError(
+                    f"the state after time step {k} of {self._plan.count} (t = {self._plan.times[k - 1]:.6g}) is "
+                    f"not finite, or as large as {size:.0e}: the scheme is not stable with this step, or a load is not "
+                    "finite; take smaller steps, or an implicit scheme"
+                )
+            )
+
+    def _count_memory(self) -> None:
+        state_memory.peak = max(state_memory.peak, self.kept.nbytes())
+
+
+class _Totals:
+    """The sums over all steps that make cotangents of matrices, weights, vectors and loads."""
+
+    def __init__(self, stepper: Stepper, wanted: tuple[int, ...]) -> None:
+        plan, numbers = stepper.plan, stepper.numbers
+        self._stepper, self._plan, matrices = stepper, plan, len(plan.patterns)
+        self._matrices = [m for m in wanted if m < matrices]
+        self._pending: list[tuple[np.ndarray, list[np.ndarray]]] = []
+        self.values = {m: np.zeros(plan.patterns[m].nnz) for m in self._matrices}
+        for name, place in (("weights", matrices), ("vectors", matrices + 1), ("loads", matrices + 2)):
+            given = getattr(numbers, name)
+            if place in wanted:
+                self.values[place] = np.zeros(given.shape)
+        self._place = matrices
+
+    def add(self, k: int, adjoints: States, states: Mapping[int, States]) -> None:
+        """Add what step k contributes."""
+        stepper, plan, whole = self._stepper, self._plan, self._stepper.whole
+        for subset in stepper.subsets if self._matrices else ():
+            factors = plan.kinds[plan.kind_of[k - 1]]
+            combined = [
+                sum(
+                    (factors[lag][m] * states[k - lag][whole ^ subset] for lag in range(plan.lags + 1) if factors[lag][m]),
+                    start=np.zeros(stepper.shape),
+                )
+                for m in self._matrices
+            ]
+            self._pending.append((adjoints[subset], combined))
+        if len(self._pending) * int(np.prod(stepper.shape[1:])) >= OUTER_COLUMNS:
+            self.finish()
+        if self._place + 2 in self.values:
+            self.values[self._place + 2][k - 1] = adjoints[whole]
+        if self._place in self.values or self._place + 1 in self.values:
+            self._add_load_factors(k, adjoints)
+
+    def _add_load_factors(self, k: int, adjoints: States) -> None:
+        for subset in self._stepper.subsets:
+            rest = self._stepper.whole ^ subset
+            numbers = self._stepper.numbers_of(rest)
+            if numbers is None:
+                continue
+            if self._place in self.values and numbers.vectors is not None:
+                for s, (rows, vector) in enumerate(numbers.sparse_vectors):
+                    self.values[self._place][k - 1, s] += np.vdot(vector, adjoints[subset][rows])
+            if self._place + 1 in self.values and numbers.weights is not None:
+                for s, weight in enumerate(numbers.weights[k - 1]):
+                    if weight != 0:
+                        self.values[self._place + 1][s] += weight * adjoints[subset]
+
+    def finish(self) -> None:
+        """Add what was put off: products λ uᵀ are summed for several steps at once."""
+        if not self._pending:
+            return
+        left = np.stack([adjoint.reshape(self._plan.size, -1) for adjoint, _ in self._pending], axis=1)
+        for place, m in enumerate(self._matrices):
+            right = np.stack([combined[place].reshape(self._plan.size, -1) for _, combined in self._pending], axis=1)
+            size = self._plan.size
+            _subtract_products(
+                self.values[m], self._plan.patterns[m], left.reshape(size, -1), right.reshape(size, -1)
+            )
+        self._pending.clear()
+
+
+def _subtract_products(total: np.ndarray, pattern: SparsityPattern, left: np.ndarray, right: np.ndarray) -> None:
+    """Subtract from values (nnz,) those of Σ_c left[:, c] right[:, c]ᵀ, on the pattern."""
+    if is_diagonal(pattern):
+        total -= np.einsum("nc,nc->n", left, right)
+        return
+    for first in range(0, pattern.nnz, OUTER_ENTRIES):
+        part = slice(first, first + OUTER_ENTRIES)
+        total[part] -= np.einsum("zc,zc->z", left[pattern.rows[part]], right[pattern.indices[part]])
+
+
+def _written(states: dict[int, States]) -> IO[bytes]:
+    """Return a temporary file with states, which is gone when it is closed, or the process ends."""
+    file = tempfile.TemporaryFile(prefix="pdeopt-")  # noqa: SIM115  # it stays open as long as it is needed
+    np.savez(file, **{f"{k}_{i}": array for k, one in states.items() for i, array in enumerate(one)})
+    return file
+
+
+def _read_back(file: IO[bytes]) -> dict[int, States]:
+    file.seek(0)
+    found: dict[int, States] = {}
+    with np.load(file) as arrays:
+        for name in arrays.files:
+            found.setdefault(int(name.split("_")[0]), []).append(arrays[name])
+    return found

@@ -1,0 +1,81 @@
+"""The largest step with which an explicit scheme is stable (Courant, Friedrichs, Lewy 1928)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+
+from pdeopt.sparse.errors import SolveError, report
+from pdeopt.sparse.march.plan import MarchPlan, StepKind, combination, is_diagonal
+
+#: The number of power iterations for the largest eigenvalue; they find it from below.
+POWER_ITERATIONS = 40
+#: The part by which the limit may be exceeded.
+ROUNDING = 1e-9
+
+
+def check_stability(plan: MarchPlan, matrices: Sequence[np.ndarray | None]) -> None:
+    """Refuse steps with which an explicit scheme is not stable.
+
+    With S the sum of the matrices of all lags, in which the mass and the damping cancel, the scheme of one lag is
+    stable where the eigenvalues of A⁻¹ S are at most 2, and that of two lags without damping where they are at most 4.
+    It is looked at where A is diagonal and S symmetric. Gershgorin's circles are tried first, which cost nothing.
+
+    Raises:
+        SolveError: A step is too large.
+    """
+    for number, kind in enumerate(plan.kinds):
+        found = _explicit(plan, kind, matrices)
+        if found is None or number not in plan.kind_of:
+            continue
+        diagonal, S = found
+        limit = 2.0**plan.lags
+        if (abs(S) @ np.ones(len(diagonal)) <= limit * np.abs(diagonal)).all():
+            continue
+        if abs(S - S.T).sum() > ROUNDING * abs(S).sum():
+            continue
+        largest = _largest_eigenvalue(diagonal, S)
+        if largest > limit * (1 + ROUNDING):
+            k = plan.kind_of.index(number) + 1
+            step = plan.times[k - 1] - (plan.times[k - 2] if k > 1 else 2 * plan.times[0] - plan.times[1])
+            allowed = step * (limit / largest) ** (1 / plan.lags)
+            raise report(
+                SolveError(
+                    f"time step {k} of {plan.count} has size {step:.6g}, and the explicit scheme is stable up to "
+                    f"{allowed:.6g} with this mesh and these coefficients (the CFL condition); take smaller steps, a "
+                    "coarser mesh or an implicit scheme"
+                )
+            )
+
+
+def _explicit(
+    plan: MarchPlan, kind: StepKind, matrices: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, sp.csr_matrix] | None:
+    """Return the diagonal of A and the matrix S of a kind of steps; None where A is not diagonal."""
+    needed = [m for m, factor in enumerate(kind[0]) if factor != 0]
+    if not all(is_diagonal(plan.patterns[m]) for m in needed) or len(plan.kind_of) < 2:
+        return None
+    sums = [sum(row[m] for row in kind) for m in range(len(plan.patterns))]
+    largest = max(abs(factor) for row in kind for factor in row)
+    kept = [m for m, total in enumerate(sums) if abs(total) > ROUNDING * largest and matrices[m] is not None]
+    if not kept:
+        return None
+    diagonal = sum(kind[0][m] * np.asarray(matrices[m]) for m in needed)
+    together = combination(tuple(plan.patterns[m] for m in kept))
+    values = together.values([sums[m] for m in kept], [np.asarray(matrices[m]) for m in kept])
+    pattern = together.pattern
+    return np.asarray(diagonal), sp.csr_matrix((values, pattern.indices, pattern.indptr), pattern.shape)
+
+
+def _largest_eigenvalue(diagonal: np.ndarray, S: sp.csr_matrix) -> float:
+    """Return a lower bound of the largest eigenvalue of A⁻¹ S, which is close to it."""
+    roots = np.sqrt(np.abs(diagonal))
+    x = np.random.default_rng(0).standard_normal(len(diagonal))
+    value = 0.0
+    for _ in range(POWER_ITERATIONS):
+        x /= np.linalg.norm(x)
+        y = (S @ (x / roots)) / roots
+        value, x = float(x @ y), y
+    return value
