@@ -1,0 +1,62 @@
+"""Problems in time: the numbers that are known."""
+
+import numpy as np
+import pytest
+import scipy.sparse.linalg as spla
+
+import pdeopt
+from pdeopt.inverse import mass
+from pdeopt.sparse import work
+
+
+@pytest.mark.slow
+def test_heat_control_has_the_known_start_gradient_and_minimum():
+    problem = pdeopt.build("heat_control")
+    before = work.copy()
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.0382916696542625, rel=1e-12)
+    assert work.since(before).factorizations <= 1
+    M = mass.assemble(problem.parameter.space).to_scipy().tocsc()
+    rows = problem.parameter.in_steps(derivative)
+    gradient_norm = np.sqrt(sum(row @ spla.spsolve(M, row) for row in rows))
+    assert gradient_norm == pytest.approx(0.00291898685365884, rel=1e-11)
+    solution = pdeopt.solve(problem, progress=False)
+    assert solution.summary["objective"] == pytest.approx(0.00152076466108199, rel=1e-8)
+    # the run's product is that of L² in space and time, ⟨a, b⟩ = Σ Δt ∫ a_k b_k, whose gradient is g_k / Δt
+    assert solution.history["gradient_norm"][0] * np.sqrt(0.1) == pytest.approx(gradient_norm, rel=1e-11)
+
+
+def test_heat_control_starts_from_the_control_that_is_asked_for():
+    problem = pdeopt.build("heat_control", n=4, control=2.0)
+    rows = problem.parameter.in_steps(problem.initial)
+    x = problem.parameter.space.locations
+    middle = int(np.argmin(((x - 0.5) ** 2).sum(0)))
+    assert rows[:, middle] == pytest.approx(2.0 * np.linspace(0.1, 1.0, 10))
+
+
+@pytest.mark.slow
+def test_wave_speed_has_the_known_data_objective_and_derivative():
+    problem = pdeopt.build("wave_speed", n=20, dt=0.01, weight=0.0)
+    assert (problem.functional.misfit.data**2).sum() == pytest.approx(0.225336770911, rel=1e-11)
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.13709336087121, rel=1e-12)
+    assert np.linalg.norm(derivative) == pytest.approx(0.22286656781, rel=1e-10)
+
+
+def test_a_wave_beyond_the_cfl_condition_is_refused_with_the_step_that_is_allowed():
+    with pytest.raises(pdeopt.PdeoptError, match=r"time step 1 of 26 has size 0\.04, .*stable up to 0\.0.*CFL"):
+        pdeopt.build("wave_speed", n=20, dt=0.04)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("heat_control", {"alpha": 0.0}, "alpha 0.0; expected"),
+        ("heat_control", {"steps": 0}, "steps 0.*expected"),
+        ("wave_speed", {"dt": 0.0}, "dt 0.0.*expected"),
+        ("wave_speed", {"start": 5.0}, "start 5.0.*expected"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(name, options, message):
+    with pytest.raises(pdeopt.PdeoptError, match=message):
+        pdeopt.build(name, **options)
