@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem, Tree
+from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem
 from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
@@ -110,11 +110,12 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
     at = place_parameter(parameter)
-    if isinstance(parameter, Tree):
+    if not isinstance(parameter, Parameter):
         if run.coefficient.shape != (parameter.coefficient_size,) or not _is_at(run, at.x):
             raise FileError(
                 f"{run.directory} holds {run.coefficient.size} values of {run.label!r}; this problem looks for "
-                f"{parameter.coefficient_size}: trees of arrays are taken over at the same sizes, and on the same mesh"
+                f"{parameter.coefficient_size}: trees of arrays, and functions of space and time, are taken over at "
+                "the same sizes and places only"
             )
         return run.coefficient
     mesh = parameter.space.mesh

@@ -216,9 +216,13 @@ class Memo:
                     dropped, found = self._make_room(made), made
                     self._factored.append(made)
             del dropped
-        with self.lock:
-            self._usage(pattern).use(found, transposed)
+        self.note_use(found, transposed)
         return found
+
+    def note_use(self, entry: Factored, transposed: bool) -> None:
+        """Note that a matrix, or its transpose, is solved with."""
+        with self.lock:
+            self._usage(entry.pattern).use(entry, transposed)
 
     def _usage(self, pattern: SparsityPattern) -> Usage:
         usage = self._usages.setdefault(pattern, Usage())

@@ -97,8 +97,7 @@ class DirectSolver:
         Raises:
             SolveError: A value is not finite.
         """
-        with memo.lock:
-            return PreparedSolves(self, memo.lookup(pattern, data))
+        return PreparedSolves(self, memo.lookup(pattern, data))
 
     def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         reasons: list[str] = []
@@ -143,7 +142,9 @@ class PreparedSolves:
         Raises:
             SolveError: No backend gives a trustworthy solution.
         """
-        with memo.lock:
+        if not self._counts[transposed]:
+            memo.note_use(self._entry, transposed)
+        with self._entry.lock:
             if transposed:
                 work.adjoint_solves += 1
             else:
@@ -162,7 +163,9 @@ class PreparedSolves:
     def _checked(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         check_finite("b", rhs)
         scaling, entry = self._entry.scaled.scaling, self._entry
-        x = scaling.solve(lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, transposed)
+        x = scaling.solve(
+            lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, largest(rhs), transposed
+        )
         if rhs.any() and not self._needs_checks:  # zero shows nothing
             self._counts[transposed] += 1
             self._needs_checks = not np.array_equal(x, self._factor.solve(rhs, transposed))
