@@ -55,8 +55,30 @@ def test_a_wave_beyond_the_cfl_condition_is_refused_with_the_step_that_is_allowe
         ("heat_control", {"steps": 0}, "steps 0.*expected"),
         ("wave_speed", {"dt": 0.0}, "dt 0.0.*expected"),
         ("wave_speed", {"start": 5.0}, "start 5.0.*expected"),
+        ("heat_source_in_time", {"depth": 30.0}, "depth 30.0.*a depth between 0 and 20 mm"),
+        ("heat_source_in_time", {"steps": 2}, "steps 2"),
+        ("contaminant_source", {"n": 20}, "n is 20.*expected a multiple of 8"),
+        ("contaminant_source", {"first": 1.0}, "first 1.0, end 0.8"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(name, options, message):
     with pytest.raises(pdeopt.PdeoptError, match=message):
         pdeopt.build(name, **options)
+
+
+@pytest.mark.slow
+def test_a_flux_in_time_is_found_from_thermocouples_below_the_surface():
+    problem = pdeopt.build("heat_source_in_time", n=4)
+    summary = pdeopt.solve(problem, verify=False, progress=False).summary
+    assert summary["status"] == "converged"
+    assert summary["relative_error"] < 0.15
+    assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
+
+
+@pytest.mark.slow
+def test_a_release_among_buildings_is_found_downwind():
+    problem = pdeopt.build("contaminant_source", n=16, steps=16, sensors=6, readings=6)
+    summary = pdeopt.solve(problem, verify=False, progress=False).summary
+    assert summary["status"] == "converged"
+    assert summary["relative_error"] < 0.3
+    assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
