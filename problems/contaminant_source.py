@@ -114,7 +114,7 @@ def build(
     if n < 8 or n % 8 or steps < 2 or readings < 1 or sensors < 1 or not 0 <= first <= end < np.inf or not kappa > 0:
         raise InputError(
             f"n is {n}, steps {steps}, readings {readings}, sensors {sensors}, first {first}, end {end}, kappa "
-            f"{kappa}; expected a multiple of 8, 2 steps, 1 reading and 1 sensor at least, 0 ≤ first ≤ end, and kappa > 0"
+            f"{kappa}; expected a multiple of 8, 2 steps, 1 reading and 1 sensor at least, 0 ≤ first ≤ end, kappa > 0"
         )
     V, W = (FunctionSpace(city(k), skfem.ElementTriP2()) for k in (n, 2 * n))
     P1 = FunctionSpace(V.mesh, skfem.ElementTriP1())
