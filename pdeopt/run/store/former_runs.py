@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem, Tree
+from pdeopt.inverse import InputError, Numbers, Parameter, ParameterInTime, Parameters, Problem, Tree
 from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
@@ -117,6 +117,9 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
                 f"{parameter.coefficient_size}: trees of arrays are taken over at the same sizes, and on the same mesh"
             )
         return run.coefficient
+    steps = parameter.steps if isinstance(parameter, ParameterInTime) else 1
+    if run.steps != steps:
+        raise FileError(f"{run.directory} holds {run.steps} steps in time; this problem has {steps}")
     mesh = parameter.space.mesh
     if len(run.p) != mesh.dim():
         raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
@@ -134,7 +137,7 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
     return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
 
 
-def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
+def _is_same(run: FormerRun, at: Placement, parameter: Parameter | ParameterInTime) -> bool:
     """Return whether the degrees of freedom are the same, in the same order."""
     mesh, size = parameter.space.mesh, parameter.size
     return (
