@@ -34,6 +34,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 PICTURES = {
     "result": "What was found, and how it fits the data.",
     "unknowns": "The parameters, one by one.",
+    "curves": "What sensors measured in time, and what is predicted there.",
+    "times": "Fields at some times.",
+    "animation": "The state in time.",
     "parts": "The parts of the state.",
     "segmentation": "What the data are segmented into.",
     "reference": "The reference measurement, and how it is predicted.",
@@ -172,12 +175,12 @@ def _end_of_docstring(file: Path) -> int:
 
 
 def _figures(run: Path, pages: Path) -> str:
-    others = sorted(path.stem for path in run.glob("*.png") if path.stem not in (*PICTURES, "thumbnail"))
-    found = [name for name in (*PICTURES, *others) if (run / f"{name}.png").is_file()]
+    files = {path.stem: path for path in sorted([*run.glob("*.png"), *run.glob("*.gif")]) if path.stem != "thumbnail"}
+    ordered = [name for name in (*PICTURES, *files) if name in files]
     return "\n\n".join(
-        f":::{{figure}} {_from(pages, run / name)}.png\n:alt: {name} of the run\n\n"
+        f":::{{figure}} {_from(pages, files[name])}\n:alt: {name} of the run\n\n"
         f"{PICTURES.get(name, name.replace('_', ' '))}\n:::"
-        for name in found
+        for name in dict.fromkeys(ordered)
     )
 
 

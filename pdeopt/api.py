@@ -120,7 +120,8 @@ class Solution:
         """Return one of the pictures of a run as a matplotlib figure, to be shown, restyled or saved.
 
         Args:
-            name: "result", "history", "strength", "components", "parts", "segmentation", "reference" or "scene".
+            name: "result", "unknowns", "curves", "times", "history", "strength", "components", "parts", "complex",
+                "segmentation", "reference" or "scene".
 
         Raises:
             SolutionError: There is no such picture, or the solution does not have what it shows.

@@ -93,4 +93,5 @@ def build(
         data_label="temperature y",
         optimizer="newton-cg",
         gradient_tolerance=1e-7,
+        time_unit="s",
     )

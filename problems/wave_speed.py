@@ -126,4 +126,5 @@ def build(
         data_label="wave u at receivers",
         points=points,
         gradient_tolerance=1e-3,
+        time_unit="s",
     )

@@ -70,6 +70,7 @@ class Problem:
         views: What pictures and texts show beside coefficient, data and state: marks on the boundary, arrays of
             `interpret` as images, numbers in titles.
         length_unit: The unit of the mesh's coordinates, "m", for the axes of pictures; these claim none without it.
+        time_unit: The unit of the state equation's times, "s", for the axes of pictures; these claim none without it.
         name: The name of the problem in titles and summaries; `pdeopt.build` gives that of its file.
 
     Raises:
@@ -96,6 +97,7 @@ class Problem:
     interpret: Callable[[np.ndarray], Values | Iterator[Values]] | None = None
     views: Views = field(default_factory=Views)
     length_unit: str = ""
+    time_unit: str = ""
     name: str = "problem"
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class FormerRun:
         x: The places (d, k) of the values.
         names: The names of a few numbers, with their units; empty for a function.
         unknowns: The several parameters by name, each as a run of its own; empty for one.
+        steps: The number of steps of a coefficient in time, whose functions are one after the other; 1 of others.
     """
 
     directory: Path
@@ -60,9 +61,12 @@ class FormerRun:
     x: np.ndarray
     names: tuple[str, ...] = ()
     unknowns: dict[str, FormerRun] = field(default_factory=dict)
+    steps: int = 1
 
     def coefficient_at(self, points: np.ndarray) -> np.ndarray:
         """Return the coefficient (k,) at points (d, k), linear between vertices (of higher elements, too).
+
+        Of a coefficient in time it is that in each step, (steps · k,).
 
         A point a little outside the mesh takes the value of the nearest vertex or cell.
 
@@ -74,6 +78,9 @@ class FormerRun:
                 cannot be evaluated elsewhere: it lives on a boundary only, is a few numbers, or has several components.
         """
         self._check(points)
+        if self.steps > 1:
+            rows = self.coefficient.reshape(self.steps, -1)
+            return np.concatenate([replace(self, coefficient=row, steps=1).coefficient_at(points) for row in rows])
         values = np.where(self.gather >= 0, self.coefficient[self.gather], np.nan).mean(0)
         mesh = MESHES[self.cell](np.ascontiguousarray(self.p[:, : self.t.max() + 1], float), self.t)
         try:
@@ -160,7 +167,10 @@ def _run(path: Path, arrays: Mapping[str, np.ndarray]) -> FormerRun:
     label, cell, kind = (text_in(path, arrays, name) for name in ("label", "cell", "at_kind"))
     parameter, coefficient, p, t = (arrays[name] for name in ("parameter", "coefficient", "p", "t"))
     gather, x, names = arrays["at_gather"], arrays["at_x"], tuple(map(str, arrays.get("number_names", ())))
-    return FormerRun(path.parent, label, parameter, coefficient, p, t, cell, kind, gather, x, names)
+    steps = len(np.atleast_1d(arrays.get("coefficient_times", 0)))
+    if not steps or len(coefficient) % steps:
+        raise FileError(f"{path}: {len(coefficient)} values are those of {steps} steps; expected the result of a run")
+    return FormerRun(path.parent, label, parameter, coefficient, p, t, cell, kind, gather, x, names, steps=steps)
 
 
 def _arrays_of_unknown(path: Path, arrays: Mapping[str, np.ndarray], k: int) -> dict[str, np.ndarray]:
@@ -187,7 +197,9 @@ def _arrays_of_unknown(path: Path, arrays: Mapping[str, np.ndarray], k: int) -> 
             f"{path}: its arrays do not say where its parameters are; expected the result of a run"
         ) from error
     names = own.get("number_names", np.empty(0))
-    return {**values, **mesh, **places, "label": label, "number_names": names, "unknown_names": arrays["unknown_names"]}
+    times = {"coefficient_times": own["times"]} if "times" in own else {}
+    words = {"label": label, "number_names": names, "unknown_names": arrays["unknown_names"]}
+    return {**values, **mesh, **places, **times, **words}
 
 
 def _fit(arrays: Mapping[str, np.ndarray]) -> bool:

@@ -35,7 +35,8 @@ from pdeopt.run.pictures.canvas.boundary_marks import label_places
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
-from pdeopt.run.store.fields import RESULT_NAMES, DataSet, fields_of, is_result_name, read_fields, write_fields
+from pdeopt.run.store.data.data_set import DataSet
+from pdeopt.run.store.fields import RESULT_NAMES, fields_of, is_result_name, read_fields, write_fields
 from pdeopt.run.store.placement import place_field
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -280,7 +281,8 @@ def test_stored_names_are_those_that_are_written(tmp_path):
         added = {name for name in parts if name.startswith("target_at_")} | {"part_names", "further_labels"}
     with np.load(tmp_path / "result.npz") as one_mesh, np.load(tmp_path / "other.npz") as two_meshes:
         unknowns = {f"unknown_{name}" for name in ("names", "labels", "roles", "starts")}  # of several parameters
-        assert set(one_mesh) | set(two_meshes) | added | unknowns | {"number_names"} == RESULT_NAMES
+        times = {"state_times", "coefficient_times", "data_times", "initial_predicted"}  # of states in time
+        assert set(one_mesh) | set(two_meshes) | added | unknowns | times | {"number_names"} == RESULT_NAMES
         assert set(two_meshes) - set(one_mesh) == {"state_p", "state_t", "state_cell"}
 
 

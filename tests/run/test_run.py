@@ -41,8 +41,12 @@ COLUMNS = [
     *("second_order_solves", "hessian_products", "newton_iterations", "violation", "format"),
 ]
 #: strength.png is drawn after a rule only, the others where a problem's interpretation asks for them.
-OPTIONAL = ("strength", "components", "parts", "complex", "segmentation", "reference", "scene")
-WRITTEN = set(RUN_FILES) - {"state.vtu"} - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
+OPTIONAL = ("strength", "components", "parts", "complex", "segmentation", "reference", "scene", "curves", "times")
+WRITTEN = (
+    set(RUN_FILES)
+    - {"state.vtu", "fields.pvd", "animation.gif"}
+    - {f"{name}.{kind}" for name in OPTIONAL for kind in ("png", "pdf")}
+)
 SUMMARY = [
     *("problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations"),
     *("cg_iterations", "evaluations", "factorizations", "solves", "seconds", "relative_error", "noise_level"),

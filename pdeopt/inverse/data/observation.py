@@ -99,6 +99,7 @@ class AtPoints:
 
     Attributes:
         matrix: The matrix (k, n), or (components · k, n), of `FunctionSpace.point_evaluation`.
+        points: The points (d, k); None where they are not known.
 
     Example:
         >>> import skfem
@@ -109,6 +110,7 @@ class AtPoints:
     """
 
     matrix: CSRMatrix
+    points: np.ndarray | None = None
 
     @classmethod
     def of(cls, space: FunctionSpace, points: ArrayLike, *, tolerance: float = OUTSIDE_TOLERANCE) -> AtPoints:
@@ -123,11 +125,13 @@ class AtPoints:
             FEMError: Points lie further outside the mesh; it lists them.
         """
         matrix = space.point_evaluation(points, tolerance=tolerance)
+        places = np.array(points, float)
         if not space.is_part:
-            return cls(matrix)
+            return cls(matrix, places)
         entries = matrix.to_scipy().tocoo()
         shape = (matrix.shape[0], space.whole.n)
-        return cls(CSRMatrix.from_scipy(sp.coo_array((entries.data, (entries.row, space.indices[entries.col])), shape)))
+        whole = sp.coo_array((entries.data, (entries.row, space.indices[entries.col])), shape)
+        return cls(CSRMatrix.from_scipy(whole), places)
 
     def __call__(self, u: jax.Array, coefficient: Any) -> jax.Array:
         """Return u at the points, (k,) or (k, r)."""

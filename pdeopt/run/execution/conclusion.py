@@ -51,10 +51,8 @@ def evaluate(
     progress.stage("evaluating", "evaluating the result …")
     try:
         errors = problem.relative_error(m), problem.relative_error(problem.initial)
-        fields, misfit = fields_of(problem, m), problem.functional.misfit
-        misfits = misfit.values(jnp.asarray(fields.state), fields.coefficient) if isinstance(misfit, MisfitSum) else {}
-        values = {name: float(value) for name, value in misfits.items()}
-        final_state = FinalState(fields, *errors, problem.measure(m), values)
+        fields = fields_of(problem, m, initial_data=True)
+        final_state = FinalState(fields, *errors, problem.measure(m), _misfits(problem, fields))
     except KeyboardInterrupt:
         return NO_FINAL_STATE, _interrupted(ending, "evaluated")
     except Exception as error:
@@ -67,6 +65,19 @@ def evaluate(
         return final_state, ending
     progress.stage("interpreting", "interpreting the result …")
     return _interpret(problem, m, final_state, ending, progress, guarded)
+
+
+def _misfits(problem: Problem, fields: Fields) -> dict[str, float]:
+    """Return the misfit of each part of a sum of misfits, by name; of readings in time by what is predicted of them."""
+    misfit = problem.functional.misfit
+    if not isinstance(misfit, MisfitSum):
+        return {}
+    if all(one.times is None for one in fields.data_sets):
+        found = misfit.values(jnp.asarray(fields.state), fields.coefficient)
+        return {name: float(value) for name, value in found.items()}
+    predicted = {one.label: one.predicted for one in fields.data_sets}
+    known = [(name, part.distance) for name, part in misfit.parts.items() if name in predicted]
+    return {name: float(distance(jnp.asarray(predicted[name]))) for name, distance in known if distance is not None}
 
 
 def _interpret(

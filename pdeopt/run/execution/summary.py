@@ -117,7 +117,8 @@ def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, d
     if not isinstance(misfit, MisfitSum) or not final_state.misfits:
         return {}
     values = final_state.misfits
-    parts = {name: {"misfit": values[name], **_noise(part, values[name])} for name, part in misfit.parts.items()}
+    known = [(name, part) for name, part in misfit.parts.items() if name in values]
+    parts = {name: {"misfit": values[name], **_noise(part, values[name])} for name, part in known}
     return {"misfits": parts}
 
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure, SubFigure
 from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, color_bar_label, draw_curve, draw_field
 from pdeopt.run.pictures.canvas.number_table import MAX_NUMBER_ROWS, draw_numbers, five_digit_texts
 from pdeopt.run.pictures.canvas.style import new_figure, run_line
+from pdeopt.run.pictures.canvas.titles import RoleWords
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.history_figure import draw_histories_into
-from pdeopt.run.pictures.result_figure import RoleWords
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -90,7 +90,7 @@ def _titled(name: str, run: StoredRun, below: str) -> str:
 
 def _comparable(runs: Runs) -> dict[str, Fields]:
     """Return the runs that show the same quantity in the same manner as the first one that can be drawn."""
-    drawn = {name: run.fields for name, run in runs.items() if run.fields}
+    drawn = {name: run.fields.drawn for name, run in runs.items() if run.fields}
     drawn = {name: one for name, one in drawn.items() if one.names or Canvas(one.at).can_draw}
     manners = {name: (one.label, one.at.abscissa.size > 0, one.at.mesh.dim, one.names) for name, one in drawn.items()}
     first = next(iter(manners.values()), None)

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pdeopt.run.pictures.canvas.field_axes import Canvas, symmetric_scale
+from pdeopt.run.pictures.canvas.field_axes import Canvas, draw_panel, symmetric_scale
 from pdeopt.run.pictures.canvas.style import ERROR_MAP, FIELD_MAP, PHASE_MAP, new_figure
-from pdeopt.run.pictures.result_figure import draw_panel, experiment_of, headline
+from pdeopt.run.pictures.canvas.titles import experiment_of, headline
 from pdeopt.run.store.fields import Fields
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pdeopt.run.pictures.canvas.field_axes import Canvas, symmetric_scale
+from pdeopt.run.pictures.canvas.field_axes import Canvas, draw_panel, symmetric_scale
 from pdeopt.run.pictures.canvas.style import ERROR_MAP, new_figure
-from pdeopt.run.pictures.result_figure import RoleWords, draw_panel, headline, state_title
+from pdeopt.run.pictures.canvas.titles import RoleWords, headline, state_title
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.placement import Placement
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pdeopt.run.pictures.canvas.field_axes import Canvas, common_scale, draw_arrows
+from pdeopt.run.pictures.canvas.field_axes import Canvas, common_scale, draw_arrows, draw_panel
 from pdeopt.run.pictures.canvas.style import new_figure
-from pdeopt.run.pictures.result_figure import draw_panel, headline
+from pdeopt.run.pictures.canvas.titles import experiment_of, headline
 from pdeopt.run.store.fields import Fields
 
 
@@ -29,7 +29,7 @@ def draw_parts(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     figure = new_figure(4.6 * len(canvases), 4.2)
     figure.suptitle(headline(summary), wrap=True)
     axes = figure.subplots(1, len(canvases), squeeze=False)[0]
-    note = "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
+    note = experiment_of(fields)
     for panel, (name, canvas) in zip(axes, canvases.items(), strict=True):
         drawn = canvas.at.magnitude(state)
         title = f"magnitude of the {name}{note}" if canvas.at.components > 1 else f"{name}{note}"

@@ -11,21 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
 from pdeopt.run.pictures.canvas.field_axes import (
     Canvas,
     coefficient_scale,
-    color_bar_label,
     common_scale,
     draw_curve,
     draw_curves,
-    draw_field,
+    draw_panel,
     draw_points,
     ratio_scale,
     symmetric_scale,
 )
 from pdeopt.run.pictures.canvas.number_table import draw_numbers, five_digit_texts
-from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, ORANGE, figure_halves, new_figure
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, ORANGE, figure_halves, new_figure
+from pdeopt.run.pictures.canvas.titles import RoleWords, headline, state_title, step_of
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
     draw_found,
@@ -33,9 +32,9 @@ from pdeopt.run.pictures.segmentation_figure import (
     legend_handles,
     segmentation_of,
 )
-from pdeopt.run.store.fields import FIELD_KIND, RECONSTRUCTION_ROLE, DataSet, Fields
+from pdeopt.run.store.data.data_set import DataSet
+from pdeopt.run.store.fields import FIELD_KIND, Fields
 from pdeopt.run.store.placement import NUMBERS_KIND
-from pdeopt.run.store.views.headline import headline_facts
 
 #: The number of points beyond which a scatter plot is thinned.
 MAX_SCATTER_POINTS = 20_000
@@ -76,7 +75,7 @@ def draw_unknowns(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     for row, (name, one) in zip(rows, fields.each.items(), strict=True):
         known = "" if errors.get(name) is None else f", relative error {100 * errors[name]:.3g} %"
         row.suptitle(f"{name}{known}", x=0.01, ha="left")
-        draw_coefficient(row, one)
+        draw_coefficient(row, one.drawn)
     return figure
 
 
@@ -85,7 +84,7 @@ def draw_coefficient(figure: SubFigure, fields: Fields) -> None:
 
     Args:
         figure: The part of a figure that is for it.
-        fields: The arrays of the run, of one parameter.
+        fields: The arrays of the run, of one parameter; of one in time at one step.
     """
     canvas = Canvas(fields.at, fields.views.marks)
     if fields.names:
@@ -113,39 +112,6 @@ def _number_columns(fields: Fields) -> tuple[Sequence[str], dict[str, list[str]]
             error = 100 * (fields.coefficient / fields.truth - 1)
         columns |= {words.known: five_digit_texts(fields.truth), "error": [f"{percent:+.3g} %" for percent in error]}
     return fields.names, columns
-
-
-def headline(summary: dict[str, Any]) -> str:
-    """Return the outcome of a run in one line, from the entries of summary.json."""
-    if not summary:
-        return "unfinished run"
-    count = summary["iterations"]
-    parts = [f"{summary['problem']}: {summary['status']} after {count} iteration{'s'[: count != 1]}"]
-    parts += [f"{word} {text}" for word, text in headline_facts(summary)]
-    if summary.get("relative_error") is not None:
-        kind = "" if summary.get("numbers") or summary.get("relative_errors") else "L² "
-        parts.append(f"relative {kind}error {100 * summary['relative_error']:.3g} %")
-    if summary.get("discrepancy") is not None:
-        parts.append(f"misfit {summary['discrepancy']:.2f} × that of the noise")
-    return ",  ".join(parts)
-
-
-@dataclass(frozen=True)
-class RoleWords:
-    """The words for the coefficient, by its role: only a reconstruction has a truth.
-
-    Attributes:
-        known: The word for the known coefficient, "truth" or "exact".
-        found: The word for the coefficient that was found.
-    """
-
-    known: str
-    found: str
-
-    @classmethod
-    def of(cls, fields: Fields) -> RoleWords:
-        """Return the words for a run's coefficient."""
-        return cls("truth" if fields.role == RECONSTRUCTION_ROLE else "exact", fields.role)
 
 
 @dataclass(frozen=True)
@@ -193,7 +159,7 @@ def _coefficient_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> No
     scale = coefficient_scale(*panels.values())
     note = f" ({canvas.surface.note})" if canvas.surface is not None and canvas.surface.note else ""
     for one, (name, drawn) in zip(axes, panels.items(), strict=False):
-        draw_panel(figure, one, canvas, drawn, scale, f"{name}{note}", fields.label)
+        draw_panel(figure, one, canvas, drawn, scale, f"{name}{step_of(fields)}{note}", fields.label)
     if fields.truth is not None:
         error = ErrorField.of(fields, fields.truth, scale)
         draw_panel(figure, axes[2], canvas, error.values, error.scale, error.title, error.label, ERROR_MAP)
@@ -226,41 +192,6 @@ def _draw_segmentation(figure: SubFigure, panels: Sequence[Axes], given: Segment
     figure.legend(handles=legend_handles(given), loc="outside lower right", ncols=4)
 
 
-def draw_panel(
-    figure: Figure | SubFigure,
-    axes: Axes,
-    canvas: Canvas,
-    drawn: np.ndarray,
-    scale: Normalize,
-    title: str,
-    label: str,
-    colors: str = FIELD_MAP,
-) -> None:
-    """Draw a field into a panel: as colors with their bar, or along a curve.
-
-    Args:
-        figure: The figure that gets the color bar.
-        axes: The panel.
-        canvas: The place of the field.
-        drawn: The values, as `Placement.magnitude` returns them.
-        scale: The color scale.
-        title: The title of the panel.
-        label: The label of the values.
-        colors: The name of the color map.
-    """
-    axes.set_title(title)
-    if canvas.is_curve:
-        draw_curve(axes, canvas.at, drawn, color=ORANGE if colors == ERROR_MAP else BLUE)
-        axes.set(ylabel=label)
-        return
-    drawing = draw_field(axes, canvas, drawn, scale, colors)
-    draw_marks(axes, canvas.marks, canvas.at.mesh)
-    height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
-    figure.colorbar(
-        drawing, ax=axes, label=color_bar_label(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9))
-    )
-
-
 def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     words = RoleWords.of(fields)
     curves = {"initial guess": fields.initial, words.found: fields.coefficient}
@@ -270,7 +201,8 @@ def _coefficient_curves(figure: SubFigure, fields: Fields) -> None:
     widths = [1] if fields.truth is None else [2, 1]
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     draw_curves(axes[0], fields.at, drawn, fields.label)
-    axes[0].set_title("coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient")
+    where = "coefficient on the boundary" if fields.at.kind == "boundary" else "coefficient"
+    axes[0].set_title(f"{where}{step_of(fields)}")
     if fields.truth is not None:
         error = ErrorField.of(fields, fields.truth, coefficient_scale(*drawn.values()))
         axes[1].axhline(error.neutral, color="0.7", linewidth=0.8)
@@ -318,20 +250,6 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     if fields.noise is not None:
         title += f", σ = {_level(fields.noise):.2g}"
     draw_panel(figure, axes[2], canvas, gap, symmetric_scale(gap), title, f"difference of {label}", ERROR_MAP)
-
-
-def state_title(fields: Fields, magnitude: bool = True) -> str:
-    """Return the title of the state: which part and experiment, and of vectors whether their magnitude."""
-    is_vector = fields.state_at is not None and fields.state_at.components > 1
-    what = "real part of the state" if np.iscomplexobj(fields.state) else "state"
-    what = f"magnitude of the {what}" if is_vector and magnitude else what
-    return f"{what}{experiment_of(fields)}"
-
-
-def experiment_of(fields: Fields) -> str:
-    """Return which experiment and time are drawn, for the end of a title: nothing where there is one."""
-    experiment = "" if fields.experiments == 1 else f", experiment 1 of {fields.experiments}"
-    return experiment + ("" if fields.times == 1 else f", time {fields.drawn_time + 1} of {fields.times}")
 
 
 def _aim(noise: np.ndarray | None) -> str:

@@ -17,25 +17,30 @@ from pdeopt.run.pictures.comparison_figure import draw_comparison
 from pdeopt.run.pictures.complex_figure import draw_complex
 from pdeopt.run.pictures.components_figure import draw_components
 from pdeopt.run.pictures.history_figure import draw_history
+from pdeopt.run.pictures.in_time.animation import animated_state
+from pdeopt.run.pictures.in_time.curves_figure import draw_curves_in_time
+from pdeopt.run.pictures.in_time.times_figure import draw_times
 from pdeopt.run.pictures.parts_figure import draw_parts
 from pdeopt.run.pictures.reference_figure import draw_reference
 from pdeopt.run.pictures.result_figure import draw_result, draw_unknowns
 from pdeopt.run.pictures.scene_figure import draw_scene, scene_note
 from pdeopt.run.pictures.segmentation_figure import draw_segmentation
 from pdeopt.run.pictures.strength_figure import draw_strength
-from pdeopt.run.store.directory import refuse_foreign
+from pdeopt.run.store.directory import refuse_foreign, write_bytes
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.json_file import read_object
 from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs
 
 #: The formats of every picture of a run: for the screen, and for a publication.
 PICTURE_SUFFIXES = (".png", ".pdf")
+#: The animation of the state of a run.
+ANIMATION_FILE = "animation.gif"
 #: The picture in which several runs are compared, where no other path is given.
 COMPARISON_FILE = Path("comparison.png")
 
 
 def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str, Any]) -> list[str]:
-    """Draw all `PICTURES` of a run that has just ended, as PNG and as PDF.
+    """Draw all `PICTURES` of a run that has just ended, as PNG and as PDF, and its animation.
 
     Args:
         directory: The run directory.
@@ -53,6 +58,7 @@ def draw_run(directory: Path, fields: Fields, rows: list[Row], summary: dict[str
         for name in PICTURES:
             paths = _paths(directory / name)
             warnings += try_writing(" and ".join(path.name for path in paths), partial(_draw, name, run, paths))
+        warnings += try_writing(ANIMATION_FILE, partial(_animate, run, directory / ANIMATION_FILE))
     return warnings
 
 
@@ -76,12 +82,14 @@ def redraw(directories: list[Path], out: Path | None, against: str = "iterations
     if out is None and others:
         refuse_foreign(COMPARISON_FILE)
     elif out is None and not run.config:  # a folder that is no run's own
-        for path in (path for name in PICTURES for path in _paths(run.path / name)):
+        for path in [*(path for name in PICTURES for path in _paths(run.path / name)), run.path / ANIMATION_FILE]:
             refuse_foreign(path)
     with styled(), drawing_errors(runs.values()):
         if others:
             return _save(draw_comparison(runs, against), [out or COMPARISON_FILE])
-        return [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
+        drawn = [path for name in PICTURES for path in _draw(name, run, _targets(run, name, out), against)]
+        moving = run.path / ANIMATION_FILE if out is None else out.with_name(f"{out.stem}-{ANIMATION_FILE}")
+        return [*drawn, *_animate(run, moving)]
 
 
 def missing_scene(directory: Path) -> str:
@@ -114,6 +122,8 @@ def draw_histories(directories: list[Path], out: Path, against: str = "iteration
 PICTURES: dict[str, Callable[[StoredRun, str], Figure | None]] = {
     "result": lambda run, _: draw_result(run.fields.first, run.titled_summary) if run.fields else None,
     "unknowns": lambda run, _: draw_unknowns(run.fields, run.titled_summary) if run.fields else None,
+    "curves": lambda run, _: draw_curves_in_time(run.fields, run.titled_summary) if run.fields else None,
+    "times": lambda run, _: draw_times(run.fields, run.titled_summary) if run.fields else None,
     "history": lambda run, against: draw_history(run.history, run.titled_summary, against),
     "strength": lambda run, _: draw_strength(run.summary["strength"], run.title) if _has_rule(run) else None,
     "components": lambda run, _: draw_components(run.fields.first, run.titled_summary) if run.fields else None,
@@ -136,6 +146,12 @@ def _draw(name: str, run: StoredRun, paths: list[Path], against: str = "iteratio
     return [] if figure is None else _save(figure, paths)
 
 
+def _animate(run: StoredRun, path: Path) -> list[Path]:
+    """Write the animation of a run, and return its path; none where the run has nothing that moves."""
+    content = None if run.fields is None else animated_state(run.fields)
+    return [] if content is None else _write([path], lambda: write_bytes(path, content))
+
+
 def _targets(run: StoredRun, name: str, out: Path | None) -> list[Path]:
     if out is None:
         return _paths(run.path / name)
@@ -147,8 +163,12 @@ def _paths(stem: Path) -> list[Path]:
 
 
 def _save(figure: Figure, paths: list[Path]) -> list[Path]:
+    return _write(paths, lambda: save(figure, *paths))
+
+
+def _write(paths: list[Path], write: Callable[[], None]) -> list[Path]:
     try:
-        save(figure, *paths)
+        write()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot write the picture {' and '.join(map(str, paths))}: {why}") from error

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.canvas.field_axes import coefficient_scale, color_bar_label
 from pdeopt.run.pictures.canvas.style import FIELD_MAP, new_figure
-from pdeopt.run.pictures.result_figure import RoleWords, headline
+from pdeopt.run.pictures.canvas.titles import RoleWords, headline
 from pdeopt.run.store.fields import Fields
 from pdeopt.run.store.mesh_output import VTK_ORDER
 

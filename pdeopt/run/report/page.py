@@ -21,7 +21,8 @@ import pdeopt
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.canvas.style import styled
 from pdeopt.run.pictures.comparison_figure import draw_comparison
-from pdeopt.run.pictures.run_pictures import PICTURES
+from pdeopt.run.pictures.in_time.animation import animated_state
+from pdeopt.run.pictures.run_pictures import ANIMATION_FILE, PICTURES
 from pdeopt.run.report.report_tables import (
     TextTable,
     facts,
@@ -41,6 +42,9 @@ from pdeopt.run.store.stored_run import StoredRun, drawing_errors, read_runs, re
 #: The captions of the pictures of a run directory by name, in their order on the page.
 PICTURE_CAPTIONS = {
     "result": "Coefficient, data fit and state",
+    "curves": "What sensors measured in time, and what is predicted there",
+    "times": "Fields at some times",
+    "animation": "State in time",
     "components": "Components of vectors",
     "parts": "Parts of the state",
     "complex": "Real part, magnitude and phase of a complex state",
@@ -55,6 +59,8 @@ PICTURE_CAPTIONS = {
 PNG_START = b"\x89PNG\r\n\x1a\n"
 #: The bytes with which a PNG file ends.
 PNG_END = b"IEND\xaeB`\x82"
+#: The bytes with which a GIF file begins and ends.
+GIF_START, GIF_END = b"GIF89a", b"\x3b"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
 PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.
@@ -63,7 +69,7 @@ OUTPUT_OPTIONS = {"--out": 1, "--quiet": 0, "--verbose": 0, "--live": 0, "--no-p
 
 @dataclass(frozen=True)
 class PagePicture:
-    """A PNG picture inside the page.
+    """A PNG picture, or an animation in GIF, inside the page.
 
     Attributes:
         source: The content as a data: URI.
@@ -81,15 +87,22 @@ class PagePicture:
 
     @classmethod
     def of(cls, content: bytes, caption: str, alt: str) -> PagePicture:
-        """Return the picture of a PNG file's content.
+        """Return the picture of a PNG or GIF file's content.
 
         Raises:
-            ValueError: The content is no whole PNG file.
+            ValueError: The content is no whole file of these.
         """
+        if content.startswith(GIF_START) and content.endswith(GIF_END):
+            width, height = (int.from_bytes(content[place : place + 2], "little") for place in (6, 8))
+            return cls(_data_uri("gif", content), width, height, caption, alt)
         if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
-            raise ValueError("it is no whole PNG picture; 'pdeopt plot' draws it again")
+            raise ValueError("it is no whole PNG or GIF picture; 'pdeopt plot' draws it again")
         width, height = (round(int.from_bytes(content[place : place + 4], "big") * PICTURE_SCALE) for place in (16, 20))
-        return cls(f"data:image/png;base64,{b64encode(content).decode()}", width, height, caption, alt)
+        return cls(_data_uri("png", content), width, height, caption, alt)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
 @dataclass(frozen=True)
@@ -210,7 +223,7 @@ def _pictures(run: StoredRun) -> list[PagePicture]:
     """Return the pictures of the run directory; those that it does not have are drawn."""
     found = []
     for name, caption in PICTURE_CAPTIONS.items():
-        path = run.path / f"{name}.png"
+        path = run.path / (ANIMATION_FILE if name == "animation" else f"{name}.png")
         with reading_errors(path):
             content = read_bytes(path) if is_regular(path) else _drawn(name, run)
             if content is not None:
@@ -223,6 +236,9 @@ def _outcome(run: StoredRun) -> str:
 
 
 def _drawn(name: str, run: StoredRun) -> bytes | None:
+    if name == "animation" and run.fields is not None:
+        with styled():
+            return animated_state(run.fields)
     if name not in PICTURES:
         return None
     with styled():

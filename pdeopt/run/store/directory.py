@@ -26,7 +26,7 @@ RUN_FILES = (
     "run.log",
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
     *("scene.png", "scene.pdf", "components.png", "components.pdf", "parts.png", "parts.pdf"),
-    *("complex.png", "complex.pdf"),
+    *("complex.png", "complex.pdf", "curves.png", "curves.pdf", "times.png", "times.pdf", "animation.gif"),
 )
 #: The files that a run goes on from; all others are written when it ends.
 RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
@@ -198,6 +198,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".pdeopt-{secrets.token_hex(8)}-{path.name}")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, as a whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from pdeopt.inverse import (
     MisfitSum,
     Numbers,
     OfPart,
+    ParameterInTime,
     Parameters,
     Problem,
     StateAndAdjoint,
@@ -30,6 +31,14 @@ from pdeopt.inverse import (
 from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io.former_run import RESULT_FORMAT
 from pdeopt.io.npz import read_arrays, refuse_newer_file
+from pdeopt.pde import StateEquation, StateInTime
+from pdeopt.run.store.data.data_set import (
+    DATA_SET_ARRAYS,
+    DataSet,
+    further_from_arrays,
+    further_to_arrays,
+    with_times,
+)
 from pdeopt.run.store.directory import write_arrays
 from pdeopt.run.store.placement import (
     NUMBERS_KIND,
@@ -50,6 +59,8 @@ FIELD_KIND = "field"
 NO_DATA_KIND = ""
 #: The axes of states in files that do not name them.
 FORMER_AXES = ("dof", "experiment")
+#: The part of all its steps by which a time may lie after a step of a coefficient in time: rounding.
+STEP_TOLERANCE = 1e-9
 #: The role of a coefficient that is found from data.
 RECONSTRUCTION_ROLE = "reconstruction"
 #: The role of a coefficient where there are no data, or where a state is wanted.
@@ -67,6 +78,7 @@ class Unknown:
         label: The name of its coefficient, with its unit.
         role: The word for it, as in `Fields`.
         names: The names of its values where they are a few numbers.
+        times: The times (K,) at the ends of its steps, where it is a function in each of these.
     """
 
     where: slice
@@ -75,32 +87,7 @@ class Unknown:
     label: str
     role: str
     names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class DataSet:
-    """Data beside what is predicted of them.
-
-    Attributes:
-        label: The name of the data, with their unit where it is known.
-        data: The data.
-        predicted: The predicted data, of the data's shape.
-        noise: The standard deviation of the data, of their shape or one number; None where it is not known.
-
-    Raises:
-        ValueError: The shapes do not fit each other.
-    """
-
-    label: str
-    data: np.ndarray
-    predicted: np.ndarray
-    noise: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        noise = () if self.noise is None else self.noise.shape
-        if self.predicted.shape != self.data.shape or noise not in ((), self.data.shape):
-            shapes = f"{self.data.shape}, {self.predicted.shape} as predicted, and their noise {noise}"
-            raise ValueError(f"the data {self.label!r} have the shape {shapes}; expected the same")
+    times: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +127,12 @@ class Fields:
             the whole.
         unknowns: The parameters by name where there are several; empty where there is one.
         further_data: The data of the other parts of a sum of misfits.
+        state_times: The times (T,) at which a state in time is kept; None of other states, and where not known.
+        coefficient_times: The times (K,) at the ends of the steps of a coefficient in time, which has a function in
+            each of them, one after the other; None of other coefficients. ``at`` is the place of one of these.
+        data_times: The times (T,) of the data where these are readings in time.
+        initial_predicted: The data that the initial guess predicts, where they are readings in time and it is known.
+        time_unit: The unit of all times; "" where none is stated.
 
     Raises:
         ValueError: The arrays do not fit each other.
@@ -169,6 +162,11 @@ class Fields:
     target_at: Placement | None = None
     unknowns: dict[str, Unknown] = field(default_factory=dict)
     further_data: tuple[DataSet, ...] = ()
+    state_times: np.ndarray | None = None
+    coefficient_times: np.ndarray | None = None
+    data_times: np.ndarray | None = None
+    initial_predicted: np.ndarray | None = None
+    time_unit: str = ""
 
     def __post_init__(self) -> None:
         for name in ("initial", "truth"):
@@ -182,6 +180,12 @@ class Fields:
             raise ValueError(f"the state has shape {self.state.shape} and the axes {self.axes}; expected as many")
         self._check_shape("adjoint", "state")
         self._check_shape("predicted", "data")
+        if self.state_times is not None and self.state_times.shape != (self.times,):
+            raise ValueError(
+                f"the state has {self.times} times, and there are {self.state_times.shape}; expected as many"
+            )
+        if self.steps < 1 or len(self.coefficient) % self.steps:
+            raise ValueError(f"a coefficient of {len(self.coefficient)} values has {self.steps} steps in time")
         self.at.check(self.coefficient, "the coefficient")
         if self.target_at is not None and self.data is not None:
             self.target_at.check(self.data, "the target")
@@ -202,7 +206,8 @@ class Fields:
         """All data, each beside what is predicted of it; none where the misfit has none."""
         if self.data is None or self.predicted is None:
             return []
-        return [DataSet(self.data_label, self.data, self.predicted, self.noise), *self.further_data]
+        timed = self.data_times, self.points, self.initial_predicted
+        return [DataSet(self.data_label, self.data, self.predicted, self.noise, *timed), *self.further_data]
 
     @property
     def experiments(self) -> int:
@@ -232,6 +237,34 @@ class Fields:
             values = values[..., self.drawn_time]
         return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
 
+    @property
+    def steps(self) -> int:
+        """The number K of steps of a coefficient in time; 1 of other coefficients."""
+        return 1 if self.coefficient_times is None else len(self.coefficient_times)
+
+    def at_step(self, k: int) -> Fields:
+        """Return the fields with the coefficient of a step of a coefficient in time, k = 0, 1, …, alone."""
+        assert self.coefficient_times is not None
+        names = ("parameter", "coefficient", "initial", "truth")
+        rows = {name: getattr(self, name) for name in names}
+        rows = {name: None if one is None else one.reshape(self.steps, -1)[k] for name, one in rows.items()}
+        return replace(self, **rows, coefficient_times=self.coefficient_times[k : k + 1])
+
+    @property
+    def drawn(self) -> Fields:
+        """The fields with a coefficient in time at the time at which the state is drawn."""
+        if self.coefficient_times is None or self.steps == 1:
+            return self
+        return self.at_step(
+            self.steps // 2 if self.state_times is None else self.step_at(self.state_times[self.drawn_time])
+        )
+
+    def step_at(self, time: float) -> int:
+        """Return the number 0, 1, … of the step of a coefficient in time at whose end, or in which, a time is."""
+        assert self.coefficient_times is not None
+        rounding = STEP_TOLERANCE * np.ptp(self.coefficient_times)
+        return min(int(np.searchsorted(self.coefficient_times, time - rounding)), self.steps - 1)
+
     @cached_property
     def each(self) -> dict[str, Fields]:
         """The fields of each of several parameters by name, as if it were the only one; of one itself, by ""."""
@@ -252,14 +285,18 @@ class Fields:
                 role=one.role,
                 names=one.names,
                 unknowns={},
+                coefficient_times=one.times,
             )
         return found
 
     @property
     def first(self) -> Fields:
-        """The fields of the first of several parameters that is a function, or of the first one."""
+        """The fields of the first of several parameters that is a function, or of the first one.
+
+        Of one in time they are those at the time that is drawn.
+        """
         candidates = list(self.each.values())
-        return next((one for one in candidates if one.at.kind != NUMBERS_KIND), candidates[0])
+        return next((one for one in candidates if one.at.kind != NUMBERS_KIND), candidates[0]).drawn
 
     @property
     def field_at(self) -> Placement | None:
@@ -275,18 +312,16 @@ class Fields:
 #: The arrays of result.npz that are attributes of `Fields`.
 FIELD_ARRAYS = (
     *("parameter", "coefficient", "initial", "truth", "state", "adjoint", "data", "predicted", "noise"),
-    "points",
+    *("points", "state_times", "coefficient_times", "data_times", "initial_predicted"),
 )
-#: The arrays that may be missing.
-OPTIONAL_ARRAYS = frozenset({"truth", "adjoint", "data", "predicted", "noise", "points"})
+#: The arrays that are always there.
+REQUIRED_ARRAYS = frozenset({"parameter", "coefficient", "initial", "state"})
 #: The texts of result.npz that are attributes of `Fields`.
-FIELD_TEXTS = ("label", "data_label", "kind", "role")
+FIELD_TEXTS = ("label", "data_label", "kind", "role", "time_unit")
 #: The arrays of a mesh.
 MESH_ARRAYS = ("p", "t", "cell")
 #: The arrays of a place.
 PLACEMENT_ARRAYS = tuple(part.name for part in members(Placement) if part.name != "mesh")
-#: The arrays of further data.
-FURTHER_ARRAYS = ("data", "predicted", "noise")
 #: The names that result.npz has of its own, so that the problem's `interpret` cannot use them.
 RESULT_NAMES = frozenset(
     {
@@ -301,8 +336,8 @@ RESULT_NAMES = frozenset(
 #: The names of the arrays of the parts of a coupled state, of further data, and of several parameters, which are
 #: counted from 0.
 COUNTED_ARRAY = re.compile(
-    rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})|further_\d+_({'|'.join(FURTHER_ARRAYS)})|"
-    rf"unknown_\d+_({'|'.join((*PLACEMENT_ARRAYS, *MESH_ARRAYS, 'number_names'))})"
+    rf"part_\d+_({'|'.join(PLACEMENT_ARRAYS)})|further_\d+_({'|'.join(DATA_SET_ARRAYS)})|"
+    rf"unknown_\d+_({'|'.join((*PLACEMENT_ARRAYS, *MESH_ARRAYS, 'number_names', 'times'))})"
 )
 #: The arrays that result.npz has of each of several parameters, with its name at their ends.
 UNKNOWN_ARRAYS = ("parameter", "coefficient", "initial", "truth")
@@ -319,12 +354,14 @@ def is_result_name(name: str, unknowns: Collection[str] = ()) -> bool:
     return own or name in RESULT_NAMES or COUNTED_ARRAY.fullmatch(name) is not None
 
 
-def fields_of(problem: Problem, m: np.ndarray) -> Fields:
+def fields_of(problem: Problem, m: np.ndarray, initial_data: bool = False) -> Fields:
     """Return the arrays that a run ends with, at the parameter m.
 
     Args:
         problem: The problem.
         m: The parameter (p,).
+        initial_data: Whether what the initial guess predicts of readings in time is among them, for which the state
+            equation is solved once more.
 
     Raises:
         InputError: The state is not of the problem's `state_space`.
@@ -334,6 +371,11 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
     if problem.state_space is not None:
         _check_length(len(solved.state), problem.state_space)
     sets, misfit = _data_sets(problem, solved, coefficient)
+    sets = with_times(sets, functional.misfit)
+    if initial_data and any(one.times is not None for one in sets):
+        start = solved._replace(prediction=functional.prediction(problem.initial))
+        before, _ = _data_sets(problem, start, coefficient)
+        sets = [replace(one, initial_predicted=two.predicted) for one, two in zip(sets, before, strict=True)]
     first, observation = sets[0] if sets else None, misfit.observation
     parts, parameter = _place_parts(problem, solved.state), problem.parameter
     kind = NO_DATA_KIND if first is None else FIELD_KIND if isinstance(misfit, FieldMisfit) else SAMPLES_KIND
@@ -344,7 +386,8 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
             where, values = parameter.slices[name], parameter.coefficient_slices[name]
             at = place_parameter(part, problem.length_unit)
             own = part.role or _role(kind, misfit.noise)
-            unknowns[name] = Unknown(where, values, at, part.label, own, _names(part))
+            times = _step_times(part, functional.state)
+            unknowns[name] = Unknown(where, values, at, part.label, own, _names(part), times)
     return Fields(
         parameter=np.asarray(m),
         coefficient=parameter.flat(coefficient),
@@ -357,7 +400,7 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         predicted=None if first is None else first.predicted,
         noise=misfit.noise,
         kind=kind,
-        points=problem.points,
+        points=first.points if problem.points is None and first is not None else problem.points,
         at=_place_all(problem),
         state_at=_place_state(problem, solved.state) or next(iter(parts.values()), None),
         label=parameter.label,
@@ -369,7 +412,21 @@ def fields_of(problem: Problem, m: np.ndarray) -> Fields:
         target_at=_place(observation.space, problem) if isinstance(observation, OfPart) else None,
         further_data=tuple(sets[1:]),
         unknowns=unknowns,
+        state_times=np.asarray(functional.state.kept_times) if isinstance(functional.state, StateInTime) else None,
+        coefficient_times=_step_times(parameter, functional.state),
+        data_times=None if first is None else first.times,
+        initial_predicted=None if first is None else first.initial_predicted,
+        time_unit=problem.time_unit,
     )
+
+
+def _step_times(parameter: AnyParameter, equation: StateEquation) -> np.ndarray | None:
+    """Return the times (K,) at the ends of the steps of a parameter in time, or those of its values; None of others."""
+    if not isinstance(parameter, ParameterInTime):
+        return None
+    if isinstance(equation, StateInTime) and 0 <= len(equation.times) - parameter.steps <= 1:
+        return np.asarray(equation.times)[-parameter.steps :]
+    return np.cumsum(np.asarray(parameter.weights))
 
 
 def _place_all(problem: Problem) -> Placement:
@@ -419,11 +476,7 @@ def write_fields(path: Path, fields: Fields) -> None:
     arrays |= {"format": np.array(RESULT_FORMAT), "length_unit": np.array(fields.first.at.mesh.unit)}
     arrays |= views_to_arrays(fields.views)
     arrays["state_axes"] = np.array(fields.axes)
-    if fields.further_data:
-        arrays["further_labels"] = np.array([one.label for one in fields.further_data])
-    for k, one in enumerate(fields.further_data):
-        given = {name: getattr(one, name) for name in FURTHER_ARRAYS}
-        arrays |= {f"further_{k}_{name}": array for name, array in given.items() if array is not None}
+    arrays |= further_to_arrays(fields.further_data)
     if fields.names:
         arrays["number_names"] = np.array(fields.names)
     mesh = fields.first.at.mesh
@@ -460,6 +513,8 @@ def _unknown_arrays(fields: Fields, mesh: PlainMesh) -> dict[str, np.ndarray]:
         found |= one.at.to_arrays(f"unknown_{k}")
         if one.names:
             found[f"unknown_{k}_number_names"] = np.array(one.names)
+        if one.times is not None:
+            found[f"unknown_{k}_times"] = one.times
         if not one.at.mesh.is_same_as(mesh):
             found |= {f"unknown_{k}_{array}": values for array, values in _mesh_arrays(one.at.mesh).items()}
         own = fields.each[name]
@@ -487,6 +542,7 @@ def _read_unknowns(arrays: Mapping[str, np.ndarray], mesh: PlainMesh) -> dict[st
             str(arrays["unknown_labels"][k]),
             str(arrays["unknown_roles"][k]),
             tuple(map(str, arrays.get(f"unknown_{k}_number_names", ()))),
+            arrays.get(f"unknown_{k}_times"),
         )
     return found
 
@@ -504,9 +560,10 @@ def read_fields(path: Path) -> Fields:
     arrays = dict(read_arrays(path, "the result of a run"))
     refuse_newer_file(path, arrays, RESULT_FORMAT)
     arrays.setdefault("kind", np.array(SAMPLES_KIND))  # the only kind when files did not name it
+    arrays.setdefault("time_unit", np.array(""))  # they knew no times
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
     given: dict[str, Any] = {
-        name: arrays.get(name) if name in OPTIONAL_ARRAYS else arrays[name] for name in FIELD_ARRAYS
+        name: arrays[name] if name in REQUIRED_ARRAYS else arrays.get(name) for name in FIELD_ARRAYS
     }
     given |= {name: str(arrays[name]) for name in FIELD_TEXTS}
     unit = str(arrays.get("length_unit", ""))
@@ -531,16 +588,8 @@ def read_fields(path: Path) -> Fields:
         extra=extra,
         parts={name: Placement.from_arrays(f"part_{k}", arrays, state_mesh) for k, name in enumerate(names)},
         target_at=target_at,
-        further_data=_further_data(arrays),
+        further_data=further_from_arrays(arrays),
     )
-
-
-def _further_data(arrays: Mapping[str, np.ndarray]) -> tuple[DataSet, ...]:
-    found = []
-    for k, label in enumerate(np.atleast_1d(arrays.get("further_labels", ()))):
-        data, predicted = arrays[f"further_{k}_data"], arrays[f"further_{k}_predicted"]
-        found.append(DataSet(str(label), data, predicted, arrays.get(f"further_{k}_noise")))
-    return tuple(found)
 
 
 def _mesh_arrays(mesh: PlainMesh) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, Parameters, Problem
+from pdeopt.inverse import InputError, Numbers, Parameter, ParameterInTime, Parameters, Problem, Tree
 from pdeopt.inverse.unknowns.parameters import AnyParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
@@ -110,14 +110,16 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
             raise FileError(f"{run.directory} holds {theirs}; this problem looks for {wanted}")
         return run.coefficient
     at = place_parameter(parameter)
-    if not isinstance(parameter, Parameter):
+    if isinstance(parameter, Tree):
         if run.coefficient.shape != (parameter.coefficient_size,) or not _is_at(run, at.x):
             raise FileError(
                 f"{run.directory} holds {run.coefficient.size} values of {run.label!r}; this problem looks for "
-                f"{parameter.coefficient_size}: trees of arrays, and functions of space and time, are taken over at "
-                "the same sizes and places only"
+                f"{parameter.coefficient_size}: trees of arrays are taken over at the same sizes, and on the same mesh"
             )
         return run.coefficient
+    steps = parameter.steps if isinstance(parameter, ParameterInTime) else 1
+    if run.steps != steps:
+        raise FileError(f"{run.directory} holds {run.steps} steps in time; this problem has {steps}")
     mesh = parameter.space.mesh
     if len(run.p) != mesh.dim():
         raise FileError(f"{run.directory}: its mesh has {len(run.p)} dimensions; this problem's has {mesh.dim()}")
@@ -135,7 +137,7 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
     return run.coefficient_at(x if parameter.dofs is None else x[:, parameter.dofs])
 
 
-def _is_same(run: FormerRun, at: Placement, parameter: Parameter) -> bool:
+def _is_same(run: FormerRun, at: Placement, parameter: Parameter | ParameterInTime) -> bool:
     """Return whether the degrees of freedom are the same, in the same order."""
     mesh, size = parameter.space.mesh, parameter.size
     return (

@@ -11,7 +11,7 @@ import skfem
 
 from pdeopt.fem import FunctionSpace
 from pdeopt.fem.meshes.periodic import unwrapped
-from pdeopt.inverse import Parameter, Tree
+from pdeopt.inverse import Parameter, ParameterInTime, Tree
 from pdeopt.inverse.unknowns.parameters import SingleParameter
 from pdeopt.run.store.boundary import curve_coordinate
 
@@ -179,7 +179,7 @@ def place_parameter(parameter: SingleParameter, unit: str = "") -> Placement:
     """Return the places of a parameter's values.
 
     They are along the boundary where all its degrees of freedom lie there, on the mesh otherwise; numbers, and entries
-    of trees that are no function, are nowhere.
+    of trees that are no function, are nowhere. Of a parameter in time they are those of the function in each step.
 
     Args:
         parameter: The parameter.
@@ -187,7 +187,7 @@ def place_parameter(parameter: SingleParameter, unit: str = "") -> Placement:
     """
     if isinstance(parameter, Tree) and parameter.space is not None:
         return place_field(parameter.space, unit=unit)
-    if not isinstance(parameter, Parameter):
+    if not isinstance(parameter, Parameter | ParameterInTime):
         return nowhere(parameter.size)
     space, dofs = parameter.space, parameter.dofs
     facets = getattr(space.basis, "find", None)  # a space on facets has them

@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.tri import Triangulation
 
 from pdeopt.inverse import Marks
-from pdeopt.run.pictures.canvas.style import BLUE, FIELD_MAP, MIN_LOGARITHMIC_RATIO
+from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, MIN_LOGARITHMIC_RATIO, ORANGE
 from pdeopt.run.pictures.canvas.surface import Surface, surface_of
 from pdeopt.run.store.placement import Placement
 
@@ -122,6 +124,41 @@ def draw_field(
     axes.spines[:].set_visible(False)
     axes.locator_params(nbins=5)
     return drawing
+
+
+def draw_panel(
+    figure: Figure | SubFigure,
+    axes: Axes,
+    canvas: Canvas,
+    drawn: np.ndarray,
+    scale: Normalize,
+    title: str,
+    label: str,
+    colors: str = FIELD_MAP,
+) -> None:
+    """Draw a field into a panel: as colors with their bar, or along a curve.
+
+    Args:
+        figure: The figure that gets the color bar.
+        axes: The panel.
+        canvas: The place of the field.
+        drawn: The values, as `Placement.magnitude` returns them.
+        scale: The color scale.
+        title: The title of the panel.
+        label: The label of the values.
+        colors: The name of the color map.
+    """
+    axes.set_title(title)
+    if canvas.is_curve:
+        draw_curve(axes, canvas.at, drawn, color=ORANGE if colors == ERROR_MAP else BLUE)
+        axes.set(ylabel=label)
+        return
+    drawing = draw_field(axes, canvas, drawn, scale, colors)
+    draw_marks(axes, canvas.marks, canvas.at.mesh)
+    height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
+    figure.colorbar(
+        drawing, ax=axes, label=color_bar_label(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9))
+    )
 
 
 def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:

@@ -1,0 +1,1 @@
+"""The data of a run, each set beside what is predicted of it."""

@@ -1,0 +1,316 @@
+"""Pictures of what changes in time, of made-up fields: curves of sensors, fields at some times, an animation."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skfem
+from PIL import Image
+from run_directories import TICKS, fields_on, space_of, write_run
+
+from pdeopt.cli import main
+from pdeopt.fem import FunctionSpace
+from pdeopt.io import FileError, read_run
+from pdeopt.run.pictures.in_time import animation
+from pdeopt.run.pictures.in_time.animation import animated_state
+from pdeopt.run.pictures.in_time.chosen import evenly_chosen
+from pdeopt.run.pictures.in_time.curves_figure import draw_curves_in_time, sensor_curves
+from pdeopt.run.pictures.in_time.times_figure import coefficients_in_time, draw_times, states_in_time
+from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store.data.data_set import DataSet
+from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
+from pdeopt.run.store.placement import place_field
+
+TIMES = np.linspace(0, 1.1, 12)
+READ = np.array([0.1, 0.2, 0.4, 0.8])
+SENSORS = 20
+
+
+def waves(experiments=2):
+    """Fields of a state in time of a few experiments, read by sensors at four times."""
+    fields = fields_on("P1")
+    x = fields.state_at.x[0]
+    phase = 2 * np.pi * x[:, None, None] + np.arange(1, experiments + 1)[:, None] * TIMES
+    data = np.sin(np.arange(SENSORS)[:, None, None] + READ) * np.arange(1, experiments + 1)[:, None]
+    return replace(
+        fields,
+        state=np.sin(phase),
+        axes=("dof", "experiment", "time"),
+        adjoint=None,
+        state_times=TIMES,
+        data=data,
+        predicted=data + 0.1,
+        initial_predicted=2 * data,
+        noise=np.full((), 0.2),
+        points=np.stack([np.linspace(0.1, 0.9, SENSORS), np.full(SENSORS, 0.5)]),
+        data_times=READ,
+        data_label="wave u (m)",
+        time_unit="s",
+    )
+
+
+def heat(steps=10):
+    """Fields of a controlled state in time: a target, and a control in each step."""
+    fields = fields_on("P1", truth=False)
+    times = np.arange(1, steps + 1) / steps
+    control = np.outer(times, 1 + np.arange(len(fields.coefficient))).ravel()
+    state = np.outer(np.ones(len(fields.state)), times)
+    return replace(
+        fields,
+        parameter=control,
+        coefficient=control,
+        initial=0 * control,
+        state=state,
+        axes=("dof", "time"),
+        adjoint=None,
+        state_times=times,
+        coefficient_times=times,
+        kind=FIELD_KIND,
+        data=2 * state,
+        predicted=state,
+        noise=None,
+        points=None,
+        role="control",
+        data_label="temperature (K)",
+    )
+
+
+def titles(figure):
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+# --- the choice of a few -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"),
+    [
+        (1, [0]),
+        (2, [0, 1]),
+        (6, [0, 1, 2, 3, 4, 5]),
+        (10, [0, 3, 6, 9]),
+        (101, [0, 20, 40, 60, 80, 100]),
+        (8, [0, 1, 3, 4, 6, 7]),
+    ],
+)
+def test_a_few_are_chosen_in_equal_steps_where_there_are_such(count, chosen):
+    assert evenly_chosen(count, 6) == chosen
+
+
+# --- curves of sensors -------------------------------------------------------------------------------------------
+
+
+def test_each_sensor_shows_what_was_measured_and_predicted_there():
+    fields = waves()
+    figure = draw_curves_in_time(fields, {})
+    assert titles(figure)[1] == "sensor 5 of 20 at (0.268, 0.5)"
+    lines = {line.get_label(): line.get_xydata().T for line in figure.axes[1].get_lines()}
+    assert lines["measured"] == pytest.approx(np.stack([READ, fields.data[4, 0]]))
+    assert lines["predicted"] == pytest.approx(np.stack([READ, fields.predicted[4, 0]]))
+    assert lines["at the initial guess"] == pytest.approx(np.stack([READ, fields.initial_predicted[4, 0]]))
+    (band,) = figure.axes[1].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert [heights.min(), heights.max()] == pytest.approx(
+        [fields.predicted[4, 0].min() - 0.2, fields.predicted[4, 0].max() + 0.2]
+    )
+    assert figure.axes[3].get_xlabel() == "time t (s)"
+    assert figure.axes[0].get_ylabel() == "wave u (m)"
+    assert "experiment 1 of 2" in figure.get_suptitle()
+
+
+def test_times_are_drawn_in_order():
+    order = np.array([2, 0, 3, 1])
+    fields = waves(experiments=1)
+    shuffled = replace(fields, data=fields.data[..., order], predicted=fields.predicted[..., order])
+    curves = sensor_curves(replace(shuffled, data_times=READ[order], initial_predicted=None).data_sets)
+    assert np.array_equal(curves[0].times, READ)
+    assert np.array_equal(curves[0].measured, fields.data[0, 0])
+    assert curves[0].initial is None
+
+
+def test_noise_beyond_the_curves_is_told_in_place_of_a_band():
+    figure = draw_curves_in_time(replace(waves(), noise=np.full((), 100.0)), {})
+    assert not figure.axes[0].collections
+    assert "σ = 1e+02, beyond the panels" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_sensors_with_different_times_are_data_sets_of_their_own():
+    fields = waves(experiments=1)
+    late = DataSet(
+        "deep", np.ones((1, 2)), np.ones((1, 2)), np.ones(()), np.array([3.0, 4.0]), np.array([[0.5], [0.1]])
+    )
+    plain = DataSet("counts", np.ones(3), np.ones(3), None)
+    curves = sensor_curves([*fields.data_sets, plain, late])
+    assert curves[0].title == "wave u (m), sensor 1 of 20 at (0.1, 0.5)"
+    assert curves[-1].title == "deep at (0.5, 0.1)"
+    assert np.array_equal(curves[-1].times, [3, 4])
+    assert titles(draw_curves_in_time(replace(fields, further_data=(plain, late)), {}))[-1] == "deep at (0.5, 0.1)"
+
+
+def test_data_that_are_no_readings_in_time_have_no_curves():
+    assert draw_curves_in_time(fields_on("P1"), {}) is None
+
+
+# --- fields at some times ----------------------------------------------------------------------------------------
+
+
+def test_rows_are_experiments_at_some_times_on_one_scale():
+    fields = waves(experiments=3)
+    rows = states_in_time(fields, 6, 2)
+    assert [row.name for row in rows] == ["state, experiment 1 of 3", "state, experiment 2 of 3"]
+    assert rows[0].scale is rows[1].scale
+    assert rows[1].drawn[2] == pytest.approx(fields.state_at.magnitude(fields.state[:, 1, 4]))
+    assert rows[1].times[2] == TIMES[4]
+    figure = draw_times(fields, {})
+    assert titles(figure) == [f"t = {t:.4g} s" for t in TIMES[evenly_chosen(len(TIMES), 6)]]
+
+
+def test_a_controlled_state_is_shown_with_its_target_and_its_control():
+    fields = heat()
+    figure = draw_times(fields, {})
+    names = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel() in ("target", "state", "control")]
+    assert names == ["target", "state", "control"]
+    assert titles(figure) == 2 * ["t = 0.1", "t = 0.4", "t = 0.7", "t = 1"]
+    (control,) = coefficients_in_time(fields)
+    assert control.drawn[1].max() == pytest.approx(0.4 * len(fields.at.x[0])), "that of step 4"
+
+
+def test_the_result_shows_the_control_at_the_time_of_the_state():
+    fields = heat()
+    shown = fields.first
+    assert np.array_equal(shown.coefficient, fields.coefficient.reshape(10, -1)[5])
+    assert {"control, t = 0.6", "state, t = 0.6"} <= set(titles(draw_result(shown, {})))
+
+
+@pytest.mark.parametrize(("time", "step"), [(0.05, 0), (0.1, 0), (0.1 + 1e-12, 0), (0.11, 1), (1.0, 9), (7.0, 9)])
+def test_a_time_is_in_one_step(time, step):
+    assert heat().step_at(time) == step
+
+
+def test_fields_along_a_curve_are_lines():
+    fields = waves(experiments=1)
+    space = FunctionSpace(skfem.MeshLine(TICKS), skfem.ElementLineP1())
+    state = np.outer(np.arange(space.n), TIMES)
+    figure = draw_times(replace(fields, state=state, axes=("dof", "time"), state_at=place_field(space)), {})
+    (axes,) = figure.axes
+    assert len(axes.get_lines()) == 6
+    assert axes.get_lines()[-1].get_ydata()[-1] == pytest.approx((space.n - 1) * TIMES[-1])
+
+
+def test_states_that_are_not_in_time_have_no_such_picture():
+    assert draw_times(fields_on("P1"), {}) is None
+    assert animated_state(fields_on("P1")) is None
+
+
+# --- the animation -----------------------------------------------------------------------------------------------
+
+
+def frames_of(content):
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.n_frames, picture.info
+
+
+def test_the_animation_has_a_frame_for_each_time_and_begins_again():
+    count, info = frames_of(animated_state(waves()))
+    assert (count, info["loop"]) == (len(TIMES), 0)
+    assert b"written by pdeopt" in info["comment"]
+
+
+def test_few_times_are_not_animated():
+    fields = waves()
+    few = replace(fields, state=fields.state[..., :4], state_times=TIMES[:4])
+    assert animated_state(few) is None
+
+
+def test_a_large_animation_leaves_out_frames(monkeypatch):
+    monkeypatch.setattr(animation, "MAX_BYTES", 1000)
+    assert frames_of(animated_state(waves()))[0] == len(TIMES) // 2
+
+
+def test_slow_frames_are_fewer_or_none(monkeypatch):
+    monkeypatch.setattr(animation, "DRAWING_SECONDS", 0.0)
+    assert animated_state(waves()) is None
+
+
+# --- the store ---------------------------------------------------------------------------------------------------
+
+
+def test_times_are_read_back(tmp_path):
+    late = DataSet(
+        "deep", np.ones((1, 2)), np.ones((1, 2)), None, np.array([3.0, 4.0]), np.zeros((2, 1)), np.ones((1, 2))
+    )
+    fields = replace(waves(), further_data=(late,))
+    write_fields(tmp_path / "result.npz", fields)
+    found = read_fields(tmp_path / "result.npz")
+    assert np.array_equal(found.state_times, TIMES)
+    assert found.time_unit == "s"
+    assert found.extra == {}
+    for mine, theirs in zip(found.data_sets, fields.data_sets, strict=True):
+        assert np.array_equal(mine.times, theirs.times)
+        assert np.array_equal(mine.points, theirs.points)
+        assert np.array_equal(mine.initial_predicted, theirs.initial_predicted)
+    write_fields(tmp_path / "control.npz", heat())
+    assert read_fields(tmp_path / "control.npz").steps == 10
+
+
+def test_a_file_without_times_is_read(tmp_path):
+    write_fields(tmp_path / "result.npz", fields_on("P1"))
+    with np.load(tmp_path / "result.npz") as file:
+        kept = {name: file[name] for name in file if name != "time_unit"}
+    np.savez(tmp_path / "old.npz", **kept)
+    found = read_fields(tmp_path / "old.npz")
+    assert (found.state_times, found.coefficient_times, found.time_unit, found.steps) == (None, None, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state_times": TIMES[1:]}, "12 times"),
+        ({"coefficient_times": np.arange(7.0)}, "7 steps in time"),
+        ({"coefficient_times": np.zeros(0)}, "0 steps in time"),
+    ],
+)
+def test_times_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(waves(), **change)
+
+
+def test_readings_need_as_many_times():
+    with pytest.raises(ValueError, match="one time for each entry of the last axis"):
+        DataSet("a", np.ones((2, 3)), np.ones((2, 3)), None, np.arange(2.0))
+
+
+def test_a_former_control_is_evaluated_in_each_step(tmp_path):
+    fields = heat()
+    write_run(tmp_path / "run", fields)
+    run = read_run(tmp_path / "run")
+    assert run.coefficient_at(space_of("P1").locations) == pytest.approx(fields.coefficient)
+
+
+def test_steps_of_a_former_run_must_divide_its_values(tmp_path):
+    write_run(tmp_path / "run", heat())
+    with np.load(tmp_path / "run" / "result.npz") as file:
+        arrays = dict(file) | {"coefficient_times": np.arange(7.0)}
+    np.savez(tmp_path / "run" / "result.npz", **arrays)
+    with pytest.raises(FileError, match="those of 7 steps"):
+        read_run(tmp_path / "run")
+
+
+# --- a stored run ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_plot_and_report_show_a_run_in_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"), waves())
+    assert main(["plot", "run"]) == 0
+    for name in ("curves.png", "curves.pdf", "times.png", "times.pdf", "animation.gif"):
+        assert Path("run", name).stat().st_size > 1000
+    assert main(["report", "run"]) == 0
+    page = Path("run/report.html").read_text()
+    assert page.count("data:image/gif;base64,") == 1
+    assert "What sensors measured in time" in page
+    assert main(["plot", "run", "--out", "a.png"]) == 0
+    assert Path("a-animation.gif").exists()
