@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse.linalg as spla
 
 import pdeopt
+from pdeopt.cli.own_arguments import memory_size
 from pdeopt.inverse import mass
 from pdeopt.sparse import work
 
@@ -46,6 +47,30 @@ def test_wave_speed_has_the_known_data_objective_and_derivative():
 def test_a_wave_beyond_the_cfl_condition_is_refused_with_the_step_that_is_allowed():
     with pytest.raises(pdeopt.PdeoptError, match=r"time step 1 of 26 has size 0\.04, .*stable up to 0\.0.*CFL"):
         pdeopt.build("wave_speed", n=20, dt=0.04)
+
+
+def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept():
+    problem = pdeopt.build("wave_speed", n=4, dt=0.05, receivers=3)
+    m, state_bytes = problem.initial, 8 * 2 * 3 * problem.parameter.size  # two states of three shots
+    value, derivative = problem.functional.value_and_derivative(m)
+    before = work.copy()
+    again, with_less = problem.with_memory(7 * state_bytes).functional.value_and_derivative(m)
+    assert work.since(before).time_steps > 21, "states are computed again"
+    assert again == value
+    np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
+    with pytest.raises(pdeopt.PdeoptError, match=r"LinearStateEquation is not one in time"):
+        pdeopt.build("robin", n=2).with_memory(1e9)
+
+
+@pytest.mark.parametrize(("text", "size"), [("2G", 2e9), ("500M", 5e8), ("1.5gb", 1.5e9), ("2e9", 2e9), ("100", 100.0)])
+def test_a_size_of_memory_has_a_unit(text, size):
+    assert memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "0", "2X", "nan", "infG", "2 G G"])
+def test_what_is_no_size_of_memory_is_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011  # argparse says which option it was
+        memory_size(text)
 
 
 @pytest.mark.parametrize(
