@@ -59,7 +59,7 @@ def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept()
     assert again == value
     np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
     with pytest.raises(pdeopt.PdeoptError, match=r"LinearStateEquation is not one in time"):
-        pdeopt.build("robin", n=2).with_memory(1e9)
+        pdeopt.build("poisson_control", n=2).with_memory(1e9)
 
 
 @pytest.mark.parametrize(("text", "size"), [("2G", 2e9), ("500M", 5e8), ("1.5gb", 1.5e9), ("2e9", 2e9), ("100", 100.0)])
