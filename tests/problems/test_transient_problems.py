@@ -101,6 +101,23 @@ def test_a_flux_in_time_is_found_from_thermocouples_below_the_surface():
 
 
 @pytest.mark.slow
+def test_a_flux_is_found_from_a_table_whose_sensors_have_their_own_times(tmp_path):
+    simulated = pdeopt.build("heat_source_in_time", n=4)
+    data = np.asarray(simulated.functional.misfit.data)
+    times, rows = np.linspace(0, 20, 81)[1:], ["x (m),y (m),time (s),temperature (K)"]
+    for k, (x, y) in enumerate(simulated.points.T):
+        rows += [f"{x},{y},{t},{data[k, j]}" for j, t in enumerate(times) if j % 2 == k % 2]  # one thermocouple in turn
+    rows[7] = rows[7].rpartition(",")[0] + ","  # a reading that is missing
+    (tmp_path / "readings.csv").write_text("\n".join(rows))
+    problem = pdeopt.build("heat_source_in_time", n=4, data=str(tmp_path / "readings.csv"))
+    assert problem.functional.misfit.data.size == 119
+    solution = pdeopt.solve(problem, verify=False, progress=False)
+    assert solution.summary["status"] == "converged"
+    error = problem.parameter.relative_error(solution.coefficient, simulated.truth)
+    assert error < 0.2
+
+
+@pytest.mark.slow
 def test_a_release_among_buildings_is_found_downwind():
     problem = pdeopt.build("contaminant_source", n=16, steps=16, sensors=6, readings=6)
     summary = pdeopt.solve(problem, verify=False, progress=False).summary
