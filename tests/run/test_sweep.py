@@ -241,7 +241,8 @@ def test_an_interrupted_sweep_goes_on_with_its_warm_start(fake, monkeypatch):
     ("words", "expected"),
     [
         (("--jobs", "2"), "--warm-start runs one after the other, and --jobs is 2"),
-        (("--initial-guess", "a"), "--warm-start gives each run its --initial-guess"),
+        (("--initial-guess", "a"), "where each run starts, and so does --initial-guess"),
+        (("--initial-seed", "0,1"), "where each run starts, and so does --initial-seed"),
     ],
 )
 def test_a_warm_start_beside_what_forbids_it_is_refused(capsys, words, expected):
