@@ -160,6 +160,17 @@ def test_what_is_no_array_is_refused_where_an_array_is_expected():
         minimize(J, {"kappa": 1.0})
 
 
+@pytest.mark.parametrize("more", [-2, 5])
+def test_an_m_of_another_size_is_refused(more):
+    given = unknowns()
+    with pytest.raises(
+        InputError, match=rf"m has shape \({V.n + 5 + more},\); expected \({V.n + 5},\), kappa, rates, net"
+    ):
+        functional(given)(np.zeros(given.size + more))
+    with pytest.raises(InputError, match="the m of weights has shape"):
+        given.parts["net"](np.zeros(3 + more))
+
+
 def test_a_dict_where_there_are_no_parameters_by_name_is_refused():
     J = ReducedFunctional(lambda kappa: kappa, L2Misfit.of(AtDofs([0]), [1.0], 0.1))
     with pytest.raises(InputError, match="m is a dict of kappa; expected numbers in a row"):

@@ -69,7 +69,13 @@ class Parameters:
             raise InputError(f"two parameters have a number {min(twice)!r}; expected a different name for each")
 
     def __call__(self, m: jax.Array) -> dict[str, Any]:
-        """Return the coefficients by name, of m (p,)."""
+        """Return the coefficients by name, of m (p,).
+
+        Raises:
+            InputError: There are more entries, or fewer.
+        """
+        if np.shape(m) != (self.size,):
+            raise InputError(f"m has shape {np.shape(m)}; expected ({self.size},), {', '.join(self.parts)} in a row")
         return {name: _coefficient(self.parts[name], values) for name, values in self.split(m).items()}
 
     def inverse(self, coefficient: Mapping[str, Any]) -> np.ndarray:
