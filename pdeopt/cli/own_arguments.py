@@ -100,7 +100,7 @@ def number_parser(name: str, kind: type, is_right: Callable[[Any], bool]) -> Cal
 
 #: The functions that make numbers of texts, for argparse.
 ITERATION_COUNT = number_parser("number of iterations", int, lambda n: n >= 0)
-SEED = number_parser("seed", int, lambda n: n >= 0)
+SEED = number_parser("seed", int, lambda n: 0 <= n <= 10**15)
 JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
 REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
 POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)

@@ -263,10 +263,10 @@ class Problem:
 
         Several starts show whether a minimum depends on the initial guess. Functions are smooth and the same on every
         mesh: the initial guess plus a random sum of waves, which is nearly a Gaussian field of a fifth of the domain's
-        extent as correlation length (Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007).
-        Numbers are normally distributed about the initial guess. Where an entry has a lower and an upper bound, it is
-        distributed evenly between the two. The arrays of a `Tree` are replaced by normal numbers of the root mean
-        square of each array: zeros stay zero.
+        extent as correlation length (Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007). The
+        components of a vector have a sum each. Numbers are normally distributed about the initial guess. Where an entry
+        has a lower and an upper bound, it is distributed evenly between the two. The arrays of a `Tree` are replaced by
+        normal numbers of the root mean square that each has in the initial guess of m: zeros stay zero.
 
         Args:
             seed: The seed of the random numbers, ≥ 0.

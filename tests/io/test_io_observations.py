@@ -125,6 +125,8 @@ def test_arrays_have_missing_values_too(tmp_path):
     assert found.places == ("index 0", "index 2")
     with pytest.raises(FileError, match=r"array 'values', index 1: NaN or infinite; .* skip_missing=True"):
         read_observations(tmp_path / "data.npz", unit="V", time_unit="s")
+    with pytest.raises(FileError, match="its values are those at 'times'; say their unit"):
+        read_observations(tmp_path / "data.npz", unit="V", skip_missing=True)
     np.savez(tmp_path / "data.npz", **(arrays | {"times": np.ones(2)}), unit="V", length_unit="m", time_unit="s")
     with pytest.raises(FileError, match=r"array 'times': float64 of shape \(2,\); expected real numbers \(3,\)"):
         read_observations(tmp_path / "data.npz", unit="V", time_unit="s", skip_missing=True)
@@ -177,6 +179,7 @@ BAD_SERIES = {
     ),
     "not skipped": (SERIES, {"skip_missing": False}, r"line 3, .*: the cell is empty: .* skip_missing=True"),
     "a word": (SERIES.replace("NA", "broken"), {}, "'broken' is no number"),
+    "infinite": (SERIES.replace("NA", "inf"), {}, r"inf; expected a finite number$"),
     "not asked for": (
         SERIES,
         {"time_unit": None, "skip_missing": True},

@@ -43,7 +43,7 @@ def random_start(
     is_between = np.isfinite(lower) & np.isfinite(upper)
     start = np.array(initial, float)
     for k, (where, part) in enumerate(blocks(parameter)):
-        normal = _standard_normal(part, np.random.default_rng([int(seed), k]))
+        normal = _standard_normal(part, start[where], np.random.default_rng([int(seed), k]))
         start[where] = spread * normal + (0.0 if isinstance(part, Tree) else start[where])
         within = np.flatnonzero(is_between[where]) + where.start
         share = ndtr(normal[within - where.start])
@@ -51,13 +51,23 @@ def random_start(
     return np.asarray(np.clip(start, lower, upper))
 
 
-def _standard_normal(part: SingleParameter, rng: np.random.Generator) -> np.ndarray:
-    """Return random numbers (p,) of mean 0 and variance 1; of a tree of each array's mean square."""
+def _standard_normal(part: SingleParameter, initial: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return random numbers (p,) of mean 0 and variance 1; of a tree of the mean square of each array of m."""
     if isinstance(part, Tree):
-        leaves = jax.tree.leaves(part.example)
-        return np.concatenate([np.sqrt(np.mean(leaf**2)) * rng.standard_normal(leaf.size) for leaf in leaves])
+        ends = np.cumsum([leaf.size for leaf in jax.tree.leaves(part.example)])
+        arrays = np.split(initial, ends[:-1])
+        return np.concatenate([np.sqrt(np.mean(one**2)) * rng.standard_normal(one.size) for one in arrays if one.size])
     if not isinstance(part, Parameter):
         return rng.standard_normal(part.size)
+    functions = [_sum_of_waves(part, rng) for _ in range(part.space.vector_size)]
+    if len(functions) == 1:
+        return functions[0]
+    dofs = np.arange(part.size) if part.dofs is None else part.dofs
+    return np.asarray(part.space.own_components(np.stack(functions), dofs))
+
+
+def _sum_of_waves(part: Parameter, rng: np.random.Generator) -> np.ndarray:
+    """Return the values (p,) of a random function at the places of a parameter."""
     corners = part.space.mesh.p
     length = CORRELATION_PART * np.ptp(corners, axis=1).max()
     frequencies = rng.standard_normal((WAVE_COUNT, len(corners))) / length

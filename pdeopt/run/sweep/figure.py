@@ -52,7 +52,7 @@ def _curve(key: Key, runs: Sequence[FinishedRun], quantity: str, label: str) -> 
     axes = figure.subplots()
     texts = [run.point.values[key.name] for run in runs]
     values = np.array([_value(run, quantity) for run in runs])
-    numbers = _numbers(texts)
+    numbers = None if key.name.endswith("seed") else _numbers(texts)
     if numbers is None:
         axes.bar(texts, values, width=0.5, color=BLUE)
     else:
