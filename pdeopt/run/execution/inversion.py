@@ -29,6 +29,7 @@ from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
 from pdeopt.sparse import Work, work
+from pdeopt.sparse.solvers.counters import march
 
 if TYPE_CHECKING:
     from pdeopt.run.execution.live_picture import LivePicture
@@ -147,7 +148,7 @@ def invert(
         KeyboardInterrupt: The user asked to stop, and there is no iterate yet.
     """
     progress.detail(_size(task.problem))
-    progress.goal = _goal(task.problem, task.settings)
+    progress.goal, progress.time_step = _goal(task.problem, task.settings), march.where
     with task.guarded():
         check_state_space(task.problem)
     with stop_on_interrupt(progress.status, task.signals) as stop:
