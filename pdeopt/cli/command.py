@@ -95,6 +95,7 @@ def _run(arguments: Arguments) -> int:
         options=arguments.options,
         asked=asked,
         solver=arguments.solver,
+        memory=given.memory,
         initial_guess=given.initial_guess,
         initial_seed=given.initial_seed,
         initial_spread=given.initial_spread,

@@ -105,6 +105,25 @@ JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
 REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
 POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
 
+#: The letters that stand for powers of ten in a size of memory.
+MEMORY_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def memory_size(text: str) -> float:
+    """Return the bytes that a text stands for: "2G", "500M" or a number.
+
+    Raises:
+        ValueError: The text stands for no size > 0.
+    """
+    number = text.strip().upper().removesuffix("B")
+    unit = MEMORY_UNITS.get(number[-1:], 1.0)
+    size = unit * float(number.rstrip("KMGT"))
+    if not 0 < size < inf:
+        raise ValueError
+    return size
+
+
+memory_size.__name__ = "size of memory, as 500M or 2G,"  # argparse names it in its message
 #: Options of several commands.
 TRACEBACK_OPTION = argument("--traceback", "show where in the code an error arose")
 QUIET_OPTION = argument("--quiet", "print errors and warnings only")
@@ -158,6 +177,12 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
         argument("--gradient-tolerance", tolerance, "FACTOR", REDUCTION_FACTOR),
         argument("--regularization-strength", rules, "RULE"),
         argument("--discrepancy-factor", factor, "TAU", POSITIVE_NUMBER),
+        argument(
+            "--memory",
+            "for the states that an adjoint in time needs, as 500M or 2G (default: the problem's, mostly for all)",
+            "SIZE",
+            memory_size,
+        ),
         argument("--initial-guess", "start at this run's parameter, on another mesh, too", "DIR", Path),
         argument("--initial-seed", "start at random, by this seed", "N", SEED),
         argument(

@@ -247,6 +247,17 @@ class Problem:
         """
         return replace(self, functional=self.functional.with_solver(solver))
 
+    def with_memory(self, limit: float) -> Problem:
+        """Return the same problem, whose state equation in time keeps states in at most so much memory.
+
+        Args:
+            limit: The memory for the states that the adjoint needs, in bytes; the others are computed again.
+
+        Raises:
+            SolveError: The state equation is not one in time, or not even one state fits.
+        """
+        return replace(self, functional=self.functional.with_memory(limit))
+
     def at_random_start(self, seed: int, spread: float = INITIAL_SPREAD) -> Problem:
         """Return the same problem with a random initial guess about its own, or between its bounds.
 

@@ -5,16 +5,11 @@ from pdeopt.pde.linear import LinearStateEquation
 from pdeopt.pde.nonlinear import NonlinearStateEquation
 from pdeopt.pde.preconditioners import block_preconditioner
 from pdeopt.pde.state_equation import FunctionState, StateEquation
-from pdeopt.pde.transient import (
-    Evolution,
-    Modulated,
-    Sampled,
-    Scheme,
-    StateInTime,
-    TransientStateEquation,
-    newmark,
-    theta,
-)
+from pdeopt.pde.transient.equation import TransientStateEquation
+from pdeopt.pde.transient.evolution import Evolution
+from pdeopt.pde.transient.schemes import Scheme, newmark, theta
+from pdeopt.pde.transient.state_in_time import StateInTime
+from pdeopt.pde.transient.time_functions import Modulated, Sampled
 
 __all__ = [
     "Evolution",

@@ -18,6 +18,9 @@ from pdeopt.sparse.dense import dense_solve_pullback
 from pdeopt.sparse.errors import SolveError, solve_errors
 from pdeopt.sparse.hoisting import compiled_program
 from pdeopt.sparse.linear_map import LinearMap, materialized, with_stored_derivatives
+from pdeopt.sparse.march.host import StateMemory, state_memory
+from pdeopt.sparse.march.marching import linear_march
+from pdeopt.sparse.march.schedule import Checkpoints, forward_steps
 from pdeopt.sparse.matrix import CSRMatrix
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.process import ProcessError, check_process, clear_compiled
@@ -56,6 +59,7 @@ __all__ = [
     "Block",
     "BlockDiagonal",
     "CSRMatrix",
+    "Checkpoints",
     "DirectSolver",
     "Jacobi",
     "LinearMap",
@@ -64,6 +68,7 @@ __all__ = [
     "SolveError",
     "Solver",
     "SparsityPattern",
+    "StateMemory",
     "Work",
     "block_matrix",
     "check_process",
@@ -74,12 +79,15 @@ __all__ = [
     "dense_solve_pullback",
     "diagonal_matrix",
     "forgetting",
+    "forward_steps",
+    "linear_march",
     "linear_solve",
     "materialized",
     "resolve_solver",
     "solve_errors",
     "solver_accuracy",
     "solver_names",
+    "state_memory",
     "with_stored_derivatives",
     "work",
 ]

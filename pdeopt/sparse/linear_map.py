@@ -58,6 +58,12 @@ class Bundle:
         inside = np.where(sources < len(weights) - 1, sources % np.int32(cells), np.int32(cells))
         return Bundle(inside, weights[sources], self.is_full)
 
+    def on_host(self, x: np.ndarray) -> np.ndarray:
+        """Return the image of x (columns + 1,), whose last entry is 0, computed by NumPy."""
+        weights = 1.0 if self.weights is None else np.asarray(self.weights)
+        image: np.ndarray = (weights * x[np.minimum(self.sources, len(x) - 1)]).sum(0)
+        return image
+
     def _term(self, x: jax.Array, k: int) -> jax.Array:
         taken = _take(x, self.sources[k], self.is_full)
         return taken if self.weights is None else _column(self.weights[k], x) * taken
@@ -85,6 +91,13 @@ class LongRows:
         sources = np.asarray(self.sources)
         return LongRows(sources % np.int32(cells), self.targets, weights[sources], self.count)
 
+    def on_host(self, x: np.ndarray) -> np.ndarray:
+        """Return the image of x, computed by NumPy; see `Bundle.on_host`."""
+        weights = 1.0 if self.weights is None else np.asarray(self.weights)
+        y = np.zeros(self.count, x.dtype)
+        np.add.at(y, np.asarray(self.targets), weights * x[np.asarray(self.sources)])
+        return y
+
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the image of x (columns, …)."""
         taken = _take(x, self.sources, True)
@@ -109,6 +122,12 @@ class Rows:
     order: Any
     shape: tuple[int, int] = field(metadata={"static": True})
     entries: int = field(metadata={"static": True})
+
+    def on_host(self, x: np.ndarray) -> np.ndarray:
+        """Return the image of x (columns,), computed by NumPy."""
+        padded = np.append(x, np.zeros(1, x.dtype))  # for what is read beyond the end
+        y = np.concatenate([np.zeros(0, x.dtype), *(part.on_host(padded) for part in self.parts)])
+        return y if self.order is None else y[np.asarray(self.order)]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the image of x (columns, …)."""
@@ -192,6 +211,10 @@ class LinearMap:
     def index(self) -> jax.Array:
         """One of the indices that are read, as `materialized` takes it."""
         return self.rows.index
+
+    def on_host(self, x: np.ndarray) -> np.ndarray:
+        """Return the image of x (columns,), computed by NumPy: for what is made once, and needs no program."""
+        return self.rows.on_host(x)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the image of x (columns, …). Raises SolveError for another number of columns."""

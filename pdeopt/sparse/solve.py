@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pdeopt.sparse.errors import SolveError, solve_errors
+from pdeopt.sparse.host import host_call
 from pdeopt.sparse.matrix import CSRMatrix, matrix_product
 from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.process import check_process
@@ -108,10 +109,8 @@ def _solve(pattern: SparsityPattern, solver: Solver, data: jax.Array, b: jax.Arr
 def _host_solve(
     pattern: SparsityPattern, solver: Solver, transposed: bool, data: jax.Array, rhs: jax.Array
 ) -> jax.Array:
-    callback = partial(_solve_batch, pattern, solver, transposed)
-    kind = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    x: jax.Array = jax.pure_callback(callback, kind, data, rhs, vmap_method="expand_dims")
-    return x
+    solve = partial(_solve_batch, pattern, solver, transposed)
+    return host_call(solve, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype), data, rhs)
 
 
 def _solve_batch(
@@ -131,13 +130,14 @@ def _solve_batch(
     Returns:
         The solutions, of the shape of ``rhs`` with its leading axes broadcast.
     """
-    data, rhs = np.asarray(data), np.asarray(rhs)
     lead = data.ndim - 1
+    if lead == 0 and rhs.size:  # no batch, hence no copies
+        return solver.solve(pattern, data, rhs if rhs.ndim == 2 else rhs[:, None], transposed).reshape(rhs.shape)
     columns = rhs if rhs.ndim == lead + 2 else rhs[..., None]
     batch = np.broadcast_shapes(data.shape[:-1], columns.shape[:lead])
     columns = np.broadcast_to(columns, batch + columns.shape[lead:])
     result = np.empty(columns.shape, columns.dtype)
-    for index in np.ndindex(*data.shape[:-1]):
+    for index in np.ndindex(*data.shape[:-1]) if result.size else ():
         shared = tuple(i if size > 1 else slice(None) for i, size in zip(index, data.shape[:-1], strict=True))
         block = np.moveaxis(columns[shared], -2, 0)  # (n, …, k)
         x = solver.solve(pattern, data[index], np.ascontiguousarray(block.reshape(len(block), -1)), transposed)

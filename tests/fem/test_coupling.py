@@ -389,27 +389,82 @@ COEFFICIENTS = {
 }
 
 
+@pytest.fixture
+def plans(monkeypatch):
+    """How the terms of the forms that are assembled are assembled: the plans, in order."""
+    made, original = [], assembly._plan
+    monkeypatch.setattr(assembly, "_plan", lambda *args: made.append(original(*args)) or made[-1])
+    return made
+
+
+def all_summed(groups, *_):
+    return assembly._Plan((), (), groups)
+
+
 @pytest.mark.parametrize("make", COEFFICIENTS.values(), ids=COEFFICIENTS.keys())
-def test_mapped_and_summed_assembly_agree_for_coefficients_of_any_kind(make, mapped_calls, monkeypatch):
+def test_assembly_by_terms_agrees_with_sums_for_coefficients_of_any_kind(make, plans, monkeypatch):
     V = SPACES["2-D"]
     form = bilinear_form(lambda u, v, w: by_axes(u, v, w["k"], 2.0 * w["k"]))
-    mapped = form.assemble(V, k=make(V)).data
-    assert len(mapped_calls) == 1
-    monkeypatch.setattr(assembly, "MAX_MAPPED_ENTRIES", 0)
+    by_terms = form.assemble(V, k=make(V)).data
+    assert not plans[0].summed
+    monkeypatch.setattr(assembly, "_plan", all_summed)
     summed = form.assemble(V, k=make(V)).data
-    assert len(mapped_calls) == 1
-    assert mapped.dtype == summed.dtype
-    np.testing.assert_allclose(mapped, summed, rtol=0, atol=1e-14 * np.abs(summed).max())
+    assert by_terms.dtype == summed.dtype
+    np.testing.assert_allclose(by_terms, summed, rtol=0, atol=1e-14 * np.abs(summed).max())
 
 
-def test_forms_with_values_of_functions_or_with_many_coefficients_are_summed(mapped_calls):
-    V, W = SPACES["2-D"], SPACES["3-D"]
-    bilinear_form(lambda u, v, w: u * v).assemble(V)
-    bilinear_form(lambda u, v, w: by_axes(u, v, 1.0, 2.0, 3.0)).assemble(W)
-    bilinear_form(lambda u, v, w: 0.0 * gradients(u, v)).assemble(V)
-    assert not mapped_calls
-    bilinear_form(lambda u, v, w: by_axes(u, v, 1.0, 2.0, 2.0)).assemble(W)
-    assert len(mapped_calls) == 1
+#: For each form its function, and how many of its terms are a multiple of fixed values, maps, and sums, on P1 and P2.
+TERMS = {
+    "reaction": (lambda u, v, w: w["m"] * gradients(u, v) + u * v, (1, 1, 0), (1, 0, 1)),
+    "advection": (
+        lambda u, v, w: w["m"] * gradients(u, v) + (grad(u)[0] + 2.0 * grad(u)[1]) * v + w["c"] * u * v,
+        *((3, 1, 0), (3, 0, 1)),
+    ),
+    "reaction per element": (lambda u, v, w: w["m"] * gradients(u, v) + w["k"] * u * v, (0, 2, 0), (0, 0, 2)),
+    "varying reaction": (lambda u, v, w: w["c"] * gradients(u, v) + w["m"] * u * v, (1, 0, 1), (1, 0, 1)),
+    "place": (lambda u, v, w: gradients(u, v) + w.x[0] * u * v, (1, 0, 1), (1, 0, 1)),
+    "complex": (lambda u, v, w: w["m"] * gradients(u, v) - 2j * u * v, (1, 1, 0), (1, 0, 1)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("element", [P1, skfem.ElementTriP2()], ids=["P1", "P2"])
+@pytest.mark.parametrize("name", TERMS)
+def test_each_term_of_a_form_is_assembled_in_its_own_way(name, element, plans, monkeypatch):
+    function, *counts = TERMS[name]
+    V = FunctionSpace(TRI, element, order=4)
+    M = V.with_element(P1)
+    form, rng = bilinear_form(function), np.random.default_rng(0)
+    given = {"m": rng.uniform(-1, 1, M.n), "k": rng.random(TRI.nelements), "c": 1.5}
+
+    def assembled(given):
+        fields = {"m": M.interpolate, "k": V.per_element, "c": lambda c: c}
+        return form.assemble(V, **{key: fields[key](value) for key, value in given.items()}).data
+
+    def values_and_gradient():
+        values, pull = jax.vjp(assembled, given)
+        cotangent = np.random.default_rng(1).standard_normal(values.shape).astype(values.dtype)
+        return [np.asarray(values), *map(np.asarray, jax.tree.leaves(pull(cotangent)))]
+
+    by_terms = values_and_gradient()
+    assert (len(plans[0].uniform), len(plans[0].mapped), len(plans[0].summed)) == counts[element is not P1]
+    monkeypatch.setattr(assembly, "_plan", all_summed)
+    for here, there in zip(by_terms, values_and_gradient(), strict=True):
+        np.testing.assert_allclose(here, there, rtol=0, atol=1e-13 * np.abs(there).max())
+
+
+def test_terms_with_many_coefficients_are_summed(plans):
+    W = SPACES["3-D"]
+    k = [W.per_element(np.random.default_rng(i).random(W.mesh.nelements)) for i in range(3)]
+    form = bilinear_form(lambda u, v, w: by_axes(u, v, w["a"], w["b"], w["c"]))
+    form.assemble(W, a=k[0], b=k[1], c=k[2])
+    form.assemble(W, a=k[0], b=k[1], c=1.0)
+    assert [(len(plan.uniform), len(plan.mapped), len(plan.summed)) for plan in plans] == [(0, 0, 3), (1, 2, 0)]
+
+
+def test_a_form_that_vanishes_has_values_nevertheless():
+    V = SPACES["2-D"]
+    assert not bilinear_form(lambda u, v, w: 0.0 * gradients(u, v)).assemble(V).data.any()
 
 
 @pytest.mark.slow

@@ -39,9 +39,20 @@ SMALL = {
     "p_laplace": [{"n": 6}, {"n": 6, "p": 1.5, "gamma": 1e-6}],
     "navier_stokes": [{"n": 4, "sensors": 3}],
     "temperature_dependent_conductivity": [{"n": 5, "sensors": 3}, {"n": 5, "sensors": 3, "unknown": "field"}],
+    "heat_control": [{"n": 4, "steps": 3, "control": 1.0}],
+    "wave_speed": [{"n": 6, "dt": 0.05, "receivers": 4}],
+    "heat_source_in_time": [{"n": 2, "steps": 8}],
+    "contaminant_source": [{"n": 8, "steps": 4, "sensors": 3, "readings": 3}],
 }
-#: The matrices of a state, where there are several.
-MATRICES = {"helmholtz_scattering": 2, "temperature_dependent_conductivity": 3}
+#: The matrices of a state, where there are several, or the solves of its steps in time; an explicit scheme needs none.
+MATRICES = {
+    "helmholtz_scattering": 2,
+    "temperature_dependent_conductivity": 3,
+    "heat_control": 3,
+    "wave_speed": 0,
+    "heat_source_in_time": 8,
+    "contaminant_source": 8,
+}
 #: Those whose matrix does not depend on the parameter: its factor is remembered.
 FIXED_MATRIX = {
     ("advection_diffusion", "source"),
@@ -52,6 +63,9 @@ FIXED_MATRIX = {
     ("sparse_control", None),
     ("poisson_mother", None),
     ("stokes_control", None),
+    ("heat_control", None),
+    ("heat_source_in_time", None),
+    ("contaminant_source", None),
 }
 CASES = [(name, options) for name in problem_files() for options in SMALL.get(name, [{}])]
 

@@ -47,7 +47,11 @@ QUICKER = {
         "--regularization-strength discrepancy": "--noise 0.03 --n 16 --regularization-strength discrepancy",
         "--noise 0.01,0.1 --n 16,32": "--no-check --no-pictures --noise 0.1 --n 8,16",
     },
-    "docs/command_line.md": {"robin --regularization": "robin --no-check --no-pictures --n 3 --regularization"},
+    "docs/command_line.md": {
+        "robin --regularization": "robin --no-check --no-pictures --n 3 --regularization",
+        "robin --initial-seed 0,1,2": "poisson_control --no-check --no-pictures --n 3 --initial-seed 0,1",
+        "--gamma 0,10,1e4,1e7": "--n 3 --no-check --no-pictures --gamma 0,10",
+    },
 }
 
 

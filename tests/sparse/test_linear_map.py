@@ -90,6 +90,14 @@ def test_a_map_equals_its_dense_matrix_and_the_transposed_map_the_transposed_one
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_image_on_the_host_is_the_same(case, kind):
+    weights = weights_of(case, kind)
+    x = np.asarray(values(case[2][1]))
+    assert_close(LinearMap.from_entries(*case, weights).on_host(x), dense(case, weights) @ x)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("name", ["a few", "empty rows and columns", "rows of many lengths", "a long row"])
 def test_complex_values_and_complex_weights_are_mapped(name, kind):
     case = CASES[name]

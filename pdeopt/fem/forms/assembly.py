@@ -2,15 +2,18 @@
 
 Coefficients of a form at quadrature points → element matrices → values on the pattern.
 
-Where the derivatives that a form asks for are constant in each cell, as on linear simplices, the values depend on the
-coefficients by a sparse map that is made once: no element matrix is formed. The adjoint, Ā on the pattern → parameters,
-is JAX's own transposition of these maps. Letters: s slots of the trial function, t of the test function, j and i their
-local dofs, c cells, q quadrature points, z stored entries.
+A form is taken apart into terms with one coefficient each. A term whose coefficient is one number is that number times
+values that are made once. Where the coefficient is constant in each cell, or the parts of the functions that it stands
+with, as the gradients on linear simplices, the values depend on it by a sparse map that is made once: no element matrix
+is formed. Only the other terms are summed over the quadrature points of all element matrices. The adjoint, Ā on the
+pattern → parameters, is JAX's own transposition of these maps. Letters: s slots of the trial function, t of the test
+function, j and i their local dofs, c cells, q quadrature points, z stored entries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,7 +23,7 @@ import numpy as np
 
 from pdeopt.fem.errors import FormError
 from pdeopt.fem.forms.coefficients import Coefficients
-from pdeopt.fem.forms.coupling import Group, coupled_slots, used_slots
+from pdeopt.fem.forms.coupling import Group, coupled_slots, used_slots, varying_axes
 from pdeopt.fem.forms.structure import Shapes, Slot, unit
 from pdeopt.fem.spaces.reference import Reference
 from pdeopt.fem.spaces.space import MAX_WRITTEN_OUT_TERMS, FunctionSpace, Tables
@@ -108,35 +111,107 @@ def matrix_values(form: TracedForm, blocks: Blocks, which: int, w: Coefficients)
         w: The coefficients of the form on this block.
     """
     trial, test = (space.tables for space in blocks[which])
-    groups = coupled_slots(form, shapes_of(trial), shapes_of(test), w)
+    arguments = (form, shapes_of(trial), shapes_of(test), w)
     elements = _pattern_and_maps(blocks)[1][which]
-    if not _is_mapped(groups, trial, test):
-        summed: jax.Array = _summed_values(form, groups, trial, test, w, elements)
-        return summed
-    maps = [_kept(blocks, (blocks, which, g), partial(_coefficient_map, elements, trial, test, g)) for g in groups]
-    mapped: jax.Array = _mapped_values(form, groups, trial, test, w, maps)
-    return mapped
+    plan = _plan(coupled_slots(*arguments), varying_axes(*arguments), trial, test)
+    terms = []
+    if plan.uniform:
+        fixed = [
+            _kept(blocks, (blocks, which, g), partial(_uniform_values, elements, trial, test, g)) for g in plan.uniform
+        ]
+        terms.append(_multiples(form, plan.uniform, trial, test, w, fixed))
+    if plan.mapped:
+        maps = [
+            _kept(blocks, (blocks, which, *g), partial(_coefficient_map, elements, trial, test, *g))
+            for g in plan.mapped
+        ]
+        terms.append(_mapped_values(form, plan.mapped, trial, test, w, maps))
+    if plan.summed or not terms:
+        terms.append(_summed_values(form, plan.summed, trial, test, w, elements))
+    values: jax.Array = sum(terms[1:], terms[0])
+    return values
 
 
-def _is_mapped(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
-    tables = [_slot_table(trial, s) for group in groups for s, _ in group]
-    tables += [_slot_table(test, t) for group in groups for _, t in group]
-    size = trial.local_shape[0] * test.local_shape[0] * len(groups)
-    return 0 < size <= MAX_MAPPED_ENTRIES and all(table.shape[-1] == 1 for table in tables)
+@dataclass(frozen=True)
+class _Plan:
+    """The groups of pairs of slots by the way in which their term is assembled.
+
+    Attributes:
+        uniform: The groups whose coefficient is one number.
+        mapped: The groups whose values depend on the coefficient by a map, each with the name of what is constant in
+            each cell: "coefficient" or "functions".
+        summed: The other groups.
+    """
+
+    uniform: tuple[Group, ...]
+    mapped: tuple[tuple[Group, str], ...]
+    summed: tuple[Group, ...]
 
 
-def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Group) -> LinearMap:
-    """Return the map from a coefficient, integrated over each cell (c,), to values of the matrix (nnz,).
+def _plan(groups: tuple[Group, ...], varying: tuple[tuple[bool, bool], ...], trial: Tables, test: Tables) -> _Plan:
+    """Choose for each group how its term is assembled.
+
+    Args:
+        groups: The groups.
+        varying: For each group whether its coefficient varies with the cell, and with the quadrature point.
+        trial: The tables of the trial space.
+        test: The tables of the test space.
+    """
+    uniform, mapped, summed = [], [], []
+    for group, (with_cell, with_point) in zip(groups, varying, strict=True):
+        if not (with_cell or with_point):
+            uniform.append(group)
+        elif _is_constant_in(1, group, trial, test):
+            mapped.append((group, "functions"))
+        elif not with_point:
+            mapped.append((group, "coefficient"))
+        else:
+            summed.append(group)
+    if trial.local_shape[0] * test.local_shape[0] * len(mapped) > MAX_MAPPED_ENTRIES:
+        mapped, summed = [], [group for group in groups if group not in uniform]
+    return _Plan(tuple(uniform), tuple(mapped), tuple(summed))
+
+
+def _is_constant_in(axis: int, group: Group, trial: Tables, test: Tables) -> bool:
+    """Return whether the functions of a group do not vary along an axis, 0 for cells and 1 for points."""
+    parts = [(trial, s) for s, _ in group] + [(test, t) for _, t in group]
+    return all(tables.components[slot.component][slot.part].shape[axis - 2] == 1 for tables, slot in parts)
+
+
+def _uniform_values(elements: LinearMap, trial: Tables, test: Tables, group: Group) -> jax.Array:
+    """Return the values (nnz,) of the term of a group whose coefficient is 1."""
+    values = elements.on_host(_integrals(trial, test, group, np.asarray(trial.dx)).ravel())
+    with jax.ensure_compile_time_eval():
+        moved: jax.Array = jax.device_put(values)
+        return moved
+
+
+def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Group, constant: str) -> LinearMap:
+    """Return the map from a coefficient (c,) to the values (nnz,) of the term of a group.
 
     Args:
         elements: The map from element matrices (i · j · c,) to values (nnz,).
         trial: The tables of the trial space.
         test: The tables of the test space.
-        group: The pairs of slots that the coefficient couples, constant in each cell.
+        group: The pairs of slots that the coefficient couples.
+        constant: The name of what is constant in each cell: the "functions", of a coefficient that is integrated over
+            the cell, or the "coefficient".
     """
-    products = [_cell_table(test, t)[:, None] * _cell_table(trial, s)[None] for s, t in group]
-    weights = np.broadcast_to(sum(products[1:], products[0]), (test.local_shape[0], *trial.local_shape))
+    dx = np.ones((trial.dx.shape[0], 1)) if constant == "functions" else np.asarray(trial.dx)
+    weights = _integrals(trial, test, group, dx)
     return elements.spread(weights.reshape(-1, weights.shape[-1]))
+
+
+def _integrals(trial: Tables, test: Tables, group: Group, dx: np.ndarray) -> np.ndarray:
+    """Return the sums (i, j, c) over the quadrature points of the products of a group's functions with dx (c, q)."""
+    shape = (test.local_shape[0], *trial.local_shape)
+    total = np.zeros(shape)
+    for s, t in group:
+        left, right = _host_table(test, t), _host_table(trial, s)
+        for q in range(dx.shape[1]):
+            at_point = [table[..., min(q, table.shape[-1] - 1)] for table in (left, right)]
+            total += at_point[0][:, None] * (at_point[1] * dx[:, q])[None]
+    return total
 
 
 def _element_map(place: np.ndarray, nnz: int) -> LinearMap:
@@ -145,12 +220,34 @@ def _element_map(place: np.ndarray, nnz: int) -> LinearMap:
 
 
 @partial(jax.jit, static_argnames=("form", "groups"))
-def _mapped_values(
-    form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, maps: list[LinearMap]
+def _multiples(
+    form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, fixed: list[jax.Array]
 ) -> jax.Array:
-    points = [_densities(form, groups, trial, test, w_q, dx) for w_q, dx in _at_points(w, trial.dx)]
+    numbers = _coefficients(form, groups, trial, test, w)
+    terms = [number[0, 0] * values for number, values in zip(numbers, fixed, strict=True)]
+    total: jax.Array = sum(terms[1:], terms[0])
+    return total
+
+
+@partial(jax.jit, static_argnames=("form", "groups"))
+def _mapped_values(
+    form: TracedForm,
+    groups: tuple[tuple[Group, str], ...],
+    trial: Tables,
+    test: Tables,
+    w: Coefficients,
+    maps: list[LinearMap],
+) -> jax.Array:
     cells = trial.dx.shape[0]
-    values = [of_coefficient(_over(cells, [at[k] for at in points])) for k, of_coefficient in enumerate(maps)]
+    of_functions = tuple(group for group, constant in groups if constant == "functions")
+    of_coefficients = tuple(group for group, constant in groups if constant == "coefficient")
+    points = [_densities(form, of_functions, trial, test, w_q, dx) for w_q, dx in _at_points(w, trial.dx)]
+    given = dict(
+        zip(of_functions, (_over(cells, [at[k] for at in points]) for k in range(len(of_functions))), strict=True)
+    )
+    constants = _coefficients(form, of_coefficients, trial, test, w)
+    given |= {g: jnp.broadcast_to(value[:, 0], (cells,)) for g, value in zip(of_coefficients, constants, strict=True)}
+    values = [of_coefficient(given[group]) for (group, _), of_coefficient in zip(groups, maps, strict=True)]
     return sum(values[1:], values[0])
 
 
@@ -166,17 +263,39 @@ def _summed_values(
     densities = materialized(_densities(form, groups, trial, test, w, trial.dx), trial.local.index)
     if _have_references(groups, trial, test):
         return elements(_by_references(groups, densities, trial, test).ravel())
-    density = {pair: values for group, values in zip(groups, densities, strict=True) for pair in group}
-    return elements(_contract(density, trial, test).ravel())
+    shared = [_is_constant_in(0, group, trial, test) for group in groups]
+    terms = [
+        _by_shared_functions(group, values, trial, test)
+        for group, values, is_shared in zip(groups, densities, shared, strict=True)
+        if is_shared
+    ]
+    density = {
+        pair: values
+        for group, values, is_shared in zip(groups, densities, shared, strict=True)
+        for pair in group
+        if not is_shared
+    }
+    if density or not terms:
+        terms.append(_contract(density, trial, test).reshape(-1, trial.local_shape[1]))
+    return elements(sum(terms[1:], terms[0]).ravel())
 
 
 def _densities(
     form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients, dx: jax.Array
 ) -> list[jax.Array]:
     """Return for each group of pairs its coefficient times dx, (c, q)."""
+    return [value * dx for value in _coefficients(form, groups, trial, test, w)]
+
+
+def _coefficients(
+    form: TracedForm, groups: tuple[Group, ...], trial: Tables, test: Tables, w: Coefficients
+) -> list[jax.Array]:
+    """Return for each group of pairs its coefficient, (c, q); either may be 1 where it is constant."""
     shapes = shapes_of(trial), shapes_of(test)
-    values = form.kept_for_all([(*unit(shapes[0], s), *unit(shapes[1], t), w) for (s, t), *_ in groups])
-    return [value * dx for value in values]
+    values: list[jax.Array] = form.kept_for_all(
+        [(*unit(shapes[0], s), *unit(shapes[1], t), w) for (s, t), *_ in groups]
+    )
+    return [jnp.reshape(value, (1, 1, *jnp.shape(value))[-2:]) for value in values]
 
 
 def _at_points(w: Coefficients, dx: jax.Array) -> list[tuple[Coefficients, jax.Array]]:
@@ -237,9 +356,9 @@ def _slot_table(tables: Tables, slot: Slot) -> jax.Array:
     return tables.components[slot.component][slot.part][slot.index]
 
 
-def _cell_table(tables: Tables, slot: Slot) -> np.ndarray:
-    """Return the table (i, c) of one slot of the basis functions that is constant in each cell."""
-    table: np.ndarray = np.asarray(tables.components[slot.component][slot.part])[slot.index][..., 0]
+def _host_table(tables: Tables, slot: Slot) -> np.ndarray:
+    """Return the table (i, c, q) of one slot of the basis functions, also while JAX traces."""
+    table: np.ndarray = np.asarray(tables.components[slot.component][slot.part])[slot.index]
     return table
 
 
@@ -254,6 +373,13 @@ def _contract(density: Density, trial: Tables, test: Tables) -> jax.Array:
         density = {pair: values.sum(-1, keepdims=True) for pair, values in density.items()}
     contract = _written_out if shape[0] * shape[1] <= MAX_WRITTEN_OUT_ENTRIES else _batched
     return contract(density, trial_tables, test_tables, shape)
+
+
+def _by_shared_functions(group: Group, density: jax.Array, trial: Tables, test: Tables) -> jax.Array:
+    """Return the element matrices (i · j, c) of a group whose functions are the same in all cells."""
+    pairs = [_slot_table(test, t)[:, None, 0] * _slot_table(trial, s)[None, :, 0] for s, t in group]
+    products = sum(pairs[1:], pairs[0])
+    return products.reshape(-1, products.shape[-1]) @ jnp.broadcast_to(density, trial.dx.shape).T
 
 
 def _have_references(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:

@@ -21,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from pdeopt.fem.forms.coefficients import Coefficients
 from pdeopt.fem.forms.structure import Shapes, Slot, recording, slots_of, unit
 from pdeopt.fem.tracing.form_tracing import TracedForm
-from pdeopt.fem.tracing.partial_evaluation import NEUTRAL_ELEMENTS
+from pdeopt.fem.tracing.partial_evaluation import BY_ENTRY, NEUTRAL_ELEMENTS
 
 #: The pairs of a trial and a test slot that have the same coefficient.
 Group = tuple[tuple[Slot, Slot], ...]
@@ -42,7 +42,7 @@ def coupled_slots(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients
         test: The tensor shapes of the parts of the test function.
         w: The coefficients of the form.
     """
-    return _coupled_slots(form, _frozen(trial), _frozen(test), *coefficient_types(w))
+    return _couplings(form, _frozen(trial), _frozen(test), *coefficient_types(w))[0]
 
 
 def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients) -> tuple[tuple[Slot, ...], ...]:
@@ -50,8 +50,19 @@ def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients)
     return _used_slots(form, tuple(_frozen(shapes) for shapes in arguments), *coefficient_types(w))
 
 
+def varying_axes(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[tuple[bool, bool], ...]:
+    """Return for each group of `coupled_slots` whether its coefficient varies with the cell, and with the point.
+
+    The arguments are those of `coupled_slots`.
+    """
+    return _couplings(form, _frozen(trial), _frozen(test), *coefficient_types(w))[1]
+
+
 @lru_cache(maxsize=256)
-def _coupled_slots(form: TracedForm, trial: Any, test: Any, structure: Any, leaves: Any) -> tuple[Group, ...]:
+def _couplings(
+    form: TracedForm, trial: Any, test: Any, structure: Any, leaves: Any
+) -> tuple[tuple[Group, ...], tuple[tuple[bool, bool], ...]]:
+    """Return the groups, and for each of them the axes along which its coefficient varies."""
     trial_slots, test_slots = _used_slots(form, (trial, test), structure, leaves)
     pairs = [(s, t) for s in trial_slots for t in test_slots]
 
@@ -60,12 +71,16 @@ def _coupled_slots(form: TracedForm, trial: Any, test: Any, structure: Any, leav
 
     traced = jax.make_jaxpr(on_all_pairs)(jax.tree.unflatten(structure, leaves))
     expressions = Expressions()
-    inputs = [expressions.number(("input", k)) for k in range(len(traced.jaxpr.invars))]
+    inputs = [expressions.input(k, variable.aval.shape) for k, variable in enumerate(traced.jaxpr.invars)]
     groups: dict[Hashable, list[tuple[Slot, Slot]]] = {}
+    varying: dict[Hashable, tuple[bool, bool]] = {}
     for pair, term in zip(pairs, expressions.outputs(traced, inputs), strict=True):
         if not _is_all(term, 0):
-            groups.setdefault(expressions.key_of(term), []).append(pair)
-    return tuple(tuple(group) for group in groups.values())
+            key = expressions.key_of(term)
+            groups.setdefault(key, []).append(pair)
+            cells, points = (False, False, *expressions.varying(term))[-2:]
+            varying[key] = cells, points
+    return tuple(tuple(group) for group in groups.values()), tuple(varying.values())
 
 
 @lru_cache(maxsize=256)
@@ -85,10 +100,11 @@ def _used_slots(form: TracedForm, arguments: Any, structure: Any, leaves: Any) -
 def coefficient_types(w: Coefficients) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     """Return the structure of a form's coefficients, and the shapes and types of their arrays.
 
-    A form's trace depends on nothing else of them. The arrays have the sample's cells and points.
+    A form's trace depends on nothing else of them. The arrays have the sample's cells and points, or 1 of either where
+    they are constant along that axis.
     """
     leaves, structure = jax.tree.flatten(w)
-    shapes = [() if jnp.ndim(leaf) == 0 else (*jnp.shape(leaf)[:-2], *SAMPLE_SHAPE) for leaf in leaves]
+    shapes = [(*jnp.shape(leaf)[:-2], *map(min, jnp.shape(leaf)[-2:], SAMPLE_SHAPE)) for leaf in leaves]
     types = [jnp.result_type(leaf) for leaf in leaves]
     return structure, tuple(jax.ShapeDtypeStruct(shape, kind) for shape, kind in zip(shapes, types, strict=True))
 
@@ -117,6 +133,19 @@ class Expressions:
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
+        self._varying: dict[int, tuple[bool, ...]] = {}  # by number, the axes along which an expression varies
+
+    def input(self, place: int, shape: tuple[int, ...]) -> int:
+        """Return the number of an input of the traced function."""
+        number = self.number(("input", place))
+        self._varying[number] = tuple(size > 1 for size in shape)
+        return number
+
+    def varying(self, term: Term) -> tuple[bool, ...]:
+        """Return for each axis of a term whether it may vary along that axis."""
+        if isinstance(term, int):
+            return self._varying[term]
+        return tuple(bool((term != term.take([0], axis)).any()) for axis in range(term.ndim))
 
     def number(self, key: Hashable) -> int:
         """Return the number of an expression, a new one where its key was not met before."""
@@ -152,7 +181,7 @@ class Expressions:
         try:
             parameters = tuple(sorted((k, _text(v)) for k, v in equation.params.items()))
         except _Opaque:
-            return [self.unknown() for _ in equation.outvars]
+            return self._noted(equation, inputs, [self.unknown() for _ in equation.outvars])
         if inputs and all(isinstance(term, np.ndarray) for term in inputs):
             return _evaluated(equation, inputs)
         if len(equation.outvars) == 1:
@@ -160,7 +189,15 @@ class Expressions:
             if simple is not None:
                 return [simple]
         key = (name, parameters, *map(self.key_of, inputs))
-        return [self.number((key, position)) for position in range(len(equation.outvars))]
+        return self._noted(equation, inputs, [self.number((key, k)) for k in range(len(equation.outvars))])
+
+    def _noted(self, equation: Any, inputs: list[Term], numbers: list[int]) -> list[Term]:
+        """Return the numbers of the results of an operation, after noting along which axes these vary."""
+        along = [self.varying(term) for term in inputs]
+        for variable, number in zip(equation.outvars, numbers, strict=True):
+            shape = variable.aval.shape
+            self._varying[number] = _varying_after(equation, along, shape) or tuple(size > 1 for size in shape)
+        return list(numbers)
 
 
 #: The names of the operations of JAX that call a traced function.
@@ -187,6 +224,28 @@ def _evaluated(equation: Any, inputs: list[Term]) -> list[Term]:
     with jax.ensure_compile_time_eval():
         results = equation.primitive.bind(*inputs, **equation.params)
     return [np.asarray(result) for result in (results if equation.primitive.multiple_results else [results])]
+
+
+def _varying_after(equation: Any, inputs: list[tuple[bool, ...]], shape: tuple[int, ...]) -> tuple[bool, ...] | None:
+    """Return the axes along which the result of an operation varies; None where that is not known.
+
+    Args:
+        equation: The operation.
+        inputs: The axes along which its operands vary.
+        shape: The shape of the result.
+    """
+    name, parameters = equation.primitive.name, equation.params
+    if name in BY_ENTRY:
+        return tuple(any(operand[axis] for operand in inputs if operand) for axis in range(len(shape)))
+    if name == "broadcast_in_dim":
+        places = dict(zip(parameters["broadcast_dimensions"], inputs[0], strict=True))
+        return tuple(places.get(axis, False) for axis in range(len(shape)))
+    if name in ("squeeze", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):
+        lost = parameters["dimensions" if name == "squeeze" else "axes"]
+        return tuple(varies for axis, varies in enumerate(inputs[0]) if axis not in lost)
+    if name == "transpose":
+        return tuple(inputs[0][axis] for axis in parameters["permutation"])
+    return inputs[0] if name == "slice" else None
 
 
 def _simplified(equation: Any, inputs: list[Term]) -> Term | None:

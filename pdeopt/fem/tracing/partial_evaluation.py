@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 MAX_KNOWN_ENTRIES = 4096
 #: The operations that act on each entry by itself.
 # fmt: off
-_BY_ENTRY = frozenset({
+BY_ENTRY = frozenset({
     "abs", "add", "add_any", "convert_element_type", "cos", "cosh", "div", "eq", "exp", "exp2", "expm1", "ge",
     "gt", "integer_pow", "le", "log", "log1p", "lt", "max", "min", "mul", "ne", "neg", "pow", "rsqrt",
     "select_n", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
@@ -167,7 +167,7 @@ def _of_known(equation: Any, inputs: list[Known]) -> Known | None:
     if name == "slice" and parameters["strides"] is None:
         bounds = zip(parameters["start_indices"], parameters["limit_indices"], first.shape, strict=True)
         return Known(first[tuple(slice(a, b) if size > 1 else slice(None) for a, b, size in bounds)], result.shape)
-    if name in _BY_ENTRY:
+    if name in BY_ENTRY:
         values = _broadcast([term.values for term in inputs])
         return Known(_computed(equation, values), result.shape)
     if prod(result.shape) <= MAX_KNOWN_ENTRIES and all(prod(term.shape) <= MAX_KNOWN_ENTRIES for term in inputs):

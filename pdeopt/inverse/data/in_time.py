@@ -100,6 +100,7 @@ class InTime:
             return found.reshape(matrix.shape[0], *u.shape[1:])
         if self.dofs is None:
             return jax.vmap(lambda one: self.observation(one, coefficient), in_axes=-1, out_axes=-1)(u)
+        assert isinstance(self.observation, AtDofs | OfPart), "no other observation has degrees of freedom"
         wanted = self.observation.dofs if isinstance(self.observation, AtDofs) else self.observation.space.indices
         return u[wanted if dofs is None else np.searchsorted(dofs, wanted)]
 
@@ -156,7 +157,11 @@ def readings_of(state: StateEquation, misfit: Misfit) -> Callable[..., Readings]
         state.check_times(one.times, "the state is observed")
     times = np.unique(np.concatenate([one.times for one in in_time]))
     read = [one.dofs for one in in_time]
-    dofs = None if any(one is None for one in read) else np.unique(np.concatenate([one for one in read if one is not None]))
+    dofs = (
+        None
+        if any(one is None for one in read)
+        else np.unique(np.concatenate([one for one in read if one is not None]))
+    )
 
     def readings(coefficient: Any, source: jax.Array | None = None) -> Readings:
         u = state.read(coefficient, times, dofs, source=source)

@@ -135,8 +135,8 @@ class FieldMisfit(Misfit):
             weights: The weights (r,) of the columns of d, ≥ 0; None for ones.
 
         Raises:
-            InputError: The target is not finite or not of the space, weights do not fit, the noise is complex, negative, zero everywhere or
-                of another shape, or JAX traces one of them.
+            InputError: The target is not finite or not of the space, weights do not fit it, the noise is complex,
+                negative, zero everywhere or of another shape, or JAX traces one of them.
         """
         values = fixed(target)
         if values.ndim not in (1, 2) or len(values) != space.n:

@@ -129,7 +129,15 @@ class TracedParts:
 
     def digests(self) -> list[bytes]:
         """Return a digest of each part, in which constants count by their content."""
-        common = self.parametrization, self.state, self.solution, self.observation, self.misfit, self.distance, self.sourced
+        common = (
+            self.parametrization,
+            self.state,
+            self.solution,
+            self.observation,
+            self.misfit,
+            self.distance,
+            self.sourced,
+        )
         found = [*common, *self.constraints, *(term for _, term in self.terms.values())]
         return [fingerprint(part.jaxpr, part.constants) for part in found if part is not None]
 

@@ -102,7 +102,7 @@ def tikhonov(
 
 
 def each_step(term: Quadratic, weights: ArrayLike) -> Quadratic:
-    """Return the term Σ_k w_k term(m_k) of a parameter in time, m = (m_1, …, m_K) one step after the other.
+    """Return the term Σ_k w_k term(m_k) of a parameter in time, m = (m_1, …, m_K).
 
     Args:
         term: The term of one step, without a reference.
@@ -115,7 +115,9 @@ def each_step(term: Quadratic, weights: ArrayLike) -> Quadratic:
     if np.any(np.asarray(term.reference)):
         raise InputError("the term of each step has a reference m₀ that is not zero; expected one without")
     if factors.ndim != 1 or not (np.isfinite(factors) & (factors >= 0)).all():
-        raise InputError(f"the weights of steps are {factors}; expected numbers ≥ 0 in a row, as the sizes of the steps")
+        raise InputError(
+            f"the weights of steps are {factors}; expected numbers ≥ 0 in a row, as the sizes of the steps"
+        )
     matrix = CSRMatrix.from_scipy(sp.kron(sp.diags_array(factors), term.matrix.to_scipy(), format="csr"))
     return Quadratic(term.weight, matrix, 0.0, f"{term.inner_product} in each step", term.null_space)
 

@@ -23,8 +23,8 @@ from pdeopt.optimize.bounds import BoundsLike
 class ParameterInTime:
     """A parameter that is a function on a space in each of K steps in time, in the place of a `Parameter`.
 
-    The m (K · n,) of optimizers is (m_1, …, m_K), one step after the other; `in_steps` makes the rows (K, n) of it that a
-    `pdeopt.pde.Sampled` load takes. Its inner product is that of L² in space and time, Σ_k w_k ∫ a_k b_k.
+    The m (K · n,) of optimizers is (m_1, …, m_K), one step after the other; `in_steps` makes the rows (K, n) of it that
+    a `pdeopt.pde.Sampled` load takes. Its inner product is that of L² in space and time, Σ_k w_k ∫ a_k b_k.
 
     Attributes:
         space: The space of the function, on cells or on boundary facets.

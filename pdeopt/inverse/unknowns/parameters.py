@@ -60,7 +60,8 @@ class Parameters:
                 raise InputError(f"a parameter is named {name!r}; expected a word of letters, digits and _, as 'sigma'")
             if not isinstance(part, SingleParameter):
                 raise InputError(
-                    f"the parameter {name!r} is a {type(part).__name__}; expected a Parameter, a ParameterInTime, Numbers or a Tree"
+                    f"the parameter {name!r} is a {type(part).__name__}; expected a Parameter, a ParameterInTime, "
+                    "Numbers or a Tree"
                 )
             if part.size == 0:
                 raise InputError(f"the parameter {name!r} has no degrees of freedom: check its dofs")

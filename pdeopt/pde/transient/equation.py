@@ -1,4 +1,4 @@
-"""Transient linear state equations: all steps are one call of the host, with one factorization for all of them."""
+"""Transient linear state equations, all of whose steps are one call of the host."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from jax.typing import ArrayLike
 from pdeopt.fem import Condition, Dirichlet, FunctionSpace, MultiPoint
 from pdeopt.pde.transient.evolution import Evolution, Reduced, reduced
 from pdeopt.pde.transient.schemes import Scheme, StepTable, scheme_named, step_table
-from pdeopt.pde.transient.state_in_time import AXES, StateInTime
+from pdeopt.pde.transient.state_in_time import TIME_AXES, StateInTime
 from pdeopt.pde.transient.time_functions import TimeFunction
-from pdeopt.sparse import CSRMatrix, SolveError, Solver, chosen_solver, resolve_solver
-from pdeopt.sparse.march import Checkpoints, linear_march
+from pdeopt.sparse import Checkpoints, CSRMatrix, SolveError, Solver, chosen_solver, linear_march, resolve_solver
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TransientStateEquation(StateInTime):
     """A linear equation in time: the map from κ to the states at given times, which JAX differentiates.
 
@@ -34,8 +33,8 @@ class TransientStateEquation(StateInTime):
         times: The times (K + 1,), increasing, from the initial to the last one, in the problem's unit.
         scheme: The scheme in time or its name: "implicit-euler", "crank-nicolson", "explicit-euler", "bdf2", "sdirk2";
             for equations of second order "newmark" and "leapfrog".
-        dirichlet: The prescribed values, a `Dirichlet`, or degrees of freedom that are tied to each other, `MultiPoint`;
-            or the map κ ↦ condition.
+        dirichlet: The prescribed values, a `Dirichlet`, or degrees of freedom that are tied to each other, a
+            `MultiPoint`; or the map κ ↦ condition.
         boundary: The prescribed values of a `Dirichlet` in time, in the order of its ``dofs``: the map from κ to a
             `Modulated` or `Sampled` vector, or several that are added; None for those of the condition at all times.
         kept: The times at which a call returns the state; None for all.
@@ -67,25 +66,24 @@ class TransientStateEquation(StateInTime):
     """
 
     system: Callable[[Any], Evolution]
-    times: ArrayLike = field(hash=False)
+    times: ArrayLike
     scheme: str | Scheme = "implicit-euler"
     dirichlet: Condition | Callable[[Any], Condition] | None = None
     boundary: Callable[[Any], TimeFunction] | None = None
-    kept: ArrayLike | None = field(default=None, hash=False)
+    kept: ArrayLike | None = None
     solver: str | Solver = "auto"
     checkpoints: Checkpoints | float | None = None
-    axes: tuple[str, ...] = AXES[0]
-    parts: Mapping[str, FunctionSpace] = field(default_factory=dict, hash=False)
+    axes: tuple[str, ...] = TIME_AXES[0]
+    parts: Mapping[str, FunctionSpace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.check_axes_and_times()
-        object.__setattr__(self, "scheme", scheme_named(self.scheme))
-        step_table(self.scheme, self.times)  # which refuses steps that the scheme does not take
+        _ = self.table  # which is refused where the scheme does not take the steps
 
     @cached_property
     def table(self) -> StepTable:
         """The steps that the scheme makes of the times."""
-        return step_table(self.scheme, self.times)
+        return step_table(scheme_named(self.scheme), self.grid)
 
     def read(
         self,
@@ -103,7 +101,8 @@ class TransientStateEquation(StateInTime):
         steps = np.unique(np.concatenate([ends[0][part > 0], ends[1][part < 1]]))
         u = self._marched(coefficient, steps, dofs, source)
         after, before = (np.clip(np.searchsorted(steps, end), 0, len(steps) - 1) for end in ends)
-        return part * u[..., after] + (1 - part) * u[..., before]
+        between: jax.Array = part * u[..., after] + (1 - part) * u[..., before]
+        return between
 
     def with_solver(self, solver: str | Solver) -> Self:
         """Return the same equation, solved by another solver.
@@ -153,13 +152,13 @@ class TransientStateEquation(StateInTime):
             weights=weights,
             vectors=vectors,
             loads=loads if len(loads) else None,
-            times=table.ends,
+            times=table.ends.tolist(),
             dofs=selected,
             steps=steps,
             solver=self.solver,
             checkpoints=self._checkpoints(equation),
         )
-        times = np.concatenate([self.times[:1], table.ends])[steps]
+        times = np.concatenate([self.grid[:1], table.ends])[steps]
         u = all_dofs(equation, dofs, selected, jnp.moveaxis(found, 0, -1), equation.prescribed(times))
         return u if len(self.axes) == 3 else u[:, 0]
 
@@ -178,7 +177,7 @@ class TransientStateEquation(StateInTime):
             raise SolveError(f"the source has shape {source.shape}; expected that of the state, {shape}")
         points = self.check_times(self.kept_times, "a source acts")
         ends = self.table.step_ends[points.steps] - 1
-        factors = self.table.load_weights.sum(0)[ends] * (points.times > self.times[0])
+        factors = self.table.load_weights.sum(0)[ends] * (points.times > self.grid[0])
         given = jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
         zero = jnp.zeros((len(self.table.ends), *given.shape[1:]))
         return zero.at[ends].add(factors[:, None, None] * given)
@@ -188,9 +187,10 @@ class TransientStateEquation(StateInTime):
         evolution = self.system(coefficient)
         if not isinstance(evolution, Evolution):
             raise SolveError(f"system must return an Evolution; it returns a {type(evolution).__name__}")
-        if evolution.damping is not None and not self.scheme.is_second:
+        scheme = scheme_named(self.scheme)
+        if evolution.damping is not None and not scheme.is_second:
             raise SolveError(
-                f"the scheme {self.scheme.name} is for equations of first order in time, and there is a damping matrix; "
+                f"the scheme {scheme.name} is for equations of first order in time, and there is a damping matrix; "
                 "expected 'newmark' or 'leapfrog'"
             )
         condition = self.dirichlet(coefficient) if callable(self.dirichlet) else self.dirichlet
@@ -200,7 +200,7 @@ class TransientStateEquation(StateInTime):
                 "MultiPoint condition"
             )
         values = None if self.boundary is None else self.boundary(coefficient)
-        return reduced(evolution, condition, values, self.table, self.times, len(self.axes) == 3)
+        return reduced(evolution, condition, values, self.table, self.grid, len(self.axes) == 3)
 
 
 def selected_dofs(equation: Reduced, dofs: np.ndarray | None) -> np.ndarray | None:
@@ -214,7 +214,8 @@ def selected_dofs(equation: Reduced, dofs: np.ndarray | None) -> np.ndarray | No
         return dofs
     number = np.full(equation.n, -1)
     number[equation.condition.free] = np.arange(equation.free_count)
-    return number[dofs][number[dofs] >= 0]
+    selected: np.ndarray = number[dofs][number[dofs] >= 0]
+    return selected
 
 
 def all_dofs(
@@ -236,7 +237,7 @@ def all_dofs(
     condition = equation.condition
     if condition is None:
         return found
-    if selected is None:
+    if dofs is None or selected is None:
         columns = None if prescribed is None else prescribed.reshape(len(prescribed), -1)
         u = replace(condition, values=columns).extend(found.reshape(len(found), -1))
         u = u.reshape(equation.n, *found.shape[1:])

@@ -1,7 +1,7 @@
-"""A linear equation in time after discretization in space, and what remains of it for the degrees of freedom that are free.
+"""Linear equations in time after discretization in space, for the free degrees of freedom.
 
-With u = Z y + g(t), prescribed values g in time, each matrix X of the scheme becomes Zᵀ X Z, and contributes −Zᵀ X g at the
-times of the states that it is multiplied with in a step.
+With u = Z y + g(t), prescribed values g in time, each matrix X of the scheme becomes Zᵀ X Z, and contributes −Zᵀ X g at
+the times of the states that it is multiplied with in a step.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pdeopt.fem import Dirichlet, MultiPoint
 from pdeopt.pde.transient.schemes import StepTable
 from pdeopt.pde.transient.time_functions import Piece, TimeFunction, TimePoints, experiments_of, pieces
 from pdeopt.sparse import CSRMatrix, SolveError, Solver, linear_solve
-from pdeopt.sparse.march import is_diagonal
+from pdeopt.sparse.march.plan import is_diagonal
 
 
 @dataclass(frozen=True, eq=False)
 class Evolution:
-    """A linear equation M ∂u/∂t + K u = f, or M ∂²u/∂t² + C ∂u/∂t + K u = f, after discretization in space.
+    """A linear equation in time, M ∂u/∂t + K u = f or M ∂²u/∂t² + C ∂u/∂t + K u = f.
 
     Attributes:
         mass: The matrix M, (n, n); a diagonal one, of a lumped mass, makes explicit schemes cheap.
@@ -48,9 +48,9 @@ class Evolution:
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """An equation in time for the degrees of freedom that are free; all vectors have an axis of r experiments.
+    """An equation in time for the degrees of freedom that are free.
 
-    It is made by `reduced`.
+    All vectors have an axis of r experiments. It is made by `reduced`.
 
     Attributes:
         evolution: The equation of all degrees of freedom.
@@ -165,7 +165,8 @@ class Reduced:
         v = self._state(self.evolution.velocity, "the velocity")
         lifted = jnp.zeros((self.free_count, self.columns))
         if self.boundary and self.condition is not None:
-            before, now, after = sum(self._at_levels(piece.values_at)[:3] for piece in self.boundary)
+            levels = [self._at_levels(piece.values_at)[:3] for piece in self.boundary]
+            before, now, after = sum(levels[1:], start=levels[0])
             lifted = self.lift(self.full[0], (after - 2 * now + before) / size**2)
             if isinstance(self.condition, Dirichlet):
                 u, dofs = u.at[self.condition.dofs].set(now), self.condition.dofs
@@ -177,9 +178,10 @@ class Reduced:
         return self.free_values(v), linear_solve(M, load, solver)
 
     def _at_levels(self, function: Callable[[TimePoints], jax.Array]) -> jax.Array:
-        """Return the values of a function of time at the states of the march: one before the start, the start, the steps.
+        """Return the values of a function of time at the states of the march.
 
-        Before the start it is continued by a parabola, which keeps the second order of a scheme.
+        They are those one step before the start, at the start and after each step. Before the start the function is
+        continued by a parabola, which keeps the second order of a scheme.
         """
         inner = function(TimePoints.of(np.concatenate([self.grid[:1], self.table.ends]), self.grid))
         two, three = inner[1], inner[2] if len(inner) > 2 else 2 * inner[1] - inner[0]
@@ -247,8 +249,8 @@ def reduced(
     counts = set().union(*(experiments_of(one) for one in given)) - {1}
     if len(counts) > 1 or (counts and not has_experiments):
         raise SolveError(
-            f"arrays of an Evolution have {sorted(counts)} columns; expected one number of experiments for all, and the "
-            'axes ("dof", "experiment", "time") where there are some'
+            f"arrays of an Evolution have {sorted(counts)} columns; expected one number of experiments for all, and "
+            'the axes ("dof", "experiment", "time") where there are some'
         )
     columns = counts.pop() if counts else 1
     prescribed = 0 if condition is None else len(condition.dofs)

@@ -1,4 +1,4 @@
-"""Schemes in time, as tables of numbers: what each step takes of the mass, the damping and the stiffness matrix.
+"""Schemes in time, as tables of what each step takes of mass, damping and stiffness.
 
 First order in time, M ∂u/∂t + K u = f, from a state u_{k−1} with the step Δt:
 
@@ -9,7 +9,8 @@ First order in time, M ∂u/∂t + K u = f, from a state u_{k−1} with the step
 Second order in time, M ∂²u/∂t² + C ∂u/∂t + K u = f, with equal steps:
 
     newmark             the method of Newmark (1959) with β and γ, written with three states and without velocities
-    leapfrog            M (u_{k+1} − 2 u_k + u_{k−1}) + Δt C (u_k − u_{k−1}) + Δt² K u_k = Δt² f_k, explicit for a lumped M
+    leapfrog            M (u_{k+1} − 2 u_k + u_{k−1}) + Δt C (u_k − u_{k−1}) + Δt² K u_k = Δt² f_k, explicit for a
+                        lumped M, and of first order in the damping C
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from pdeopt.errors import did_you_mean
 from pdeopt.sparse import SolveError
-from pdeopt.sparse.march import StepKind
+from pdeopt.sparse.march.plan import StepKind
 
 #: The difference up to which two steps count as equal, relative to the larger one: rounding of times.
 EQUAL_STEPS = 1e-9
@@ -229,9 +230,7 @@ def _newmark_table(scheme: Scheme, times: np.ndarray) -> StepTable:
     size = _equal_size(scheme, times)
     of_stiffness = np.array([beta, 0.5 + gamma - 2 * beta, 0.5 - gamma + beta]) * size**2
     of_damping = np.array([gamma, 1 - 2 * gamma, gamma - 1]) * size
-    kind = tuple(
-        (m, float(c), float(k)) for m, c, k in zip((1.0, -2.0, 1.0), of_damping, of_stiffness, strict=True)
-    )
+    kind = tuple((m, float(c), float(k)) for m, c, k in zip((1.0, -2.0, 1.0), of_damping, of_stiffness, strict=True))
     count = len(times) - 1
     levels = np.concatenate([times[:1], times])  # before the start the load is that at the start
     return StepTable(

@@ -1,4 +1,4 @@
-"""What all state equations in time have in common: times, the states that are kept, and reading without keeping."""
+"""The protocol of state equations in time: times, states that are kept, reading without keeping."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pdeopt.pde.transient.time_functions import TimePoints
 from pdeopt.sparse import SolveError
 
 #: The axes of the state, without and with experiments.
-AXES = (("dof", "time"), ("dof", "experiment", "time"))
+TIME_AXES = (("dof", "time"), ("dof", "experiment", "time"))
 #: The part of the last step by which a time may lie outside of those of the equation: rounding.
 TIME_TOLERANCE = 1e-9
 
 
 class StateInTime(StateEquation):
-    """A state equation in time, which is observed as it is computed, and keeps the states at some times only.
+    """A state equation in time, which is observed as it is computed, and keeps few states.
 
     Attributes:
         times: The times (K + 1,), increasing, from the initial to the last one.
@@ -37,8 +37,8 @@ class StateInTime(StateEquation):
             SolveError: One of these is the case.
         """
         object.__setattr__(self, "times", checked_times(self.times))
-        if self.axes not in AXES:
-            raise SolveError(f"the axes of a state in time are {self.axes}; expected {AXES[0]} or {AXES[1]}")
+        if self.axes not in TIME_AXES:
+            raise SolveError(f"the axes of a state in time are {self.axes}; expected {TIME_AXES[0]} or {TIME_AXES[1]}")
         if self.kept is not None:
             object.__setattr__(self, "kept", np.atleast_1d(np.asarray(self.kept, float)))
             self.check_times(self.kept, "the state is kept")
@@ -52,9 +52,9 @@ class StateInTime(StateEquation):
         *,
         source: jax.Array | None = None,
     ) -> jax.Array:
-        """Return degrees of freedom of the state at some times, (d, T) or (d, r, T), of which no others are kept.
+        """Return degrees of freedom of the state at some times, (d, T) or (d, r, T).
 
-        Between the ends of steps the state is interpolated linearly in time.
+        No others are kept. Between the ends of steps the state is interpolated linearly in time.
 
         Args:
             coefficient: The coefficient κ.
@@ -77,9 +77,14 @@ class StateInTime(StateEquation):
         ...
 
     @property
+    def grid(self) -> np.ndarray:
+        """The times of the equation, (K + 1,)."""
+        return np.asarray(self.times)
+
+    @property
     def kept_times(self) -> np.ndarray:
         """The times of the states that a call returns, (T,)."""
-        return self.times if self.kept is None else self.kept
+        return self.grid if self.kept is None else np.asarray(self.kept)
 
     def __call__(self, coefficient: Any, *, source: jax.Array | None = None) -> jax.Array:
         """Return the states at the times that are kept, (n, T) or (n, r, T).
@@ -105,7 +110,7 @@ class StateInTime(StateEquation):
             SolveError: A time is before the first or after the last one, or not finite.
         """
         found = np.atleast_1d(np.asarray(times, float))
-        grid = np.asarray(self.times)
+        grid = self.grid
         slack = TIME_TOLERANCE * (grid[-1] - grid[-2])
         outside = np.flatnonzero(~((found >= grid[0] - slack) & (found <= grid[-1] + slack)))
         if found.ndim != 1 or len(outside):
@@ -128,15 +133,17 @@ def checked_times(times: ArrayLike) -> np.ndarray:
     """
     found = np.array(times, float)
     if found.ndim != 1 or len(found) < 2:
-        raise SolveError(f"the times have shape {found.shape}; expected two or more in a row, as np.linspace(0, 1, 101)")
+        raise SolveError(
+            f"the times have shape {found.shape}; expected two or more in a row, as np.linspace(0, 1, 101)"
+        )
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
-        raise SolveError(f"time number {bad[0]} is {found[bad[0]]}; expected finite numbers")
+        raise SolveError(f"time number {bad[0] + 1} is {found[bad[0]]}; expected finite numbers")
     wrong = np.flatnonzero(np.diff(found) <= 0)
     if len(wrong):
         k = int(wrong[0])
         raise SolveError(
-            f"the times are out of order: number {k + 1} is {found[k + 1]:.10g}, after {found[k]:.10g}; expected "
+            f"the times are out of order: number {k + 2} is {found[k + 1]:.10g}, after {found[k]:.10g}; expected "
             "increasing ones"
         )
     return found

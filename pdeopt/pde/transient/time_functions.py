@@ -1,4 +1,4 @@
-"""Functions of time: loads and prescribed values that are constant, a fixed vector times a function, or given in steps."""
+"""Functions of time: loads and prescribed values."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class TimePoints:
         left, right = self.grid[self.steps - 1], self.grid[self.steps]
         part = np.clip((self.times - left) / (right - left), 0.0, 1.0)
         part = part.reshape(-1, *([1] * (given.ndim - 1)))
-        return (1 - part) * given[self.steps - 1] + part * given[self.steps]
+        between: jax.Array = (1 - part) * given[self.steps - 1] + part * given[self.steps]
+        return between
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +135,8 @@ def pieces(given: TimeFunction, size: int, columns: int, what: str) -> list[Piec
         if whole.ndim != ndim + 1 or whole.shape[-2] != size or whole.shape[-1] not in (1, columns):
             axes = "K, " if is_sampled else ""
             raise SolveError(
-                f"{what} has the shape {vector.shape}; expected ({axes}{size}) or ({axes}{size}, {columns}), one value a "
-                "degree of freedom, or one for each experiment"
+                f"{what} has the shape {vector.shape}; expected ({axes}{size}) or ({axes}{size}, {columns}), one value "
+                "a degree of freedom, or one for each experiment"
             )
         whole = jnp.broadcast_to(whole, (*whole.shape[:-1], columns))
         found.append(Piece(what, one.weight if isinstance(one, Modulated) else None, whole, is_sampled))
@@ -146,8 +147,9 @@ def parts_of(given: TimeFunction) -> list[Any]:
     """Return what is given as a function of time as a list of what is added up."""
     if given is None:
         return []
-    is_sum = isinstance(given, (tuple, list)) and any(isinstance(one, Modulated | Sampled) for one in given)
-    return list(given) if is_sum else [given]
+    if isinstance(given, (tuple, list)) and any(isinstance(one, Modulated | Sampled) for one in given):
+        return list(given)
+    return [given]
 
 
 def experiments_of(given: TimeFunction) -> set[int]:
@@ -174,7 +176,7 @@ def _weight(weight: Any, points: TimePoints, what: str) -> jax.Array:
     found = jnp.asarray(weight(jnp.asarray(points.times)), float)
     if found.shape not in ((), points.times.shape):
         raise SolveError(
-            f"the weight of {what} returns an array of shape {found.shape} for times {points.times.shape}; expected one "
-            "number a time, as jnp.sin(t) is"
+            f"the weight of {what} returns an array of shape {found.shape} for times {points.times.shape}; expected "
+            "one number a time, as jnp.sin(t) is"
         )
     return jnp.broadcast_to(found, points.times.shape)

@@ -28,7 +28,7 @@ from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
-from pdeopt.sparse import Work, work
+from pdeopt.sparse import Work, state_memory, work
 from pdeopt.sparse.solvers.counters import march
 
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ class RunRequest:
         options: The keywords of ``build`` with their values.
         asked: The settings of the minimization that were asked for.
         solver: The name of the linear solver of the state equation; None where the problem chooses.
+        memory: The memory for states in time, in bytes; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         initial_seed: The seed of a random initial guess about that one, see `Problem.at_random_start`; None for none.
         initial_spread: The standard deviation of a random initial guess; None for the usual one.
@@ -50,6 +51,7 @@ class RunRequest:
     options: dict[str, Any]
     asked: RequestedSettings
     solver: str | None
+    memory: float | None
     initial_guess: Path | None
     initial_seed: int | None
     initial_spread: float | None
@@ -78,6 +80,9 @@ class RunRequest:
         if self.solver is not None:
             with problem_file_errors(self.path):
                 problem = problem.with_solver(self.solver)
+        if self.memory is not None:
+            with problem_file_errors(self.path):
+                problem = problem.with_memory(self.memory)
         problem = with_former_runs(problem, self.name, self.initial_guess, self.truth)
         if self.initial_seed is None:
             return problem
@@ -108,6 +113,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "requested_solver": request.solver,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
+        "memory": request.memory,
         "initial_seed": request.initial_seed,
         "initial_spread": request.initial_spread,
         "truth": request.truth and request.truth.resolve(),

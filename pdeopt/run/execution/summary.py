@@ -13,8 +13,7 @@ from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
 from pdeopt.optimize import Iterate
 from pdeopt.run.store.fields import Fields
-from pdeopt.sparse import Work
-from pdeopt.sparse.march.host import state_memory
+from pdeopt.sparse import Work, state_memory
 
 #: The largest number of multipliers of one constraint that summary.json has.
 MAX_SHOWN_MULTIPLIERS = 20

@@ -453,19 +453,17 @@ def _data_sets(problem: Problem, solved: StateAndAdjoint, coefficient: Any) -> t
         label, data = problem.data_label, misfit.data
         return ([] if data is None else [DataSet(label, data, solved.prediction, misfit.noise)]), misfit
     known = {name: part for name, part in misfit.parts.items() if part.data is not None}
+    measured = [np.asarray(part.data) for part in known.values()]
     if len(known) == len(misfit.parts):  # the prediction is theirs, one after the other
-        ends = np.cumsum([np.size(part.data) for part in known.values()])[:-1]
-        rows = np.split(np.ravel(solved.prediction), ends)
-        predicted = [
-            row.reshape(np.shape(part.data)) if np.iscomplexobj(part.data) else row.real.reshape(np.shape(part.data))
-            for row, part in zip(rows, known.values(), strict=True)
-        ]
+        rows = np.split(np.ravel(solved.prediction), np.cumsum([one.size for one in measured])[:-1])
+        pairs = zip(rows, measured, strict=True)
+        found = [(row if np.iscomplexobj(one) else row.real).reshape(one.shape) for row, one in pairs]
     else:
         state = jnp.asarray(solved.state)
-        predicted = [np.asarray(part.observation(state, coefficient)) for part in known.values()]
+        found = [np.asarray(part.observation(state, coefficient)) for part in known.values()]
     sets = [
-        DataSet(name, np.asarray(part.data), values, part.noise)
-        for (name, part), values in zip(known.items(), predicted, strict=True)
+        DataSet(name, one, values, part.noise)
+        for (name, part), one, values in zip(known.items(), measured, found, strict=True)
     ]
     return sets, next(iter(known.values()), misfit)
 

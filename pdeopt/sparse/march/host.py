@@ -1,4 +1,7 @@
-"""Whole marches on the host: forward, and back with all states kept or with snapshots. It never calls JAX."""
+"""Whole marches on the host, forward and back, with all states kept or with snapshots.
+
+Nothing here calls JAX.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -79,7 +82,7 @@ def forget_marches() -> None:
 
 
 def march_forward(plan: MarchPlan, numbers: Numbers, directions: list[Numbers], keeps: bool) -> tuple[np.ndarray, int]:
-    """Return what is read of the states, or of their mixed derivative along directions, (T, d) or (T, d, r).
+    """Return what is read of the states, or of their mixed derivative, (T, d) or (T, d, r).
 
     Args:
         plan: The march.
@@ -155,9 +158,7 @@ def march_back(
 class _Run:
     """A run of a march forward and back, with the states that it has at hand."""
 
-    def __init__(
-        self, stepper: Stepper, cotangent: np.ndarray | None = None, wanted: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, stepper: Stepper, cotangent: np.ndarray | None = None, wanted: tuple[int, ...] = ()) -> None:
         self._stepper, self._plan = stepper, stepper.plan
         self._cotangent, self._wanted = cotangent, wanted
         plan, shape = self._plan, stepper.shape
@@ -173,15 +174,13 @@ class _Run:
         return any(m < len(self._plan.patterns) for m in self._wanted) or bool(self._stepper.directions)
 
     def keep_all(self, kept: Kept | None = None) -> None:
-        """Compute the states of all steps and keep them; those that a former run has kept are taken from there."""
+        """Compute and keep the states of all steps, but for those that a former run has kept."""
         if kept is not None and not self._stepper.directions:
             self.kept = kept
             return
         self.advance(0, self._plan.count, keeps=True, known=None if kept is None else kept.states)
 
-    def advance(
-        self, first: int, last: int, keeps: bool = False, known: Mapping[int, States] | None = None
-    ) -> None:
+    def advance(self, first: int, last: int, keeps: bool = False, known: Mapping[int, States] | None = None) -> None:
         """Go from the start of one step, counted from 0, to that of another.
 
         Args:
@@ -278,7 +277,8 @@ class _Run:
         place = self._plan.places.get(k)
         if place is None or self._cotangent is None:
             return None
-        dofs, given = self._plan.read_dofs, self._cotangent[place]
+        given: np.ndarray = self._cotangent[place]
+        dofs = self._plan.read_dofs
         if dofs is None:
             return given
         full = np.zeros(self._stepper.shape)
@@ -329,7 +329,11 @@ class _Totals:
             factors = plan.kinds[plan.kind_of[k - 1]]
             combined = [
                 sum(
-                    (factors[lag][m] * states[k - lag][whole ^ subset] for lag in range(plan.lags + 1) if factors[lag][m]),
+                    (
+                        factors[lag][m] * states[k - lag][whole ^ subset]
+                        for lag in range(plan.lags + 1)
+                        if factors[lag][m]
+                    ),
                     start=np.zeros(stepper.shape),
                 )
                 for m in self._matrices
@@ -364,9 +368,7 @@ class _Totals:
         for place, m in enumerate(self._matrices):
             right = np.stack([combined[place].reshape(self._plan.size, -1) for _, combined in self._pending], axis=1)
             size = self._plan.size
-            _subtract_products(
-                self.values[m], self._plan.patterns[m], left.reshape(size, -1), right.reshape(size, -1)
-            )
+            _subtract_products(self.values[m], self._plan.patterns[m], left.reshape(size, -1), right.reshape(size, -1))
         self._pending.clear()
 
 
@@ -383,7 +385,8 @@ def _subtract_products(total: np.ndarray, pattern: SparsityPattern, left: np.nda
 def _written(states: dict[int, States]) -> IO[bytes]:
     """Return a temporary file with states, which is gone when it is closed, or the process ends."""
     file = tempfile.TemporaryFile(prefix="pdeopt-")  # noqa: SIM115  # it stays open as long as it is needed
-    np.savez(file, **{f"{k}_{i}": array for k, one in states.items() for i, array in enumerate(one)})
+    arrays: dict[str, Any] = {f"{k}_{i}": array for k, one in states.items() for i, array in enumerate(one)}
+    np.savez(file, **arrays)
     return file
 
 

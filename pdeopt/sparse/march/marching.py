@@ -6,8 +6,8 @@ families of operations are closed under differentiation and transposition:
     T_m(θ; η₁, …, η_m)       the m-th derivative of F along directions η, which is symmetric and linear in each
     H_m(θ, w; η₁, …, η_m)    the m-th derivative of the adjoint, w ↦ (∂F/∂θ)ᵀ w, along directions η
 
-T₀ is F and H₀ its adjoint. Differentiating in θ adds a direction, T_m to T_{m+1} and H_m to H_{m+1}. With a cotangent w,
-T_m transposes in a direction to H_{m−1}(θ, w; the others). With a cotangent ξ, H_m transposes in w to
+T₀ is F and H₀ its adjoint. Differentiating in θ adds a direction: T_m becomes T_{m+1}, and H_m becomes H_{m+1}. With a
+cotangent w, T_m transposes in a direction to H_{m−1}(θ, w; the others). With a cotangent ξ, H_m transposes in w to
 T_{m+1}(θ; all, ξ), and in a direction to H_m(θ, w; the others, ξ), because its derivatives are symmetric. Each of them
 is one call of the host.
 """
@@ -55,9 +55,9 @@ def linear_march(
 ) -> jax.Array:
     """March through all steps of a linear recurrence, differentiably in all its numbers.
 
-    The states obey ``Σ_lag Σ_m kinds[kind_of[k]][lag][m] X_m u_{k−lag} = Σ_s weights[k, s] vectors[s] + loads[k]``. Each
-    matrix of a new state is factored once, for all steps and for the adjoint; the derivatives are of both modes and of
-    any order.
+    The states obey ``Σ_lag Σ_m kinds[kind_of[k]][lag][m] X_m u_{k−lag} = Σ_s weights[k, s] vectors[s] + loads[k]``.
+    Each matrix of a new state is factored once, for all steps and for the adjoint; the derivatives are of both modes
+    and of any order.
 
     Args:
         matrices: The matrices X_m, each (n, n).
@@ -289,11 +289,11 @@ def _transpose(cotangents: Sequence[Any], *args: Any, call: _Call) -> list[Any]:
         at = start + sum(len(one) for one in call.directions[:i])
         found[at : at + len(places)] = back
         return found
-    places = _places(cotangents)
-    if not places:
+    asked = _places(cotangents)
+    if not asked:
         return found
-    new = [cotangents[place] for place in places]
-    kinds = tuple(call.wanted[place] for place in places)
+    new = [cotangents[place] for place in asked]
+    kinds = tuple(call.wanted[place] for place in asked)
     if not linear:
         flat = [leaf for leaves in given.directions for leaf in leaves]
         tangent = _Call(plan, (*call.directions, kinds))
@@ -314,9 +314,10 @@ def _batched(args: Sequence[Any], axes: Sequence[Any], *, call: _Call) -> tuple[
 
     def one(batched: list[Any]) -> list[Any]:
         left = iter(batched)
-        return _march_p.bind(*(arg if axis is None else next(left) for arg, axis in zip(args, axes, strict=True)), call=call)
+        given = (arg if axis is None else next(left) for arg, axis in zip(args, axes, strict=True))
+        return list(_march_p.bind(*given, call=call))
 
-    results = jax.lax.map(one, moved)
+    results: list[Any] = jax.lax.map(one, moved)
     return results, [0] * len(results)
 
 

@@ -1,4 +1,6 @@
-"""Which states of a march are kept for its adjoint: all of them, or some, from which the others are computed again.
+"""Schedules of the states of a march that are kept for its adjoint.
+
+All of them are kept, or some, from which the others are computed again.
 
 The schedules are those of the library checkpoint_schedules: binomial checkpointing (revolve; Griewank, Walther 2000),
 and the mixed one (Maddison 2024), which keeps the states of single steps, too. A schedule does not depend on numbers:
@@ -36,8 +38,9 @@ class Checkpoints:
     schedule: Literal["revolve", "mixed"] = "revolve"
 
     def __post_init__(self) -> None:
+        counts = (self.snapshots, self.on_disk)
         if self.snapshots is not None and (
-            not isinstance(self.snapshots, int) or min(self.snapshots, self.on_disk) < 0 or self.total < 1
+            not all(isinstance(count, int) and count >= 0 for count in counts) or not any(counts)
         ):
             raise SolveError(
                 f"{self.snapshots!r} snapshots are kept in memory and {self.on_disk!r} on disk; expected at least one, "
@@ -106,7 +109,7 @@ class Action:
 
 @lru_cache(maxsize=16)
 def actions(steps: int, checkpoints: Checkpoints) -> tuple[Action, ...]:
-    """Return the actions that run so many steps forward, and back, with at most the snapshots that are allowed."""
+    """Return the actions that run so many steps forward and back with the snapshots that are allowed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mixed schedule would be made faster with numba
         import checkpoint_schedules as library
@@ -126,9 +129,7 @@ def actions(steps: int, checkpoints: Checkpoints) -> tuple[Action, ...]:
                 case library.Forward():
                     place = action.storage.name.lower()
                     last = min(action.n1, steps)
-                    found.append(
-                        Action("forward", action.n0, last, action.write_ics, action.write_adj_deps, place)
-                    )
+                    found.append(Action("forward", action.n0, last, action.write_ics, action.write_adj_deps, place))
                 case library.Reverse():
                     found.append(Action("reverse", action.n1, action.n0))
                 case library.Copy() | library.Move():
@@ -142,7 +143,7 @@ def actions(steps: int, checkpoints: Checkpoints) -> tuple[Action, ...]:
 
 
 def forward_steps(steps: int, checkpoints: Checkpoints) -> int:
-    """Return how many steps a value and its gradient run forward, those that are computed again among them."""
+    """Return how many steps a value and its gradient run forward, those done again among them."""
     if checkpoints.keeps_all(steps):
         return steps
     return sum(one.last - one.first for one in actions(steps, checkpoints) if one.kind == "forward")

@@ -44,7 +44,7 @@ SPARSE_LOAD = 0.1
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a march, or of a direction along which it is differentiated, where None stands for zero.
+    """The numbers of a march, or of a direction of differentiation, where None stands for zero.
 
     Attributes:
         matrices: The values (nnz,) of each matrix X_m.
@@ -126,7 +126,8 @@ class Systems:
         if is_diagonal(pattern):
             return partial(_scaled, -values)
         B = sp.csr_matrix((-values, pattern.indices, pattern.indptr), pattern.shape)
-        return (B.T if transposed else B).__matmul__
+        product: Product = (B.T if transposed else B).__matmul__
+        return product
 
     def _new_solve(self, kind: int) -> Callable[[np.ndarray, bool], np.ndarray]:
         found = self._sum(kind, 0)
@@ -142,7 +143,8 @@ class Systems:
                         "quadratic elements has zeros at vertices, take linear ones"
                     )
                 )
-            return lambda rhs, transposed, inverse=1 / values: _scaled(inverse, rhs)
+            inverse = 1 / values
+            return lambda rhs, transposed: _scaled(inverse, rhs)
         solver = self._plan.solver
         if isinstance(solver, Auto):
             solver = solver.chosen(pattern, values, 1)
@@ -240,7 +242,7 @@ class Stepper:
     def _load(self, subset: int, k: int) -> np.ndarray:
         numbers = self._numbers.get(subset)
         if numbers is not None and numbers.loads is not None:
-            rhs = numbers.loads[k - 1].astype(float)
+            rhs: np.ndarray = numbers.loads[k - 1].astype(float)
         else:
             rhs = np.zeros(self.shape)
         for one, two in self.load_factors(subset):
@@ -262,7 +264,8 @@ def _parts(subset: int) -> list[int]:
 
 
 def _scaled(diagonal: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return diagonal * x if x.ndim == 1 else diagonal[:, None] * x
+    scaled: np.ndarray = diagonal * x if x.ndim == 1 else diagonal[:, None] * x
+    return scaled
 
 
 def _column(x: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,15 @@ def watched_march(steps: int, is_adjoint: bool = False) -> Iterator[None]:
         march.steps = 0
 
 
+class _Factored(threading.local):
+    """The time in seconds that this thread has factored so far."""
+
+    seconds = 0.0
+
+
+_factored = _Factored()
+
+
 @contextmanager
 def timed_factoring() -> Iterator[None]:
     """Count the time of the block as time of factoring."""
@@ -117,14 +127,17 @@ def timed_factoring() -> Iterator[None]:
     try:
         yield
     finally:
-        work.factoring_seconds += time.perf_counter() - start
+        spent = time.perf_counter() - start
+        _factored.seconds += spent
+        work.factoring_seconds += spent
 
 
 @contextmanager
 def timed_solving() -> Iterator[None]:
-    """Count the time of the block as time of solving, except for the time of factoring in it."""
-    start, factored = time.perf_counter(), work.factoring_seconds
+    """Count the time of the block as time of solving, except for the time of factoring in it by the same thread."""
+    start, factored = time.perf_counter(), _factored.seconds
     try:
         yield
     finally:
-        work.solving_seconds += time.perf_counter() - start - (work.factoring_seconds - factored)
+        spent = time.perf_counter() - start - (_factored.seconds - factored)
+        work.solving_seconds += spent

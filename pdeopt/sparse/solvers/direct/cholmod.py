@@ -5,7 +5,9 @@ It is optional: pip install "pdeopt[cholmod]". cvxopt is under the GPL.
 
 from __future__ import annotations
 
+import threading
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,7 @@ class _Analysis:
         self._matrix = spmatrix(matrix(np.ones(upper.nnz)), rows, cols, pattern.shape)
         self.factor_nbytes = 10 * cholesky_entries(pattern)  # measured, with the zeros in supernodes
         self._spare = None
+        self._lock = threading.RLock()  # another thread may factor a matrix of the same pattern
 
     def factor(self, data: np.ndarray) -> _Cholmod:
         """Return the factor of values (nnz,).
@@ -62,15 +65,16 @@ class _Analysis:
         """
         from cvxopt import cholmod, matrix
 
-        self._matrix.V = matrix(data[self._kept])
-        target, self._spare = self._spare, None
-        factor = target or cholmod.symbolic(self._matrix)
-        try:
-            cholmod.numeric(self._matrix, factor)
-        except ArithmeticError:
-            self.keep(factor)
-            raise RuntimeError("the matrix is not positive definite") from None
-        return _Cholmod(self, factor)
+        with self._lock:
+            self._matrix.V = matrix(data[self._kept])
+            target, self._spare = self._spare, None
+            factor = target or cholmod.symbolic(self._matrix)
+            try:
+                cholmod.numeric(self._matrix, factor)
+            except ArithmeticError:
+                self.keep(factor)
+                raise RuntimeError("the matrix is not positive definite") from None
+            return _Cholmod(self, factor)
 
     def keep(self, factor: Any) -> None:
         """Keep ``factor`` as the spare one, in place of that of any other analysis."""
@@ -103,15 +107,13 @@ def analyze_cholmod(pattern: SparsityPattern, sample: np.ndarray) -> Factorize:
     if not cholmod_is_installed():
         raise NotSuitedError("cvxopt is not installed")
     may_be_definite = PositiveDiagonal(pattern)
-    analyses: list[_Analysis] = []
+    analysis = cache(lambda: _Analysis(pattern))
 
     def factorize(data: np.ndarray) -> Factor:
         if np.iscomplexobj(data):
             raise NotSuitedError("the values are complex")
         may_be_definite.require(data)
-        if not analyses:
-            analyses.append(_Analysis(pattern))
-        return analyses[0].factor(data)
+        return analysis().factor(data)
 
     return factorize
 

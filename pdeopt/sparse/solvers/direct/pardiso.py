@@ -5,6 +5,7 @@ It is optional: pip install "pdeopt[pardiso]". MKL is proprietary, free of charg
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -32,6 +33,7 @@ class _Analyses:
     def __init__(self, pattern: SparsityPattern) -> None:
         self._pattern, self._with_diagonal = _with_diagonal(pattern)
         self._by_kind: dict[int, list[mkl.Analysis]] = {}
+        self._lock = threading.Lock()  # another thread may factor a matrix of the same pattern
 
     def factor(self, kind: int, data: np.ndarray) -> mkl.PardisoFactor:
         """Return the factor of values (nnz,) by PARDISO's number of the matrix type.
@@ -39,6 +41,10 @@ class _Analyses:
         Raises:
             RuntimeError: The values cannot be factored.
         """
+        with self._lock:
+            return self._factored(kind, data)
+
+    def _factored(self, kind: int, data: np.ndarray) -> mkl.PardisoFactor:
         values = self._with_diagonal(data)
         analyses = self._by_kind.setdefault(kind, [])
         found = next((analysis for analysis in analyses if not analysis.is_full), None)

@@ -28,7 +28,7 @@ class _Rslab:
 
     @property
     def nbytes(self) -> int:
-        return 20 * int(self._factor.factor_nnz)  # measured: 20 for LDLᵀ, 16 for LU
+        return int(self._factor.heap_bytes)
 
 
 class _SymmetricRslab(_Rslab):

@@ -16,7 +16,7 @@ from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import timed_solving, work
 from pdeopt.sparse.solvers.direct.backends import Analyze, Factor, NotSuitedError, without_frames
 from pdeopt.sparse.solvers.direct.cholmod import analyze_cholmod, analyze_cholmod_general
-from pdeopt.sparse.solvers.direct.factor_memo import Factored, Memo
+from pdeopt.sparse.solvers.direct.factor_memo import Factored, Memo, Sums
 from pdeopt.sparse.solvers.direct.pardiso import analyze_pardiso_general, analyze_pardiso_symmetric
 from pdeopt.sparse.solvers.direct.rslab_backend import analyze_rslab_ldlt, analyze_rslab_lu
 from pdeopt.sparse.solvers.direct.superlu import analyze_superlu, analyze_superlu_symmetric
@@ -72,17 +72,20 @@ class DirectSolver:
             SolveError: A value is not finite, no backend gives a trustworthy solution, or the solution lies beyond the
                 range of double precision.
         """
-        with memo.lock, timed_solving():
-            check_finite("b", rhs)
+        with timed_solving():
+            size = largest(rhs)
+            if not np.isfinite(size).all():
+                check_finite("b", rhs)
             if not rhs.size:
                 return rhs.copy()
-            entry = memo.lookup(pattern, data)
+            entry = memo.lookup(pattern, data, transposed)
             if transposed:
                 work.adjoint_solves += 1
             else:
                 work.solves += 1
-            scaling = entry.scaled.scaling
-            return scaling.solve(lambda b, _: self._first_trustworthy(entry, b, transposed), rhs, transposed)
+            with entry.lock:
+                solve = partial(self._first_trustworthy, entry, transposed=transposed)
+                return entry.scaled.scaling.solve(lambda b, _: solve(b), rhs, size, transposed)
 
     def prepared(self, pattern: SparsityPattern, data: np.ndarray) -> PreparedSolves:
         """Return the solves with one matrix, of which there are many, without comparing its values at each.
@@ -94,8 +97,7 @@ class DirectSolver:
         Raises:
             SolveError: A value is not finite.
         """
-        with memo.lock:
-            return PreparedSolves(self, memo.lookup(pattern, data))
+        return PreparedSolves(self, memo.lookup(pattern, data))
 
     def _first_trustworthy(self, entry: Factored, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         reasons: list[str] = []
@@ -140,7 +142,9 @@ class PreparedSolves:
         Raises:
             SolveError: No backend gives a trustworthy solution.
         """
-        with memo.lock:
+        if not self._counts[transposed]:
+            memo.note_use(self._entry, transposed)
+        with self._entry.lock:
             if transposed:
                 work.adjoint_solves += 1
             else:
@@ -159,7 +163,9 @@ class PreparedSolves:
     def _checked(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         check_finite("b", rhs)
         scaling, entry = self._entry.scaled.scaling, self._entry
-        x = scaling.solve(lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, transposed)
+        x = scaling.solve(
+            lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, largest(rhs), transposed
+        )
         if rhs.any() and not self._needs_checks:  # zero shows nothing
             self._counts[transposed] += 1
             self._needs_checks = not np.array_equal(x, self._factor.solve(rhs, transposed))
@@ -181,47 +187,39 @@ def _checked(entry: Factored, factor: Factor, rhs: np.ndarray, transposed: bool)
     Raises:
         RuntimeError: They are not enough, or the solution shows a singular matrix.
     """
-    operator = _operator(entry, transposed)
-    norms = entry.column_sums if transposed else entry.scaled.row_sums
+    operator = entry.transposed if transposed else entry.matrix
+    sums = entry.columns if transposed else entry.rows
     backward_error = _backward_error if entry.scaled.scaling.is_trivial else partial(_entrywise_error, abs(operator))
     x = factor.solve(rhs, transposed)
     residual = rhs - operator @ x
-    error = backward_error(norms, x, rhs, residual)
+    error = backward_error(sums, x, rhs, residual)
     for _ in range(MAX_REFINEMENTS):
         if error <= ACCEPTED_BACKWARD_ERROR:
             break
         x = x + factor.solve(residual, transposed)
         residual = rhs - operator @ x
-        error = backward_error(norms, x, rhs, residual)
+        error = backward_error(sums, x, rhs, residual)
     if not error <= ACCEPTED_BACKWARD_ERROR:
         raise RuntimeError(f"backward error {error:.1e} after refinement")
     _refuse_growth(entry, x, rhs, transposed)
     return x
 
 
-def _operator(entry: Factored, transposed: bool) -> sp.csr_matrix | sp.csc_matrix:
-    """Return the scaled matrix or its transpose, without a copy."""
-    A = sp.csr_matrix((entry.scaled.values, entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape)
-    return A.T if transposed else A
-
-
-def _backward_error(norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
+def _backward_error(sums: Sums, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
     """Return the backward error of `ACCEPTED_BACKWARD_ERROR`, or an upper bound that is small enough.
 
     The bound is ``max_i |Ax − b|_i / (min_i Σ_j |a_ij| ‖x‖)``.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # near the largest number; zero norms
         size = largest(x)
-        bound = (largest(residual) / (norms.min() * size)).max(initial=0)
+        bound = (largest(residual) / (sums.least * size)).max(initial=0)
         if bound <= ACCEPTED_BACKWARD_ERROR:
             return float(bound)
-        scale = np.outer(norms, size) + np.abs(rhs)
+        scale = np.outer(sums.values, size) + np.abs(rhs)
     return float((np.abs(residual) / np.where(scale == 0, 1, scale)).max(initial=0))
 
 
-def _entrywise_error(
-    magnitude: sp.spmatrix, norms: np.ndarray, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray
-) -> float:
+def _entrywise_error(magnitude: sp.spmatrix, sums: Sums, x: np.ndarray, rhs: np.ndarray, residual: np.ndarray) -> float:
     """Return the backward error ``max_i |Ax − b|_i / (|A||x| + |b|)_i`` (Oettli and Prager 1964).
 
     No scaling of rows or columns changes it, so that it does not matter whether the scaling found all units: an entry
@@ -242,7 +240,7 @@ def _probe(entry: Factored, factor: Factor) -> None:
     Raises:
         RuntimeError: The matrix is singular.
     """
-    if factor.smallest_pivot > LARGE_PIVOT * entry.scaled.row_sums.max(initial=0):
+    if factor.smallest_pivot > LARGE_PIVOT * entry.rows.largest:
         return
     scale = entry.scaled.row_sums[:, None]
     rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype)
@@ -271,19 +269,21 @@ def _refuse_growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: 
 def _growth(entry: Factored, x: np.ndarray, rhs: np.ndarray, transposed: bool) -> float:
     """Return the largest ``‖S⁻¹|A||x|‖ / ‖S⁻¹ b‖`` of the columns, where S are the sums of the rows.
 
-    It is a lower bound of the condition number that different units of equations and of unknowns do not change. Its own
-    upper bound ‖x‖ / ‖S⁻¹ b‖ is returned where that is not suspicious.
+    It is a lower bound of the condition number that different units of equations and of unknowns do not change. Upper
+    bounds, ``‖x‖ / ‖S⁻¹ b‖`` and before that ``max S ‖x‖ / ‖b‖``, are returned where they are not suspicious.
     """
-    norms = (entry.column_sums if transposed else entry.scaled.row_sums)[:, None]
-    norms = np.where(norms == 0, 1, norms)
-    small = largest(rhs / norms)
-    bound = _largest_quotient(largest(x), small)
+    sums = entry.columns if transposed else entry.rows
+    size, most = largest(x), sums.largest if sums.least > 0 else max(sums.largest, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = _largest_quotient(most * size, largest(rhs))
     if bound <= SUSPICIOUS_GROWTH:
         return bound
-    magnitude = sp.csr_matrix(
-        (np.abs(entry.scaled.values), entry.pattern.indices, entry.pattern.indptr), entry.pattern.shape
-    )
-    magnitude = magnitude.T if transposed else magnitude
+    norms = np.where(sums.values == 0, 1, sums.values)[:, None]
+    small = largest(rhs / norms)
+    bound = _largest_quotient(size, small)
+    if bound <= SUSPICIOUS_GROWTH:
+        return bound
+    magnitude = abs(entry.transposed if transposed else entry.matrix)
     return _largest_quotient((magnitude @ np.abs(x) / norms).max(0), small)
 
 

@@ -18,7 +18,7 @@ from pdeopt.sparse.solvers.krylov.preconditioners import DIRECT_SOLVER_REMEDY, J
 from pdeopt.sparse.solvers.krylov.progress import Progress
 from pdeopt.sparse.solvers.krylov.row_blocks import RowBlocks
 from pdeopt.sparse.solvers.krylov.set_up_memo import SetUp, SetUpMemo, digest
-from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, times_power_of_two
+from pdeopt.sparse.solvers.scaling import Equilibrated, exponents, largest, times_power_of_two
 
 #: The exponent of 2 of a matrix's largest entry, of either sign, up to which a preconditioner is made for it as posed.
 LARGEST_EXPONENT_AS_POSED = 64
@@ -139,7 +139,7 @@ def _solve_block(
     solver: KrylovSolver, pattern: SparsityPattern, data: np.ndarray, rhs: np.ndarray, transposed: bool
 ) -> np.ndarray:
     use = _Use(solver, pattern, np.ascontiguousarray(data), transposed)
-    x = use.scaled.scaling.solve(use.solve_scaled, rhs, transposed)
+    x = use.scaled.scaling.solve(use.solve_scaled, rhs, largest(rhs), transposed)
     use.set_up.serve(use.values, use.most_iterations)
     return x
 

@@ -1,0 +1,109 @@
+"""Problems in time: the numbers that are known."""
+
+import numpy as np
+import pytest
+import scipy.sparse.linalg as spla
+
+import pdeopt
+from pdeopt.cli.own_arguments import memory_size
+from pdeopt.inverse import mass
+from pdeopt.sparse import work
+
+
+@pytest.mark.slow
+def test_heat_control_has_the_known_start_gradient_and_minimum():
+    problem = pdeopt.build("heat_control")
+    before = work.copy()
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.0382916696542625, rel=1e-12)
+    assert work.since(before).factorizations <= 1
+    M = mass.assemble(problem.parameter.space).to_scipy().tocsc()
+    rows = problem.parameter.in_steps(derivative)
+    gradient_norm = np.sqrt(sum(row @ spla.spsolve(M, row) for row in rows))
+    assert gradient_norm == pytest.approx(0.00291898685365884, rel=1e-11)
+    solution = pdeopt.solve(problem, progress=False)
+    assert solution.summary["objective"] == pytest.approx(0.00152076466108199, rel=1e-8)
+    # the run's product is that of L² in space and time, ⟨a, b⟩ = Σ Δt ∫ a_k b_k, whose gradient is g_k / Δt
+    assert solution.history["gradient_norm"][0] * np.sqrt(0.1) == pytest.approx(gradient_norm, rel=1e-11)
+
+
+def test_heat_control_starts_from_the_control_that_is_asked_for():
+    problem = pdeopt.build("heat_control", n=4, control=2.0)
+    rows = problem.parameter.in_steps(problem.initial)
+    x = problem.parameter.space.locations
+    middle = int(np.argmin(((x - 0.5) ** 2).sum(0)))
+    assert rows[:, middle] == pytest.approx(2.0 * np.linspace(0.1, 1.0, 10))
+
+
+@pytest.mark.slow
+def test_wave_speed_has_the_known_data_objective_and_derivative():
+    problem = pdeopt.build("wave_speed", n=20, dt=0.01, weight=0.0)
+    assert (problem.functional.misfit.data**2).sum() == pytest.approx(0.225336770911, rel=1e-11)
+    objective, derivative = problem.functional.value_and_derivative(problem.initial)
+    assert objective == pytest.approx(0.13709336087121, rel=1e-12)
+    assert np.linalg.norm(derivative) == pytest.approx(0.22286656781, rel=1e-10)
+
+
+def test_a_wave_beyond_the_cfl_condition_is_refused_with_the_step_that_is_allowed():
+    with pytest.raises(pdeopt.PdeoptError, match=r"time step 1 of 26 has size 0\.04, .*stable up to 0\.0.*CFL"):
+        pdeopt.build("wave_speed", n=20, dt=0.04)
+
+
+def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept():
+    problem = pdeopt.build("wave_speed", n=4, dt=0.05, receivers=3)
+    m, state_bytes = problem.initial, 8 * 2 * 3 * problem.parameter.size  # two states of three shots
+    value, derivative = problem.functional.value_and_derivative(m)
+    before = work.copy()
+    again, with_less = problem.with_memory(7 * state_bytes).functional.value_and_derivative(m)
+    assert work.since(before).time_steps > 21, "states are computed again"
+    assert again == value
+    np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
+    with pytest.raises(pdeopt.PdeoptError, match=r"LinearStateEquation is not one in time"):
+        pdeopt.build("robin", n=2).with_memory(1e9)
+
+
+@pytest.mark.parametrize(("text", "size"), [("2G", 2e9), ("500M", 5e8), ("1.5gb", 1.5e9), ("2e9", 2e9), ("100", 100.0)])
+def test_a_size_of_memory_has_a_unit(text, size):
+    assert memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "0", "2X", "nan", "infG", "2 G G"])
+def test_what_is_no_size_of_memory_is_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011  # argparse says which option it was
+        memory_size(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("heat_control", {"alpha": 0.0}, "alpha 0.0; expected"),
+        ("heat_control", {"steps": 0}, "steps 0.*expected"),
+        ("wave_speed", {"dt": 0.0}, "dt 0.0.*expected"),
+        ("wave_speed", {"start": 5.0}, "start 5.0.*expected"),
+        ("heat_source_in_time", {"depth": 30.0}, "depth 30.0.*a depth between 0 and 20 mm"),
+        ("heat_source_in_time", {"steps": 2}, "steps 2"),
+        ("contaminant_source", {"n": 20}, "n is 20.*expected a multiple of 8"),
+        ("contaminant_source", {"first": 1.0}, "first 1.0, end 0.8"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(name, options, message):
+    with pytest.raises(pdeopt.PdeoptError, match=message):
+        pdeopt.build(name, **options)
+
+
+@pytest.mark.slow
+def test_a_flux_in_time_is_found_from_thermocouples_below_the_surface():
+    problem = pdeopt.build("heat_source_in_time", n=4)
+    summary = pdeopt.solve(problem, verify=False, progress=False).summary
+    assert summary["status"] == "converged"
+    assert summary["relative_error"] < 0.15
+    assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
+
+
+@pytest.mark.slow
+def test_a_release_among_buildings_is_found_downwind():
+    problem = pdeopt.build("contaminant_source", n=16, steps=16, sensors=6, readings=6)
+    summary = pdeopt.solve(problem, verify=False, progress=False).summary
+    assert summary["status"] == "converged"
+    assert summary["relative_error"] < 0.3
+    assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
