@@ -101,10 +101,11 @@ def build(
             state_equation(V, times, scheme), L2Misfit.of(observation, measured, noise), h1(in_time, weight)
         ),
         initial=np.zeros(in_time.n),
-        parameter=Parameter(in_time, "flux q (10⁵ W/m²)"),
+        parameter=Parameter(in_time, "flux q (10⁵ W/m²)", coordinate="time t (s)"),
         truth=true_flux(times),
         data_label="temperature θ (K)",
         points=points,
         optimizer="newton-cg",
         length_unit="m",
+        time_unit="s",
     )

@@ -14,6 +14,7 @@ from run_directories import TICKS, fields_on, space_of, write_run
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import Parameter
 from pdeopt.io import FileError, read_run
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.in_time import animation
@@ -26,7 +27,7 @@ from pdeopt.run.store.data.data_set import DataSet
 from pdeopt.run.store.directory import RunDirectory, refuse_irregular_files, remove_final_files
 from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
 from pdeopt.run.store.mesh_output import files_in_time, mesh_files, write_series
-from pdeopt.run.store.placement import place_field
+from pdeopt.run.store.placement import place_field, place_parameter
 
 TIMES = np.linspace(0, 1.1, 12)
 READ = np.array([0.1, 0.2, 0.4, 0.8])
@@ -102,6 +103,7 @@ def titles(figure):
 )
 def test_a_few_are_chosen_in_equal_steps_where_there_are_such(count, chosen):
     assert evenly_chosen(count, 6) == chosen
+    assert len(evenly_chosen(count, 6, fewer=False)) == min(count, 6)
 
 
 # --- curves of sensors -------------------------------------------------------------------------------------------
@@ -158,6 +160,14 @@ def test_data_that_are_no_readings_in_time_have_no_curves():
     assert draw_curves_in_time(fields_on("P1"), {}) is None
 
 
+def test_the_panel_above_a_missing_one_has_times():
+    fields = waves(experiments=1)
+    few = {name: getattr(fields, name)[:5] for name in ("data", "predicted", "initial_predicted")}
+    figure = draw_curves_in_time(replace(fields, **few, points=None), {})
+    assert [axes.get_xlabel() for axes in figure.axes[:5]] == ["", "", *3 * ["time t (s)"]]
+    assert titles(figure)[4] == "sensor 5 of 5"
+
+
 # --- fields at some times ----------------------------------------------------------------------------------------
 
 
@@ -202,6 +212,12 @@ def test_fields_along_a_curve_are_lines():
     (axes,) = figure.axes
     assert len(axes.get_lines()) == 6
     assert axes.get_lines()[-1].get_ydata()[-1] == pytest.approx((space.n - 1) * TIMES[-1])
+
+
+def test_a_parameter_over_time_names_its_coordinate():
+    space = FunctionSpace(skfem.MeshLine(TICKS), skfem.ElementLineP1())
+    assert place_parameter(Parameter(space, "flux q", coordinate="time t (s)"), "m").abscissa_label == "time t (s)"
+    assert place_parameter(Parameter(space, "flux q"), "m").abscissa_label == "x (m)"
 
 
 def test_states_that_are_not_in_time_have_no_such_picture():

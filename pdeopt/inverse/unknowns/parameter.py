@@ -34,6 +34,7 @@ class Parameter:
         initial: The initial guess of m, a number or (p,); None for zero, or for that of the `Problem`.
         bounds: The bounds (lower, upper) of m, as those of a `Problem`.
         truth: The true coefficient (physical, not m), (p,), where it is known.
+        coordinate: The name of the coordinate of a 1-D mesh where that is no place, with its unit: "time t (s)".
 
     Raises:
         InputError: The role is not known, or the degrees of freedom are no numbers.
@@ -47,6 +48,7 @@ class Parameter:
     initial: ArrayLike | None = None
     bounds: BoundsLike = None
     truth: np.ndarray | None = None
+    coordinate: str = ""
 
     def __post_init__(self) -> None:
         check_role(self.role)
