@@ -134,4 +134,6 @@ def build(
         data_label="concentration u (kg/m³)",
         points=points,
         optimizer="newton-cg",
+        length_unit="m",
+        time_unit="s",
     )

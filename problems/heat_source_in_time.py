@@ -121,4 +121,5 @@ def build(
         points=points,
         optimizer="newton-cg",
         length_unit="m",
+        time_unit="s",
     )

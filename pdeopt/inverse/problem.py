@@ -31,7 +31,7 @@ SUMMARY_NAMES = frozenset({
     "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
     "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
     "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline", "misfits",
-    "constraints",
+    "constraints", "time_steps", "adjoint_time_steps", "peak_state_memory",
 })
 # fmt: on
 

@@ -89,9 +89,14 @@ class Recorder(Differentiable):
     @property
     def fallbacks(self) -> dict[str, int]:
         """The `Work.fallbacks` of the state equation so far: numbers of matrices by the names of the solvers."""
+        return self.spent_on_states.fallbacks
+
+    @property
+    def spent_on_states(self) -> Work:
+        """The work on the state equation so far, that of a former process included."""
         total = self._spent.first.copy()
         total.add(self._spent.second)
-        return total.fallbacks
+        return total
 
     def value_and_derivative(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J(m) and its derivative (p,), as `evaluate` does."""

@@ -13,6 +13,7 @@ from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.progress_table import TABLE_COLUMNS
 from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.stopwatch import StageTimes, in_words, total_seconds
+from pdeopt.sparse.solvers.counters import march, watched_march, work
 
 ROW = Row(
     **dict.fromkeys(HISTORY_COLUMNS, 0)
@@ -65,6 +66,18 @@ def test_eighty_columns_hold_all_that_changes_and_the_totals_stand_beneath():
     for title in ("objective", "misfit", "regular-", "gradient", "step", "solves", "seconds"):
         assert title in screen
     assert "98 evaluations, 97 factorizations, 196 solves; " in screen
+
+
+def test_the_step_of_a_long_march_stands_beneath_the_table(monkeypatch):
+    progress = Progress(Console(file=io.StringIO(), force_terminal=True))
+    progress.time_step = march.where
+    for is_adjoint, counter in ((False, "time_steps"), (True, "adjoint_time_steps")):
+        with watched_march(1000, is_adjoint):
+            monkeypatch.setattr(work, counter, getattr(work, counter) + 120)
+            assert "time step" not in progress._below(), "a short one is not shown"
+            march.start -= 2.0
+            assert progress._below().endswith(f", {'adjoint ' * is_adjoint}time step 120 of 1000")
+        assert "time step" not in progress._below()
 
 
 def test_a_wide_terminal_has_whole_titles():

@@ -3,7 +3,9 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
+import meshio
 import numpy as np
 import pytest
 import skfem
@@ -12,7 +14,9 @@ from run_directories import TICKS, fields_on, space_of, write_run
 
 from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
+from pdeopt.inverse import Parameter
 from pdeopt.io import FileError, read_run
+from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.in_time import animation
 from pdeopt.run.pictures.in_time.animation import animated_state
 from pdeopt.run.pictures.in_time.chosen import evenly_chosen
@@ -20,8 +24,10 @@ from pdeopt.run.pictures.in_time.curves_figure import draw_curves_in_time, senso
 from pdeopt.run.pictures.in_time.times_figure import coefficients_in_time, draw_times, states_in_time
 from pdeopt.run.pictures.result_figure import draw_result
 from pdeopt.run.store.data.data_set import DataSet
+from pdeopt.run.store.directory import RunDirectory, refuse_irregular_files, remove_final_files
 from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
-from pdeopt.run.store.placement import place_field
+from pdeopt.run.store.mesh_output import files_in_time, mesh_files, write_series
+from pdeopt.run.store.placement import place_field, place_parameter
 
 TIMES = np.linspace(0, 1.1, 12)
 READ = np.array([0.1, 0.2, 0.4, 0.8])
@@ -97,6 +103,7 @@ def titles(figure):
 )
 def test_a_few_are_chosen_in_equal_steps_where_there_are_such(count, chosen):
     assert evenly_chosen(count, 6) == chosen
+    assert len(evenly_chosen(count, 6, fewer=False)) == min(count, 6)
 
 
 # --- curves of sensors -------------------------------------------------------------------------------------------
@@ -153,6 +160,14 @@ def test_data_that_are_no_readings_in_time_have_no_curves():
     assert draw_curves_in_time(fields_on("P1"), {}) is None
 
 
+def test_the_panel_above_a_missing_one_has_times():
+    fields = waves(experiments=1)
+    few = {name: getattr(fields, name)[:5] for name in ("data", "predicted", "initial_predicted")}
+    figure = draw_curves_in_time(replace(fields, **few, points=None), {})
+    assert [axes.get_xlabel() for axes in figure.axes[:5]] == ["", "", *3 * ["time t (s)"]]
+    assert titles(figure)[4] == "sensor 5 of 5"
+
+
 # --- fields at some times ----------------------------------------------------------------------------------------
 
 
@@ -197,6 +212,12 @@ def test_fields_along_a_curve_are_lines():
     (axes,) = figure.axes
     assert len(axes.get_lines()) == 6
     assert axes.get_lines()[-1].get_ydata()[-1] == pytest.approx((space.n - 1) * TIMES[-1])
+
+
+def test_a_parameter_over_time_names_its_coordinate():
+    space = FunctionSpace(skfem.MeshLine(TICKS), skfem.ElementLineP1())
+    assert place_parameter(Parameter(space, "flux q", coordinate="time t (s)"), "m").abscissa_label == "time t (s)"
+    assert place_parameter(Parameter(space, "flux q"), "m").abscissa_label == "x (m)"
 
 
 def test_states_that_are_not_in_time_have_no_such_picture():
@@ -314,3 +335,76 @@ def test_plot_and_report_show_a_run_in_time(tmp_path, monkeypatch):
     assert "What sensors measured in time" in page
     assert main(["plot", "run", "--out", "a.png"]) == 0
     assert Path("a-animation.gif").exists()
+
+
+# --- files for ParaView ------------------------------------------------------------------------------------------
+
+
+def series_in(folder):
+    """The times of fields.pvd, and the content of each of its files."""
+    entries = [entry.attrib for entry in ElementTree.parse(folder / "fields.pvd").iter("DataSet")]
+    return [float(one["timestep"]) for one in entries], [meshio.read(folder / one["file"]) for one in entries]
+
+
+def test_a_state_in_time_is_a_series_and_the_coefficient_stays(tmp_path):
+    fields = waves()
+    write_series(tmp_path, files_in_time(fields))
+    times, files = series_in(tmp_path)
+    assert np.array_equal(times, TIMES)
+    assert set(files[0].point_data) == {"state_1", "state_2"}
+    assert files[3].point_data["state_2"] == pytest.approx(fields.state_at.drawn(fields.state[:, 1, 3]))
+    (file,) = mesh_files(fields).values()
+    assert set(file.data) == {"parameter", "coefficient", "truth", "error"}
+
+
+def test_a_series_is_in_the_order_of_its_times(tmp_path):
+    fields = waves()
+    order = np.roll(np.arange(len(TIMES)), 5)
+    write_series(tmp_path, files_in_time(replace(fields, state=fields.state[..., order], state_times=TIMES[order])))
+    times, files = series_in(tmp_path)
+    assert np.array_equal(times, TIMES)
+    assert files[3].point_data["state_1"] == pytest.approx(fields.state_at.drawn(fields.state[:, 0, 3]))
+
+
+def test_a_control_in_time_is_in_the_series(tmp_path):
+    fields = heat()
+    kept = {name: getattr(fields, name)[:, 1::4] for name in ("state", "data", "predicted")}
+    some = replace(fields, **kept, state_times=fields.state_times[1::4])
+    write_series(tmp_path, files_in_time(some))
+    times, files = series_in(tmp_path)
+    assert times == pytest.approx([0.2, 0.6, 1.0])
+    assert set(files[0].point_data) == {"state", "target", "parameter", "coefficient"}
+    assert files[1].point_data["coefficient"] == pytest.approx(fields.at.drawn(fields.coefficient.reshape(10, -1)[5]))
+    assert files[1].point_data["target"] == pytest.approx(2 * files[1].point_data["state"])
+    assert mesh_files(fields) == {}
+
+
+def test_what_is_not_in_time_has_no_series(tmp_path):
+    write_series(tmp_path, files_in_time(fields_on("P1")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_goes_on_removes_its_series_and_nothing_else(tmp_path):
+    write_series(tmp_path, files_in_time(waves()))
+    (tmp_path / "fields_in_time" / "notes.txt").write_text("mine")
+    remove_final_files(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")] == ["fields_in_time/notes.txt"]
+    (tmp_path / "fields_in_time" / "notes.txt").unlink()
+    write_series(tmp_path, files_in_time(waves()))
+    remove_final_files(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_the_series_is_not_followed(tmp_path):
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.mkdir()
+    run.mkdir()
+    (elsewhere / "0000.vtu").write_text("precious")
+    (run / "fields_in_time").symlink_to(elsewhere)
+    remove_final_files(run)
+    for refused in (lambda: write_series(run, files_in_time(waves())), lambda: refuse_irregular_files(run)):
+        with pytest.raises(UsageError, match="fields_in_time is no folder, or a link to one"):
+            refused()
+    assert (elsewhere / "0000.vtu").read_text() == "precious"
+    with pytest.raises(UsageError, match="holds fields_in_time, which a run writes"):
+        RunDirectory("heat", run)

@@ -23,7 +23,7 @@ from pdeopt.run.execution.interpretation import Interpretation, interpretations
 from pdeopt.run.execution.summary import FinalState
 from pdeopt.run.store.directory import LIVE_PICTURE_FILE, is_written_by_pdeopt
 from pdeopt.run.store.fields import Fields, fields_of, write_fields
-from pdeopt.run.store.mesh_output import mesh_files, write_mesh
+from pdeopt.run.store.mesh_output import files_in_time, mesh_files, write_mesh, write_series
 from pdeopt.run.watch.progress import Progress
 
 #: The result where nothing can be evaluated.
@@ -124,7 +124,7 @@ def _interrupted(ending: RunStatus, done: str) -> RunStatus:
 def write_result(
     directory: Path, rows: list[Row], summary: dict[str, Any], fields: Fields | None, pictures: bool = True
 ) -> tuple[bool, list[str]]:
-    """Write result.npz, fields.vtu (and state.vtu) and pictures.
+    """Write result.npz, fields.vtu (and state.vtu, fields.pvd) and pictures.
 
     Args:
         directory: The run directory.
@@ -143,6 +143,7 @@ def write_result(
         warnings = []
         for name, file in mesh_files(fields).items():
             warnings += try_writing(name, partial(write_mesh, directory / name, file))
+        warnings += try_writing("fields.pvd", partial(write_series, directory, files_in_time(fields)))
         if pictures:
             from pdeopt.run.pictures.run_pictures import draw_run
 

@@ -20,6 +20,7 @@ from pdeopt.run.store.directory import RunDirectory
 from pdeopt.run.store.stored_run import write_summary
 from pdeopt.run.watch.interruption import exit_status
 from pdeopt.run.watch.progress import Progress
+from pdeopt.sparse.solvers.counters import march
 
 #: The exit status of the command by the status of a run that was not interrupted.
 EXIT_STATUS = {"converged": 0, "stopped": 0, "failed": 1}
@@ -70,6 +71,7 @@ def announce(request: RunRequest, progress: Progress) -> None:
     """Tell what is run, with which packages, and that it is being built."""
     progress.log.write(f"pdeopt {shlex.join(request.argv)}")
     progress.log.write(", ".join(f"{name} {version}" for name, version in versions().items()))
+    progress.time_step = march.where  # data may be simulated while a problem is built
     progress.stage("building", f"building {request.name} …")
 
 

@@ -28,7 +28,8 @@ from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
-from pdeopt.sparse import Work, work
+from pdeopt.sparse import Work, state_memory, work
+from pdeopt.sparse.solvers.counters import march
 
 if TYPE_CHECKING:
     from pdeopt.run.execution.live_picture import LivePicture
@@ -103,7 +104,7 @@ class InversionResult:
         m: The last iterate (p,).
         ending: How the minimization ended.
         final_state: What is evaluated at the last iterate.
-        fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
+        spent: The work on the state equation.
         verification: The entries of summary.json about the verification; None where derivatives were not verified.
         constraints: The entries of summary.json about the constraints; empty where there are none.
     """
@@ -112,7 +113,7 @@ class InversionResult:
     m: np.ndarray
     ending: RunStatus
     final_state: FinalState
-    fallbacks: dict[str, int]
+    spent: Work
     verification: dict[str, Any] | None
     constraints: dict[str, Any]
 
@@ -126,7 +127,7 @@ class InversionResult:
             self.final_state,
             task.settings,
             task.solver,
-            self.fallbacks,
+            self.spent,
         )
         return found | self.constraints | {"verification": self.verification, "stage_seconds": {}}
 
@@ -147,12 +148,12 @@ def invert(
         KeyboardInterrupt: The user asked to stop, and there is no iterate yet.
     """
     progress.detail(_size(task.problem))
-    progress.goal = _goal(task.problem, task.settings)
+    progress.goal, progress.time_step = _goal(task.problem, task.settings), march.where
     with task.guarded():
         check_state_space(task.problem)
     with stop_on_interrupt(progress.status, task.signals) as stop:
         verification = _verify(task, progress, stop) if task.check else None
-        before = work.copy()
+        before, state_memory.peak = work.copy(), 0
         later = LaterVerification(task.problem, stop) if task.check else None
         recorder = _recorder(task, journal, progress, stop, later, picture)
         ending = _minimize(task, recorder, progress, later)
@@ -166,7 +167,7 @@ def invert(
         recorder.m,
         ending,
         final_state,
-        recorder.fallbacks,
+        recorder.spent_on_states,
         _report(verification, later),
         constraint_entries(task.problem, recorder.last),
     )

@@ -13,6 +13,7 @@ from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
 from pdeopt.optimize import Iterate
 from pdeopt.run.store.fields import Fields
+from pdeopt.sparse import Work, state_memory
 
 #: The largest number of multipliers of one constraint that summary.json has.
 MAX_SHOWN_MULTIPLIERS = 20
@@ -45,7 +46,7 @@ def summarize(
     final_state: FinalState,
     settings: Settings,
     solver: str | None,
-    fallbacks: dict[str, int],
+    spent: Work,
 ) -> dict[str, Any]:
     """Return the outcome of a run, as entries of summary.json.
 
@@ -57,7 +58,7 @@ def summarize(
         final_state: What is evaluated at the last iterate.
         settings: How the problem was minimized.
         solver: The name of the linear solver; None where it is not known.
-        fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
+        spent: The work on the state equation.
     """
     return {
         "problem": name,
@@ -77,6 +78,7 @@ def summarize(
         "tangent_solves": last.tangent_solves,
         "second_order_solves": last.second_order_solves,
         "newton_iterations": last.newton_iterations,
+        **_marches(spent),
         "seconds": last.seconds,
         "relative_error": final_state.relative_error,
         "initial_relative_error": final_state.initial_relative_error,
@@ -85,13 +87,24 @@ def summarize(
         **_misfits(problem, final_state),
         "parameters": problem.parameter.size,
         "solver": solver,
-        "fallbacks": fallbacks,
+        "fallbacks": spent.fallbacks,
         "optimizer": settings.optimizer,
         "inner_product": ending.inner_product or settings.inner_product,
         **strength_entries(settings, ending),
         "headline": dict(problem.views.headline),
         **final_state.quantities,
         **_numbers(final_state.fields),
+    }
+
+
+def _marches(spent: Work) -> dict[str, int]:
+    """Return the numbers of time steps, and the memory of states at hand for adjoints; nothing without marches."""
+    if not spent.time_steps:
+        return {}
+    return {
+        "time_steps": spent.time_steps,
+        "adjoint_time_steps": spent.adjoint_time_steps,
+        "peak_state_memory": state_memory.peak,
     }
 
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,17 @@ from pdeopt.run.store.regular_file import is_regular, read_bytes, refuse_irregul
 #: The files that a run writes; a folder that holds one of them holds a run, and what has such a name is the run's.
 RUN_FILES = (
     *("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "summary.json", "result.npz"),
-    *("fields.vtu", "state.vtu"),
+    *("fields.vtu", "state.vtu", "fields.pvd"),
     *("result.png", "history.png", "strength.png", "segmentation.png", "reference.png"),
     "run.log",
     *("result.pdf", "history.pdf", "strength.pdf", "segmentation.pdf", "reference.pdf"),
     *("scene.png", "scene.pdf", "components.png", "components.pdf", "parts.png", "parts.pdf"),
     *("complex.png", "complex.pdf", "curves.png", "curves.pdf", "times.png", "times.pdf", "animation.gif"),
 )
+#: The folder of the files that fields.pvd names, one for each time at which a state in time is kept.
+SERIES_FOLDER = "fields_in_time"
+#: The names of these files.
+SERIES_NAME = re.compile(r"\d+\.vtu")
 #: The files that a run goes on from; all others are written when it ends.
 RESUMED_FILES = ("config.json", "history.csv", "evaluations.bin", "checkpoint.npz", "run.log")
 #: The files that are written in place.
@@ -67,7 +71,8 @@ class RunDirectory:
         self._default = Path("runs") / problem if out is None else None
         self.path = unused_path(Path("runs") / problem) if out is None else out
         self._expected = os.path.lexists(self.path)
-        held = [name for name in (*RUN_FILES, LIVE_PICTURE_FILE, REPORT_FILE) if os.path.lexists(self.path / name)]
+        names = (*RUN_FILES, LIVE_PICTURE_FILE, REPORT_FILE, SERIES_FOLDER)
+        held = [name for name in names if os.path.lexists(self.path / name)]
         if held:
             what = (
                 f"already holds a run ({held[0]})"
@@ -143,10 +148,21 @@ def refuse_irregular_files(directory: Path) -> None:
     """Refuse a directory in which a link, a pipe or a folder has a name that a run writes.
 
     Raises:
-        UsageError: There is such a thing.
+        UsageError: There is such a thing, or something else than a folder is in the place of `SERIES_FOLDER`.
     """
     for name in (*RUN_FILES, LIVE_PICTURE_FILE, REPORT_FILE):
         refuse_irregular(directory / name, written=name in APPENDED_FILES)
+    refuse_other_than_folder(directory / SERIES_FOLDER)
+
+
+def refuse_other_than_folder(path: Path) -> None:
+    """Refuse a path where something other than a folder has this name, such as a link to one; nothing may have it.
+
+    Raises:
+        UsageError: Something else has this name.
+    """
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        raise UsageError(f"{path} is no folder, or a link to one; expected a folder, or nothing")
 
 
 def is_written_by_pdeopt(path: Path) -> bool:
@@ -172,6 +188,18 @@ def remove_final_files(directory: Path) -> None:
     for name in RUN_FILES:
         if name not in RESUMED_FILES:
             (directory / name).unlink(missing_ok=True)
+    remove_series(directory / SERIES_FOLDER)
+
+
+def remove_series(folder: Path) -> None:
+    """Remove the files of a series in time, and their folder where it holds nothing else; a link is left alone."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if SERIES_NAME.fullmatch(path.name) or TEMPORARY_NAME.fullmatch(path.name):
+            path.unlink()
+    with suppress(OSError):  # it holds something else
+        folder.rmdir()
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -237,6 +237,13 @@ class Fields:
             values = values[..., self.drawn_time]
         return np.moveaxis(values, self.axes.index("experiment"), 0) if "experiment" in self.axes else values[None]
 
+    def at_time(self, k: int) -> Fields:
+        """Return the fields with a state in time, and its target, at the k-th of its times alone."""
+        names = ("state", "adjoint", "data", "predicted") if self.kind == FIELD_KIND else ("state", "adjoint")
+        rows = {name: getattr(self, name) for name in names}
+        rows = {name: None if one is None else one[..., k] for name, one in rows.items()}
+        return replace(self, **rows, axes=self.axes[:-1], state_times=None)
+
     @property
     def steps(self) -> int:
         """The number K of steps of a coefficient in time; 1 of other coefficients."""

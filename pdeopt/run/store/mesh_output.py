@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pdeopt.run.store.directory import atomic_write
+from pdeopt.run.store.directory import SERIES_FOLDER, atomic_write, refuse_other_than_folder, write_text
 from pdeopt.run.store.fields import FIELD_KIND, Fields
 from pdeopt.run.store.placement import Placement, PlainMesh
 
@@ -35,10 +36,10 @@ class MeshFile:
 def mesh_files(fields: Fields) -> dict[str, MeshFile]:
     """Return the files by name: fields.vtu, and state.vtu where the state has a mesh of its own.
 
-    They hold parameter, coefficient, truth, error, state, adjoint and a target state as cell or point data. Of several
-    parameters each has its name at their ends, and those on another mesh than the first have a file fields_NAME.vtu. A
-    coefficient on a boundary is left out (result.npz has it), as are state and adjoint of a space that is not known,
-    and files that hold nothing.
+    What changes in time is not in them, but in `files_in_time`. They hold parameter, coefficient, truth, error, state,
+    adjoint and a target state as cell or point data. Of several parameters each has its name at their ends, and those
+    on another mesh than the first have a file fields_NAME.vtu. A coefficient on a boundary is left out (result.npz has
+    it), as are state and adjoint of a space that is not known, and files that hold nothing.
     """
     mesh = fields.first.at.mesh
     found = {"fields.vtu": MeshFile(mesh, {})}
@@ -46,12 +47,53 @@ def mesh_files(fields: Fields) -> dict[str, MeshFile]:
         has_first_mesh = one.at.mesh.is_same_as(mesh)
         path = "fields.vtu" if has_first_mesh else f"fields_{name}.vtu"
         file = found.setdefault(path, MeshFile(one.at.mesh, {}))
-        file.data.update({f"{what}_{name}" if name else what: drawn for what, drawn in _of_parameter(one).items()})
-    if fields.state_at is not None:
+        if one.steps == 1:
+            file.data.update(_of_parameter(one, name))
+    if fields.state_at is not None and fields.times == 1:
         if fields.state_has_own_mesh:
             found["state.vtu"] = MeshFile(fields.state_at.mesh, {})
         found["state.vtu" if fields.state_has_own_mesh else "fields.vtu"].data.update(_of_state(fields))
     return {name: file for name, file in found.items() if file.mesh.cell and file.data}
+
+
+def files_in_time(fields: Fields) -> Iterator[tuple[float, MeshFile]]:
+    """Yield the times at which a state in time is kept, in order, and a file with what there is at each of them.
+
+    These are state, adjoint and a target state, and the coefficients in time that live on the same mesh, each in the
+    step at whose end, or in which, the time is. Where times are not known they are counted from 0.
+    """
+    if fields.times == 1 or fields.state_at is None or not fields.state_at.mesh.cell:
+        return
+    times = np.arange(fields.times) if fields.state_times is None else fields.state_times
+    for k in np.argsort(times, kind="stable"):
+        data = _of_state(fields.at_time(int(k)))
+        for name, one in fields.each.items():
+            if one.steps > 1 and one.at.mesh.is_same_as(fields.state_at.mesh):
+                data.update(_of_parameter(one.at_step(one.step_at(times[k])), name))
+        if data:
+            yield float(times[k]), MeshFile(fields.state_at.mesh, data)
+
+
+def write_series(directory: Path, files: Iterable[tuple[float, MeshFile]]) -> None:
+    """Write files of several times into `SERIES_FOLDER`, and fields.pvd, by which ParaView shows them as one series.
+
+    Args:
+        directory: The run directory.
+        files: The times and what there is at each of them; where there are none, nothing is written.
+
+    Raises:
+        UsageError: Something other than a folder has the folder's name.
+    """
+    folder, entries = directory / SERIES_FOLDER, []
+    for k, (time, file) in enumerate(files):
+        refuse_other_than_folder(folder)
+        folder.mkdir(exist_ok=True)
+        name = f"{k:04d}.vtu"
+        write_mesh(folder / name, file)
+        entries.append(f'<DataSet timestep="{time:.17g}" part="0" file="{SERIES_FOLDER}/{name}"/>')
+    if entries:
+        head = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n<Collection>'
+        write_text(directory / "fields.pvd", "\n".join([head, *entries, "</Collection>\n</VTKFile>\n"]))
 
 
 def write_mesh(path: Path, file: MeshFile) -> None:
@@ -68,13 +110,17 @@ def write_mesh(path: Path, file: MeshFile) -> None:
         meshio.Mesh(points, [(mesh.cell, cells)], point_data=at_vertices, cell_data=in_cells).write(temporary)
 
 
-def _of_parameter(fields: Fields) -> Data:
+def _of_parameter(fields: Fields, name: str) -> Data:
+    """Return the fields of a parameter; those of one of several have its name at their ends."""
     given = {"coefficient": fields.coefficient, "truth": fields.truth}
     if fields.parameter.shape == fields.coefficient.shape:  # weights of a network have no place
         given = {"parameter": fields.parameter, **given}
     if fields.truth is not None:
         given["error"] = fields.coefficient - fields.truth
-    return {name: _drawn(fields.at, values) for name, values in given.items() if values is not None and _has(fields.at)}
+    drawn = {
+        what: _drawn(fields.at, values) for what, values in given.items() if values is not None and _has(fields.at)
+    }
+    return {f"{what}_{name}" if name else what: values for what, values in drawn.items()}
 
 
 def _of_state(fields: Fields) -> Data:

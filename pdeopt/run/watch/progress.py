@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ FIRST_PRINTED_ROWS = 10
 MAX_SILENT_SECONDS = 10.0
 #: The time from which on everyone is told how long a stage took, where no clock is shown, in seconds.
 NOTED_STAGE_SECONDS = 5.0
+#: The time from which on it is shown at which step a march in time is, in seconds.
+SHOWN_MARCH_SECONDS = 1.0
 #: The time from which on it is told as a detail how long a stage took, in seconds.
 DETAILED_STAGE_SECONDS = 0.5
 
@@ -75,6 +78,8 @@ class Progress:
         log: The log of all that is said, and more; see `RunLog`.
         times: The times of the stages.
         goal: The goal of the minimization that is under way, where there is one: it tells the time that is left.
+        time_step: The function that says at which step a march in time is that goes on for so many seconds, "" where
+            there is none. It is asked when the screen is drawn again, so that the march is not slowed down.
     """
 
     def __init__(self, console: Console, quiet: bool = False, verbose: bool = False, tracebacks: bool = False) -> None:
@@ -89,6 +94,7 @@ class Progress:
         self.log = RunLog()
         self.times = StageTimes()
         self.goal: ConvergenceGoal | None = None
+        self.time_step: Callable[[float], str] = lambda _: ""
         self._console = console
         self._quiet = quiet
         self._verbose = verbose
@@ -211,6 +217,8 @@ class Progress:
 
     def _below(self) -> str:
         elapsed = in_words(time.perf_counter() - self._start)
+        if step := self.time_step(SHOWN_MARCH_SECONDS):
+            elapsed = f"{elapsed}, {step}"
         if self._status or not self._rows:
             return f"{self._status}  {elapsed}"
         last = self._rows[-1]

@@ -20,7 +20,7 @@ from pdeopt.sparse.march.schedule import Action, actions
 from pdeopt.sparse.march.stability import check_stability
 from pdeopt.sparse.march.steps import Numbers, States, Stepper
 from pdeopt.sparse.pattern import SparsityPattern
-from pdeopt.sparse.solvers.counters import timed_solving, work
+from pdeopt.sparse.solvers.counters import timed_solving, watched_march, work
 
 #: The number of steps after which states are looked at, whether they are finite.
 CHECKED_STEPS = 16
@@ -96,7 +96,7 @@ def march_forward(plan: MarchPlan, numbers: Numbers, directions: list[Numbers], 
     Raises:
         SolveError: A system cannot be solved, or a state is not finite.
     """
-    with timed_solving():
+    with timed_solving(), watched_march(plan.count):
         check_stability(plan, numbers.matrices)
         stepper = Stepper(plan, numbers, directions)
         run = _Run(stepper)
@@ -137,7 +137,7 @@ def march_back(
     Raises:
         SolveError: A system cannot be solved, or a state is not finite.
     """
-    with timed_solving():
+    with timed_solving(), watched_march(plan.count, is_adjoint=True):
         stepper = Stepper(plan, numbers, directions)
         run = _Run(stepper, cotangent, tuple(wanted))
         if not run.needs_states:

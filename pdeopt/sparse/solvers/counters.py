@@ -66,6 +66,51 @@ class Work:
 work = Work()
 
 
+@dataclass
+class March:
+    """The march in time that this process is at, which others may watch while it goes on.
+
+    Attributes:
+        steps: The number of its steps; 0 while there is none.
+        is_adjoint: Whether it goes back.
+        before: The number of steps of its kind, in `Work`, when it began.
+        start: The time when it began, in seconds of `time.perf_counter`.
+    """
+
+    steps: int = 0
+    is_adjoint: bool = False
+    before: int = 0
+    start: float = 0.0
+
+    def where(self, seconds: float) -> str:
+        """Return at which step it is, "time step 120 of 1000"; "" where it has not gone on for so many seconds.
+
+        Args:
+            seconds: The number of seconds.
+        """
+        steps, is_adjoint = self.steps, self.is_adjoint
+        if not steps or time.perf_counter() - self.start < seconds:
+            return ""
+        done = (work.adjoint_time_steps if is_adjoint else work.time_steps) - self.before
+        return f"{'adjoint ' * is_adjoint}time step {min(max(done, 0), steps)} of {steps}"
+
+
+#: The march of this process.
+march = March()
+
+
+@contextmanager
+def watched_march(steps: int, is_adjoint: bool = False) -> Iterator[None]:
+    """Let others see that the block is a march of so many steps."""
+    march.is_adjoint, march.start = is_adjoint, time.perf_counter()
+    march.before = work.adjoint_time_steps if is_adjoint else work.time_steps
+    march.steps = steps
+    try:
+        yield
+    finally:
+        march.steps = 0
+
+
 class _Factored(threading.local):
     """The time in seconds that this thread has factored so far."""
 

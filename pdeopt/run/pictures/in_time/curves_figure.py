@@ -72,11 +72,14 @@ def draw_curves_in_time(fields: Fields, summary: dict[str, Any]) -> Figure | Non
     widest = max((float(one.noise.max()) for one in chosen if one.noise is not None), default=0.0)
     values = np.concatenate([np.concatenate([one.measured, one.predicted]) for one in chosen])
     band = 0 < 2 * widest <= MAX_BAND_HEIGHT * np.ptp(values)
-    for panel, one in zip(grid.flat, chosen, strict=False):
+    for k, (panel, one) in enumerate(zip(grid.flat, chosen, strict=False)):
         _draw_curves(panel, one, band)
-        panel.set(title=one.title, xlabel=time if panel.get_subplotspec().is_last_row() or not same_data else "")
-        if panel.get_subplotspec().is_first_col() or not same_data:
-            panel.set(ylabel=one.label)
+        panel.set_title(one.title)
+        if k + columns >= len(chosen) or not same_data:  # there is none below it
+            panel.set_xlabel(time)
+            panel.tick_params(labelbottom=True)
+        if k % columns == 0 or not same_data:
+            panel.set_ylabel(one.label)
     for unused in grid.flat[len(chosen) :]:
         unused.set_visible(False)
     handles, names = grid.flat[0].get_legend_handles_labels()
@@ -90,7 +93,8 @@ def sensor_curves(sets: list[DataSet]) -> list[SensorCurves]:
     """Return the curves of at most `MAX_SENSORS` sensors, evenly chosen among those of all readings in time."""
     timed = [one for one in sets if one.times is not None]
     sensors = [(one, k) for one in timed for k in range(len(one.data))]
-    return [_curves_of(*sensors[number], several=len(timed) > 1) for number in evenly_chosen(len(sensors), MAX_SENSORS)]
+    chosen = evenly_chosen(len(sensors), MAX_SENSORS, fewer=False)
+    return [_curves_of(*sensors[number], several=len(timed) > 1) for number in chosen]
 
 
 def _curves_of(given: DataSet, k: int, several: bool) -> SensorCurves:
