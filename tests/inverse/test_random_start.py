@@ -102,6 +102,41 @@ def test_the_components_of_a_vector_are_functions_of_their_own():
     assert np.abs(first[edges[0]] - first[edges[1]]).max() < np.ptp(first)
 
 
+def test_each_of_several_parameters_has_its_own_spread():
+    parts = {"field": Parameter(V, "κ", initial=3.0), "numbers": Numbers(["a", "b"], "numbers")}
+    J = ReducedFunctional(lambda c: c["numbers"], L2Misfit.of(AtDofs([0]), [1.0], 1.0), (), Parameters(parts))
+    made = Problem(J)
+    usual, small = made.at_random_start(1).initial, made.at_random_start(1, {"field": 0.01}).initial
+    np.testing.assert_allclose(small[: V.n] - 3, 0.01 * (usual[: V.n] - 3), atol=1e-13)
+    np.testing.assert_array_equal(small[V.n :], usual[V.n :])
+    with pytest.raises(InputError, match="there is a spread for 'fields'; the parameters are field, numbers"):
+        made.at_random_start(1, {"fields": 0.01})
+    with pytest.raises(InputError, match="there is a spread for 'κ'; the parameters are one without a name"):
+        problem(Parameter(V, "κ")).at_random_start(1, {"κ": 0.01})
+
+
+def test_one_bound_reflects_and_gathers_nothing():
+    start = problem(Parameter(V, "κ"), bounds=(0.0, None)).at_random_start(0).initial
+    assert (start > 0).all()
+    free = problem(Parameter(V, "κ")).at_random_start(0).initial
+    np.testing.assert_allclose(start, abs(free))
+
+
+def test_a_function_in_space_and_time_is_smooth_in_both():
+    part = ParameterInTime(FINE, "u", np.full(20, 0.1))
+    rows = part.in_steps(problem(part).at_random_start(0).initial)
+    assert np.abs(np.diff(rows, axis=0)).max() < np.ptp(rows) / 4
+    edges = FINE.mesh.facets
+    assert np.abs(rows[:, edges[0]] - rows[:, edges[1]]).max() < np.ptp(rows) / 4
+
+
+def test_a_tree_of_zeros_starts_at_random_all_the_same():
+    net = Tree({"weights": np.zeros(500)}, "net")
+    J = ReducedFunctional(lambda c: c["weights"], L2Misfit.of(AtDofs([0]), [1.0], 1.0), (), net)
+    start = Problem(J).at_random_start(0).initial
+    assert start.std() == pytest.approx(1, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("seed", "spread", "message"),
     [
