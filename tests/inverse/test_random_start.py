@@ -17,6 +17,7 @@ from pdeopt.inverse import (
     Log,
     Numbers,
     Parameter,
+    ParameterInTime,
     Parameters,
     Problem,
     ReducedFunctional,
