@@ -223,6 +223,7 @@ def solve(
     regularization_strength: float | str | None = None,
     discrepancy_factor: float | None = None,
     solver: str | Solver | None = None,
+    memory: float | None = None,
     verify: bool = True,
     progress: bool = True,
 ) -> Solution:
@@ -244,6 +245,7 @@ def solve(
         discrepancy_factor: The factor of the noise's misfit at which the rules aim; the problem's own where None.
         solver: The linear solver of the state equation or its name, as in `pdeopt.sparse.linear_solve`; the problem's
             own where None.
+        memory: The memory for the states of all steps of a state in time, in bytes; what they take where None.
         verify: Verify the derivatives before, and once more on the way.
         progress: Show what is done, as a table in a terminal and as lines elsewhere.
 
@@ -261,6 +263,7 @@ def solve(
         got = type(problem).__name__
         raise InputError(f"solve takes a Problem, as pdeopt.build('conductivity') returns; got {got}")
     problem = problem if solver is None else problem.with_solver(solver)
+    problem = problem if memory is None else problem.with_memory(memory)
     asked = RequestedSettings(
         optimizer=optimizer,
         inner_product=inner_product,

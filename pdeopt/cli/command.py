@@ -95,6 +95,7 @@ def _run(arguments: Arguments) -> int:
         options=arguments.options,
         asked=asked,
         solver=arguments.solver,
+        memory=given.memory,
         initial_guess=given.initial_guess,
         truth=given.truth,
         out=given.out,
@@ -193,6 +194,7 @@ def _check(arguments: Arguments) -> int:
         problem: Problem = build_problem(arguments.build, arguments.options, arguments.path)
         with problem_file_errors(arguments.path):
             problem = problem if arguments.solver is None else problem.with_solver(arguments.solver)
+            problem = problem if arguments.given.memory is None else problem.with_memory(arguments.given.memory)
             checks = check_problem(problem, progress.status)
     print_checks(console, checks)
     return 0 if all(check.passed for check in checks) else 1

@@ -102,6 +102,24 @@ JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
 REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
 POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
 
+
+def memory_size(text: str) -> float:
+    """Return a size of memory in bytes, of a text as "500M" or "2G".
+
+    Raises:
+        ValueError: The text is no such size, or the size is not positive.
+    """
+    unit = UNITS.get(text[-1:].upper())
+    size = float(text if unit is None else text[:-1]) * (1 if unit is None else unit)
+    if not 0 < size < inf:
+        raise ValueError
+    return size
+
+
+memory_size.__name__ = "size of memory, as 500M or 2G"
+#: The units of sizes of memory, in bytes.
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
 #: Options of several commands.
 TRACEBACK_OPTION = argument("--traceback", "show where in the code an error arose")
 QUIET_OPTION = argument("--quiet", "print errors and warnings only")
@@ -121,6 +139,12 @@ PROBLEM_ARGUMENTS = (
         "--solver",
         "linear solver: auto, rslab, superlu, cholmod, pardiso, cg+amg, gmres+ilu, … (default: the problem's)",
         "NAME",
+    ),
+    argument(
+        "--memory",
+        "for the states of all steps of a state in time, as 500M or 2G (default: what they take)",
+        "SIZE",
+        memory_size,
     ),
     TRACEBACK_OPTION,
 )

@@ -27,10 +27,10 @@ SUMMARY_NAMES = frozenset({
     "problem", "status", "message", "objective", "misfit", "regularization", "gradient_norm", "iterations",
     "cg_iterations", "evaluations", "factorizations", "solves", "forward_solves", "adjoint_solves", "tangent_solves",
     "second_order_solves", "newton_iterations", "seconds", "relative_error", "initial_relative_error", "noise_level",
-    "expected_misfit", "discrepancy", "parameters", "data", "solver", "optimizer", "inner_product",
-    "gradient_tolerance", "absolute_gradient_tolerance", "regularization_strength", "strength_rule", "strength",
-    "verification", "stage_seconds", "numbers", "relative_errors", "fallbacks", "format", "headline", "misfits",
-    "constraints",
+    "time_steps", "adjoint_time_steps", "peak_state_bytes", "expected_misfit", "discrepancy", "parameters", "data",
+    "solver", "optimizer", "inner_product", "gradient_tolerance", "absolute_gradient_tolerance",
+    "regularization_strength", "strength_rule", "strength", "verification", "stage_seconds", "numbers",
+    "relative_errors", "fallbacks", "format", "headline", "misfits", "constraints",
 })
 # fmt: on
 
@@ -244,6 +244,19 @@ class Problem:
             SolveError: The solver is unknown or not installed, or the state equation lets nobody choose it.
         """
         return replace(self, functional=self.functional.with_solver(solver))
+
+    def with_memory(self, limit: float) -> Problem:
+        """Return the same problem, whose state in time is kept for derivatives in at most so much memory.
+
+        What does not fit is computed again; no number changes by more than rounding.
+
+        Args:
+            limit: The memory, in bytes.
+
+        Raises:
+            SolveError: The state equation is not one in time.
+        """
+        return replace(self, functional=self.functional.with_memory(limit))
 
     def measure(self, m: np.ndarray) -> dict[str, float]:
         """Return the numbers of `quantities` at m, by name."""

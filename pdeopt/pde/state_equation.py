@@ -70,6 +70,20 @@ class StateEquation(Protocol):
             "with_solver(solver) that returns the equation with another one"
         )
 
+    def with_memory(self, limit: float) -> Self:
+        """Return the same equation, which keeps states for its adjoint in at most so much memory.
+
+        Args:
+            limit: The memory, in bytes.
+
+        Raises:
+            SolveError: The equation keeps no states of steps in time.
+        """
+        raise SolveError(
+            f"the state equation {type(self).__name__} keeps no states of steps in time, so that no memory can be "
+            "chosen for them; expected a pdeopt.pde.TransientStateEquation, or no limit"
+        )
+
     def chosen_solver(self, coefficient: Any) -> Solver | None:
         """Return the solver that solves the equation: what "auto" stands for there, any other one itself.
 

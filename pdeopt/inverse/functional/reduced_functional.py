@@ -175,6 +175,17 @@ class ReducedFunctional(Differentiable):
         """
         return replace(self, state=self.state.with_solver(solver))
 
+    def with_memory(self, limit: float) -> ReducedFunctional:
+        """Return the same functional, whose state in time is kept for derivatives in at most so much memory.
+
+        Args:
+            limit: The memory, in bytes.
+
+        Raises:
+            SolveError: The state equation is not one in time.
+        """
+        return replace(self, state=self.state.with_memory(limit))
+
     def __repr__(self) -> str:
         terms = " + ".join(term.name for term in self.regularization_terms) or "no regularization"
         map_ = "" if isinstance(self.parametrization, Identity) else f", {self.parametrization!r:.60}"

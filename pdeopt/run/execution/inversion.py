@@ -21,14 +21,14 @@ from pdeopt.inversion.strength_rule import optimize
 from pdeopt.inversion.verification import LaterVerification, Verification, verify_derivatives
 from pdeopt.run.errors import UsageError
 from pdeopt.run.execution.conclusion import evaluate
-from pdeopt.run.execution.summary import FinalState, constraint_entries, summarize
+from pdeopt.run.execution.summary import FinalState, constraint_entries, summarize, time_entries
 from pdeopt.run.store.fields import check_state_space
 from pdeopt.run.watch.interruption import STOP_SIGNALS, StopFlag, stop_on_interrupt
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.remaining_time import ConvergenceGoal
 from pdeopt.run.watch.run_log import LOG_FILE
 from pdeopt.run.watch.stopwatch import in_words
-from pdeopt.sparse import Work, work
+from pdeopt.sparse import Work, state_memory, work
 
 if TYPE_CHECKING:
     from pdeopt.run.execution.live_picture import LivePicture
@@ -106,6 +106,7 @@ class InversionResult:
         fallbacks: The number of matrices for which another solver took over, by fallback, as in `Work`.
         verification: The entries of summary.json about the verification; None where derivatives were not verified.
         constraints: The entries of summary.json about the constraints; empty where there are none.
+        time: The entries of summary.json about steps in time; empty where there are none.
     """
 
     rows: list[Row]
@@ -115,6 +116,7 @@ class InversionResult:
     fallbacks: dict[str, int]
     verification: dict[str, Any] | None
     constraints: dict[str, Any]
+    time: dict[str, int]
 
     def summary(self, task: InversionTask) -> dict[str, Any]:
         """Return what stands in summary.json, but for the times of the stages."""
@@ -128,7 +130,7 @@ class InversionResult:
             task.solver,
             self.fallbacks,
         )
-        return found | self.constraints | {"verification": self.verification, "stage_seconds": {}}
+        return found | self.constraints | self.time | {"verification": self.verification, "stage_seconds": {}}
 
 
 def invert(
@@ -152,13 +154,20 @@ def invert(
         check_state_space(task.problem)
     with stop_on_interrupt(progress.status, task.signals) as stop:
         verification = _verify(task, progress, stop) if task.check else None
-        before = work.copy()
+        before, state_memory.peak = work.copy(), 0
         later = LaterVerification(task.problem, stop) if task.check else None
         recorder = _recorder(task, journal, progress, stop, later, picture)
         ending = _minimize(task, recorder, progress, later)
         recorder.finish()
         journal.finish(recorder)
-    _tell_work(task, work.since(before), recorder.fallbacks, progress)
+    spent, peak = work.since(before), state_memory.peak
+    _tell_work(task, spent, recorder.fallbacks, progress)
+    time = time_entries(spent, peak)
+    if time:
+        progress.detail(
+            f"{spent.time_steps} + {spent.adjoint_time_steps} steps in time forward and back; their states took at "
+            f"most {peak / 2**20:.1f} MB"
+        )
     assert recorder.m is not None
     final_state, ending = evaluate(task.problem, recorder.m, ending, progress, task.guarded)
     return InversionResult(
@@ -169,6 +178,7 @@ def invert(
         recorder.fallbacks,
         _report(verification, later),
         constraint_entries(task.problem, recorder.last),
+        time,
     )
 
 

@@ -33,6 +33,7 @@ class RunRequest:
         options: The keywords of ``build`` with their values.
         asked: The settings of the minimization that were asked for.
         solver: The name of the linear solver of the state equation; None where the problem chooses.
+        memory: The memory for the states of all steps in time, in bytes; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
@@ -51,6 +52,7 @@ class RunRequest:
     truth: Path | None
     out: Path | None
     argv: list[str]
+    memory: float | None = None
     check: bool = True
     live: bool = False
     pictures: bool = True
@@ -70,6 +72,9 @@ class RunRequest:
         if self.solver is not None:
             with problem_file_errors(self.path):
                 problem = problem.with_solver(self.solver)
+        if self.memory is not None:
+            with problem_file_errors(self.path):
+                problem = problem.with_memory(self.memory)
         return with_former_runs(problem, self.name, self.initial_guess, self.truth)
 
     def settings(self, problem: Problem) -> Settings:
@@ -95,6 +100,7 @@ def config_of(request: RunRequest, problem: Problem, settings: Settings) -> dict
         "seed": request.options.get("seed"),
         "solver": solver,
         "requested_solver": request.solver,
+        "memory": request.memory,
         **asdict(settings),
         "initial_guess": request.initial_guess and request.initial_guess.resolve(),
         "truth": request.truth and request.truth.resolve(),

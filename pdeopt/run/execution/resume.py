@@ -37,6 +37,7 @@ CONFIG_ENTRIES: Mapping[str, Any] = {
     **dict.fromkeys(("absolute_gradient_tolerance", "discrepancy_factor"), Annotated[float, Meta(ge=0, le=1e308)]),
     "max_iterations": Annotated[int, Meta(ge=0, le=10**15)],
     "regularization_strength": float | str,
+    "memory": Annotated[float, Meta(gt=0, le=1e308)] | None,
     **dict.fromkeys(("folder", "initial_guess", "truth", "requested_solver"), str | None),
     **{"options": dict, "check": bool, "pictures": bool, "argv": list, "resumed": list},
 }
@@ -194,6 +195,7 @@ def _request(config: dict[str, Any], path: Path, settings: Settings, argv: list[
             discrepancy_factor=settings.discrepancy_factor,
         ),
         solver=config.get("requested_solver"),
+        memory=config.get("memory"),
         initial_guess=_former_run(config.get("initial_guess")),
         truth=_former_run(config.get("truth")),
         out=None,

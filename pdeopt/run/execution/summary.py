@@ -13,6 +13,7 @@ from pdeopt.inversion.minimization import RunStatus, Settings
 from pdeopt.inversion.strength_rule import strength_entries
 from pdeopt.optimize import Iterate
 from pdeopt.run.store.fields import Fields
+from pdeopt.sparse import Work
 
 #: The largest number of multipliers of one constraint that summary.json has.
 MAX_SHOWN_MULTIPLIERS = 20
@@ -119,6 +120,22 @@ def _misfits(problem: Problem, final_state: FinalState) -> dict[str, dict[str, d
     values = final_state.misfits
     parts = {name: {"misfit": values[name], **_noise(part, values[name])} for name, part in misfit.parts.items()}
     return {"misfits": parts}
+
+
+def time_entries(spent: Work, peak: int) -> dict[str, int]:
+    """Return what summary.json says of steps in time, nothing where there are none.
+
+    Args:
+        spent: The work of the minimization in this process.
+        peak: The largest memory of the states of a march, in bytes.
+    """
+    if not spent.time_steps:
+        return {}
+    return {
+        "time_steps": spent.time_steps,
+        "adjoint_time_steps": spent.adjoint_time_steps,
+        "peak_state_bytes": peak,
+    }
 
 
 def constraint_entries(problem: Problem, last: Iterate | None) -> dict[str, dict[str, dict[str, Any]]]:
