@@ -68,13 +68,13 @@ def test_options_that_mean_nothing_are_refused(name, options, message):
 @pytest.mark.slow
 def test_a_run_within_a_memory_limit_is_the_same_and_tells_its_steps(tmp_path):
     options = ["--n", "6", "--dt", "0.05", "--max-iterations", "2", "--no-pictures", "--no-check"]
-    for name, more in (("whole", []), ("bounded", ["--memory", "24K"])):
+    for name, more in (("whole", []), ("bounded", ["--memory", "40K"])):
         assert main(["run", "wave_speed", *options, *more, "--out", str(tmp_path / name)]) == 0
     whole, bounded = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "bounded"))
     assert bounded["objective"] == pytest.approx(whole["objective"], rel=1e-12)
     assert bounded["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-10)
     assert bounded["time_steps"] > whole["time_steps"] > 0
     assert bounded["peak_state_bytes"] < whole["peak_state_bytes"]
-    assert json.loads((tmp_path / "bounded" / "config.json").read_text())["memory"] == 24 * 1024
+    assert json.loads((tmp_path / "bounded" / "config.json").read_text())["memory"] == 40 * 1024
     assert main(["run", "wave_speed", "--memory", "1K", "--out", str(tmp_path / "none")]) != 0
     assert main(["run", "robin", "--memory", "1G", "--out", str(tmp_path / "robin")]) != 0
