@@ -292,6 +292,6 @@ def test_checkpoints_that_are_none_are_refused(options, message):
 
 def test_a_memory_limit_chooses_the_snapshots():
     assert Checkpoints.within(1e6, 100, 8000) == Checkpoints()
-    assert Checkpoints.within(1e5, 100, 8000) == Checkpoints(9)
-    with pytest.raises(SolveError, match="holds 2 states of 8000 bytes"):
-        Checkpoints.within(2e4, 100, 8000)
+    assert Checkpoints.within(2e5, 100, 8000) == Checkpoints(13)
+    with pytest.raises(SolveError, match=r"holds 12 states of 8000 bytes; expected at least 1\.04e"):
+        Checkpoints.within(1e5, 100, 8000)
