@@ -178,7 +178,7 @@ def test_pictures_of_the_run_are_taken_as_they_are(tmp_path, capsys):
     capsys.readouterr()
     (path / "scene.png").write_bytes(content[:-100])
     assert main(["report", str(path)]) == 2
-    assert f"cannot read {path / 'scene.png'}: it is no whole PNG picture" in capsys.readouterr().err
+    assert f"cannot read {path / 'scene.png'}: it is no whole PNG or GIF picture" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_named(runs, tmp_path, capsys):

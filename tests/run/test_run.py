@@ -254,7 +254,7 @@ def test_a_picture_that_fails_loses_no_numbers(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_a_result_that_cannot_be_evaluated_is_a_failed_run(tmp_path, capsys, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("no state")
 
     monkeypatch.setattr(conclusion, "fields_of", fail)

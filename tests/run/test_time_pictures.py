@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jax.numpy as jnp
 import meshio
 import numpy as np
 import pytest
@@ -12,10 +13,22 @@ import skfem
 from PIL import Image
 from run_directories import TICKS, fields_on, space_of, write_run
 
+import pdeopt
 from pdeopt.cli import main
-from pdeopt.fem import FunctionSpace
-from pdeopt.inverse import Parameter
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad
+from pdeopt.inverse import (
+    AtPoints,
+    InTime,
+    L2Misfit,
+    MisfitSum,
+    Numbers,
+    Parameter,
+    Problem,
+    ReducedFunctional,
+    mass,
+)
 from pdeopt.io import FileError, read_run
+from pdeopt.pde import Evolution, TransientStateEquation
 from pdeopt.run.errors import UsageError
 from pdeopt.run.pictures.in_time import animation
 from pdeopt.run.pictures.in_time.animation import animated_state
@@ -408,3 +421,68 @@ def test_a_link_in_the_place_of_the_series_is_not_followed(tmp_path):
     assert (elsewhere / "0000.vtu").read_text() == "precious"
     with pytest.raises(UsageError, match="holds fields_in_time, which a run writes"):
         RunDirectory("heat", run)
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def read_by(points, times, noise):
+    """A misfit of the solution of ∂u/∂t = κ ∂²u/∂x² on (0, 1), u = 0 at both ends, to readings of noise alone."""
+    observation = InTime(AtPoints.of(LINE, points), times)
+    return L2Misfit.of(observation, np.ones((points.shape[1], len(times))), noise)
+
+
+LINE = FunctionSpace(skfem.MeshLine(TICKS), skfem.ElementLineP1())
+
+
+@pytest.mark.slow
+def test_a_sum_of_readings_in_time_has_times_places_and_misfits():
+    stiffness = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(LINE)
+    start = np.sin(np.pi * LINE.locations[0])
+    equation = TransientStateEquation(
+        lambda m: Evolution(mass.assemble(LINE), jnp.exp(m[0]) * stiffness, initial=start),
+        np.linspace(0, 0.1, 6),
+        dirichlet=Dirichlet.on(LINE),
+        kept=[0.02, 0.1],
+        parts={"u": LINE},
+    )
+    west, east = read_by(np.array([[0.25]]), [0.04, 0.02], 0.1), read_by(np.array([[0.5, 0.75]]), [0.1], 0.2)
+    misfit = MisfitSum.of({"west": west, "east": east})
+    parameter = Numbers(["log κ"], "log κ")
+    problem = Problem(ReducedFunctional(equation, misfit), initial=np.zeros(1), parameter=parameter, time_unit="s")
+    solution = pdeopt.solve(problem, max_iterations=2, progress=False, verify=False)
+    first, second = solution.fields.data_sets
+    assert (first.label, second.label) == ("west", "east")
+    assert np.array_equal(first.times, [0.04, 0.02])
+    assert np.array_equal(second.points, [[0.5, 0.75]])
+    assert second.initial_predicted == pytest.approx(
+        np.asarray(equation.read(np.zeros(1), [0.1], np.array([2, 3])))
+    )
+    for one, part in ((first, west), (second, east)):
+        expected = 0.5 * (((one.predicted - 1) / part.noise) ** 2).sum()
+        assert solution.summary["misfits"][one.label]["misfit"] == pytest.approx(expected)
+    assert solution.summary["time_steps"] >= 5 * solution.summary["evaluations"]
+    assert solution.summary["adjoint_time_steps"] >= 5 * solution.summary["evaluations"]
+    assert solution.summary["peak_state_memory"] > 0
+    assert np.array_equal(solution.fields.state_times, [0.02, 0.1])
+    assert len(titles(solution.plot("curves"))) == 3
+
+
+@pytest.mark.slow
+def test_a_run_in_time_writes_all_of_it_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["run", "heat_control", "--n", "4", "--steps", "6", "--out", "a", "--quiet", "--no-check"]
+    assert main([*run, "--max-iterations", "2"]) == 0
+    names = {path.name for path in Path("a").iterdir()}
+    assert {"times.png", "times.pdf", "animation.gif", "fields.pvd", "fields_in_time"} <= names
+    assert not {"curves.png", "fields.vtu", "state.vtu"} & names
+    assert series_in(Path("a"))[0] == pytest.approx(np.arange(1, 7) / 6)
+    fields = read_fields(Path("a/result.npz"))
+    assert fields.coefficient_times == pytest.approx(np.arange(1, 7) / 6)
+    assert fields.time_unit == "s"
+    assert main(["resume", "a", "--max-iterations", "9", "--quiet"]) == 0
+    assert series_in(Path("a"))[0] == pytest.approx(np.arange(1, 7) / 6)
+    again = [*run[:6], "--out", "b", "--quiet", "--no-check", "--no-pictures", "--initial-guess", "a"]
+    assert main([*again, "--max-iterations", "1"]) == 0
+    assert pdeopt.load("b").history["objective"][0] == pytest.approx(pdeopt.load("a").history["objective"][-1])
+    assert not Path("b/animation.gif").exists()
