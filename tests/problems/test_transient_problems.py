@@ -57,7 +57,7 @@ def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept()
     m, state_bytes = problem.initial, 8 * 2 * 3 * problem.parameter.size  # two states of three shots
     value, derivative = problem.functional.value_and_derivative(m)
     before = work.copy()
-    again, with_less = problem.with_memory(7 * state_bytes).functional.value_and_derivative(m)
+    again, with_less = problem.with_memory(14 * state_bytes).functional.value_and_derivative(m)
     assert work.since(before).time_steps > 21, "states are computed again"
     assert again == value
     np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
