@@ -455,9 +455,7 @@ def test_a_sum_of_readings_in_time_has_times_places_and_misfits():
     assert (first.label, second.label) == ("west", "east")
     assert np.array_equal(first.times, [0.04, 0.02])
     assert np.array_equal(second.points, [[0.5, 0.75]])
-    assert second.initial_predicted == pytest.approx(
-        np.asarray(equation.read(np.zeros(1), [0.1], np.array([2, 3])))
-    )
+    assert second.initial_predicted == pytest.approx(np.asarray(equation.read(np.zeros(1), [0.1], np.array([2, 3]))))
     for one, part in ((first, west), (second, east)):
         expected = 0.5 * (((one.predicted - 1) / part.noise) ** 2).sum()
         assert solution.summary["misfits"][one.label]["misfit"] == pytest.approx(expected)
