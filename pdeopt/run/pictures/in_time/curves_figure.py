@@ -90,7 +90,7 @@ def draw_curves_in_time(fields: Fields, summary: dict[str, Any]) -> Figure | Non
 
 
 def sensor_curves(sets: list[DataSet]) -> list[SensorCurves]:
-    """Return the curves of at most `MAX_SENSORS` sensors, evenly chosen among those of all readings in time."""
+    """Return the curves of at most `MAX_SENSORS` sensors, evenly chosen among those of all readings."""
     timed = [one for one in sets if one.times is not None]
     sensors = [(one, k) for one in timed for k in range(len(one.data))]
     chosen = evenly_chosen(len(sensors), MAX_SENSORS, fewer=False)

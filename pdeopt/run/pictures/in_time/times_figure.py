@@ -97,7 +97,7 @@ def draw_times(fields: Fields, summary: dict[str, Any]) -> Figure | None:
 
 
 def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> list[FieldInTime]:
-    """Return the state in time, of each of a few experiments, and before it the target, on one color scale.
+    """Return the state in time of each of a few experiments, and the target before it, on one scale.
 
     Args:
         fields: The arrays of the run.
@@ -126,9 +126,9 @@ def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> li
 
 
 def _state_colors(values: np.ndarray) -> tuple[Normalize, str]:
-    """Return the scale and the map of a state's colors, with white for zero where it has both signs, as waves do.
+    """Return the scale and the map of a state's colors, with white for zero where it has both signs.
 
-    What is near their source would take all colors; it is beyond the ends of the scale then.
+    What is near the source of waves would take all colors; it is beyond the ends of the scale then.
     """
     low, high = np.nanmin(values), np.nanmax(values)
     if min(-low, high) < MIN_BOTH_SIGNS * max(-low, high):
@@ -180,7 +180,7 @@ def _draw_fields(figure: SubFigure, rows: list[FieldInTime], unit: str) -> None:
 
 
 def draw_moment(axes: Axes, row: FieldInTime, drawn: np.ndarray) -> ScalarMappable:
-    """Draw a field at one of its times as colors, without the numbers of the axes; return what has the colors."""
+    """Draw a field at one time as colors, without numbers at the axes, and return what has the colors."""
     drawing = draw_field(axes, row.canvas, drawn, row.scale, row.colors)
     axes.autoscale(tight=True)
     draw_marks(axes, row.canvas.marks, row.canvas.at.mesh)
