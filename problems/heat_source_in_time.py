@@ -12,7 +12,9 @@ where the temperature θ above that of the air solves
 
 Heat takes the time L²ρc/k to diffuse over a length L, so that changes of q that are faster than that leave no trace
 at a depth L: without the smoothness of q, noise in the data is amplified. The flux is piecewise linear in time, between
-the steps of implicit Euler. The data d are simulated by Crank–Nicolson with half the steps on a finer mesh, with noise.
+the steps of implicit Euler. The data d are simulated by Crank–Nicolson with half the steps on a finer mesh, with noise;
+or they come from a table, ``--data FILE``, with the columns x (m), y (m), time (s), temperature (K) and, possibly,
+uncertainty (K), one row a reading, where thermocouples may have times of their own.
 (J. Beck, B. Blackwell, C. St. Clair: Inverse Heat Conduction, 1985, chapters 1 and 4.)
 """
 
@@ -25,6 +27,7 @@ import skfem
 from pdeopt.fem import FunctionSpace, bilinear_form, dot, grad, linear_form
 from pdeopt.inverse import AtPoints, InputError, InTime, L2Misfit, Parameter, Problem, ReducedFunctional, h1
 from pdeopt.inverse import mass as mass_form
+from pdeopt.io import read_observations, time_series
 from pdeopt.pde import Evolution, Modulated, TransientStateEquation
 
 #: Width and height of the plate (m).
@@ -74,6 +77,7 @@ def plate(n):
 
 
 def build(
+    data: Annotated[str | None, "a table of readings, .csv or .npz (default: simulated)"] = None,
     n: Annotated[int, "rectangles over the height of the plate, twice as many along it"] = 8,
     steps: Annotated[int, "steps in time"] = 80,
     end: Annotated[float, "last time (s)"] = 20.0,
@@ -90,19 +94,29 @@ def build(
         )
     V, times = FunctionSpace(plate(n), skfem.ElementTriP1()), np.linspace(0, end, steps + 1)
     points = np.array([[1e-3 * depth] * 3, [0.25 * HEIGHT, 0.5 * HEIGHT, 0.75 * HEIGHT]])
-    observation = InTime(AtPoints.of(V, points), times[1:])
-    finer, shorter = FunctionSpace(plate(2 * n), skfem.ElementTriP1()), np.linspace(0, end, 2 * steps + 1)
-    exact = state_equation(finer, shorter, "crank-nicolson")
-    clean = InTime(AtPoints.of(finer, points), times[1:]).of(exact, jnp.asarray(true_flux(shorter)))
-    measured = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape)
+    if data is None:
+        finer, shorter = FunctionSpace(plate(2 * n), skfem.ElementTriP1()), np.linspace(0, end, 2 * steps + 1)
+        exact = state_equation(finer, shorter, "crank-nicolson")
+        clean = InTime(AtPoints.of(finer, points), times[1:]).of(exact, jnp.asarray(true_flux(shorter)))
+        measured = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape)
+        misfit = L2Misfit.of(InTime(AtPoints.of(V, points), times[1:]), measured, noise)
+    else:
+        found = read_observations(
+            data, unit="K", time_unit="s", uncertainty=noise, mesh=V.mesh, skip_missing=True, label="temperature"
+        )
+        points = np.unique(found.points, axis=1)
+        misfit = {
+            f"temperature θ (K), group {k}": L2Misfit.of(
+                InTime(AtPoints.of(V, series.points), series.times), series.values, series.uncertainty
+            )
+            for k, series in enumerate(time_series(found), 1)
+        }
     in_time = FunctionSpace(skfem.MeshLine(times), skfem.ElementLineP1())
     return Problem(
-        ReducedFunctional(
-            state_equation(V, times, scheme), L2Misfit.of(observation, measured, noise), h1(in_time, weight)
-        ),
+        ReducedFunctional(state_equation(V, times, scheme), misfit, h1(in_time, weight)),
         initial=np.zeros(in_time.n),
         parameter=Parameter(in_time, "flux q (10⁵ W/m²)", coordinate="time t (s)"),
-        truth=true_flux(times),
+        truth=true_flux(times) if data is None else None,
         data_label="temperature θ (K)",
         points=points,
         optimizer="newton-cg",

@@ -11,8 +11,8 @@ where the heads h (m) are those of the aquifer as it is, and what water from fou
 and each R is a Matérn prior. The heads alone do not tell κ and f apart: more rain on more permeable ground gives the
 same ones. The tests with basins see κ and not f. ``--data heads`` and ``--data tests`` take one set alone. What a set
 determines is told by the posterior's spread in the Laplace approximation, relative to that of the prior: the root mean
-variances √(tr H⁻¹ / tr R⁻¹) of each field at the nodes, with the Gauss–Newton Hessian H at the minimum. A field whose
-spread is above ½ is called not determined. The data are at the nodes inside, simulated on a finer mesh, with Gaussian
+variances √(tr H⁻¹ / tr R⁻¹) of each field at the nodes, with the Gauss–Newton Hessian H at the minimum; with
+``--coupling``, R is that of prior and coupling there. A field whose spread is above ½ is called not determined. The data are at the nodes inside, simulated on a finer mesh, with Gaussian
 noise of one percent of the rms of each set. (Stuart: Inverse problems, a Bayesian perspective, 2010.)
 """
 

@@ -71,7 +71,8 @@ def _key(argument: Argument, texts: list[str]) -> Key:
         return Key(flag, ("",))
     if len(texts) == 1:  # a list, split at commas outside of double quotes
         texts = next(csv.reader(texts, skipinitialspace=True), [""])
-        if flag == "--inner-product" and all("=" in text for text in texts):  # sigma=l2,z=euclidean is one product
+        by_name = flag in ("--inner-product", "--initial-spread")
+        if by_name and all("=" in text for text in texts):  # sigma=l2,z=euclidean is one product
             texts = [",".join(texts)]
     values = tuple(text.strip() for text in texts)
     if not values or not all(values):

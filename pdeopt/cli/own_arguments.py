@@ -100,11 +100,25 @@ def number_parser(name: str, kind: type, is_right: Callable[[Any], bool]) -> Cal
 
 #: The functions that make numbers of texts, for argparse.
 ITERATION_COUNT = number_parser("number of iterations", int, lambda n: n >= 0)
-SEED = number_parser("seed", int, lambda n: n >= 0)
+SEED = number_parser("seed", int, lambda n: 0 <= n <= 10**15)
 JOB_COUNT = number_parser("number of jobs", int, lambda n: n >= 1)
 REDUCTION_FACTOR = number_parser("factor between 0 and 1", float, lambda x: 0 <= x < 1)
 POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
 
+
+def initial_spread(text: str) -> float | dict[str, float]:
+    """Return the spread that a text stands for: a number > 0, or some by the names of parameters, "sigma=0.3,z=2".
+
+    Raises:
+        ValueError: The text stands for none.
+    """
+    if "=" not in text:
+        return float(POSITIVE_NUMBER(text))
+    pairs = [pair.split("=") for pair in text.split(",")]
+    return {name.strip(): float(POSITIVE_NUMBER(value)) for name, value in pairs}
+
+
+initial_spread.__name__ = "spread (a number > 0, or name=number,…)"  # argparse names it in its message
 #: The letters that stand for powers of ten in a size of memory.
 MEMORY_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
@@ -187,9 +201,10 @@ def run_arguments(optimizers: list[str]) -> tuple[Argument, ...]:
         argument("--initial-seed", "start at random, by this seed", "N", SEED),
         argument(
             "--initial-spread",
-            f"standard deviation of a random start, in units of m (default: {INITIAL_SPREAD:g})",
+            f"standard deviation of a random start, in units of m (default: {INITIAL_SPREAD:g}); of several parameters "
+            "sigma=0.3,z=2",
             "X",
-            POSITIVE_NUMBER,
+            initial_spread,
         ),
         argument("--truth", "compare with this run's coefficient, on another mesh, too", "DIR", Path),
         argument("--no-check", "do not verify the derivatives before"),

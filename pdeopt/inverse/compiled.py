@@ -73,7 +73,7 @@ def floating(arg: Any) -> Any:
     """Return an array as 64-bit floating point, complex where it is complex.
 
     Raises:
-        InputError: JAX traces the values.
+        InputError: JAX traces the values, or they are no numbers.
     """
     if isinstance(arg, jax.core.Tracer):
         raise InputError(
@@ -81,4 +81,7 @@ def floating(arg: Any) -> Any:
             "jax.grad, jax.jit and jax.vmap work, or its own derivatives, J.derivative(m) and J.hessian(m)"
         )
     kind = np.complex128 if np.iscomplexobj(arg) else np.float64
-    return arg if isinstance(arg, jax.Array) and arg.dtype == kind else np.asarray(arg, kind)
+    try:
+        return arg if isinstance(arg, jax.Array) and arg.dtype == kind else np.asarray(arg, kind)
+    except (TypeError, ValueError):
+        raise InputError(f"a {type(arg).__name__} was given where an array of numbers is expected") from None

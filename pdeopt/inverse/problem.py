@@ -258,22 +258,25 @@ class Problem:
         """
         return replace(self, functional=self.functional.with_memory(limit))
 
-    def at_random_start(self, seed: int, spread: float = INITIAL_SPREAD) -> Problem:
+    def at_random_start(self, seed: int, spread: float | Mapping[str, float] = INITIAL_SPREAD) -> Problem:
         """Return the same problem with a random initial guess about its own, or between its bounds.
 
         Several starts show whether a minimum depends on the initial guess. Functions are smooth and the same on every
         mesh: the initial guess plus a random sum of waves, which is nearly a Gaussian field of a fifth of the domain's
-        extent as correlation length (Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007).
-        Numbers are normally distributed about the initial guess. Where an entry has a lower and an upper bound, it is
-        distributed evenly between the two. The arrays of a `Tree` are replaced by normal numbers of the root mean
-        square of each array: zeros stay zero.
+        extent as correlation length (Rahimi, Recht, "Random features for large-scale kernel machines", NIPS 2007). The
+        components of a vector have a sum each. Numbers are normally distributed about the initial guess. Where there is
+        one bound, what is beyond it is reflected. Where an entry has a lower and an upper bound, it is distributed
+        evenly between the two, whatever the initial guess. The arrays of a `Tree` are replaced by normal numbers of the
+        root mean square that each has in the initial guess of m: zeros stay zero, unless all are.
 
         Args:
             seed: The seed of the random numbers, ≥ 0.
-            spread: The standard deviation in units of m, where there are no bounds.
+            spread: The standard deviation in units of m, and of a `Tree` in root mean squares; one number, or those of
+                several parameters by name, of which the others have 1.
 
         Raises:
-            InputError: The seed is no number ≥ 0, or the spread is not positive.
+            InputError: The seed is no number ≥ 0, a spread is not positive, or it is that of a parameter that is not
+                there.
         """
         return replace(self, initial=random_start(self.parameter, self.initial, self.bounds, seed, spread))
 

@@ -81,13 +81,18 @@ def minimize(
         OptimizerError: The name of the optimizer is unknown, the bounds cross or cannot be kept by the method or the
             inner product, the objective has not the Hessian that the method needs or an L1 term that it cannot treat,
             the method keeps no constraints of their kind or needs another initial guess, its library is not installed,
-            or there are too many parameters for the method.
+            there are too many parameters for the method, or the initial guess is no array.
     """
     chosen = optimizer_named(optimizer) if isinstance(optimizer, str) else optimizer
     check_optimizer(chosen)
     if not isinstance(objective, Differentiable):
         objective = _of_function(objective)
-    start = np.array(initial, float)
+    try:
+        start = np.array(initial, float)
+    except (TypeError, ValueError):
+        raise OptimizerError(
+            f"the initial guess is a {type(initial).__name__}; expected numbers in a row, (p,)"
+        ) from None
     limits = full_bounds(bounds, len(start))
     product = euclidean(len(start)) if inner_product is None else inner_product
     goals = Goals(

@@ -1,5 +1,6 @@
 """Terms that couple two fields by their gradients, against hand computation, single fields, and their derivatives."""
 
+import pickle
 from functools import cache
 
 import jax
@@ -232,6 +233,15 @@ def test_coupling_terms_are_scaled_and_added_as_others():
     one, other = TERMS["cross-gradient"](V), TERMS["joint total variation"](V)
     assert float((2.0 * one + other)(given)) == pytest.approx(2 * float(one(given)) + float(other(given)))
     assert (one.names, other.names) == (NAMES, NAMES)
+
+
+@every_term
+def test_coupling_terms_go_to_other_processes_after_their_use_too(what):
+    V = space("P1")
+    term, given = TERMS[what](V), fields(*rng.standard_normal((2, V.n)))
+    matrix = term.operator(given)
+    copy = pickle.loads(pickle.dumps(term))
+    assert abs(copy.operator(given) - matrix).max() == 0
 
 
 def test_the_stages_of_joint_variation_are_smoother():

@@ -33,7 +33,7 @@ from pdeopt.inverse import (
     total_variation,
 )
 from pdeopt.inversion.checking import check_problem
-from pdeopt.optimize import minimize
+from pdeopt.optimize import OptimizerError, minimize
 from pdeopt.pde import LinearStateEquation
 from pdeopt.verify import adjoint_identity, taylor_test
 
@@ -137,6 +137,10 @@ def test_a_pytree_goes_in_wherever_a_flat_m_does():
         ),
         (lambda tree: tree | {"kappa": np.ones(3)}, r"the m of 'kappa' has shape \(3,\); expected a number, or"),
         (lambda tree: tree | {"net": {"shift": 0.1, "slope": np.ones(3)}}, r"the arrays of weights have the shapes"),
+        (lambda tree: tree | {"net": [0.1, {"slope": np.ones(2)}]}, "the m of weights has the structure"),
+        (lambda tree: tree | {"kappa": None}, rf"the m of 'kappa' is None; expected a number, or \({V.n},\)"),
+        (lambda tree: tree | {"kappa": tree["kappa"] + 1j}, "the m of 'kappa' is complex; expected real numbers"),
+        (lambda tree: tree | {"net": {"shift": 0.1j, "slope": np.ones(2)}}, "the m of 'net' is complex"),
     ],
 )
 def test_a_pytree_of_other_parameters_is_refused(wrong, message):
@@ -146,6 +150,25 @@ def test_a_pytree_of_other_parameters_is_refused(wrong, message):
     for evaluate in (J, J.objective, jax.grad(J.objective)):
         with pytest.raises(InputError, match=message):
             evaluate(wrong(tree))
+
+
+def test_what_is_no_array_is_refused_where_an_array_is_expected():
+    J = functional(unknowns())
+    with pytest.raises(InputError, match="a list was given where an array of numbers is expected"):
+        J([{"kappa": 1.0}])
+    with pytest.raises(OptimizerError, match="the initial guess is a dict; expected numbers in a row"):
+        minimize(J, {"kappa": 1.0})
+
+
+@pytest.mark.parametrize("more", [-2, 5])
+def test_an_m_of_another_size_is_refused(more):
+    given = unknowns()
+    with pytest.raises(
+        InputError, match=rf"m has shape \({V.n + 5 + more},\); expected \({V.n + 5},\), kappa, rates, net"
+    ):
+        functional(given)(np.zeros(given.size + more))
+    with pytest.raises(InputError, match="the m of weights has shape"):
+        given.parts["net"](np.zeros(3 + more))
 
 
 def test_a_dict_where_there_are_no_parameters_by_name_is_refused():

@@ -1,16 +1,23 @@
 """Random initial guesses: reproducible, within bounds, the same function on every mesh."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skfem
 
+import pdeopt
+from pdeopt.cli import main
 from pdeopt.fem import FunctionSpace
 from pdeopt.inverse import (
     AtDofs,
     InputError,
     L2Misfit,
+    Log,
     Numbers,
     Parameter,
+    ParameterInTime,
     Parameters,
     Problem,
     ReducedFunctional,
@@ -79,6 +86,58 @@ def test_numbers_and_arrays_have_their_own_distributions():
     assert abs(start[5:].mean()) < 0.02
 
 
+def test_the_arrays_of_a_parametrized_tree_are_those_of_m():
+    net = Tree({"rates": np.full(900, 1e3)}, "net", parametrization=Log(1.0))
+    start = problem(Parameters({"numbers": Numbers(["a"], "numbers"), "net": net})).at_random_start(0).initial
+    assert start[1:].std() == pytest.approx(np.log(1e3), rel=0.1)
+
+
+def test_the_components_of_a_vector_are_functions_of_their_own():
+    vectors = FunctionSpace(V.mesh, skfem.ElementVector(skfem.ElementTriP1()))
+    start = problem(Parameter(vectors, "f")).at_random_start(0).initial
+    first, second = (np.asarray(component.restrict(start)) for component in vectors.split())
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
+    some = np.arange(7, 30)
+    np.testing.assert_array_equal(problem(Parameter(vectors, "f", some)).at_random_start(0).initial, start[some])
+    edges = V.mesh.facets
+    assert np.abs(first[edges[0]] - first[edges[1]]).max() < np.ptp(first)
+
+
+def test_each_of_several_parameters_has_its_own_spread():
+    parts = {"field": Parameter(V, "κ", initial=3.0), "numbers": Numbers(["a", "b"], "numbers")}
+    J = ReducedFunctional(lambda c: c["numbers"], L2Misfit.of(AtDofs([0]), [1.0], 1.0), (), Parameters(parts))
+    made = Problem(J)
+    usual, small = made.at_random_start(1).initial, made.at_random_start(1, {"field": 0.01}).initial
+    np.testing.assert_allclose(small[: V.n] - 3, 0.01 * (usual[: V.n] - 3), atol=1e-13)
+    np.testing.assert_array_equal(small[V.n :], usual[V.n :])
+    with pytest.raises(InputError, match="there is a spread for 'fields'; the parameters are field, numbers"):
+        made.at_random_start(1, {"fields": 0.01})
+    with pytest.raises(InputError, match="there is a spread for 'κ'; the parameters are one without a name"):
+        problem(Parameter(V, "κ")).at_random_start(1, {"κ": 0.01})
+
+
+def test_one_bound_reflects_and_gathers_nothing():
+    start = problem(Parameter(V, "κ"), bounds=(0.0, None)).at_random_start(0).initial
+    assert (start > 0).all()
+    free = problem(Parameter(V, "κ")).at_random_start(0).initial
+    np.testing.assert_allclose(start, abs(free))
+
+
+def test_a_function_in_space_and_time_is_smooth_in_both():
+    part = ParameterInTime(FINE, "u", np.full(20, 0.1))
+    rows = part.in_steps(problem(part).at_random_start(0).initial)
+    assert np.abs(np.diff(rows, axis=0)).max() < np.ptp(rows) / 4
+    edges = FINE.mesh.facets
+    assert np.abs(rows[:, edges[0]] - rows[:, edges[1]]).max() < np.ptp(rows) / 4
+
+
+def test_a_tree_of_zeros_starts_at_random_all_the_same():
+    net = Tree({"weights": np.zeros(500)}, "net")
+    J = ReducedFunctional(lambda c: c["weights"], L2Misfit.of(AtDofs([0]), [1.0], 1.0), (), net)
+    start = Problem(J).at_random_start(0).initial
+    assert start.std() == pytest.approx(1, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("seed", "spread", "message"),
     [
@@ -92,3 +151,34 @@ def test_numbers_and_arrays_have_their_own_distributions():
 def test_wrong_seeds_and_spreads_are_refused(seed, spread, message):
     with pytest.raises(InputError, match=message):
         problem(Parameter(V, "κ")).at_random_start(seed, spread)
+
+
+# --- from the command line -----------------------------------------------------------------------------------------
+
+RUN = ["run", "poisson_control", "--n", "4", "--no-check", "--no-pictures", "--quiet", "--initial-seed", "3"]
+
+
+def test_a_run_starts_at_random_and_is_resumed_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*RUN, "--initial-spread", "20", "--out", "whole"]) == 0
+    assert main([*RUN, "--initial-spread", "20", "--max-iterations", "2", "--out", "parts"]) == 0
+    config = json.loads(Path("parts/config.json").read_text())
+    assert (config["initial_seed"], config["initial_spread"]) == (3, 20)
+    assert main(["resume", "parts", "--max-iterations", "200", "--quiet"]) == 0
+    whole, parts = (pdeopt.load(one) for one in ("whole", "parts"))
+    np.testing.assert_array_equal(whole.coefficient, parts.coefficient)
+    start = pdeopt.build("poisson_control", n=4).at_random_start(3, 20.0)
+    assert whole.history["objective"][0] == pytest.approx(start.functional(start.initial), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*RUN[:-2], "--initial-spread", "2"], "--initial-spread is that of a random start, of which --initial-seed"),
+        ([*RUN[:-1], "1000000000000001"], "argument --initial-seed: invalid seed value: '1000000000000001'"),
+        ([*RUN[:-1], "-1"], "argument --initial-seed: invalid seed value: '-1'"),
+    ],
+)
+def test_wrong_options_are_refused(capsys, words, message):
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

@@ -197,6 +197,15 @@ def test_known_operators():
     np.testing.assert_allclose(total_variation(V, 3.0, 12.0).operator(m).toarray(), 3 / 13 * K, atol=1e-14)
 
 
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_the_stiffness_of_equal_facets_is_known(n):
+    V = FunctionSpace(skfem.MeshTri.init_tensor(*2 * [np.linspace(0, 1, n + 1)]).with_defaults(), skfem.ElementTriP1())
+    dofs = V.dofs("bottom")[np.argsort(V.locations[0, V.dofs("bottom")])]
+    found = h1(V.boundary("bottom"), 1.0, dofs).operator(np.zeros(n + 1)).toarray()
+    known = n * (np.diag([1.0, *[2.0] * (n - 1), 1.0]) - np.eye(n + 1, k=1) - np.eye(n + 1, k=-1))
+    np.testing.assert_allclose(found, known, rtol=0, atol=1e-13 * n)
+
+
 def test_continuation_and_smoothing():
     term = total_variation(V, 3.0, 0.5, continuation=(100, 10))
     assert term.continuation == (100, 10)

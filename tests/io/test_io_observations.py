@@ -9,7 +9,7 @@ import skfem
 
 from pdeopt.fem import FEMError, FunctionSpace, cells_at
 from pdeopt.inverse import AtPoints, L2Misfit
-from pdeopt.io import FileError, Observations, npz, read_observations, write_observations
+from pdeopt.io import FileError, Observations, npz, read_observations, time_series, write_observations
 
 MESH = skfem.MeshTri.init_tensor(np.linspace(0, 1, 5), np.linspace(0, 1, 5))
 GOOD = """# measured on Monday
@@ -125,9 +125,45 @@ def test_arrays_have_missing_values_too(tmp_path):
     assert found.places == ("index 0", "index 2")
     with pytest.raises(FileError, match=r"array 'values', index 1: NaN or infinite; .* skip_missing=True"):
         read_observations(tmp_path / "data.npz", unit="V", time_unit="s")
+    with pytest.raises(FileError, match="its values are those at 'times'; say their unit"):
+        read_observations(tmp_path / "data.npz", unit="V", skip_missing=True)
     np.savez(tmp_path / "data.npz", **(arrays | {"times": np.ones(2)}), unit="V", length_unit="m", time_unit="s")
     with pytest.raises(FileError, match=r"array 'times': float64 of shape \(2,\); expected real numbers \(3,\)"):
         read_observations(tmp_path / "data.npz", unit="V", time_unit="s", skip_missing=True)
+
+
+def test_sensors_with_the_same_times_are_one_series(tmp_path):
+    found = read(tmp_path, SERIES, time_unit="s", uncertainty=0.1, skip_missing=True)
+    first, second = time_series(found)
+    assert (first.points.tolist(), first.times.tolist(), first.values.tolist()) == (
+        [[0.1], [0.2]],
+        [0, 2],
+        [[1.5, 0.5]],
+    )
+    assert (second.points.tolist(), second.times.tolist(), second.values.tolist()) == (
+        [[0.3], [0.25]],
+        [0.5],
+        [[-2e-3]],
+    )
+    points, times = np.meshgrid([0.1, 0.4, 0.2], [3.0, 1.0, 2.0, 0.0])
+    values = 10 * points + times
+    full = Observations(points.reshape(1, -1), values.ravel(), 0.5 * values.ravel(), "T", "K", times=times.ravel())
+    (all_of_them,) = time_series(full)
+    np.testing.assert_array_equal(all_of_them.points, [[0.1, 0.2, 0.4]])
+    np.testing.assert_array_equal(all_of_them.times, [0, 1, 2, 3])
+    np.testing.assert_allclose(all_of_them.values, 10 * all_of_them.points.T + all_of_them.times)
+    np.testing.assert_allclose(all_of_them.uncertainty, 0.5 * all_of_them.values)
+
+
+def test_what_is_no_series_is_refused(tmp_path):
+    with pytest.raises(FileError, match="the observations have no times"):
+        time_series(read(tmp_path, GOOD))
+    text = SERIES.replace("0.1,0.2,2,0.5", "0.1,0.2,0.0,2")
+    twice = read(tmp_path, text, time_unit="s", uncertainty=0.1, skip_missing=True, repeated=True)
+    with pytest.raises(
+        FileError, match=r"the sensor at \[0.1, 0.2\] has several values at the time 0; take their mean"
+    ):
+        time_series(twice)
 
 
 BAD_SERIES = {
@@ -143,6 +179,7 @@ BAD_SERIES = {
     ),
     "not skipped": (SERIES, {"skip_missing": False}, r"line 3, .*: the cell is empty: .* skip_missing=True"),
     "a word": (SERIES.replace("NA", "broken"), {}, "'broken' is no number"),
+    "infinite": (SERIES.replace("NA", "inf"), {}, r"inf; expected a finite number$"),
     "not asked for": (
         SERIES,
         {"time_unit": None, "skip_missing": True},

@@ -59,7 +59,7 @@ def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept()
     assert again == value
     np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
     with pytest.raises(pdeopt.PdeoptError, match=r"LinearStateEquation is not one in time"):
-        pdeopt.build("robin", n=2).with_memory(1e9)
+        pdeopt.build("poisson_control", n=2).with_memory(1e9)
 
 
 @pytest.mark.parametrize(("text", "size"), [("2G", 2e9), ("500M", 5e8), ("1.5gb", 1.5e9), ("2e9", 2e9), ("100", 100.0)])
@@ -98,6 +98,23 @@ def test_a_flux_in_time_is_found_from_thermocouples_below_the_surface():
     assert summary["status"] == "converged"
     assert summary["relative_error"] < 0.15
     assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
+
+
+@pytest.mark.slow
+def test_a_flux_is_found_from_a_table_whose_sensors_have_their_own_times(tmp_path):
+    simulated = pdeopt.build("heat_source_in_time", n=4)
+    data = np.asarray(simulated.functional.misfit.data)
+    times, rows = np.linspace(0, 20, 81)[1:], ["x (m),y (m),time (s),temperature (K)"]
+    for k, (x, y) in enumerate(simulated.points.T):
+        rows += [f"{x},{y},{t},{data[k, j]}" for j, t in enumerate(times) if j % 2 == k % 2]  # one thermocouple in turn
+    rows[7] = rows[7].rpartition(",")[0] + ","  # a reading that is missing
+    (tmp_path / "readings.csv").write_text("\n".join(rows))
+    problem = pdeopt.build("heat_source_in_time", n=4, data=str(tmp_path / "readings.csv"))
+    assert problem.functional.misfit.data.size == 119
+    solution = pdeopt.solve(problem, verify=False, progress=False)
+    assert solution.summary["status"] == "converged"
+    error = problem.parameter.relative_error(solution.coefficient, simulated.truth)
+    assert error < 0.2
 
 
 @pytest.mark.slow

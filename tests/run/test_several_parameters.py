@@ -134,7 +134,7 @@ def test_a_run_goes_on_from_another_and_is_compared_with_it(run_directory, tmp_p
     longer.parent.mkdir()
     longer.write_text(PROBLEM.replace("np.array([0.1, 0.2])", "np.zeros(3)"))
     assert main(["run", str(longer), "--out", "d", "--no-check", "--initial-guess", str(run_directory)]) != 0
-    assert "2 values of 'weights'; this problem looks for 3: trees of arrays" in capsys.readouterr().err
+    assert "2 values of 'weights'; this problem looks for 3 of 'weights': trees" in capsys.readouterr().err
     renamed = tmp_path / "renamed" / "several.py"
     renamed.parent.mkdir()
     renamed.write_text(

@@ -241,7 +241,8 @@ def test_an_interrupted_sweep_goes_on_with_its_warm_start(fake, monkeypatch):
     ("words", "expected"),
     [
         (("--jobs", "2"), "--warm-start runs one after the other, and --jobs is 2"),
-        (("--initial-guess", "a"), "--warm-start gives each run its --initial-guess"),
+        (("--initial-guess", "a"), "where each run starts, and so does --initial-guess"),
+        (("--initial-seed", "0,1"), "where each run starts, and so does --initial-seed"),
     ],
 )
 def test_a_warm_start_beside_what_forbids_it_is_refused(capsys, words, expected):
@@ -436,6 +437,7 @@ def test_the_best_is_marked(terminal):
 ONE = (Key("--n", ("4", "6", "8")),)
 LOGARITHMIC = (Key("--noise", ("1e-3", "1e-2", "1e-1")),)
 NAMES = (Key("--optimizer", ("cg", "bfgs", "tnc")),)
+SEEDS = (Key("--initial-seed", ("0", "1", "2")),)
 TWO = (Key("--n", ("4", "6")), Key("--noise", ("0.1", "0.2", "0.3")))
 THREE = (*TWO, Key("--seed", ("0", "1")))
 
@@ -457,6 +459,8 @@ def test_picture_of_one_key(monkeypatch):
     assert axes.get_ylabel().startswith("misfit")
     axes = axes_of(monkeypatch, NAMES, [0.3, 0.02, None])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["cg", "bfgs", "tnc"]
+    axes = axes_of(monkeypatch, SEEDS, [0.3, 0.2, 0.4])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2"], "no line through seeds"
 
 
 def test_picture_of_two_keys(monkeypatch):

@@ -328,6 +328,11 @@ class FunctionSpace:
             raise FEMError(f"nodal: the function returned shape {values.shape}; expected a number or ({self.n},)")
         return np.array(np.broadcast_to(values, (self.n,)))
 
+    @property
+    def vector_size(self) -> int:
+        """The number of components of a vector-valued element's functions; 1 of those of all others."""
+        return self.element.dim if isinstance(self.element, skfem.ElementVector) else 1
+
     def own_components(self, vectors: ArrayLike, dofs: np.ndarray) -> ArrayLike:
         """Return of vectors at the places of degrees of freedom the component that each of these gives.
 

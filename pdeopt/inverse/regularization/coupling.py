@@ -103,7 +103,10 @@ class CouplingTerm(Term):
 
     @cached_property
     def _compiled_slopes(self) -> Compiled:
-        return Compiled(lambda values: self.traced_slopes(dict(zip(self.names, values, strict=True))))
+        return Compiled(self._traced_slopes_of)
+
+    def _traced_slopes_of(self, values: jax.Array) -> jax.Array:
+        return self.traced_slopes(dict(zip(self.names, values, strict=True)))
 
     def traced_slopes(self, given: FieldsByName) -> jax.Array:
         """Return the gradients as `slopes` does, to be traced."""

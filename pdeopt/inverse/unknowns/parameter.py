@@ -34,10 +34,11 @@ class Parameter:
         initial: The initial guess of m, a number or (p,); None for zero, or for that of the `Problem`.
         bounds: The bounds (lower, upper) of m, as those of a `Problem`.
         truth: The true coefficient (physical, not m), (p,), where it is known.
-        coordinate: The name of the coordinate of a 1-D mesh where that is no place, with its unit: "time t (s)".
+        coordinate: What the coordinate of a function on a line is, with its unit: "time t (s)"; "" for a place x.
 
     Raises:
-        InputError: The role is not known, or the degrees of freedom are no numbers.
+        InputError: The role is not known, the degrees of freedom are no numbers, or a coordinate is named of a function
+            that is not one on a line.
     """
 
     space: FunctionSpace
@@ -52,6 +53,11 @@ class Parameter:
 
     def __post_init__(self) -> None:
         check_role(self.role)
+        if self.coordinate and self.space.mesh.dim() != 1:
+            raise InputError(
+                f"the coordinate of {self.label!r} is named {self.coordinate!r}, and its mesh has "
+                f"{self.space.mesh.dim()} dimensions; expected a function on a line"
+            )
         if self.dofs is not None and not np.issubdtype(np.asarray(self.dofs).dtype, np.integer):
             raise InputError(
                 f"the dofs of a parameter are an array of {np.asarray(self.dofs).dtype}; expected their numbers, as "

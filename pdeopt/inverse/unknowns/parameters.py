@@ -71,7 +71,13 @@ class Parameters:
             raise InputError(f"two parameters have a number {min(twice)!r}; expected a different name for each")
 
     def __call__(self, m: jax.Array) -> dict[str, Any]:
-        """Return the coefficients by name, of m (p,)."""
+        """Return the coefficients by name, of m (p,).
+
+        Raises:
+            InputError: There are more entries, or fewer.
+        """
+        if np.shape(m) != (self.size,):
+            raise InputError(f"m has shape {np.shape(m)}; expected ({self.size},), {', '.join(self.parts)} in a row")
         return {name: _coefficient(self.parts[name], values) for name, values in self.split(m).items()}
 
     def inverse(self, coefficient: Mapping[str, Any]) -> np.ndarray:
@@ -95,6 +101,9 @@ class Parameters:
         """
         if set(parts) != set(self.parts):
             raise InputError(f"m is given by {', '.join(map(str, parts))}; expected {', '.join(self.parts)}")
+        for name, part in self.parts.items():
+            if parts[name] is None:
+                raise InputError(f"the m of {name!r} is None; expected a number, or ({part.size},)")
         rows = [_full(name, "m", flat_parameter(part, parts[name]), part.size) for name, part in self.parts.items()]
         is_traced = any(isinstance(row, jax.core.Tracer) for row in rows)
         return jnp.concatenate(rows) if is_traced else np.concatenate(rows)
@@ -246,13 +255,13 @@ def flat_parameter(parametrization: Any, m: Any) -> Any:
     Raises:
         InputError: The pytree is not one of these parameters.
     """
-    if isinstance(m, (np.ndarray, jax.Array, int, float)):
+    if m is None or isinstance(m, (np.ndarray, np.generic, jax.Array, int, float)):
         return m
     if isinstance(parametrization, Tree):
         found, wanted = (str(jax.tree.structure(tree)) for tree in (m, parametrization.example))
         if found == wanted:
             return parametrization.row(m)
-        if isinstance(m, Mapping):
+        if not (isinstance(m, (list, tuple)) and all(isinstance(one, (int, float)) for one in m)):
             raise InputError(f"the m of {parametrization.label} has the structure {found}; expected {wanted}")
     if not isinstance(m, Mapping):
         return m
@@ -297,9 +306,12 @@ def _full(name: str, what: str, given: Any, size: int) -> Any:
         size: Their number.
 
     Raises:
-        InputError: They have another shape.
+        InputError: They have another shape, or are no real numbers.
     """
-    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
+    leaves = jax.tree.leaves(given)
+    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    if any(np.iscomplexobj(leaf) for leaf in leaves):
+        raise InputError(f"the {what} of {name!r} is complex; expected real numbers")
     try:
         values = jnp.asarray(given) if is_traced else np.asarray(0.0 if given is None else given, float)
     except (TypeError, ValueError):

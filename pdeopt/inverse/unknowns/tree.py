@@ -86,7 +86,13 @@ class Tree:
             object.__setattr__(self, "initial", given)
 
     def __call__(self, m: jax.Array) -> Any:
-        """Return the tree of the entries m (p,), or the values (n,) of its function."""
+        """Return the tree of the entries m (p,), or the values (n,) of its function.
+
+        Raises:
+            InputError: There are more entries, or fewer.
+        """
+        if np.shape(m) != (self.size,):
+            raise InputError(f"the m of {self.label} has shape {np.shape(m)}; expected ({self.size},)")
         tree = ravel_pytree(self.example)[1](m if self.parametrization is None else self.parametrization(m))
         return tree if self.function is None else self.function(tree)
 

@@ -145,7 +145,8 @@ def _number(path: Path, line: int, cell: str, title: str) -> float:
             hint = f": {LEAVE_OUT}"
         raise FileError(f"{place}: {cell!r} is no number{hint}" if cell else f"{place}: the cell is empty: {LEAVE_OUT}")
     if not np.isfinite(float(cell)):
-        raise FileError(f"{place}: {cell}; expected a finite number: {LEAVE_OUT}")
+        hint = f": {LEAVE_OUT}" if np.isnan(float(cell)) else ""
+        raise FileError(f"{place}: {cell}; expected a finite number{hint}")
     return float(cell)
 
 

@@ -32,6 +32,10 @@ def from_arrays(path: Path, expected: ExpectedObservations) -> Observations:
     for name in (*OBSERVATION_ARRAYS, *in_time, "unit", "length_unit", *(["time_unit"] if in_time else [])):
         if name not in arrays:
             raise FileError(f"{path}: there is no array {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
+    if "times" in arrays and not in_time:
+        raise FileError(
+            f"{path}: its values are those at 'times'; say their unit: read_observations(..., time_unit='s')"
+        )
     units = {"unit": expected.unit, "length_unit": expected.length_unit, "time_unit": expected.time_unit}
     for name, unit in units.items():
         if unit is None:

@@ -89,12 +89,19 @@ def write_observations(path: str | Path, observations: Observations) -> None:
         observations: The values at their points, with their units.
 
     Raises:
-        FileError: The name has another ending, or the label cannot be the title of a column in a .csv file.
+        FileError: The name has another ending, the times are not those of the values, or the label cannot be the title of a column in a .csv file.
     """
     path = Path(path)
     write = {".csv": _write_table, ".npz": _write_arrays}.get(path.suffix.lower())
     if write is None:
         raise FileError(f"{path}: observation data are written to .csv and .npz files, not to {path.suffix!r}")
+    if observations.times is not None:
+        times, shape = np.shape(observations.times), np.shape(observations.values)
+        if times != shape or not observations.time_unit:
+            raise FileError(
+                f"{path}: there are times of shape {times} in the unit {observations.time_unit!r} for values of shape "
+                f"{shape}; expected as many, and a unit: 's'"
+            )
     write(path, observations)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pdeopt
-from pdeopt.inverse import Problem
+from pdeopt.inverse import InputError, Problem
 from pdeopt.inverse.unknowns.initial_guesses import INITIAL_SPREAD
 from pdeopt.inversion.minimization import RequestedSettings, Settings
 from pdeopt.run.errors import UsageError, problem_file_errors
@@ -36,8 +36,8 @@ class RunRequest:
         solver: The name of the linear solver of the state equation; None where the problem chooses.
         memory: The memory for states in time, in bytes; None where the problem chooses.
         initial_guess: The directory of a former run, see `with_former_runs`; None for the problem's own.
-        initial_seed: The seed of a random initial guess about that one, see `Problem.at_random_start`; None for none.
-        initial_spread: The standard deviation of a random initial guess; None for the usual one.
+        initial_seed: The seed of a random initial guess, see `Problem.at_random_start`; None for none.
+        initial_spread: Its standard deviation, or those of parameters by name; None for the usual one.
         truth: The directory of a former run, see `with_former_runs`; None for the problem's own.
         out: The run directory; None for a new one.
         argv: The words of the command line, for the record.
@@ -54,7 +54,7 @@ class RunRequest:
     memory: float | None
     initial_guess: Path | None
     initial_seed: int | None
-    initial_spread: float | None
+    initial_spread: float | dict[str, float] | None
     truth: Path | None
     out: Path | None
     argv: list[str]
@@ -86,7 +86,10 @@ class RunRequest:
         problem = with_former_runs(problem, self.name, self.initial_guess, self.truth)
         if self.initial_seed is None:
             return problem
-        return problem.at_random_start(self.initial_seed, self.initial_spread or INITIAL_SPREAD)
+        try:
+            return problem.at_random_start(self.initial_seed, self.initial_spread or INITIAL_SPREAD)
+        except InputError as error:
+            raise UsageError(f"--initial-spread: {error}") from error
 
     def settings(self, problem: Problem) -> Settings:
         """Return how the problem is minimized: as asked for, or as it chooses itself.

@@ -30,6 +30,8 @@ from pdeopt.run.store.stored_run import read_summary
 from pdeopt.run.watch.progress import Progress
 from pdeopt.run.watch.run_log import LOG_FILE
 
+#: A positive number in config.json.
+PositiveNumber = Annotated[float, Meta(gt=0, le=1e308)]
 #: The types of the entries of config.json, and the least and the largest value of its numbers.
 CONFIG_ENTRIES: Mapping[str, Any] = {
     **dict.fromkeys(("problem", "path", "optimizer", "inner_product"), str),
@@ -39,7 +41,7 @@ CONFIG_ENTRIES: Mapping[str, Any] = {
     "regularization_strength": float | str,
     "initial_seed": Annotated[int, Meta(ge=0, le=10**15)] | None,
     "memory": Annotated[float, Meta(gt=0, le=1e308)] | None,
-    "initial_spread": Annotated[float, Meta(gt=0, le=1e308)] | None,
+    "initial_spread": PositiveNumber | dict[str, PositiveNumber] | None,
     **dict.fromkeys(("folder", "initial_guess", "truth", "requested_solver"), str | None),
     **{"options": dict, "check": bool, "pictures": bool, "argv": list, "resumed": list},
 }

@@ -6,11 +6,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from pdeopt.fem import FEMError
-from pdeopt.inverse import InputError, Numbers, Parameter, ParameterInTime, Parameters, Problem, Tree
-from pdeopt.inverse.unknowns.parameters import AnyParameter
+from pdeopt.inverse import (
+    Identity,
+    InputError,
+    Numbers,
+    Parameter,
+    ParameterInTime,
+    Parameters,
+    Parametrization,
+    Problem,
+    Tree,
+)
+from pdeopt.inverse.unknowns.parameters import AnyParameter, SingleParameter
 from pdeopt.io import FileError, FormerRun, read_run
 from pdeopt.io.npz import read_arrays, refuse_newer_file
 from pdeopt.run.errors import UsageError
@@ -55,16 +66,46 @@ def _initial(problem: Problem, name: str, directory: Path) -> np.ndarray:
     """
     if (directory / CHECKPOINT_FILE).is_file() and not (directory / "summary.json").is_file():
         return _last_iterate(problem, name, directory)
-    run, functional = read_run(directory), problem.functional
-    coefficient = _coefficient(problem.parameter, run)
-    if run.parameter.shape == (problem.parameter.size,):
-        there = problem.parameter.flat(functional.coefficient(run.parameter))
+    run, parameter = read_run(directory), problem.parameter
+    if not isinstance(parameter, Parameters):
+        return _single_initial(parameter, problem.functional.parametrization, run)
+    _refuse_other_names(parameter, run)
+    return np.concatenate(
+        [
+            _single_initial(part, part.parametrization or Identity(), run.unknowns[name])
+            for name, part in parameter.parts.items()
+        ]
+    )
+
+
+def _single_initial(parameter: SingleParameter, parametrization: Parametrization, run: FormerRun) -> np.ndarray:
+    """Return the m (p,) of a single parameter at which a run ended, as `_initial` does.
+
+    The weights of a network are taken over as they are: the mesh of their function does not change them.
+    """
+    if isinstance(parameter, Tree):
+        if run.label != parameter.label or run.parameter.shape != (parameter.size,):
+            raise FileError(
+                f"{run.directory} holds {run.parameter.size} values of {run.label!r}; this problem looks for "
+                f"{parameter.size} of {parameter.label!r}: trees of arrays are taken over at the same sizes only"
+            )
+        return run.parameter
+    coefficient = _coefficient(parameter, run)
+    if run.parameter.shape == (parameter.size,):
+        there = np.asarray(parametrization(jnp.asarray(run.parameter)))
         if np.allclose(there, coefficient, rtol=1e-10, atol=0):
             return run.parameter
     try:
-        return np.asarray(functional.parametrization.inverse(problem.parameter.unflat(coefficient)))
+        return np.asarray(parametrization.inverse(coefficient))
     except InputError as error:
-        raise FileError(f"{directory}: its coefficient is none of this problem's: {error}") from error
+        raise FileError(f"{run.directory}: its coefficient is none of this problem's: {error}") from error
+
+
+def _refuse_other_names(parameter: AnyParameter, run: FormerRun) -> None:
+    ours = list(parameter.parts) if isinstance(parameter, Parameters) else []
+    if list(run.unknowns) != ours:
+        there, here = (", ".join(names) or "one without a name" for names in (run.unknowns, ours))
+        raise FileError(f"{run.directory} holds the parameters {there}; this problem looks for {here}")
 
 
 def _last_iterate(problem: Problem, name: str, directory: Path) -> np.ndarray:
@@ -97,12 +138,9 @@ def _coefficient(parameter: AnyParameter, run: FormerRun) -> np.ndarray:
     """Return the run's coefficient at a parameter's degrees of freedom, (p,)."""
     if run.label != parameter.label:
         raise FileError(f"{run.directory} holds {run.label!r}; this problem looks for {parameter.label!r}")
-    if isinstance(parameter, Parameters) or run.unknowns:
-        parts = dict(parameter.parts) if isinstance(parameter, Parameters) else {}
-        if list(run.unknowns) != list(parts):
-            there, here = (", ".join(each) or "one without a name" for each in (run.unknowns, parts))
-            raise FileError(f"{run.directory} holds the parameters {there}; this problem looks for {here}")
-        return np.concatenate([_coefficient(part, run.unknowns[name]) for name, part in parts.items()])
+    _refuse_other_names(parameter, run)
+    if isinstance(parameter, Parameters):
+        return np.concatenate([_coefficient(part, run.unknowns[name]) for name, part in parameter.parts.items()])
     if isinstance(parameter, Numbers) or run.names:
         ours = tuple(parameter.names) if isinstance(parameter, Numbers) else ()
         if run.names != ours:

@@ -196,9 +196,10 @@ def place_parameter(parameter: SingleParameter, unit: str = "") -> Placement:
         return _on_boundary(space, np.arange(space.n) if dofs is None else dofs, on_facets, unit)
     if dofs is not None and np.isin(dofs, space.dofs()).all():
         return _on_boundary(space, dofs, dofs, unit)
-    at = place_field(space, dofs, unit)
-    coordinate = parameter.coordinate if isinstance(parameter, Parameter) else ""
-    return replace(at, abscissa_label=coordinate) if coordinate and at.abscissa.size else at
+    found = place_field(space, dofs, unit)
+    if isinstance(parameter, Parameter) and parameter.coordinate:
+        return replace(found, abscissa_label=parameter.coordinate)
+    return found
 
 
 def nowhere(size: int) -> Placement:

@@ -26,8 +26,8 @@ def draw_sweep(path: Path, grid: Grid, runs: Sequence[FinishedRun]) -> None:
         grid: The grid of the sweep.
         runs: The results of the runs that have ended.
     """
-    quantity, label = _quantity(runs)
     keys = grid.varied
+    quantity, label = _quantity(keys, runs)
     if len(keys) > 2 or not any(quantity in run.summary for run in runs):
         return
     with styled():
@@ -35,8 +35,13 @@ def draw_sweep(path: Path, grid: Grid, runs: Sequence[FinishedRun]) -> None:
         save(figure, path)
 
 
-def _quantity(runs: Sequence[FinishedRun]) -> tuple[str, str]:
-    """Return the name in summary.json of the quantity that is drawn, and its label."""
+def _quantity(keys: Sequence[Key], runs: Sequence[FinishedRun]) -> tuple[str, str]:
+    """Return the name in summary.json of the quantity that is drawn, and its label.
+
+    Of several starts it is the objective, which tells minima apart.
+    """
+    if any(key.flag == "--initial-seed" for key in keys):
+        return "objective", "objective (dimensionless)"
     known = any(run.summary.get("relative_error") is not None for run in runs)
     return ("relative_error", "relative L² error") if known else ("misfit", "misfit (dimensionless)")
 
@@ -52,7 +57,7 @@ def _curve(key: Key, runs: Sequence[FinishedRun], quantity: str, label: str) -> 
     axes = figure.subplots()
     texts = [run.point.values[key.name] for run in runs]
     values = np.array([_value(run, quantity) for run in runs])
-    numbers = _numbers(texts)
+    numbers = None if key.name.endswith("seed") else _numbers(texts)
     if numbers is None:
         axes.bar(texts, values, width=0.5, color=BLUE)
     else:

@@ -36,6 +36,8 @@ FIGURE_FILE = "sweep.png"
 NO_PICTURES = "--no-pictures"
 #: The option of a run that says where it starts.
 INITIAL_GUESS = "--initial-guess"
+#: The option of a run that starts at random.
+INITIAL_SEED = "--initial-seed"
 #: The folder for runs that could not be resumed.
 ASIDE_FOLDER = ".aside"
 #: The exit status of a command with bad input.
@@ -92,8 +94,11 @@ class Sweep:
         if warm_start:
             if jobs not in (None, 1):
                 raise UsageError(f"--warm-start runs one after the other, and --jobs is {jobs}; leave out one of them")
-            if any(key.flag == INITIAL_GUESS for key in grid.keys):
-                raise UsageError(f"--warm-start gives each run its {INITIAL_GUESS}; leave out one of them")
+            starts = [key.flag for key in grid.keys if key.flag in (INITIAL_GUESS, INITIAL_SEED)]
+            if starts:
+                raise UsageError(
+                    f"--warm-start says where each run starts, and so does {starts[0]}; leave out one of them"
+                )
             jobs = 1
         directory = unused_path(Path("sweeps") / path.stem) if out is None else out
         return cls(problem, path, grid, directory, min(jobs or cores(), len(grid.points)), warm_start, argv)
