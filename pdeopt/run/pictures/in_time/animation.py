@@ -87,7 +87,7 @@ def _draw_frame(axes: Axes, row: FieldInTime, drawn: np.ndarray) -> Any:
     """Draw a field at one time in place of the last one; return what has colors, None for a curve."""
     for artist in [*axes.collections, *axes.lines]:
         artist.remove()
-    axes.set_title(row.name)
+    axes.set_title(row.title)
     if not row.canvas.is_curve:
         return draw_moment(axes, row, drawn)
     draw_curve(axes, row.canvas.at, drawn, color=BLUE)
