@@ -68,7 +68,7 @@ def evaluate(
 
 
 def _misfits(problem: Problem, fields: Fields) -> dict[str, float]:
-    """Return the misfit of each part of a sum of misfits, by name; of readings in time by what is predicted of them."""
+    """Return the misfit of each part of a sum of misfits, by name."""
     misfit = problem.functional.misfit
     if not isinstance(misfit, MisfitSum):
         return {}

@@ -98,7 +98,7 @@ def summarize(
 
 
 def _marches(spent: Work) -> dict[str, int]:
-    """Return the numbers of time steps, and the memory of states at hand for adjoints; nothing without marches."""
+    """Return the numbers of time steps, and the peak memory of states; nothing without marches."""
     if not spent.time_steps:
         return {}
     return {

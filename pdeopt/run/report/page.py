@@ -59,8 +59,10 @@ PICTURE_CAPTIONS = {
 PNG_START = b"\x89PNG\r\n\x1a\n"
 #: The bytes with which a PNG file ends.
 PNG_END = b"IEND\xaeB`\x82"
-#: The bytes with which a GIF file begins and ends.
-GIF_START, GIF_END = b"GIF89a", b"\x3b"
+#: The bytes with which a GIF file begins.
+GIF_START = b"GIF89a"
+#: The byte with which a GIF file ends.
+GIF_END = b"\x3b"
 #: The number of pixels of a page for one of a picture: as large as on paper, where a page has 96 an inch.
 PICTURE_SCALE = 96 / 150
 #: The options of the command line that say where and how loudly, not what, and the number of words after each.

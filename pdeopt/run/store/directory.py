@@ -156,7 +156,7 @@ def refuse_irregular_files(directory: Path) -> None:
 
 
 def refuse_other_than_folder(path: Path) -> None:
-    """Refuse a path where something other than a folder has this name, such as a link to one; nothing may have it.
+    """Refuse a path where something other than a folder is, such as a link to one; it may be free.
 
     Raises:
         UsageError: Something else has this name.
@@ -192,7 +192,7 @@ def remove_final_files(directory: Path) -> None:
 
 
 def remove_series(folder: Path) -> None:
-    """Remove the files of a series in time, and their folder where it holds nothing else; a link is left alone."""
+    """Remove the files of a series in time, and their folder if it is empty then; a link is left alone."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():

@@ -322,7 +322,7 @@ FIELD_ARRAYS = (
     *("points", "state_times", "coefficient_times", "data_times", "initial_predicted"),
 )
 #: The arrays that are always there.
-REQUIRED_ARRAYS = frozenset({"parameter", "coefficient", "initial", "state"})
+PRESENT_ARRAYS = frozenset({"parameter", "coefficient", "initial", "state"})
 #: The texts of result.npz that are attributes of `Fields`.
 FIELD_TEXTS = ("label", "data_label", "kind", "role", "time_unit")
 #: The arrays of a mesh.
@@ -428,7 +428,7 @@ def fields_of(problem: Problem, m: np.ndarray, initial_data: bool = False) -> Fi
 
 
 def _step_times(parameter: AnyParameter, equation: StateEquation) -> np.ndarray | None:
-    """Return the times (K,) at the ends of the steps of a parameter in time, or those of its values; None of others."""
+    """Return the times (K,) at the ends of the steps of a parameter in time; None of others."""
     if not isinstance(parameter, ParameterInTime):
         return None
     if isinstance(equation, StateInTime) and 0 <= len(equation.times) - parameter.steps <= 1:
@@ -570,7 +570,7 @@ def read_fields(path: Path) -> Fields:
     arrays.setdefault("time_unit", np.array(""))  # they knew no times
     arrays.setdefault("role", np.array(_role(str(arrays["kind"]), arrays.get("noise"))))
     given: dict[str, Any] = {
-        name: arrays[name] if name in REQUIRED_ARRAYS else arrays.get(name) for name in FIELD_ARRAYS
+        name: arrays[name] if name in PRESENT_ARRAYS else arrays.get(name) for name in FIELD_ARRAYS
     }
     given |= {name: str(arrays[name]) for name in FIELD_TEXTS}
     unit = str(arrays.get("length_unit", ""))

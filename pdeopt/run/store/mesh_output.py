@@ -57,7 +57,7 @@ def mesh_files(fields: Fields) -> dict[str, MeshFile]:
 
 
 def files_in_time(fields: Fields) -> Iterator[tuple[float, MeshFile]]:
-    """Yield the times at which a state in time is kept, in order, and a file with what there is at each of them.
+    """Yield the times at which a state in time is kept, in order, and what there is at each of them.
 
     These are state, adjoint and a target state, and the coefficients in time that live on the same mesh, each in the
     step at whose end, or in which, the time is. Where times are not known they are counted from 0.
@@ -75,7 +75,7 @@ def files_in_time(fields: Fields) -> Iterator[tuple[float, MeshFile]]:
 
 
 def write_series(directory: Path, files: Iterable[tuple[float, MeshFile]]) -> None:
-    """Write files of several times into `SERIES_FOLDER`, and fields.pvd, by which ParaView shows them as one series.
+    """Write files of several times, and fields.pvd, by which ParaView shows them as one series.
 
     Args:
         directory: The run directory.

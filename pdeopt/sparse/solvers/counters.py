@@ -83,7 +83,7 @@ class March:
     start: float = 0.0
 
     def where(self, seconds: float) -> str:
-        """Return at which step it is, "time step 120 of 1000"; "" where it has not gone on for so many seconds.
+        """Return at which step it is, "time step 120 of 1000"; "" of a march that is shorter than so long.
 
         Args:
             seconds: The number of seconds.

@@ -66,6 +66,6 @@ def moment(time: float, unit: str) -> str:
 
 
 def step_of(fields: Fields) -> str:
-    """Return at which time a coefficient in time is drawn, for the end of a title; nothing of other coefficients."""
+    """Return at which time a coefficient in time is drawn, for the end of a title; "" of others."""
     times = fields.coefficient_times
     return "" if times is None or len(times) > 1 else f", {moment(times[0], fields.time_unit)}"

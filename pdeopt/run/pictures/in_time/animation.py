@@ -34,8 +34,12 @@ MAX_BYTES = 1_000_000
 GRAYS = 6
 #: The number of pixels of an inch.
 DOTS_PER_INCH = 80
-#: The time that all frames take together, in milliseconds, and the bounds of that of one.
-DURATION_MS, MIN_FRAME_MS, MAX_FRAME_MS = 6000, 80, 500
+#: The time that all frames take together, in milliseconds.
+DURATION_MS = 6000
+#: The shortest time of a frame, in milliseconds.
+MIN_FRAME_MS = 80
+#: The longest time of a frame, in milliseconds.
+MAX_FRAME_MS = 500
 
 
 def animated_state(fields: Fields) -> bytes | None:
@@ -80,10 +84,10 @@ def animated_state(fields: Fields) -> bytes | None:
 
 
 def _draw_frame(axes: Axes, row: FieldInTime, drawn: np.ndarray) -> Any:
-    """Draw a field at one time into a panel, in place of the last one; return what has colors, None for a curve."""
+    """Draw a field at one time in place of the last one; return what has colors, None for a curve."""
     for artist in [*axes.collections, *axes.lines]:
         artist.remove()
-    axes.set_title(row.name)
+    axes.set_title(row.title)
     if not row.canvas.is_curve:
         return draw_moment(axes, row, drawn)
     draw_curve(axes, row.canvas.at, drawn, color=BLUE)
@@ -93,7 +97,7 @@ def _draw_frame(axes: Axes, row: FieldInTime, drawn: np.ndarray) -> Any:
 
 
 def _palette(colors: str) -> Image.Image:
-    """Return an image with the colors that all frames share: those of a color map, and grays of lines and texts."""
+    """Return an image with the colors that all frames share: a color map, and grays of lines and texts."""
     grays = np.linspace(0, 255, GRAYS)[:, None].repeat(3, 1)
     fields = 255 * colormaps[colors](np.linspace(0, 1, 256 - GRAYS))[:, :3]
     found = Image.new("P", (1, 1))
@@ -102,7 +106,7 @@ def _palette(colors: str) -> Image.Image:
 
 
 def _encoded(frames: Sequence[Image.Image]) -> bytes:
-    """Return frames as the content of a GIF file that begins again at its end, of at most `MAX_BYTES` if possible."""
+    """Return frames as the content of a GIF file in a loop, of at most `MAX_BYTES` if possible."""
     content = io.BytesIO()
     first, *others = frames
     pause = int(np.clip(DURATION_MS / len(frames), MIN_FRAME_MS, MAX_FRAME_MS))

@@ -9,7 +9,7 @@ ENOUGH = 0.6
 
 
 def evenly_chosen(count: int, most: int, fewer: bool = True) -> list[int]:
-    """Return at most so many of the numbers 0, …, count − 1, evenly chosen, the first and the last among them.
+    """Return some of the numbers 0, …, count − 1, evenly chosen, the first and the last among them.
 
     Args:
         count: The number of all.

@@ -82,15 +82,18 @@ def draw_curves_in_time(fields: Fields, summary: dict[str, Any]) -> Figure | Non
             panel.set_ylabel(one.label)
     for unused in grid.flat[len(chosen) :]:
         unused.set_visible(False)
-    handles, names = grid.flat[0].get_legend_handles_labels()
+    curves: dict[str, Any] = {}
+    for panel in grid.flat:
+        handles, names = panel.get_legend_handles_labels()
+        curves |= dict(zip(names, handles, strict=True))
     if widest > 0 and not band:
-        handles, names = [*handles, Line2D([], [], linestyle="")], [*names, f"σ = {widest:.2g}, beyond the panels"]
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+        curves[f"σ = {widest:.2g}, beyond the panels"] = Line2D([], [], linestyle="")
+    figure.legend(list(curves.values()), list(curves), loc="outside lower center", ncols=len(curves))
     return figure
 
 
 def sensor_curves(sets: list[DataSet]) -> list[SensorCurves]:
-    """Return the curves of at most `MAX_SENSORS` sensors, evenly chosen among those of all readings in time."""
+    """Return the curves of at most `MAX_SENSORS` sensors, evenly chosen among those of all readings."""
     timed = [one for one in sets if one.times is not None]
     sensors = [(one, k) for one in timed for k in range(len(one.data))]
     chosen = evenly_chosen(len(sensors), MAX_SENSORS, fewer=False)

@@ -64,6 +64,12 @@ class FieldInTime:
     colors: str
 
     @property
+    def title(self) -> str:
+        """The name of the field, and where it is cut."""
+        surface = self.canvas.surface
+        return f"{self.name}\n{surface.note}" if surface is not None and surface.note else self.name
+
+    @property
     def beyond_scale(self) -> str:
         """The ends of the scale beyond which there are values, as a color bar takes them: "both" or "neither"."""
         values = np.concatenate(self.drawn)
@@ -97,7 +103,7 @@ def draw_times(fields: Fields, summary: dict[str, Any]) -> Figure | None:
 
 
 def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> list[FieldInTime]:
-    """Return the state in time, of each of a few experiments, and before it the target, on one color scale.
+    """Return the state in time of each of a few experiments, and the target before it, on one scale.
 
     Args:
         fields: The arrays of the run.
@@ -111,7 +117,7 @@ def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> li
     given: list[tuple[str, Any, np.ndarray]] = []
     if fields.kind == FIELD_KIND and fields.data is not None and fields.data.shape[-1:] == times.shape:
         given.append(("target" if fields.noise is None else "measured", fields.field_at, fields.data))
-    given.append(("state", at, fields.state))
+    given.append((next(iter(fields.parts), "state"), at, fields.state))  # a coupled one by the name of its first part
     label, rows = fields.data_label if fields.kind == FIELD_KIND else "state u", []
     for name, place, values in given:
         columns = values if "experiment" in fields.axes else values[:, None]
@@ -126,9 +132,9 @@ def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> li
 
 
 def _state_colors(values: np.ndarray) -> tuple[Normalize, str]:
-    """Return the scale and the map of a state's colors, with white for zero where it has both signs, as waves do.
+    """Return the scale and the map of a state's colors, with white for zero where it has both signs.
 
-    What is near their source would take all colors; it is beyond the ends of the scale then.
+    What is near the source of waves would take all colors; it is beyond the ends of the scale then.
     """
     low, high = np.nanmin(values), np.nanmax(values)
     if min(-low, high) < MIN_BOTH_SIGNS * max(-low, high):
@@ -171,7 +177,7 @@ def _draw_fields(figure: SubFigure, rows: list[FieldInTime], unit: str) -> None:
     for panels, row in zip(grid, rows, strict=True):
         for panel, drawn in zip(panels, row.drawn, strict=True):
             drawing = draw_moment(panel, row, drawn)
-        panels[0].set_ylabel(row.name)
+        panels[0].set_ylabel(row.title)
     for panel, time in zip(grid[0], rows[0].times, strict=True):
         panel.set_title(moment(time, unit), fontsize="medium")
     label = color_bar_label(rows[0].label, rows[0].scale)
@@ -180,7 +186,7 @@ def _draw_fields(figure: SubFigure, rows: list[FieldInTime], unit: str) -> None:
 
 
 def draw_moment(axes: Axes, row: FieldInTime, drawn: np.ndarray) -> ScalarMappable:
-    """Draw a field at one of its times as colors, without the numbers of the axes; return what has the colors."""
+    """Draw a field at one time as colors, without numbers at the axes, and return what has the colors."""
     drawing = draw_field(axes, row.canvas, drawn, row.scale, row.colors)
     axes.autoscale(tight=True)
     draw_marks(axes, row.canvas.marks, row.canvas.at.mesh)
@@ -195,6 +201,6 @@ def _draw_lines(figure: SubFigure, rows: list[FieldInTime], unit: str) -> None:
     for axes, row in zip(panels, rows, strict=True):
         for shade, time, drawn in zip(np.linspace(0.1, 1, len(row.times)), row.times, row.drawn, strict=True):
             draw_curve(axes, row.canvas.at, drawn, color=colors(shade), label=moment(time, unit))
-        axes.set_title(row.name)
+        axes.set_title(row.title)
     panels[0].set_ylabel(rows[0].label)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -56,7 +56,7 @@ class DataSet:
 
 
 def with_times(sets: Sequence[DataSet], misfit: Misfit) -> list[DataSet]:
-    """Return data sets with the times of those that are read in time, and their places where these are points.
+    """Return data sets with the times, and the points where they are known, of readings in time.
 
     Args:
         sets: The data sets of a misfit, in its order.
