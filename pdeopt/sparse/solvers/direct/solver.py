@@ -244,7 +244,7 @@ def _probe(entry: Factored, factor: Factor) -> None:
     if factor.smallest_pivot > LARGE_PIVOT * entry.rows.largest:
         return
     scale = entry.scaled.row_sums[:, None]
-    rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype)
+    rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype, copy=False)
     x = factor.solve(rhs, False)
     if _growth(entry, x, rhs, False) > SUSPICIOUS_GROWTH:
         rhs = scale * (x / np.abs(x).max(initial=0))
