@@ -36,6 +36,7 @@ from pdeopt.run.pictures.in_time.chosen import evenly_chosen
 from pdeopt.run.pictures.in_time.curves_figure import draw_curves_in_time, sensor_curves
 from pdeopt.run.pictures.in_time.times_figure import coefficients_in_time, draw_times, states_in_time
 from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.store import mesh_output
 from pdeopt.run.store.data.data_set import DataSet
 from pdeopt.run.store.directory import RunDirectory, refuse_irregular_files, remove_final_files
 from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
@@ -377,6 +378,11 @@ def test_a_series_is_in_the_order_of_its_times(tmp_path):
     times, files = series_in(tmp_path)
     assert np.array_equal(times, TIMES)
     assert files[3].point_data["state_1"] == pytest.approx(fields.state_at.drawn(fields.state[:, 0, 3]))
+
+
+def test_of_many_times_some_are_in_the_series(monkeypatch):
+    monkeypatch.setattr(mesh_output, "MAX_SERIES_FILES", 4)
+    assert [time for time, _ in files_in_time(waves())] == pytest.approx([0.0, 0.4, 0.7, 1.1])
 
 
 def test_a_control_in_time_is_in_the_series(tmp_path):

@@ -14,6 +14,8 @@ from pdeopt.run.store.placement import Placement, PlainMesh
 
 #: The vertices of a cell in VTK's order, by name of the cell, where scikit-fem's order is another.
 VTK_ORDER = {"hexahedron": [0, 3, 6, 2, 1, 5, 7, 4]}
+#: The largest number of files of a series in time, each of which holds the mesh, too.
+MAX_SERIES_FILES = 100
 
 
 #: Fields by name: the kind of place, and the values there, (k,), or (k, 3) of vectors.
@@ -60,12 +62,14 @@ def files_in_time(fields: Fields) -> Iterator[tuple[float, MeshFile]]:
     """Yield the times at which a state in time is kept, in order, and what there is at each of them.
 
     These are state, adjoint and a target state, and the coefficients in time that live on the same mesh, each in the
-    step at whose end, or in which, the time is. Where times are not known they are counted from 0.
+    step at whose end, or in which, the time is. Of more than `MAX_SERIES_FILES` times some are chosen evenly. Where
+    times are not known they are counted from 0.
     """
     if fields.times == 1 or fields.state_at is None or not fields.state_at.mesh.cell:
         return
     times = np.arange(fields.times) if fields.state_times is None else fields.state_times
-    for k in np.argsort(times, kind="stable"):
+    some = np.linspace(0, fields.times - 1, min(fields.times, MAX_SERIES_FILES)).round().astype(int)
+    for k in np.argsort(times, kind="stable")[some]:
         data = _of_state(fields.at_time(int(k)))
         for name, one in fields.each.items():
             if one.steps > 1 and one.at.mesh.is_same_as(fields.state_at.mesh):
