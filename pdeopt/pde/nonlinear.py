@@ -442,7 +442,7 @@ class NonlinearStateEquation(StateEquation):
         return jnp.zeros(())
 
     def _where(self, part: float, marker: float) -> str:
-        """Return where Newton's method is, in words that follow others: the load step, where there are several."""
+        """Return where Newton's method is, in words that follow others: the load step of several."""
         step = round(part * self.load_steps)
         return f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
 

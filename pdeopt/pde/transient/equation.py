@@ -179,7 +179,8 @@ class TransientStateEquation(StateInTime):
         acts = (points.times > self.grid[0])[:, None, None]
         given = acts * jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
         in_steps = jnp.zeros((len(self.grid) - 1, *given.shape[1:])).at[points.steps - 1].add(given)
-        return self.table.load_weights.sum(0)[:, None, None] * in_steps[self.table.load_steps - 1]
+        loads: jax.Array = self.table.load_weights.sum(0)[:, None, None] * in_steps[self.table.load_steps - 1]
+        return loads
 
     def _reduced(self, coefficient: Any) -> Reduced:
         """Return the equation of the degrees of freedom that are free."""

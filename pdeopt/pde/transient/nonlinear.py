@@ -165,7 +165,7 @@ class NonlinearTransientStateEquation(StateInTime):
         return replace(self, snapshots=max(1, int(limit // (8 * sum(spaces.values())))))
 
     def chosen_solver(self, coefficient: Any) -> Solver:
-        """Return the solver of the linear systems: what "auto" stands for in the first step, any other one itself."""
+        """Return the solver of the linear systems: what "auto" stands for first, any other one itself."""
         start = self._start(coefficient)
         step = self._step_equation(start)
         return step.chosen_solver(self._inputs_of_step(coefficient, [start] * self._lags, self._numbers, 0))
@@ -254,7 +254,7 @@ class NonlinearTransientStateEquation(StateInTime):
         }
 
     def _marched(self, coefficient: Any, dofs: Any, source: jax.Array | None) -> jax.Array:
-        """Return degrees of freedom of the states at the start and after all steps of the march, (d, steps + 1)."""
+        """Return degrees of freedom of the states at the start and after all steps, (d, steps + 1)."""
         start = self._start(coefficient)
         equation = self._step_equation(start)
         numbers = {name: jnp.asarray(values) for name, values in self._numbers.items()}
