@@ -25,6 +25,7 @@ from pdeopt.run.problem_files.loading import first_line, problem_files
 #: Options of the command, where the defaults take long.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "elastic_moduli": ("--n", "10"),
+    "diffusion_in_time": ("--n", "4", "--steps", "16"),
     "eit_tank": ("--cells", "8", "--level", "4"),
     "hyperelastic_modulus": ("--n", "5"),
     "navier_stokes": ("--n", "8"),

@@ -64,6 +64,14 @@ def test_most_of_what_is_done_for_pairs_of_unit_functions_falls_away():
     assert count(plain, "mul") == 2 * 81
 
 
+def test_a_range_which_has_no_inputs_is_known():
+    def scaled(G):
+        return evaluated(jax.make_jaxpr(lambda: [jnp.arange(1.0, 4.0)[:, None, None] * G[0, 0]])())
+
+    assert count(scaled, "iota") == 0
+    np.testing.assert_array_equal(scaled(FIELD)[0], np.arange(1.0, 4.0)[:, None, None] * FIELD[0, 0])
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 2.5])
 def test_known_arrays_of_many_cells_are_not_made(value):
     def known(G):

@@ -42,6 +42,7 @@ SMALL = {
     "heat_control": [{"n": 4, "steps": 3, "control": 1.0}],
     "wave_speed": [{"n": 6, "dt": 0.05, "receivers": 4}],
     "heat_source_in_time": [{"n": 2, "steps": 8}],
+    "diffusion_in_time": [{"n": 4, "steps": 3, "knots": 4, "sensors": 2}],
     "contaminant_source": [{"n": 8, "steps": 4, "sensors": 3, "readings": 3}],
 }
 #: The matrices of a state, where there are several, or the solves of its steps in time; an explicit scheme needs none.
@@ -52,6 +53,7 @@ MATRICES = {
     "wave_speed": 0,
     "heat_source_in_time": 8,
     "contaminant_source": 8,
+    "diffusion_in_time": 6,
 }
 #: Those whose matrix does not depend on the parameter: its factor is remembered.
 FIXED_MATRIX = {

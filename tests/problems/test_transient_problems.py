@@ -89,6 +89,7 @@ def test_what_is_no_size_of_memory_is_refused(text):
         ("wave_speed", {"start": 5.0}, "start 5.0.*expected"),
         ("heat_source_in_time", {"depth": 30.0}, "depth 30.0.*a depth between 0 and 20 mm"),
         ("heat_source_in_time", {"steps": 2}, "steps 2"),
+        ("diffusion_in_time", {"n": 6}, "n is 6.*expected a multiple of 4"),
         ("contaminant_source", {"n": 20}, "n is 20.*expected a multiple of 8"),
         ("contaminant_source", {"first": 1.0}, "first 1.0, end 0.8"),
     ],
@@ -122,6 +123,16 @@ def test_a_flux_is_found_from_a_table_whose_sensors_have_their_own_times(tmp_pat
     assert solution.summary["status"] == "converged"
     error = problem.parameter.relative_error(solution.coefficient, simulated.truth)
     assert error < 0.2
+
+
+@pytest.mark.slow
+def test_a_conductivity_is_found_as_a_function_of_the_temperature():
+    problem = pdeopt.build("diffusion_in_time", n=4, steps=16)
+    solution = pdeopt.solve(problem, verify=False, progress=False)
+    assert solution.summary["status"] == "converged"
+    assert solution.summary["relative_error"] < 0.12
+    assert solution.summary["newton_iterations"] > 0
+    assert 0.6 < solution.summary["misfit"] / solution.summary["expected_misfit"] < 1.3
 
 
 @pytest.mark.slow

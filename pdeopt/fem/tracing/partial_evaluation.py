@@ -154,7 +154,7 @@ def _simplified(equation: Any, inputs: list[Term]) -> Term | None:
 def _of_known(equation: Any, inputs: list[Known]) -> Known | None:
     """Return the result of an operation on known arrays; None where it is another one, or is large."""
     name, parameters, result = equation.primitive.name, equation.params, equation.outvars[0].aval
-    first = inputs[0].values
+    first = inputs[0].values if inputs else np.empty(0)  # that of a range, which has no inputs
     if name == "broadcast_in_dim" and len(inputs) == 1:
         shape = [1] * result.ndim
         for axis, size in zip(parameters["broadcast_dimensions"], first.shape, strict=True):
