@@ -12,8 +12,9 @@ and each R is a Matérn prior. The heads alone do not tell κ and f apart: more 
 same ones. The tests with basins see κ and not f. ``--data heads`` and ``--data tests`` take one set alone. What a set
 determines is told by the posterior's spread in the Laplace approximation, relative to that of the prior: the root mean
 variances √(tr H⁻¹ / tr R⁻¹) of each field at the nodes, with the Gauss–Newton Hessian H at the minimum; with
-``--coupling``, R is that of prior and coupling there. A field whose spread is above ½ is called not determined. The data are at the nodes inside, simulated on a finer mesh, with Gaussian
-noise of one percent of the rms of each set. (Stuart: Inverse problems, a Bayesian perspective, 2010.)
+``--coupling``, R is that of prior and coupling there. A field whose spread is above ½ is called not determined. The
+data are at the nodes inside, simulated on a finer mesh, with Gaussian noise of one percent of the rms of each set.
+(Stuart: Inverse problems, a Bayesian perspective, 2010.)
 """
 
 from typing import Annotated, Literal

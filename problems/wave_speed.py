@@ -48,7 +48,7 @@ PEAK, DELAY = 7.0, 1.5
 #: The speeds between which the speed is looked for (m/s).
 SLOWEST, FASTEST = 1.0, 3.0
 #: The number of times at which waves are kept, for pictures.
-SHOWN = 6
+SHOWN = 25
 
 
 @bilinear_form
@@ -95,13 +95,13 @@ def square(n):
 
 
 def build(
-    n: Annotated[int, "squares along a side"] = 20,
-    dt: Annotated[float, "step in time (s)"] = 0.01,
+    n: Annotated[int, "squares along a side"] = 32,
+    dt: Annotated[float, "step in time (s)"] = 0.0075,
     end: Annotated[float, "time T of the last load (s)"] = 1.0,
     receivers: Annotated[int, "receivers in a row"] = 20,
     noise: Annotated[float, "noise level, relative to the rms of the data; 0 for none, with σ = 1"] = 0.0,
     seed: Annotated[int, "of the noise"] = 0,
-    weight: Annotated[float, "regularization weight α"] = 1e-5,
+    weight: Annotated[float, "regularization weight α"] = 3e-3,
     start: Annotated[float, "speed from which the search starts"] = 1.5,
 ) -> Problem:
     if n < 4 or receivers < 1 or not 0 < dt < end < np.inf or not SLOWEST <= start <= FASTEST or not noise >= 0:

@@ -107,7 +107,7 @@ POSITIVE_NUMBER = number_parser("number > 0", float, lambda x: 0 < x < inf)
 
 
 def initial_spread(text: str) -> float | dict[str, float]:
-    """Return the spread that a text stands for: a number > 0, or some by the names of parameters, "sigma=0.3,z=2".
+    """Return the spread that a text stands for: a number > 0, or some by name, "sigma=0.3,z=2".
 
     Raises:
         ValueError: The text stands for none.

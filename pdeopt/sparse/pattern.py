@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -11,6 +12,9 @@ import scipy.sparse as sp
 
 from pdeopt.sparse.errors import SolveError
 from pdeopt.sparse.linear_map import LinearMap, grouped
+
+#: The number of entries above the diagonal from which on only a sample of about this size is tested for symmetry.
+MIRRORED_ENTRIES = 25_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,32 @@ class SparsityPattern:
     def rows(self) -> np.ndarray:
         """The row of each stored entry, (nnz,) int32; the column is in ``indices``."""
         return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+
+    @cached_property
+    def mirrored(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The places of entries above the diagonal, and of those at their mirror images, (k,) each.
+
+        Of many entries they are a sample of about `MIRRORED_ENTRIES`; it is None where an entry has no mirror image.
+        """
+        transposed, order = self.transpose()
+        if transposed != self:
+            return None
+        above = np.flatnonzero(self.indices > self.rows)
+        above = above[:: 1 + len(above) // MIRRORED_ENTRIES]
+        return above, order[above].astype(np.intp)  # NumPy would convert the indices at each use
+
+    @cached_property
+    def _form(self) -> sp.csr_matrix:
+        return sp.csr_matrix((np.zeros(self.nnz), self.indices, self.indptr), self.shape)
+
+    def matrix(self, values: np.ndarray) -> sp.csr_matrix:
+        """Return the matrix of SciPy with these values (nnz,), which shares all arrays.
+
+        SciPy's constructor would look at the indices each time, which takes longer than a product with a small matrix.
+        """
+        matrix = copy(self._form)
+        matrix.data = values
+        return matrix
 
     @cached_property
     def column_values(self) -> LinearMap:

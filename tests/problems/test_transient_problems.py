@@ -1,10 +1,13 @@
 """Problems in time: the numbers that are known."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.sparse.linalg as spla
 
 import pdeopt
+from pdeopt.cli import main
 from pdeopt.cli.own_arguments import memory_size
 from pdeopt.inverse import mass
 from pdeopt.sparse import work
@@ -54,7 +57,7 @@ def test_a_memory_limit_changes_no_number_and_is_refused_where_nothing_is_kept()
     m, state_bytes = problem.initial, 8 * 2 * 3 * problem.parameter.size  # two states of three shots
     value, derivative = problem.functional.value_and_derivative(m)
     before = work.copy()
-    again, with_less = problem.with_memory(7 * state_bytes).functional.value_and_derivative(m)
+    again, with_less = problem.with_memory(14 * state_bytes).functional.value_and_derivative(m)
     assert work.since(before).time_steps > 21, "states are computed again"
     assert again == value
     np.testing.assert_allclose(with_less, derivative, rtol=1e-12, atol=1e-13 * abs(derivative).max())
@@ -124,3 +127,18 @@ def test_a_release_among_buildings_is_found_downwind():
     assert summary["status"] == "converged"
     assert summary["relative_error"] < 0.3
     assert 0.7 < summary["misfit"] / summary["expected_misfit"] < 1.2
+
+
+@pytest.mark.slow
+def test_a_run_within_a_memory_limit_is_the_same_and_tells_its_steps(tmp_path):
+    options = ["--n", "6", "--dt", "0.05", "--max-iterations", "2", "--no-pictures", "--no-check"]
+    for name, more in (("whole", []), ("bounded", ["--memory", "40K"])):
+        assert main(["run", "wave_speed", *options, *more, "--out", str(tmp_path / name)]) == 0
+    whole, bounded = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "bounded"))
+    assert bounded["objective"] == pytest.approx(whole["objective"], rel=1e-12)
+    assert bounded["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-10)
+    assert bounded["time_steps"] > whole["time_steps"] > 0
+    assert bounded["peak_state_memory"] < whole["peak_state_memory"]
+    assert json.loads((tmp_path / "bounded" / "config.json").read_text())["memory"] == 40e3
+    assert main(["run", "wave_speed", "--memory", "1K", "--out", str(tmp_path / "none")]) != 0
+    assert main(["run", "robin", "--memory", "1G", "--out", str(tmp_path / "robin")]) != 0

@@ -507,3 +507,21 @@ def test_a_run_killed_at_any_moment_ends_where_it_would_have_ended(tmp_path, opt
         finish(start(["resume", path.name, "--quiet"]))
         assert_whole(path)
         assert_same_end(path, tmp_path / "whole", exact=False)
+
+
+@pytest.mark.slow
+def test_a_run_killed_amid_its_steps_in_time_ends_where_it_would_have_ended(tmp_path):
+    words = ["run", "wave_speed", "--n", "10", "--dt", "0.02", "--memory", "200K", "--max-iterations", "12"]
+    words += ["--no-check", "--no-pictures", "--quiet", "--out"]
+    assert main([*words, "whole"]) == 0
+    process, history = start([*words, "killed"]), tmp_path / "killed" / "history.csv"
+    wait_for(history, process)
+    while len(history.read_text().splitlines()) < 6:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert_whole(tmp_path / "killed")
+    assert main(["resume", "killed", "--quiet"]) == 0
+    assert_same_end(tmp_path / "killed", tmp_path / "whole", exact=False)

@@ -459,7 +459,8 @@ def test_picture_of_one_key(monkeypatch):
     assert axes.get_ylabel().startswith("misfit")
     axes = axes_of(monkeypatch, NAMES, [0.3, 0.02, None])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["cg", "bfgs", "tnc"]
-    axes = axes_of(monkeypatch, SEEDS, [0.3, 0.2, 0.4])
+    axes = axes_of(monkeypatch, SEEDS, [0.3, 0.2, 0.4], "objective")
+    assert axes.get_ylabel().startswith("objective")
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2"], "no line through seeds"
 
 

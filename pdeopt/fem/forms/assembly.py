@@ -203,7 +203,7 @@ def _coefficient_map(elements: LinearMap, trial: Tables, test: Tables, group: Gr
 
 
 def _integrals(trial: Tables, test: Tables, group: Group, dx: np.ndarray) -> np.ndarray:
-    """Return the sums (i, j, c) over the quadrature points of the products of a group's functions with dx (c, q)."""
+    """Return the sums (i, j, c) over the points of the products of a group's functions with dx (c, q)."""
     shape = (test.local_shape[0], *trial.local_shape)
     total = np.zeros(shape)
     for s, t in group:

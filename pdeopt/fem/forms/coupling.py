@@ -51,9 +51,9 @@ def used_slots(form: TracedForm, arguments: tuple[Shapes, ...], w: Coefficients)
 
 
 def varying_axes(form: TracedForm, trial: Shapes, test: Shapes, w: Coefficients) -> tuple[tuple[bool, bool], ...]:
-    """Return for each group of `coupled_slots` whether its coefficient varies with the cell, and with the point.
+    """Return for each group whether its coefficient varies with the cell, and with the quadrature point.
 
-    The arguments are those of `coupled_slots`.
+    Groups and arguments are those of `coupled_slots`.
     """
     return _couplings(form, _frozen(trial), _frozen(test), *coefficient_types(w))[1]
 

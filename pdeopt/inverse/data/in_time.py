@@ -16,7 +16,7 @@ from pdeopt.inverse.data.misfit import Misfit, MisfitSum
 from pdeopt.inverse.data.observation import AtDofs, AtPoints, Observation, OfPart
 from pdeopt.inverse.errors import InputError
 from pdeopt.pde import StateEquation, StateInTime
-from pdeopt.sparse import CSRMatrix
+from pdeopt.sparse import CSRMatrix, compiled_program, solve_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,13 @@ class InTime:
 
     def of(self, state: StateInTime, coefficient: Any) -> np.ndarray:
         """Return the data of a state equation in time for a physical coefficient, as simulated data are made."""
-        u = state.read(coefficient, self.times, self.dofs)
-        return np.asarray(self.observed(u, self.dofs, coefficient))
+
+        def observed(coefficient: Any) -> jax.Array:
+            return self.observed(state.read(coefficient, self.times, self.dofs), self.dofs, coefficient)
+
+        program = compiled_program(observed, coefficient)
+        with solve_errors():
+            return np.asarray(observed(coefficient) if program is None else program(coefficient))
 
     @cached_property
     def dofs(self) -> np.ndarray | None:

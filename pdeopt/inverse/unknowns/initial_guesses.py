@@ -67,7 +67,7 @@ def random_start(
 
 
 def _standard_normal(part: SingleParameter, initial: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return random numbers (p,) of mean 0 and variance 1; of a tree of the mean square of each array of m."""
+    """Return random numbers (p,) of mean 0 and variance 1; of a tree of each array's mean square."""
     if isinstance(part, Tree):
         ends = np.cumsum([leaf.size for leaf in jax.tree.leaves(part.example)])
         arrays = np.split(initial if initial.any() else np.ones(part.size), ends[:-1])

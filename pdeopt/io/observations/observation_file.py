@@ -89,7 +89,8 @@ def write_observations(path: str | Path, observations: Observations) -> None:
         observations: The values at their points, with their units.
 
     Raises:
-        FileError: The name has another ending, the times are not those of the values, or the label cannot be the title of a column in a .csv file.
+        FileError: The name has another ending, the times are not those of the values, or the label cannot be the title
+            of a column in a .csv file.
     """
     path = Path(path)
     write = {".csv": _write_table, ".npz": _write_arrays}.get(path.suffix.lower())

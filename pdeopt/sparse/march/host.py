@@ -19,15 +19,16 @@ from pdeopt.sparse.march.plan import MarchPlan, is_diagonal
 from pdeopt.sparse.march.schedule import Action, actions
 from pdeopt.sparse.march.stability import check_stability
 from pdeopt.sparse.march.steps import Numbers, States, Stepper
-from pdeopt.sparse.pattern import SparsityPattern
 from pdeopt.sparse.solvers.counters import timed_solving, watched_march, work
 
 #: The number of steps after which states are looked at, whether they are finite.
 CHECKED_STEPS = 16
 #: The size of a state that is taken as a sign of an unstable scheme.
 LARGE_STATE = 1e100
-#: The number of columns of which products λ uᵀ are summed at once.
+#: The number of products λ uᵀ that are summed at once.
 OUTER_COLUMNS = 16
+#: Their number where memory is short.
+FEW_COLUMNS = 4
 #: The number of entries of a pattern for which they are summed at once.
 OUTER_ENTRIES = 8192
 #: The number of marches whose states are remembered.
@@ -257,10 +258,7 @@ class _Run:
             if place == matrices + 3:
                 start = np.zeros((plan.lags, *self._stepper.shape))
                 for back in range(plan.lags):
-                    start[back] = self._stepper.start_cotangent(self._adjoints, back)
-                    own = self._cotangent_at(-back)
-                    if own is not None and not self._stepper.directions:
-                        start[back] += own
+                    start[back] = self._stepper.start_cotangent(self._adjoints, self._cotangent_at(-back), back)
                 found.append(start)
             else:
                 found.append(self._totals.values[place])
@@ -273,17 +271,12 @@ class _Run:
             self.readings[place] = state if dofs is None else state[dofs]
 
     def _cotangent_at(self, k: int) -> np.ndarray | None:
-        """Return the cotangent of the state after step k, from that of what was read of it."""
+        """Return the cotangent of what was read after step k; None where nothing was."""
         place = self._plan.places.get(k)
         if place is None or self._cotangent is None:
             return None
         given: np.ndarray = self._cotangent[place]
-        dofs = self._plan.read_dofs
-        if dofs is None:
-            return given
-        full = np.zeros(self._stepper.shape)
-        full[dofs] = given
-        return full
+        return given
 
     def _look_at(self, k: int, states: States) -> None:
         """Refuse a state that grew beyond all bounds.
@@ -313,38 +306,27 @@ class _Totals:
     def __init__(self, stepper: Stepper, wanted: tuple[int, ...]) -> None:
         plan, numbers = stepper.plan, stepper.numbers
         self._stepper, self._plan, matrices = stepper, plan, len(plan.patterns)
-        self._matrices = [m for m in wanted if m < matrices]
-        self._pending: list[tuple[np.ndarray, list[np.ndarray]]] = []
-        self.values = {m: np.zeros(plan.patterns[m].nnz) for m in self._matrices}
+        self._products = {m: _OuterProducts(stepper, m) for m in wanted if m < matrices}
+        self.values = {m: products.total for m, products in self._products.items()}
         for name, place in (("weights", matrices), ("vectors", matrices + 1), ("loads", matrices + 2)):
-            given = getattr(numbers, name)
             if place in wanted:
-                self.values[place] = np.zeros(given.shape)
+                self.values[place] = np.zeros(getattr(numbers, name).shape)
         self._place = matrices
 
     def add(self, k: int, adjoints: States, states: Mapping[int, States]) -> None:
         """Add what step k contributes."""
-        stepper, plan, whole = self._stepper, self._plan, self._stepper.whole
-        for subset in stepper.subsets if self._matrices else ():
-            factors = plan.kinds[plan.kind_of[k - 1]]
-            combined = [
-                sum(
-                    (
-                        factors[lag][m] * states[k - lag][whole ^ subset]
-                        for lag in range(plan.lags + 1)
-                        if factors[lag][m]
-                    ),
-                    start=np.zeros(stepper.shape),
-                )
-                for m in self._matrices
-            ]
-            self._pending.append((adjoints[subset], combined))
-        if len(self._pending) * int(np.prod(stepper.shape[1:])) >= OUTER_COLUMNS:
-            self.finish()
+        whole = self._stepper.whole
+        for products in self._products.values():
+            products.add(k, adjoints, states)
         if self._place + 2 in self.values:
             self.values[self._place + 2][k - 1] = adjoints[whole]
         if self._place in self.values or self._place + 1 in self.values:
             self._add_load_factors(k, adjoints)
+
+    def finish(self) -> None:
+        """Add what was put off."""
+        for products in self._products.values():
+            products.finish()
 
     def _add_load_factors(self, k: int, adjoints: States) -> None:
         for subset in self._stepper.subsets:
@@ -360,26 +342,60 @@ class _Totals:
                     if weight != 0:
                         self.values[self._place + 1][s] += weight * adjoints[subset]
 
+
+class _OuterProducts:
+    """The sum −Σ_k Σ_lag a[lag] λ(k) u(k−lag)ᵀ on the pattern of one matrix.
+
+    Several products are summed at once: the numbers of all of them at one degree of freedom lie beside each other, so
+    that the pattern is read once, and each of its entries is one product of two short rows.
+
+    Attributes:
+        total: The values (nnz,) of the sum, complete after `finish`.
+    """
+
+    def __init__(self, stepper: Stepper, matrix: int) -> None:
+        self._stepper, self._plan, self._matrix = stepper, stepper.plan, matrix
+        self._pattern = self._plan.patterns[matrix]
+        self._width = int(np.prod(stepper.shape[1:]))
+        keeps_all = self._plan.checkpoints.keeps_all(self._plan.count)
+        self._columns = self._width * max(1, (OUTER_COLUMNS if keeps_all else FEW_COLUMNS) // self._width)
+        self._filled = 0
+        self._left, self._right = np.empty((2, self._columns, self._plan.size))
+        self.total = np.zeros(self._pattern.nnz)
+
+    def add(self, k: int, adjoints: States, states: Mapping[int, States]) -> None:
+        """Add the products of step k."""
+        kind = self._plan.kinds[self._plan.kind_of[k - 1]]
+        terms = [(lag, row[self._matrix]) for lag, row in enumerate(kind) if row[self._matrix] != 0]
+        for subset in self._stepper.subsets if terms else ():
+            other = self._stepper.whole ^ subset
+            place = slice(self._filled, self._filled + self._width)
+            self._left[place] = adjoints[subset].reshape(-1, self._width).T
+            (lag, factor), *others = terms
+            right = factor * states[k - lag][other]
+            for lag, factor in others:
+                right += factor * states[k - lag][other]
+            self._right[place] = right.reshape(-1, self._width).T
+            self._filled += self._width
+            if self._filled == self._columns:
+                self.finish()
+
     def finish(self) -> None:
-        """Add what was put off: products λ uᵀ are summed for several steps at once."""
-        if not self._pending:
+        """Add the products that were put off."""
+        left, right = (np.ascontiguousarray(rows[: self._filled].T) for rows in (self._left, self._right))
+        self._filled = 0
+        if is_diagonal(self._pattern):
+            self.total -= np.vecdot(left, right)
             return
-        left = np.stack([adjoint.reshape(self._plan.size, -1) for adjoint, _ in self._pending], axis=1)
-        for place, m in enumerate(self._matrices):
-            right = np.stack([combined[place].reshape(self._plan.size, -1) for _, combined in self._pending], axis=1)
-            size = self._plan.size
-            _subtract_products(self.values[m], self._plan.patterns[m], left.reshape(size, -1), right.reshape(size, -1))
-        self._pending.clear()
-
-
-def _subtract_products(total: np.ndarray, pattern: SparsityPattern, left: np.ndarray, right: np.ndarray) -> None:
-    """Subtract from values (nnz,) those of Σ_c left[:, c] right[:, c]ᵀ, on the pattern."""
-    if is_diagonal(pattern):
-        total -= np.einsum("nc,nc->n", left, right)
-        return
-    for first in range(0, pattern.nnz, OUTER_ENTRIES):
-        part = slice(first, first + OUTER_ENTRIES)
-        total[part] -= np.einsum("zc,zc->z", left[pattern.rows[part]], right[pattern.indices[part]])
+        size = min(OUTER_ENTRIES, self._pattern.nnz)
+        one, two = np.empty((2, size, left.shape[1]))
+        for first in range(0, self._pattern.nnz, size):
+            part = slice(first, first + size)
+            rows, columns = self._pattern.rows[part], self._pattern.indices[part]
+            count = len(rows)
+            left.take(rows, axis=0, mode="clip", out=one[:count])
+            right.take(columns, axis=0, mode="clip", out=two[:count])
+            self.total[part] -= np.vecdot(one[:count], two[:count])
 
 
 def _written(states: dict[int, States]) -> IO[bytes]:

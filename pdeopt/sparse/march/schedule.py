@@ -75,7 +75,7 @@ class Checkpoints:
         fitting = int(limit // state_bytes)
         if fitting >= steps + 1:
             return cls()
-        spare = 3  # the states that a step reads and makes, and the adjoint ones
+        spare = 12  # the states that a step reads and makes, the adjoint ones, and products of both
         if fitting - spare < 1:
             raise SolveError(
                 f"the memory limit of {limit:.3g} bytes holds {fitting} states of {state_bytes} bytes; expected at "

@@ -166,6 +166,7 @@ class Stepper:
         self._numbers = {0: numbers} | {1 << i: direction for i, direction in enumerate(directions)}
         assert numbers.start is not None
         self.shape = numbers.start.shape[1:]
+        self._read = slice(None) if plan.read_dofs is None else plan.read_dofs
 
     def numbers_of(self, subset: int) -> Numbers | None:
         """Return the numbers of no direction or of a single one; None of larger subsets."""
@@ -198,57 +199,74 @@ class Stepper:
         for subset in self.subsets[len(new) :]:
             rhs = self._load(subset, k)
             for lag in range(1, self.plan.lags + 1):
-                _add(rhs, self._systems.product(kind, lag), states[k - lag][subset])
+                rhs = _added(rhs, self._systems.product(kind, lag), states[k - lag][subset])
             for i, rest in _removals(subset):
                 for lag in range(self.plan.lags + 1):
                     of = new[rest] if lag == 0 else states[k - lag][rest]
-                    _add(rhs, self._changes[i].product(kind, lag), of)
-            new.append(self._systems.solve(kind, rhs, False))
+                    rhs = _added(rhs, self._changes[i].product(kind, lag), of)
+            new.append(self._systems.solve(kind, np.zeros(self.shape) if rhs is None else rhs, False))
         return new
 
     def back(self, adjoints: Mapping[int, States], cotangent: np.ndarray | None, k: int) -> States:
-        """Return the adjoint states of step k from those of the steps after it, and the cotangent of u_k."""
+        """Return the adjoint states of step k from those of the steps after it.
+
+        Args:
+            adjoints: The adjoint states of the steps after it, by step.
+            cotangent: The cotangent of what was read after step k, (d,) or (d, r); None where nothing was.
+            k: The step.
+
+        Raises:
+            SolveError: A system cannot be solved.
+        """
         new: States = []
         for subset in self.subsets:
             rhs = self._adjoint_load(adjoints, new, subset, k)
             if subset == 0 and cotangent is not None:
-                rhs += cotangent
+                rhs[self._read] += cotangent
             new.append(self._systems.solve(self.plan.kind_of[k - 1], rhs, True))
         return new
 
-    def start_cotangent(self, adjoints: Mapping[int, States], back: int) -> np.ndarray:
-        """Return the cotangent of the state ``back`` steps before the first one, without what was read of it."""
-        return self._adjoint_load(adjoints, [], self.whole, -back)
+    def start_cotangent(self, adjoints: Mapping[int, States], cotangent: np.ndarray | None, back: int) -> np.ndarray:
+        """Return the cotangent of the state ``back`` steps before the first one.
+
+        Args:
+            adjoints: The adjoint states of the first steps.
+            cotangent: The cotangent of what was read of that state; None where nothing was.
+            back: The number of steps.
+        """
+        rhs = self._adjoint_load(adjoints, [], self.whole, -back)
+        if self.whole == 0 and cotangent is not None:
+            rhs[self._read] += cotangent
+        return rhs
 
     def _adjoint_load(self, adjoints: Mapping[int, States], new: States, subset: int, k: int) -> np.ndarray:
-        rhs = np.zeros(self.shape)
-        plan = self.plan
+        """Return the right-hand side of an adjoint state, without what was read, an array of its own."""
+        plan, rhs = self.plan, None
         for lag in range(plan.lags + 1):
             if not 1 <= k + lag <= plan.count:
                 continue
             kind = plan.kind_of[k + lag - 1]
             if lag > 0:
-                _add(rhs, self._systems.product(kind, lag, True), adjoints[k + lag][subset])
+                rhs = _added(rhs, self._systems.product(kind, lag, True), adjoints[k + lag][subset])
             for i, rest in _removals(subset):
                 of = new[rest] if lag == 0 else adjoints[k + lag][rest]
-                _add(rhs, self._changes[i].product(kind, lag, True), of)
-        return rhs
+                rhs = _added(rhs, self._changes[i].product(kind, lag, True), of)
+        return np.zeros(self.shape) if rhs is None else rhs
 
     def load_factors(self, subset: int) -> list[tuple[Numbers, Numbers]]:
         """Return the pairs of weights and vectors whose products make f_S of a subset S."""
         pairs = ((self._numbers.get(part), self._numbers.get(subset ^ part)) for part in _parts(subset))
         return [(one, two) for one, two in pairs if one is not None and two is not None]
 
-    def _load(self, subset: int, k: int) -> np.ndarray:
+    def _load(self, subset: int, k: int) -> np.ndarray | None:
+        """Return the load of a step, an array of its own; None for zero."""
         numbers = self._numbers.get(subset)
-        if numbers is not None and numbers.loads is not None:
-            rhs: np.ndarray = numbers.loads[k - 1].astype(float)
-        else:
-            rhs = np.zeros(self.shape)
+        rhs = None if numbers is None or numbers.loads is None else numbers.loads[k - 1].copy()
         for one, two in self.load_factors(subset):
             if one.weights is not None and two.vectors is not None:
                 for weight, (rows, vector) in zip(one.weights[k - 1], two.sparse_vectors, strict=True):
                     if weight != 0:
+                        rhs = np.zeros(self.shape) if rhs is None else rhs
                         rhs[rows] += weight * vector
         return rhs
 
@@ -272,6 +290,11 @@ def _column(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def _add(rhs: np.ndarray, product: Product | None, x: np.ndarray) -> None:
-    if product is not None:
-        rhs += product(x)
+def _added(rhs: np.ndarray | None, product: Product | None, x: np.ndarray) -> np.ndarray | None:
+    """Return the sum of a right-hand side, which is changed, and of a product; None stands for zero."""
+    if product is None:
+        return rhs
+    if rhs is None:
+        return product(x)
+    rhs += product(x)
+    return rhs

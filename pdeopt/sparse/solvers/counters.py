@@ -134,7 +134,7 @@ def timed_factoring() -> Iterator[None]:
 
 @contextmanager
 def timed_solving() -> Iterator[None]:
-    """Count the time of the block as time of solving, except for the time of factoring in it by the same thread."""
+    """Count the time of the block as time of solving, except for that of factoring in it by this thread."""
     start, factored = time.perf_counter(), _factored.seconds
     try:
         yield

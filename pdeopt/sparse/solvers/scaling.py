@@ -16,8 +16,6 @@ import scipy.sparse as sp
 from pdeopt.sparse.errors import SolveError, check_finite, report
 from pdeopt.sparse.pattern import SparsityPattern
 
-#: The number of entries from which on only a sample of about this size is tested for symmetry.
-SYMMETRY_SAMPLE = 50_000
 #: The largest factor by which the sums of rows may differ, and those of columns alike, where they are left as they are
 #: (unknowns of a symmetric matrix then differ by its square root). A direct method reaches the residuals of a scaled
 #: system within that.
@@ -289,8 +287,7 @@ def largest(columns: np.ndarray) -> np.ndarray:
 
 def absolute_row_sums(pattern: SparsityPattern, data: np.ndarray) -> np.ndarray:
     """Return the sums (n,) of the magnitudes of the values in each row."""
-    magnitude = sp.csr_matrix((np.abs(data), pattern.indices, pattern.indptr), pattern.shape)
-    sums: np.ndarray = magnitude @ np.ones(pattern.shape[1])
+    sums: np.ndarray = pattern.matrix(np.abs(data)) @ np.ones(pattern.shape[1])
     return sums
 
 
@@ -307,13 +304,19 @@ def is_symmetric(pattern: SparsityPattern, data: np.ndarray, row_sums: np.ndarra
         row_sums: The sums (n,) of the magnitudes in each row.
         hermitian: Whether A is compared with its conjugate transpose instead.
     """
-    transposed, order = pattern.transpose()
-    if transposed != pattern or not len(data) or not np.isfinite(row_sums).all():
+    if pattern.mirrored is None or not len(data) or not np.isfinite(row_sums).all():
         return False
-    sample = slice(None, None, 1 + len(data) // SYMMETRY_SAMPLE)
-    mirrored = data[order[sample]].conj() if hermitian else data[order[sample]]
-    difference, tolerance = np.abs(data[sample] - mirrored), 16 * np.finfo(float).eps
-    if difference.max() <= tolerance * row_sums.min():
+    above, below = pattern.mirrored
+    upper, lower = data[above], data[below]
+    difference, tolerance = np.abs(upper - (lower.conj() if hermitian else lower)), 16 * np.finfo(float).eps
+    if hermitian and np.iscomplexobj(data) and not _is_real_on_diagonal(pattern, data, tolerance * row_sums):
+        return False
+    if difference.max(initial=0) <= tolerance * row_sums.min():
         return True
-    size = np.minimum(row_sums[pattern.rows[sample]], row_sums[pattern.indices[sample]])
+    size = np.minimum(row_sums[pattern.rows[above]], row_sums[pattern.indices[above]])
     return bool((difference <= tolerance * size).all())
+
+
+def _is_real_on_diagonal(pattern: SparsityPattern, data: np.ndarray, tolerance: np.ndarray) -> bool:
+    on_diagonal = np.flatnonzero(pattern.indices == pattern.rows)
+    return bool((2 * np.abs(data[on_diagonal].imag) <= tolerance[pattern.rows[on_diagonal]]).all())

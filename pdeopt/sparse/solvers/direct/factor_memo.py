@@ -60,7 +60,7 @@ class Factored:
     @cached_property
     def matrix(self) -> sp.csr_matrix:
         """The scaled matrix, which shares its arrays with this object."""
-        return sp.csr_matrix((self.scaled.values, self.pattern.indices, self.pattern.indptr), self.pattern.shape)
+        return self.pattern.matrix(self.scaled.values)
 
     @cached_property
     def transposed(self) -> sp.csc_matrix:

@@ -6,7 +6,7 @@ Where a library gives no trustworthy solution, the next one is tried.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -155,13 +155,14 @@ class PreparedSolves:
             self._counts[transposed] = count + 1
             return self._factor.solve(rhs, transposed)
 
-    @property
+    @cached_property
     def _factor(self) -> Factor:
-        """The first factorization that did not fail."""
+        """The first factorization that did not fail, after the first check."""
         return next(one for one in self._entry.factors.values() if not isinstance(one, RuntimeError))
 
     def _checked(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         check_finite("b", rhs)
+        self.__dict__.pop("_factor", None)  # another one may take over
         scaling, entry = self._entry.scaled.scaling, self._entry
         x = scaling.solve(
             lambda b, _: self._solver._first_trustworthy(entry, b, transposed), rhs, largest(rhs), transposed
@@ -243,7 +244,7 @@ def _probe(entry: Factored, factor: Factor) -> None:
     if factor.smallest_pivot > LARGE_PIVOT * entry.rows.largest:
         return
     scale = entry.scaled.row_sums[:, None]
-    rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype)
+    rhs = scale * _random_vector(len(scale)).astype(entry.scaled.values.dtype, copy=False)
     x = factor.solve(rhs, False)
     if _growth(entry, x, rhs, False) > SUSPICIOUS_GROWTH:
         rhs = scale * (x / np.abs(x).max(initial=0))
