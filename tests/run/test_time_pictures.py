@@ -30,6 +30,8 @@ from pdeopt.inverse import (
 from pdeopt.io import FileError, read_run
 from pdeopt.pde import Evolution, TransientStateEquation
 from pdeopt.run.errors import UsageError
+from pdeopt.run.pictures.canvas.field_axes import beyond_scale, state_colors
+from pdeopt.run.pictures.canvas.style import ERROR_MAP, STATE_MAP
 from pdeopt.run.pictures.in_time import animation
 from pdeopt.run.pictures.in_time.animation import animated_state
 from pdeopt.run.pictures.in_time.chosen import evenly_chosen
@@ -194,6 +196,19 @@ def test_rows_are_experiments_at_some_times_on_one_scale():
     assert rows[1].times[2] == TIMES[4]
     figure = draw_times(fields, {})
     assert titles(figure) == [f"t = {t:.4g} s" for t in TIMES[evenly_chosen(len(TIMES), 6)]]
+
+
+def test_waves_are_white_at_zero_and_large_values_beyond_the_scale():
+    wave = np.append(np.sin(np.arange(998.0)), [-50.0, 50.0])
+    scale, colors = state_colors(wave)
+    assert (scale.vmin, colors) == (-scale.vmax, ERROR_MAP)
+    assert scale.vmax == pytest.approx(1, rel=1e-3)
+    assert (beyond_scale(wave, scale), beyond_scale(wave[:-10] / 2, scale)) == ("both", "neither")
+    scale, colors = state_colors(np.array([-1.0, 0.0, 50.0]))
+    assert (scale.vmin, scale.vmax, colors) == (-1.0, 50.0, STATE_MAP)
+    pulse = np.zeros(10_000)
+    pulse[:2] = -2.0, 2.0
+    assert state_colors(pulse)[0].vmax == 2.0
 
 
 def test_a_controlled_state_is_shown_with_its_target_and_its_control():
