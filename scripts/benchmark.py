@@ -9,6 +9,10 @@ and SciPy as one would write it first: assemble, condense, splu, solve twice, as
     python scripts/benchmark.py [--dim 2] [--degree 1] [--sizes 128 256 512] [--solver auto rslab …] [--repeats 7]
                                 [--loop]
     python scripts/benchmark.py --peer-form 256        ours as one JSON line, as other codes print the same problem
+    python scripts/benchmark.py --transient [--sizes 64 256]
+                                                       200 steps of the heat equation against a bare loop of the same
+                                                       library, and 1000 of leapfrog at n = 512 against sparse products;
+                                                       CPU seconds: taskset -c 0 makes them those of one core
     python scripts/benchmark.py --growth 3000 [--sizes 32] [--solver superlu gmres+ilu …]
                                                        memory after a hundred evaluations, and after that many
 """
@@ -31,10 +35,10 @@ from rich.table import Table
 from skfem.helpers import dot as skfem_dot
 
 from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
-from pdeopt.inverse import Quadratic, ReducedFunctional, h1, mass
+from pdeopt.inverse import AtPoints, InTime, L2Misfit, Quadratic, ReducedFunctional, h1, mass
 from pdeopt.inverse.compiled import Compiled
-from pdeopt.pde import LinearStateEquation
-from pdeopt.sparse import DirectSolver, resolve_solver
+from pdeopt.pde import Evolution, LinearStateEquation, TransientStateEquation
+from pdeopt.sparse import DirectSolver, diagonal_matrix, linear_march, resolve_solver, state_memory, work
 from pdeopt.sparse.solvers.auto import fastest_direct
 
 ALPHA = 1e-8
@@ -294,6 +298,92 @@ def growth(count, solver, n):
     print(f"{solver}, {V.n} unknowns: {text} evaluations", flush=True)
 
 
+def cpu_seconds(function, arguments):
+    """Median CPU time of calls, the first one apart."""
+    times = []
+    for argument in arguments:
+        start = time.process_time()
+        function(argument)
+        times.append(time.process_time() - start)
+    return float(np.median(times[1:]))
+
+
+def heat(n, steps, repeats):
+    """200 equal steps of implicit Euler, a diffusivity from 20 sensors; the loop is product and triangular solves."""
+    V, _ = spaces(n)
+    x, dirichlet, times = V.locations, Dirichlet.on(V), np.linspace(0, 0.1, steps + 1)
+    M, start = mass.assemble(V), np.sin(np.pi * x[0]) * np.sin(np.pi * x[1])
+    state = TransientStateEquation(
+        lambda m: Evolution(M, conduction.assemble(V, m=V.interpolate(m)), initial=start), times, dirichlet=dirichlet
+    )
+    points = np.random.default_rng(0).uniform(0.1, 0.9, (2, 20))
+    observation = InTime(AtPoints.of(V, points), times[1:])
+    misfit = L2Misfit.of(observation, observation.of(state, np.full(V.n, 0.2)), 0.01)
+    functional = ReducedFunctional(state, misfit)
+    parameters = [0.01 * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, repeats + 2)]
+    A = M + (times[1] - times[0]) * conduction.assemble(V, m=V.interpolate(np.zeros(V.n)))
+    A, B = (dirichlet.condense(X, jnp.zeros(V.n))[0] for X in (A, M))
+    data, product, first = np.asarray(A.data), B.to_scipy(), start[dirichlet.free][:, None]
+    factorize = backend("auto")(A.pattern, data)
+
+    def loop(_):
+        factor, u = factorize(data), first
+        for _ in range(steps):
+            u = factor.solve(product @ u, False)
+
+    row = {"n": n, "unknowns": len(first), "bare loop": cpu_seconds(loop, parameters)}
+    row |= {"value": cpu_seconds(functional, parameters)}
+    row |= {"value+gradient": cpu_seconds(functional.value_and_derivative, parameters)}
+    state_memory.peak = 0
+    functional.value_and_derivative(1.1 * parameters[0])
+    kept = state_memory.peak
+    few = functional.with_memory(23 * 8 * len(first))
+    few.value_and_derivative(parameters[0])
+    before, state_memory.peak = work.copy(), 0
+    row |= {"with snapshots": cpu_seconds(few.value_and_derivative, parameters[:2])}
+    row |= {"value / loop": row["value"] / row["bare loop"], "v+g / value": row["value+gradient"] / row["value"]}
+    row |= {
+        "kept bytes a step / 8 n": kept / steps / 8 / len(first),
+        "with snapshots: memory": state_memory.peak / kept,
+    }
+    return row | {"with snapshots: steps": work.since(before).time_steps / 2}
+
+
+def leapfrog(n, steps):
+    """Steps of the wave equation with a lumped mass, and the products with its stiffness in SciPy."""
+    V, _ = spaces(n)
+    K = bilinear_form(lambda u, v, w: dot(grad(u), grad(v))).assemble(V)
+    M = diagonal_matrix(mass.assemble(V) @ jnp.ones(V.n))
+    source = np.zeros((1, V.n))
+    source[0, V.n // 2] = 1.0
+    kind, start = ((1.0, 0.0), (-2.0, 0.25 / n**2), (1.0, 0.0)), np.zeros((2, V.n))
+    weights = np.sin(np.arange(steps) / 20)[:, None]
+
+    def run(_):
+        found = linear_march(
+            [M, K], [kind], [0] * steps, start, weights=weights, vectors=source, dofs=[0], steps=[steps]
+        )
+        return jax.block_until_ready(found)
+
+    product, u = K.to_scipy(), np.random.default_rng(0).standard_normal(V.n)
+    seconds = cpu_seconds(run, range(3)) / steps
+    of_product = cpu_seconds(lambda _: [product @ u for _ in range(50)], range(3)) / 50
+    matrix = 12 * product.nnz + 4 * V.n
+    moved, of_one = matrix + 5 * 8 * V.n, matrix + 2 * 8 * V.n  # u, u before it, the mass and the new u, written twice
+    rates = {"step": moved / seconds / 1e9, "product": of_one / of_product / 1e9}
+    return (
+        {"n": n, "ms a step": 1e3 * seconds, "ms a product": 1e3 * of_product}
+        | {f"GB/s of a {name}": rate for name, rate in rates.items()}
+        | {"step / product": rates["step"] / rates["product"]}
+    )
+
+
+def transient(sizes, repeats):
+    """Print what steps in time cost."""
+    for row in (*(heat(n, 200, repeats) for n in sizes), leapfrog(512, 1000)):
+        print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+
+
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
@@ -308,9 +398,13 @@ def main():
     parser.add_argument("--solver", nargs="+", default=["auto"])
     parser.add_argument("--loop", action="store_true", help="also the loop in scikit-fem and SciPy (slow)")
     parser.add_argument("--peer-form", type=int, nargs="+", metavar="N")
+    parser.add_argument("--transient", action="store_true", help="steps in time")
     parser.add_argument("--growth", type=int, metavar="COUNT")
     parser.add_argument("--json", action="store_true", help="one JSON line a size instead of the table")
     options = parser.parse_args()
+    if options.transient:
+        transient(options.sizes or [64, 256], options.repeats)
+        return
     sizes = options.sizes or ([64, 128, 256, 512] if options.dim == 2 else [20, 30])
     if options.peer_form:
         for n in options.peer_form:

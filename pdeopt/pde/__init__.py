@@ -7,6 +7,7 @@ from pdeopt.pde.preconditioners import block_preconditioner
 from pdeopt.pde.state_equation import FunctionState, StateEquation
 from pdeopt.pde.transient.equation import TransientStateEquation
 from pdeopt.pde.transient.evolution import Evolution
+from pdeopt.pde.transient.nonlinear import NonlinearTransientStateEquation
 from pdeopt.pde.transient.schemes import Scheme, newmark, theta
 from pdeopt.pde.transient.state_in_time import StateInTime
 from pdeopt.pde.transient.time_functions import Modulated, Sampled
@@ -18,6 +19,7 @@ __all__ = [
     "LinearStateEquation",
     "Modulated",
     "NonlinearStateEquation",
+    "NonlinearTransientStateEquation",
     "Sampled",
     "Scheme",
     "StateEquation",

@@ -197,13 +197,18 @@ class NonlinearStateEquation(StateEquation):
     def _states(self, inputs: Inputs) -> jax.Array:
         """Return the state of all experiments, (n,) or (n, r)."""
         equation, inputs = self._traced(inputs)
-        solve = jax.custom_jvp(equation._solved)
-        solve.defjvp(lambda primals, tangents: equation._rule(solve, *primals, *tangents))
+        solve = equation._with_rule(inputs)
         if self.experiments is None:
             return solve(inputs)[0]
         columns = Inputs(None, 0, None if inputs.source is None else 1, None if inputs.start.ndim == 1 else 1, None)
         states: jax.Array = jax.vmap(lambda inputs: solve(inputs)[0], in_axes=(columns,), out_axes=1)(inputs)
         return states
+
+    def _with_rule(self, inputs: Inputs) -> Callable[[Inputs], Solved]:
+        """Return the solve for inputs of this kind, with its derivative rule."""
+        solve = jax.custom_jvp(self._solved)
+        solve.defjvp(lambda primals, tangents: self._rule(solve, *primals, *tangents))
+        return solve
 
     def _traced(self, inputs: Inputs) -> tuple[Self, Inputs]:
         """Return the equation with its functions traced once, and what they read from outside as a part of κ.
@@ -426,13 +431,22 @@ class NonlinearStateEquation(StateEquation):
 
             newton = Newton(linearized, self._correction, condition, self.tolerance, self.max_iterations)
             last = newton.solve(*reached)
-            u = self._reported(last, condition, part)
+            u = self._reported(last, condition, part, self._marker(at))
             return (u if condition is None else condition.extend(u[condition.free]), last.tangent), None
 
         parts = jnp.arange(1, self.load_steps + 1) / self.load_steps
         return jax.lax.scan(load_step, (inputs.start, jnp.zeros(tangent.data.shape)), (parts, inputs.path))[0]
 
-    def _reported(self, last: Iterate, condition: Elimination | None, part: jax.Array) -> jax.Array:
+    def _marker(self, inputs: Inputs) -> jax.Array:
+        """Return a number that tells which of several equations this is, for messages."""
+        return jnp.zeros(())
+
+    def _where(self, part: float, marker: float) -> str:
+        """Return where Newton's method is, in words that follow others: the load step of several."""
+        step = round(part * self.load_steps)
+        return f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
+
+    def _reported(self, last: Iterate, condition: Elimination | None, part: jax.Array, marker: jax.Array) -> jax.Array:
         """Return the state of the last iterate; on the host, raise a SolveError where it is no solution."""
         locations = None
         if condition is not None:
@@ -442,11 +456,10 @@ class NonlinearStateEquation(StateEquation):
         free = np.arange(len(last.u)) if condition is None else condition.free
         residual = last.residual if condition is None else condition.reduce(last.residual)
 
-        def check(u: Any, residual: Any, tangent: Any, steps: Any, converged: Any, log: Any, part: Any) -> np.ndarray:
+        def check(u: Any, residual: Any, tangent: Any, steps: Any, converged: Any, log: Any, *at: Any) -> np.ndarray:
             work.newton_iterations += int(steps)
+            where = self._where(*map(float, at))
             if not converged:
-                step = round(float(part) * self.load_steps)
-                where = f" in load step {step} of {self.load_steps}" if self.load_steps > 1 else ""
                 is_finite = bool(np.isfinite(tangent).all())
                 raise report(SolveError(complaint(np.asarray(residual), is_finite, free, locations, steps, log, where)))
             return np.asarray(u)
@@ -462,6 +475,7 @@ class NonlinearStateEquation(StateEquation):
             last.converged,
             last.log,
             part,
+            marker,
             vmap_method="sequential",
         )
         return u

@@ -159,13 +159,14 @@ def test_a_memory_limit_costs_the_steps_that_it_must():
     assert work.since(before).time_steps == forward_steps(40, Checkpoints(3)) > 40
 
 
-def test_a_source_is_added_to_the_load_and_its_derivative_is_the_adjoint_state():
+@pytest.mark.parametrize("scheme", ["bdf2", "sdirk2"])
+def test_a_source_is_added_to_the_load_and_its_derivative_is_the_adjoint_state(scheme):
     V, M, K, _ = line()
     times, x = np.linspace(0, 0.3, 7), V.locations[0]
     rows = np.stack([M @ np.sin(k + 3 * x) for k in range(6)])
 
     def state(load):
-        return TransientStateEquation(lambda _: Evolution(M, K, load, initial=x), times, "bdf2", Dirichlet.on(V))
+        return TransientStateEquation(lambda _: Evolution(M, K, load, initial=x), times, scheme, Dirichlet.on(V))
 
     source = jnp.concatenate([jnp.zeros((V.n, 1)), jnp.array(rows.T)], axis=1)
     np.testing.assert_allclose(state(None)(None, source=source), state(Sampled(rows))(None), atol=1e-14)

@@ -1,6 +1,10 @@
 """Problems in time: the numbers that are known."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -142,3 +146,40 @@ def test_a_run_within_a_memory_limit_is_the_same_and_tells_its_steps(tmp_path):
     assert json.loads((tmp_path / "bounded" / "config.json").read_text())["memory"] == 40e3
     assert main(["run", "wave_speed", "--memory", "1K", "--out", str(tmp_path / "none")]) != 0
     assert main(["run", "robin", "--memory", "1G", "--out", str(tmp_path / "robin")]) != 0
+
+
+KILLED = """
+import os, signal
+from pdeopt.run.problem_files.loading import load_build, problem_files
+from pdeopt.sparse.march.steps import Stepper
+
+left, back = [int(os.environ.get("BACKWARD_STEPS", "0"))], Stepper.back
+
+def counted(self, *given):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # in the middle of an adjoint
+    return back(self, *given)
+
+Stepper.back = counted
+
+def build():
+    return load_build(problem_files()["wave_speed"])(n=6, dt=0.05, receivers=4)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_in_the_middle_of_an_adjoint_ends_where_it_would_have_ended(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
+    command = [sys.executable, "-m", "pdeopt", "run", "./killed.py", "--max-iterations", "6", "--no-check", "--quiet"]
+    words = [*command, "--memory", "40K", "--no-pictures", "--out"]
+    for name, steps, status in (("whole", 0, 0), ("killed", 100, -signal.SIGKILL)):
+        environment = os.environ | {"BACKWARD_STEPS": str(steps)}
+        done = subprocess.run([*words, name], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    resume = [sys.executable, "-m", "pdeopt", "resume", "killed", "--quiet"]
+    subprocess.run(resume, cwd=tmp_path, check=True, capture_output=True)
+    whole, killed = (np.load(tmp_path / name / "result.npz") for name in ("whole", "killed"))
+    np.testing.assert_array_equal(killed["parameter"], whole["parameter"])
+    np.testing.assert_array_equal(killed["state"], whole["state"])

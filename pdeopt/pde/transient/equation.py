@@ -176,11 +176,11 @@ class TransientStateEquation(StateInTime):
         if source.shape != (shape if len(self.axes) == 3 else (shape[0], shape[2])):
             raise SolveError(f"the source has shape {source.shape}; expected that of the state, {shape}")
         points = self.check_times(self.kept_times, "a source acts")
-        ends = self.table.step_ends[points.steps] - 1
-        factors = self.table.load_weights.sum(0)[ends] * (points.times > self.grid[0])
-        given = jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
-        zero = jnp.zeros((len(self.table.ends), *given.shape[1:]))
-        return zero.at[ends].add(factors[:, None, None] * given)
+        acts = (points.times > self.grid[0])[:, None, None]
+        given = acts * jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
+        in_steps = jnp.zeros((len(self.grid) - 1, *given.shape[1:])).at[points.steps - 1].add(given)
+        loads: jax.Array = self.table.load_weights.sum(0)[:, None, None] * in_steps[self.table.load_steps - 1]
+        return loads
 
     def _reduced(self, coefficient: Any) -> Reduced:
         """Return the equation of the degrees of freedom that are free."""
