@@ -80,6 +80,20 @@ def test_the_step_of_a_long_march_stands_beneath_the_table(monkeypatch):
         assert "time step" not in progress._below()
 
 
+def test_the_step_of_a_long_loop_of_steps_is_shown_until_the_last_one():
+    progress = Progress(Console(file=io.StringIO(), force_terminal=True))
+    progress.time_step = march.where
+    for step in range(1, 4):
+        work.time_steps += 1
+        march.reach(step, 3)
+        if step == 1:
+            assert "time step" not in progress._below(), "a short one is not shown"
+            march.start -= 2.0
+        if step < 3:
+            assert progress._below().endswith(f", time step {step} of 3")
+    assert "time step" not in progress._below()
+
+
 def test_a_wide_terminal_has_whole_titles():
     screen, _ = on_terminal([replace(ROW, **ALL)], width=150)
     assert all(column.title in screen for column in TABLE_COLUMNS if not column.counted)

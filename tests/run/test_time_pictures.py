@@ -30,18 +30,20 @@ from pdeopt.inverse import (
 from pdeopt.io import FileError, read_run
 from pdeopt.pde import Evolution, TransientStateEquation
 from pdeopt.run.errors import UsageError
+from pdeopt.run.pictures.canvas.field_axes import beyond_scale, state_colors
+from pdeopt.run.pictures.canvas.style import ERROR_MAP, STATE_MAP
 from pdeopt.run.pictures.in_time import animation
 from pdeopt.run.pictures.in_time.animation import animated_state
 from pdeopt.run.pictures.in_time.chosen import evenly_chosen
 from pdeopt.run.pictures.in_time.curves_figure import draw_curves_in_time, sensor_curves
 from pdeopt.run.pictures.in_time.times_figure import coefficients_in_time, draw_times, states_in_time
-from pdeopt.run.pictures.result_figure import draw_result
+from pdeopt.run.pictures.result_figure import draw_result, draw_unknowns
 from pdeopt.run.store import mesh_output
 from pdeopt.run.store.data.data_set import DataSet
 from pdeopt.run.store.directory import RunDirectory, refuse_irregular_files, remove_final_files
-from pdeopt.run.store.fields import FIELD_KIND, read_fields, write_fields
+from pdeopt.run.store.fields import FIELD_KIND, Unknown, read_fields, write_fields
 from pdeopt.run.store.mesh_output import files_in_time, mesh_files, write_series
-from pdeopt.run.store.placement import place_field, place_parameter
+from pdeopt.run.store.placement import nowhere, place_field, place_parameter
 
 TIMES = np.linspace(0, 1.1, 12)
 READ = np.array([0.1, 0.2, 0.4, 0.8])
@@ -196,6 +198,19 @@ def test_rows_are_experiments_at_some_times_on_one_scale():
     assert titles(figure) == [f"t = {t:.4g} s" for t in TIMES[evenly_chosen(len(TIMES), 6)]]
 
 
+def test_waves_are_white_at_zero_and_large_values_beyond_the_scale():
+    wave = np.append(np.sin(np.arange(998.0)), [-50.0, 50.0])
+    scale, colors = state_colors(wave)
+    assert (scale.vmin, colors) == (-scale.vmax, ERROR_MAP)
+    assert scale.vmax == pytest.approx(1, rel=1e-3)
+    assert (beyond_scale(wave, scale), beyond_scale(wave[:-10] / 2, scale)) == ("both", "neither")
+    scale, colors = state_colors(np.array([-1.0, 0.0, 50.0]))
+    assert (scale.vmin, scale.vmax, colors) == (-1.0, 50.0, STATE_MAP)
+    pulse = np.zeros(10_000)
+    pulse[:2] = -2.0, 2.0
+    assert state_colors(pulse)[0].vmax == 2.0
+
+
 def test_a_controlled_state_is_shown_with_its_target_and_its_control():
     fields = heat()
     figure = draw_times(fields, {})
@@ -226,6 +241,19 @@ def test_fields_along_a_curve_are_lines():
     (axes,) = figure.axes
     assert len(axes.get_lines()) == 6
     assert axes.get_lines()[-1].get_ydata()[-1] == pytest.approx((space.n - 1) * TIMES[-1])
+
+
+def test_a_curve_moves_within_axes_that_stay(monkeypatch):
+    seen = []
+    monkeypatch.setattr(animation, "draw_curve", lambda axes, at, drawn, **_: seen.append((axes, drawn)))
+    space = FunctionSpace(skfem.MeshLine(TICKS), skfem.ElementLineP1())
+    state = np.outer(np.arange(space.n), TIMES)
+    fields = replace(waves(), state=state, axes=("dof", "time"), state_at=place_field(space))
+    assert frames_of(animated_state(fields))[0] == len(TIMES)
+    assert np.array_equal(seen[-1][1], state[:, -1])
+    low, high = seen[-1][0].get_ylim()
+    assert low < state.min()
+    assert high > state.max()
 
 
 def test_a_parameter_over_time_names_its_coordinate():
@@ -288,6 +316,29 @@ def test_times_are_read_back(tmp_path):
         assert np.array_equal(mine.initial_predicted, theirs.initial_predicted)
     write_fields(tmp_path / "control.npz", heat())
     assert read_fields(tmp_path / "control.npz").steps == 10
+
+
+def test_one_of_several_parameters_may_be_in_time(tmp_path):
+    fields = heat()
+    size, at = len(fields.coefficient), fields.at
+    both = np.append(fields.coefficient, 3.0)
+    several = replace(
+        fields,
+        **dict.fromkeys(("parameter", "coefficient", "initial"), both),
+        at=nowhere(size + 1),
+        coefficient_times=None,
+        unknowns={
+            "u": Unknown(slice(0, size), slice(0, size), at, "control u", "control", (), fields.coefficient_times),
+            "rate": Unknown(slice(size, size + 1), slice(size, size + 1), nowhere(1), "rate", "control", ("rate",)),
+        },
+    )
+    write_fields(tmp_path / "result.npz", several)
+    found = read_fields(tmp_path / "result.npz")
+    assert (found.each["u"].steps, found.each["rate"].steps) == (10, 1)
+    assert np.array_equal(found.first.coefficient, fields.drawn.coefficient)
+    assert "control, t = 0.6" in titles(draw_unknowns(found, {}))
+    assert [row.name for row in coefficients_in_time(found)] == ["control"]
+    assert {"coefficient_u", "parameter_u"} <= set(next(files_in_time(found))[1].data)
 
 
 def test_a_file_without_times_is_read(tmp_path):
@@ -473,7 +524,7 @@ def test_a_sum_of_readings_in_time_has_times_places_and_misfits():
 
 
 @pytest.mark.slow
-def test_a_run_in_time_writes_all_of_it_and_goes_on(tmp_path, monkeypatch):
+def test_a_run_in_time_writes_all_of_it_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = ["run", "heat_control", "--n", "4", "--steps", "6", "--out", "a", "--quiet", "--no-check"]
     assert main([*run, "--max-iterations", "2"]) == 0
@@ -490,3 +541,6 @@ def test_a_run_in_time_writes_all_of_it_and_goes_on(tmp_path, monkeypatch):
     assert main([*again, "--max-iterations", "1"]) == 0
     assert pdeopt.load("b").history["objective"][0] == pytest.approx(pdeopt.load("a").history["objective"][-1])
     assert not Path("b/animation.gif").exists()
+    capsys.readouterr()
+    assert main(["run", "heat_control", "--n", "4", "--steps", "3", "--out", "c", "--initial-guess", "a"]) == 2
+    assert "a holds 6 steps in time; this problem has 3" in capsys.readouterr().err

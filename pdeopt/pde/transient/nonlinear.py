@@ -23,6 +23,7 @@ from pdeopt.pde.transient.operation import Operation
 from pdeopt.pde.transient.schemes import Scheme, StepTable, scheme_named, step_table
 from pdeopt.pde.transient.state_in_time import TIME_AXES, StateInTime
 from pdeopt.sparse import CSRMatrix, SolveError, Solver, resolve_solver, solve_errors, work
+from pdeopt.sparse.solvers.counters import march
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,7 @@ class StepEquation(NonlinearStateEquation):
         """Return which step in time Newton's method is in, and count it."""
         work.time_steps += 1
         step = int(marker)
+        march.reach(step, len(self.ends))
         return f" in time step {step} of {len(self.ends)} (t = {self.ends[step - 1]:.6g})"
 
 

@@ -101,11 +101,8 @@ def _marches(spent: Work) -> dict[str, int]:
     """Return the numbers of time steps, and the peak memory of states; nothing without marches."""
     if not spent.time_steps:
         return {}
-    return {
-        "time_steps": spent.time_steps,
-        "adjoint_time_steps": spent.adjoint_time_steps,
-        "peak_state_memory": state_memory.peak,
-    }
+    known = {"adjoint_time_steps": spent.adjoint_time_steps, "peak_state_memory": state_memory.peak}
+    return {"time_steps": spent.time_steps, **{name: value for name, value in known.items() if value}}
 
 
 def _numbers(fields: Fields | None) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from pdeopt.run.pictures.canvas.field_axes import Canvas, coefficient_scale, color_bar_label, draw_curve, draw_field
 from pdeopt.run.pictures.canvas.number_table import MAX_NUMBER_ROWS, draw_numbers, five_digit_texts
 from pdeopt.run.pictures.canvas.style import new_figure, run_line
-from pdeopt.run.pictures.canvas.titles import RoleWords
+from pdeopt.run.pictures.canvas.titles import RoleWords, step_of
 from pdeopt.run.pictures.common_truth import shared_truth
 from pdeopt.run.pictures.history_figure import draw_histories_into
 from pdeopt.run.pictures.segmentation_figure import (
@@ -143,7 +143,7 @@ def _fields(figure: SubFigure, panels: Mapping[str, Fields], known: Fields | Non
     for axes, (name, one, values) in zip(grid, drawn, strict=True):
         drawing = draw_field(axes, Canvas(one.at), values, scale)
         axes.set_title(name)
-    surface, label = Canvas(drawn[0][1].at).surface, drawn[0][1].label
+    surface, label = Canvas(drawn[0][1].at).surface, f"{drawn[0][1].label}{step_of(drawn[0][1])}"
     label = f"{label}, {surface.note}" if surface is not None and surface.note else label
     figure.colorbar(drawing, ax=grid, label=color_bar_label(label, scale), shrink=0.9)
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pdeopt.run.pictures.canvas.field_axes import Canvas, common_scale, draw_arrows, draw_panel
-from pdeopt.run.pictures.canvas.style import new_figure
+from pdeopt.run.pictures.canvas.style import STATE_MAP, new_figure
 from pdeopt.run.pictures.canvas.titles import experiment_of, headline
 from pdeopt.run.store.fields import Fields
 
@@ -33,7 +33,7 @@ def draw_parts(fields: Fields, summary: dict[str, Any]) -> Figure | None:
     for panel, (name, canvas) in zip(axes, canvases.items(), strict=True):
         drawn = canvas.at.magnitude(state)
         title = f"magnitude of the {name}{note}" if canvas.at.components > 1 else f"{name}{note}"
-        draw_panel(figure, panel, canvas, drawn, common_scale(drawn), title, name, "cividis")
+        draw_panel(figure, panel, canvas, drawn, common_scale(drawn), title, name, STATE_MAP)
         if canvas.at.components == 2 == canvas.at.mesh.dim:
             draw_arrows(panel, canvas.at, canvas.at.drawn(state))
     return figure

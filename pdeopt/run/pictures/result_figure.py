@@ -20,10 +20,11 @@ from pdeopt.run.pictures.canvas.field_axes import (
     draw_panel,
     draw_points,
     ratio_scale,
+    state_colors,
     symmetric_scale,
 )
 from pdeopt.run.pictures.canvas.number_table import draw_numbers, five_digit_texts
-from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, ORANGE, figure_halves, new_figure
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, ORANGE, STATE_MAP, figure_halves, new_figure
 from pdeopt.run.pictures.canvas.titles import RoleWords, headline, state_title, step_of
 from pdeopt.run.pictures.segmentation_figure import (
     Segmentation,
@@ -230,7 +231,9 @@ def _bottom_row(figure: SubFigure, fields: Fields) -> None:
         _residuals(axes[len(sets)], sets)
     if canvas is not None:
         drawn = canvas.at.magnitude(fields.by_experiment(fields.state)[0].real)
-        draw_panel(figure, axes[-1], canvas, drawn, common_scale(drawn), state_title(fields), "state u", "cividis")
+        in_time = fields.times > 1 and not canvas.is_curve
+        scale, colors = state_colors(drawn) if in_time else (common_scale(drawn), STATE_MAP)
+        draw_panel(figure, axes[-1], canvas, drawn, scale, state_title(fields), "state u", colors)
         draw_points(axes[-1], canvas, fields.points)
 
 
@@ -244,8 +247,8 @@ def _target_fields(figure: SubFigure, fields: Fields, canvas: Canvas) -> None:
     axes = figure.subplots(1, 3 + len(fields.further_data))
     for one, further in zip(axes[3:], fields.further_data, strict=True):
         _data_fit(one, further)
-    draw_panel(figure, axes[0], canvas, target, scale, name, label, "cividis")
-    draw_panel(figure, axes[1], canvas, state, scale, state_title(fields), label, "cividis")
+    draw_panel(figure, axes[0], canvas, target, scale, name, label, STATE_MAP)
+    draw_panel(figure, axes[1], canvas, state, scale, state_title(fields), label, STATE_MAP)
     gap, title = canvas.at.magnitude(reached - wanted), f"state − {name}"
     if fields.noise is not None:
         title += f", σ = {_level(fields.noise):.2g}"

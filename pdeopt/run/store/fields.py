@@ -431,8 +431,8 @@ def _step_times(parameter: AnyParameter, equation: StateEquation) -> np.ndarray 
     """Return the times (K,) at the ends of the steps of a parameter in time; None of others."""
     if not isinstance(parameter, ParameterInTime):
         return None
-    if isinstance(equation, StateInTime) and 0 <= len(equation.times) - parameter.steps <= 1:
-        return np.asarray(equation.times)[-parameter.steps :]
+    if isinstance(equation, StateInTime) and 0 <= len(equation.grid) - parameter.steps <= 1:
+        return equation.grid[-parameter.steps :]
     return np.cumsum(np.asarray(parameter.weights))
 
 

@@ -94,6 +94,18 @@ class March:
         done = (work.adjoint_time_steps if is_adjoint else work.time_steps) - self.before
         return f"{'adjoint ' * is_adjoint}time step {min(max(done, 0), steps)} of {steps}"
 
+    def reach(self, step: int, steps: int) -> None:
+        """Note the step, which `Work` has counted, of a march whose steps are calls of their own.
+
+        Args:
+            step: The number of the step, from 1 on.
+            steps: The number of all.
+        """
+        if step == 1 or self.is_adjoint or self.steps != steps:
+            self.start = time.perf_counter()
+        self.is_adjoint, self.before = False, work.time_steps - step
+        self.steps = 0 if step == steps else steps
+
 
 #: The march of this process.
 march = March()

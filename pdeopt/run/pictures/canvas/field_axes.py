@@ -15,10 +15,14 @@ from matplotlib.tri import Triangulation
 
 from pdeopt.inverse import Marks
 from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
-from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, MIN_LOGARITHMIC_RATIO, ORANGE
+from pdeopt.run.pictures.canvas.style import BLUE, ERROR_MAP, FIELD_MAP, MIN_LOGARITHMIC_RATIO, ORANGE, STATE_MAP
 from pdeopt.run.pictures.canvas.surface import Surface, surface_of
 from pdeopt.run.store.placement import Placement
 
+#: The size of the smaller of both signs of a state, relative to the larger one, from which on zero is white.
+MIN_BOTH_SIGNS = 0.2
+#: The part of the values of such a state that is within the ends of its color scale.
+INSIDE_SCALE = 0.995
 #: The number of data points from which on they are not drawn as dots.
 MIN_POINTS_UNDRAWN = 400
 #: The number of arrows along the longer side of a picture.
@@ -83,6 +87,27 @@ def symmetric_scale(field: np.ndarray) -> Normalize:
     """Return a color scale with zero in the middle."""
     size = float(np.nanmax(np.abs(field))) or 1.0
     return Normalize(-size, size)
+
+
+def state_colors(values: np.ndarray) -> tuple[Normalize, str]:
+    """Return the scale and the map of a state's colors, with white for zero where it has both signs.
+
+    What is near the source of waves would take all colors; it is beyond the ends of the scale then.
+
+    Args:
+        values: The values at all places and times that are drawn.
+    """
+    low, high = np.nanmin(values), np.nanmax(values)
+    if min(-low, high) <= MIN_BOTH_SIGNS * max(-low, high):
+        return common_scale(values), STATE_MAP
+    inside = np.nanquantile(np.abs(values), INSIDE_SCALE)
+    return symmetric_scale(np.array([inside if inside > 0 else high])), ERROR_MAP
+
+
+def beyond_scale(values: np.ndarray, scale: Normalize) -> str:
+    """Return the ends of a scale beyond which there are values, for a color bar: "both" or "neither"."""
+    within = scale.vmin is None or scale.vmin <= np.nanmin(values)
+    return "neither" if within and (scale.vmax is None or np.nanmax(values) <= scale.vmax) else "both"
 
 
 def ratio_scale(ratio: np.ndarray) -> LogNorm:
@@ -156,9 +181,9 @@ def draw_panel(
     drawing = draw_field(axes, canvas, drawn, scale, colors)
     draw_marks(axes, canvas.marks, canvas.at.mesh)
     height = np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim())
-    figure.colorbar(
-        drawing, ax=axes, label=color_bar_label(label, scale), shrink=float(np.clip(1.5 * height, 0.4, 0.9))
-    )
+    shrink = float(np.clip(1.5 * height, 0.4, 0.9))
+    ends = beyond_scale(drawn, scale)
+    figure.colorbar(drawing, ax=axes, label=color_bar_label(label, scale), shrink=shrink, extend=ends)
 
 
 def _triangulation(surface: Surface, mask: np.ndarray) -> Triangulation:

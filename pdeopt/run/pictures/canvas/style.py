@@ -27,6 +27,8 @@ RUN_LINE_STYLES = ("-", "--", "-.", ":")
 GROUND_COLOR = "#DCEAF4"
 #: The color map of coefficients.
 FIELD_MAP = "viridis"
+#: The color map of states.
+STATE_MAP = "cividis"
 #: The color map of errors, whose middle is light.
 ERROR_MAP = "PuOr"
 #: The color map of phases, whose two ends are the same.

@@ -16,14 +16,14 @@ from matplotlib.figure import Figure, SubFigure
 from pdeopt.run.pictures.canvas.boundary_marks import draw_marks
 from pdeopt.run.pictures.canvas.field_axes import (
     Canvas,
+    beyond_scale,
     coefficient_scale,
     color_bar_label,
-    common_scale,
     draw_curve,
     draw_field,
-    symmetric_scale,
+    state_colors,
 )
-from pdeopt.run.pictures.canvas.style import ERROR_MAP, FIELD_MAP, new_figure
+from pdeopt.run.pictures.canvas.style import FIELD_MAP, new_figure
 from pdeopt.run.pictures.canvas.titles import RoleWords, headline, moment
 from pdeopt.run.pictures.in_time.chosen import evenly_chosen
 from pdeopt.run.store.fields import FIELD_KIND, Fields
@@ -32,13 +32,6 @@ from pdeopt.run.store.fields import FIELD_KIND, Fields
 MAX_TIMES = 6
 #: The largest number of experiments that are shown.
 MAX_EXPERIMENTS = 2
-#: The color map of states.
-STATE_MAP = "cividis"
-#: The size of the smaller of both signs of a state, relative to the larger one, from which on zero has a color of its
-#: own.
-MIN_BOTH_SIGNS = 0.2
-#: The part of the values of such a state that is within the ends of its color scale.
-INSIDE_SCALE = 0.995
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +64,8 @@ class FieldInTime:
 
     @property
     def beyond_scale(self) -> str:
-        """The ends of the scale beyond which there are values, as a color bar takes them: "both" or "neither"."""
-        values = np.concatenate(self.drawn)
-        within = self.scale.vmin is None or self.scale.vmin <= np.nanmin(values)
-        return "neither" if within and (self.scale.vmax is None or np.nanmax(values) <= self.scale.vmax) else "both"
+        """The ends of the scale beyond which there are values, as a color bar takes them."""
+        return beyond_scale(np.concatenate(self.drawn), self.scale)
 
 
 def draw_times(fields: Fields, summary: dict[str, Any]) -> Figure | None:
@@ -124,22 +115,11 @@ def states_in_time(fields: Fields, most_times: int, most_experiments: int) -> li
         for k in range(min(columns.shape[1], most_experiments)):
             which = "" if fields.experiments == 1 else f", experiment {k + 1} of {fields.experiments}"
             rows.append((f"{name}{which}", place, [place.magnitude(columns[:, k, t].real) for t in order]))
-    scale, colors = _state_colors(np.concatenate([one for _, _, drawn in rows for one in drawn]))
+    scale, colors = state_colors(np.concatenate([one for _, _, drawn in rows for one in drawn]))
     return [
         FieldInTime(name, label, Canvas(place, fields.views.marks), times[order], drawn, scale, colors)
         for name, place, drawn in rows
     ]
-
-
-def _state_colors(values: np.ndarray) -> tuple[Normalize, str]:
-    """Return the scale and the map of a state's colors, with white for zero where it has both signs.
-
-    What is near the source of waves would take all colors; it is beyond the ends of the scale then.
-    """
-    low, high = np.nanmin(values), np.nanmax(values)
-    if min(-low, high) < MIN_BOTH_SIGNS * max(-low, high):
-        return common_scale(values), STATE_MAP
-    return symmetric_scale(np.nanquantile(np.abs(values), [INSIDE_SCALE])), ERROR_MAP
 
 
 def coefficients_in_time(fields: Fields) -> list[FieldInTime]:
