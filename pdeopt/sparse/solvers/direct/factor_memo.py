@@ -114,8 +114,8 @@ class Usage:
     An evaluation with its gradient is over where a new matrix comes after a solve with a transposed one. Kept are as
     many matrices as the present evaluation and the one before need: the memory of those that are dropped serves the
     next factors, which is faster than fresh memory, and an optimizer that steps back finds the factors of the point
-    before. Where the transpose of a matrix is asked for after the matrix was dropped, because several threads evaluate at
-    once for instance, one more is kept from then on.
+    before. Where the transpose of a matrix is asked for after the matrix was dropped, because several threads evaluate
+    at once for instance, one more is kept from then on.
 
     Attributes:
         evaluation: The number of the present evaluation.
