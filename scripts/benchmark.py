@@ -1,13 +1,22 @@
 """What a value, a gradient and a Hessian product cost, by stage, against the linear algebra that cannot be avoided.
 
-The problem: unit square, n × n × 2 triangles, or unit cube, n³ nodes, u = 0 on the boundary, −∇·(exp(m)∇u) = 1, state
-P1 or P2, m nodal P1, J = ½∫(u − d)² + ½·1e-8 ∫|∇m|². All times are medians of repeated, warm evaluations at different
-m, in a process for each column. The floor is one numeric factorization and two solves, primal and adjoint, by the same
-library, called directly on the same matrices; of an iterative solver the two solves. The loop is the same in scikit-fem
-and SciPy as one would write it first: assemble, condense, splu, solve twice, assemble the gradient.
+The problem: unit square, n × n × 2 triangles, or unit cube, n³ nodes, u = 0 on the boundary, state P1 or P2, m nodal
+P1, J = ½∫(u − d)² + ½·1e-8 ∫|∇m|², and one of the forms
 
-    python scripts/benchmark.py [--dim 2] [--degree 1] [--sizes 128 256 512] [--solver auto rslab …] [--repeats 7]
-                                [--loop]
+    diffusion    exp(m) ∇u·∇v
+    reaction     exp(m) ∇u·∇v + u v
+    convection   exp(m) ∇u·∇v + b·∇u v + ½ u v, which is not symmetric
+    elasticity   exp(m) (2μ ε(u):ε(v) + λ div u div v)
+
+All times are medians of repeated, warm evaluations at different m, in a process for each column. The floor is one
+numeric factorization and two solves, primal and adjoint, by the same library, called directly on the same matrices, in
+a process of its own in which nothing else is kept; of an iterative solver the two solves. Floor and evaluation are
+measured in turns (--rounds), and the ratio is the median of those of the rounds, of wall times and of CPU times: on a
+machine that others use only the latter means something. The loop is the same in scikit-fem and SciPy as one would write
+it first: assemble, condense, splu, solve twice, assemble the gradient.
+
+    python scripts/benchmark.py [--form diffusion reaction …] [--dim 2] [--degree 1] [--sizes 128 256 512]
+                                [--solver auto rslab …] [--repeats 7] [--rounds 3] [--loop]
     python scripts/benchmark.py --peer-form 256        ours as one JSON line, as other codes print the same problem
     python scripts/benchmark.py --transient [--sizes 64 256]
                                                        200 steps of the heat equation against a bare loop of the same
@@ -18,11 +27,15 @@ and SciPy as one would write it first: assemble, condense, splu, solve twice, as
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +47,24 @@ from rich.console import Console
 from rich.table import Table
 from skfem.helpers import dot as skfem_dot
 
-from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, dot, grad, linear_form
+from pdeopt.fem import Dirichlet, FunctionSpace, bilinear_form, ddot, div, dot, grad, linear_form, sym_grad
 from pdeopt.inverse import AtPoints, InTime, L2Misfit, Quadratic, ReducedFunctional, h1, mass
 from pdeopt.inverse.compiled import Compiled
 from pdeopt.pde import Evolution, LinearStateEquation, TransientStateEquation
-from pdeopt.sparse import DirectSolver, diagonal_matrix, linear_march, resolve_solver, state_memory, work
+from pdeopt.sparse import (
+    DirectSolver,
+    SparsityPattern,
+    diagonal_matrix,
+    linear_march,
+    resolve_solver,
+    state_memory,
+    work,
+)
 from pdeopt.sparse.solvers.auto import fastest_direct
 
 ALPHA = 1e-8
+#: The number of evaluations before those that are measured: the first ones compile, and find fresh memory.
+WARM_UP = 3
 ELEMENTS = {
     (2, 1): skfem.ElementTriP1,
     (2, 2): skfem.ElementTriP2,
@@ -51,13 +74,42 @@ ELEMENTS = {
 
 
 @bilinear_form
-def conduction(u, v, w):
+def diffusion(u, v, w):
     return jnp.exp(w["m"]) * dot(grad(u), grad(v))
+
+
+@bilinear_form
+def reaction(u, v, w):
+    return jnp.exp(w["m"]) * dot(grad(u), grad(v)) + u * v
+
+
+@bilinear_form
+def convection(u, v, w):
+    b_grad_u = sum((k + 1) * grad(u)[k] for k in range(len(w.x)))
+    return jnp.exp(w["m"]) * dot(grad(u), grad(v)) + b_grad_u * v + 0.5 * u * v
+
+
+@bilinear_form
+def elasticity(u, v, w):
+    return jnp.exp(w["m"]) * (0.8 * ddot(sym_grad(u), sym_grad(v)) + 0.6 * div(u) * div(v))
+
+
+FORMS = {form.name: form for form in (diffusion, reaction, convection, elasticity)}
 
 
 @linear_form
 def unit_load(v, _):
     return v
+
+
+@linear_form
+def weight(v, _):
+    return -v[1]
+
+
+@bilinear_form
+def vector_mass(u, v, _):
+    return dot(u, v)
 
 
 @skfem.BilinearForm
@@ -89,75 +141,99 @@ def mesh_of(n, dim):
     return skfem.MeshTet.init_tensor(ticks, ticks, ticks)
 
 
-def spaces(n, dim=2, degree=1):
+def spaces(n, dim=2, degree=1, form="diffusion"):
     """Of the state and of the parameter."""
-    V = FunctionSpace(mesh_of(n, dim), ELEMENTS[dim, degree](), order=2 * degree)
+    element = ELEMENTS[dim, degree]()
+    element = skfem.ElementVector(element) if form == "elasticity" else element
+    V = FunctionSpace(mesh_of(n, dim), element, order=2 * degree)
     return V, V.with_element(ELEMENTS[dim, 1]())
 
 
-def problem(n, solver, dim=2, degree=1):
+def problem(n, solver, dim=2, degree=1, form="diffusion"):
     """The state's space, the boundary condition and the reduced functional."""
-    V, M = spaces(n, dim, degree)
-    dirichlet, load = Dirichlet.on(V), unit_load.assemble(V)
-    state = LinearStateEquation(lambda m: (conduction.assemble(V, m=M.interpolate(m)), load), dirichlet, solver)
-    misfit = Quadratic(1.0, mass.assemble(V), state(jnp.asarray(true_parameter(M.locations))))
+    V, M = spaces(n, dim, degree, form)
+    dirichlet, is_vector = Dirichlet.on(V), form == "elasticity"
+    load = (weight if is_vector else unit_load).assemble(V)
+    state = LinearStateEquation(lambda m: (FORMS[form].assemble(V, m=M.interpolate(m)), load), dirichlet, solver)
+    inner = (vector_mass if is_vector else mass).assemble(V)
+    misfit = Quadratic(1.0, inner, state(jnp.asarray(true_parameter(M.locations))))
     return V, dirichlet, ReducedFunctional(state, lambda u, _: misfit(u), h1(M, ALPHA))
 
 
 def median_seconds(stages, repeats):
     """{name: median} of ``stages`` {name: (function, arguments)}, interleaved so that all meet the same load."""
     times = {name: [] for name in stages}
-    for k in range(repeats + 1):
+    for k in range(repeats + WARM_UP):
         for name, (function, arguments) in stages.items():
             start = time.perf_counter()
             jax.block_until_ready(function(arguments[k]))
             times[name].append(time.perf_counter() - start)
-    return {name: float(np.median(seconds[1:])) for name, seconds in times.items()}  # the first call compiles
+    return {name: float(np.median(seconds[WARM_UP:])) for name, seconds in times.items()}
 
 
-def backend(solver):
-    """The library that a direct solver prefers for symmetric matrices."""
+def backend(solver, is_symmetric):
+    """The library that a direct solver tries first."""
     chosen = resolve_solver(solver)
-    return (chosen if isinstance(chosen, DirectSolver) else fastest_direct()).symmetric[0]
+    direct = chosen if isinstance(chosen, DirectSolver) else fastest_direct()
+    return (direct.symmetric if is_symmetric else direct.general)[0]
 
 
-def floor(solver, pattern, sample, rhs):
-    """One numeric factorization and two solves by that library."""
-    factorize = backend(solver)(pattern, sample)
-
-    def factor_and_solve(data):
-        factor = factorize(data)
-        factor.solve(rhs, False)
-        factor.solve(rhs, True)
-
-    return factor_and_solve
+def is_iterative(solver):
+    return hasattr(resolve_solver(solver), "preconditioner") and solver != "auto"
 
 
-def direct_stages(solver, pattern, values, rhs):
-    """Factorization, solve and adjoint solve of a direct library, alone and together."""
-    factorize = backend(solver)(pattern, values[0])
-    factor = factorize(values[0])
-    return {
-        "floor": (floor(solver, pattern, values[0], rhs), values),
-        "factorization": (lambda data: factorize(data) and None, values),
+def floor(solver, path, repeats):
+    """One numeric factorization and two solves by the library alone, and each of them, with the matrices of a file."""
+    stored = np.load(path)
+    n, values, rhs = len(stored["indptr"]) - 1, stored["values"], stored["rhs"]
+    pattern = SparsityPattern(stored["indptr"], stored["indices"], (n, n))
+    if is_iterative(solver):
+        krylov = resolve_solver(solver)
+        return measured(
+            lambda data: [krylov.solve(pattern, data, rhs, side) for side in (False, True)], values, repeats
+        )
+    factorize = backend(solver, stored["is_symmetric"])(pattern, values[0])
+    found, factor = measured(factor_and_solve(factorize, rhs), values, repeats), factorize(values[0])
+    stages = {
         "solve": (lambda b: factor.solve(b, False), [rhs] * len(values)),
         "adjoint solve": (lambda b: factor.solve(b, True), [rhs] * len(values)),
     }
+    solves = median_seconds(stages, repeats)
+    return found | solves | {"factorization": found["floor"] - sum(solves.values())}
 
 
-def iterative_stages(solver, pattern, values, rhs):
-    """The same of an iterative solver, whose set-up is kept."""
-    krylov = resolve_solver(solver)
+def factor_and_solve(factorize, rhs):
+    """One numeric factorization and two solves."""
 
-    def both(data):
-        krylov.solve(pattern, data, rhs, False)
-        krylov.solve(pattern, data, rhs, True)
+    def run(data):
+        factor = factorize(data)
+        for transposed in (False, True):
+            factor.solve(rhs, transposed)
 
-    return {
-        "floor": (both, values),
-        "solve": (lambda data: krylov.solve(pattern, data, rhs, False), [1.001 * data for data in values]),
-        "adjoint solve": (lambda data: krylov.solve(pattern, data, rhs, True), [1.002 * data for data in values]),
-    }
+    return run
+
+
+def measured(function, arguments, repeats):
+    """Medians of the wall and CPU seconds of the floor."""
+    times = [timed(function, arguments[k]) for k in range(repeats + WARM_UP)][WARM_UP:]
+    wall, cpu = np.median(times, axis=0)
+    return {"floor": float(wall), "floor, CPU": float(cpu)}
+
+
+def store_matrices(n, path, options):
+    """Write the matrices of the solves, at as many m as are needed, to a file for `floor`."""
+    V, M = spaces(n, options.dim, options.degree, options.form[0])
+    dirichlet, form = Dirichlet.on(V), FORMS[options.form[0]]
+    assemble = Compiled(lambda m: dirichlet.condense(form.assemble(V, m=M.interpolate(m)), jnp.zeros(V.n))[0].data)
+    values = np.stack([np.asarray(assemble(m)) for m in parameters(M, 0.012, options.repeats + WARM_UP)])
+    pattern = dirichlet.condense(form.assemble(V, m=M.interpolate(np.zeros(M.n))), jnp.zeros(V.n))[0].pattern
+    arrays = {"indptr": pattern.indptr, "indices": pattern.indices, "rhs": np.ones((pattern.shape[0], 1))}
+    np.savez(path, values=values, is_symmetric=options.form[0] != "convection", **arrays)
+
+
+def parameters(M, scale, count):
+    x = M.locations
+    return [scale * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, count + 1)]
 
 
 def straightforward(n, dim, degree, target):
@@ -182,52 +258,46 @@ def straightforward(n, dim, degree, target):
 
 
 def measure(n, options):
-    solver, repeats = options.solver[0], options.repeats
-    _, M = spaces(n, options.dim, options.degree)
-    V, dirichlet, functional = problem(n, solver, options.dim, options.degree)
-    x = M.locations
+    solver, repeats, form = options.solver[0], options.repeats, FORMS[options.form[0]]
+    V, _, functional = problem(n, solver, options.dim, options.degree, options.form[0])
+    M = V.with_element(ELEMENTS[options.dim, 1]())
     start = time.perf_counter()
     objective, derivative = functional.value_and_derivative(np.zeros(M.n))
     first = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    def parameters(scale):
-        return [scale * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, repeats + 2)]
-
-    M = V.with_element(ELEMENTS[options.dim, 1]())
-    assembly = Compiled(lambda m: conduction.assemble(V, m=M.interpolate(m)).data)
-    adjoint = Compiled(lambda m, c: jax.vjp(lambda m: conduction.assemble(V, m=M.interpolate(m)).data, m)[1](c)[0])
+    assembly = Compiled(lambda m: form.assemble(V, m=M.interpolate(m)).data)
+    adjoint = Compiled(lambda m, c: jax.vjp(lambda m: form.assemble(V, m=M.interpolate(m)).data, m)[1](c)[0])
     cotangent = np.ones(len(assembly(np.zeros(M.n))))
-    free = [
-        dirichlet.condense(conduction.assemble(V, m=M.interpolate(m)), jnp.zeros(V.n))[0] for m in parameters(0.012)
-    ]
-    values, rhs = [np.asarray(A.data) for A in free], np.ones((free[0].shape[0], 1))
-    iterative = hasattr(resolve_solver(solver), "preconditioner")
-    stages = (iterative_stages if iterative else direct_stages)(solver, free[0].pattern, values, rhs)
-    stages |= {
-        "value": (functional.terms, parameters(0.010)),
-        "value+gradient": (functional.value_and_derivative, parameters(0.011)),
-        "Hessian product": (functional.hessian(parameters(0.013)[0]), parameters(0.01)),
-        "assembly": (assembly, parameters(0.01)),
-        "assembly adjoint": (lambda m: adjoint(m, cotangent), parameters(0.01)),
+    points = partial(parameters, M, count=repeats + WARM_UP)
+    both = [timed(functional.value_and_derivative, m) for m in points(0.011)][WARM_UP:]
+    wall, cpu = np.median(both, axis=0)
+    stages = {
+        "value": (functional.terms, points(0.010)),
+        "Hessian product": (functional.hessian(points(0.013)[0]), points(0.01)),
+        "assembly": (assembly, points(0.01)),
+        "assembly adjoint": (lambda m: adjoint(m, cotangent), points(0.01)),
     }
-    seconds = median_seconds(stages, repeats)
+    seconds = {"value+gradient": float(wall), "value+gradient, CPU": float(cpu)} | median_seconds(stages, repeats)
     if options.loop:
-        loop = straightforward(n, options.dim, options.degree, functional.solution(true_parameter(x)))
-        check = np.linalg.norm(loop(parameters(0.011)[0])[1] - functional.derivative(parameters(0.011)[0]))
-        seconds |= median_seconds({"loop": (loop, parameters(0.011))}, min(repeats, 5))
+        loop = straightforward(n, options.dim, options.degree, functional.solution(true_parameter(M.locations)))
+        check = np.linalg.norm(loop(points(0.011)[0])[1] - functional.derivative(points(0.011)[0]))
+        seconds |= median_seconds({"loop": (loop, points(0.011))}, min(repeats, 5))
         seconds["loop disagrees by"] = float(check / np.linalg.norm(derivative))
-    row = {"n": n, "solver": solver, "unknowns": V.n, "J(0)": objective, "|dJ(0)|": float(np.linalg.norm(derivative))}
+    row = {"unknowns": V.n, "J(0)": objective, "|dJ(0)|": float(np.linalg.norm(derivative))}
     return row | {"first": first, "peak MB": peak} | seconds
 
 
 STAGES = ["factorization", "solve", "adjoint solve", "assembly", "assembly adjoint"]
-TOGETHER = ["floor", "value", "value+gradient", "Hessian product", "loop"]
+TOGETHER = ["floor", "value", "value+gradient", "floor, CPU", "value+gradient, CPU", "Hessian product", "loop"]
 
 
 def ratios(row):
     """What the bounds are stated for."""
-    result = {"v+g / floor": row["value+gradient"] / row["floor"]}
+    result = {
+        "v+g / floor": row["v+g / floor"],
+        "v+g / floor, CPU": row["v+g / floor, CPU"],
+        "v+g / value": row["value+gradient"] / row["value"],
+    }
     if "factorization" in row:
         both = row["assembly"] + row["assembly adjoint"]
         solves = row["solve"] + row["adjoint solve"]
@@ -242,7 +312,7 @@ def report(rows, title):
     table = Table(title=title)
     table.add_column("")
     for row in rows:
-        table.add_column(f"{row['n']} {row['solver']}", justify="right")
+        table.add_column(f"{row['form']} {row['n']} {row['solver']}", justify="right")
     table.add_row("unknowns", *(str(row["unknowns"]) for row in rows))
     for name in [*STAGES, *TOGETHER, "first", "peak MB"]:
         if any(name in row for row in rows):
@@ -250,7 +320,7 @@ def report(rows, title):
             table.add_row(name, *(f"{row[name]:.{digits}f}" if name in row else "" for row in rows))
     for name in dict.fromkeys(key for row in rows for key in ratios(row)):
         table.add_row(name, *(f"{ratios(row)[name]:.2f}" if name in ratios(row) else "" for row in rows))
-    Console(width=60 + 16 * len(rows)).print(table)
+    Console(width=60 + 26 * len(rows)).print(table)
 
 
 def peer_form(n, solver):
@@ -391,22 +461,33 @@ def resident():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--form", nargs="+", choices=FORMS, default=["diffusion"])
     parser.add_argument("--dim", type=int, choices=(2, 3), default=2)
     parser.add_argument("--degree", type=int, choices=(1, 2), default=1, help="of the state's element")
     parser.add_argument("--sizes", type=int, nargs="+", help="squares along a side, nodes along a side in 3-D")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--solver", nargs="+", default=["auto"])
     parser.add_argument("--loop", action="store_true", help="also the loop in scikit-fem and SciPy (slow)")
     parser.add_argument("--peer-form", type=int, nargs="+", metavar="N")
     parser.add_argument("--transient", action="store_true", help="steps in time")
     parser.add_argument("--growth", type=int, metavar="COUNT")
-    parser.add_argument("--json", action="store_true", help="one JSON line a size instead of the table")
+    parser.add_argument("--part", choices=("matrices", "floor", "evaluation"), help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.transient:
         transient(options.sizes or [64, 256], options.repeats)
         return
+    if options.loop and options.form != ["diffusion"]:
+        parser.error("--loop is there for the form diffusion only")
     sizes = options.sizes or ([64, 128, 256, 512] if options.dim == 2 else [20, 30])
-    if options.peer_form:
+    if options.part == "matrices":
+        store_matrices(sizes[0], options.file, options)
+    elif options.part == "floor":
+        print(json.dumps(floor(options.solver[0], options.file, options.repeats)), flush=True)
+    elif options.part == "evaluation":
+        print(json.dumps(measure(sizes[0], options)), flush=True)
+    elif options.peer_form:
         for n in options.peer_form:
             peer_form(n, options.solver[0])
     elif options.growth and len(options.solver) == 1:
@@ -415,22 +496,32 @@ def main():
         for solver in options.solver:
             command = [sys.executable, __file__, "--growth", str(options.growth), "--sizes", str(sizes[0])]
             subprocess.run([*command, "--solver", solver], check=False)
-    elif options.json:
-        for n in sizes:
-            print(json.dumps(measure(n, options)), flush=True)
     else:
-        report([in_own_process(n, solver, options) for n in sizes for solver in options.solver], title(options))
+        cases = itertools.product(options.form, sizes, options.solver)
+        report([in_own_processes(*case, options) for case in cases], title(options))
 
 
 def title(options):
-    return f"{options.dim}-D P{options.degree}: seconds (medians of {options.repeats})"
+    return f"{options.dim}-D P{options.degree}: seconds (medians of {options.rounds} times {options.repeats})"
 
 
-def in_own_process(n, solver, options):
-    """So that the peak memory is that size's own."""
-    command = [sys.executable, __file__, "--json", "--sizes", str(n), "--solver", solver, "--dim", str(options.dim)]
-    command += ["--degree", str(options.degree), "--repeats", str(options.repeats), *["--loop"] * options.loop]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+def in_own_processes(form, n, solver, options):
+    """Floor and evaluation in turns, each in a process of its own, so that memory and peak are its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--form", form, "--sizes", str(n), "--solver", solver]
+        command += ["--dim", str(options.dim), "--degree", str(options.degree), "--repeats", str(options.repeats)]
+        command += ["--file", str(Path(folder) / "matrices.npz"), *["--loop"] * options.loop]
+
+        def part(name):
+            return subprocess.run([*command, "--part", name], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+        part("matrices")
+        rounds = [json.loads(part("floor")) | json.loads(part("evaluation")) for _ in range(options.rounds)]
+    row = {key: float(np.median([found[key] for found in rounds])) for key in rounds[0]}
+    for kind in ("", ", CPU"):
+        quotients = [found[f"value+gradient{kind}"] / found[f"floor{kind}"] for found in rounds]
+        row[f"v+g / floor{kind}"] = float(np.median(quotients))
+    return row | {"form": form, "n": n, "solver": solver, "unknowns": rounds[0]["unknowns"]}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import jax.numpy as jnp
 import numpy as np
 import skfem
-from benchmark import floor, median_seconds
+from benchmark import WARM_UP, backend, factor_and_solve, median_seconds
 
 from pdeopt.eit import ElectrodeVoltages, Tank, VoltageJacobian, complete_electrode_model, disk_mesh, electrode_names
 from pdeopt.eit.images.phantom import ktc_patterns
@@ -40,7 +40,8 @@ def floor_stage(model, parameters, solver):
     matrices = [ground.condense(model.matrix(jnp.exp(m)), jnp.zeros(size))[0] for m in parameters]
     load = np.vstack([np.zeros((model.space.n, model.currents.shape[1])), model.currents])[:-1]
     values = [np.asarray(A.data) for A in matrices]
-    return floor(solver, matrices[0].pattern, values[0], np.ascontiguousarray(load)), values
+    factorize = backend(solver, is_symmetric=True)(matrices[0].pattern, values[0])
+    return factor_and_solve(factorize, np.ascontiguousarray(load)), values
 
 
 def main():
@@ -53,7 +54,7 @@ def main():
     x = model.space.locations / Tank().radius
 
     def parameters(scale):
-        return [scale * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, options.repeats + 2)]
+        return [scale * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, options.repeats + WARM_UP + 1)]
 
     stages = {
         "floor": floor_stage(model, parameters(0.012), options.solver),

@@ -453,6 +453,26 @@ def test_each_term_of_a_form_is_assembled_in_its_own_way(name, element, plans, m
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-13 * np.abs(there).max())
 
 
+@pytest.mark.parametrize("most", [0, assembly.MAX_WRITTEN_OUT_PRODUCTS], ids=["batched", "written out"])
+def test_displacements_with_varying_moduli_agree_with_scikit_fem(most, monkeypatch):
+    monkeypatch.setattr(assembly, "MAX_WRITTEN_OUT_PRODUCTS", most)
+    jax.clear_caches()
+    V = SPACES["2-D vector"]
+
+    def body(h, xp, u, v, w):
+        symmetric = 2.0 * h.ddot(h.sym_grad(u), h.sym_grad(v)) + 0.5 * h.div(u) * h.div(v)
+        return xp.exp(w["m"]) * symmetric + w["m"] * h.grad(u)[0, 1] * h.grad(v)[1, 1]
+
+    M = V.with_element(P1)
+    m = np.random.default_rng(0).uniform(-1, 1, M.n)
+    form = bilinear_form(lambda u, v, w: body(pdeopt.fem, jnp, u, v, w))
+    ours = form.assemble(V, m=M.interpolate(m)).to_scipy()
+    theirs = skfem.BilinearForm(lambda u, v, w: body(skfem.helpers, np, u, v, w)).assemble(
+        V.basis, m=M.basis.interpolate(m)
+    )
+    assert abs(ours - theirs).max() < 1e-13 * abs(theirs).max()
+
+
 def test_terms_with_many_coefficients_are_summed(plans):
     W = SPACES["3-D"]
     k = [W.per_element(np.random.default_rng(i).random(W.mesh.nelements)) for i in range(3)]

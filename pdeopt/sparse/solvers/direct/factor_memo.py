@@ -114,15 +114,15 @@ class Usage:
     An evaluation with its gradient is over where a new matrix comes after a solve with a transposed one. Kept are as
     many matrices as the present evaluation and the one before need: the memory of those that are dropped serves the
     next factors, which is faster than fresh memory, and an optimizer that steps back finds the factors of the point
-    before. Where a matrix comes again that was dropped, because several threads evaluate at once for instance, one more
-    is kept from then on.
+    before. Where the transpose of a matrix is asked for after the matrix was dropped, because several threads evaluate
+    at once for instance, one more is kept from then on.
 
     Attributes:
         evaluation: The number of the present evaluation.
         count: The number of matrices that it has used so far.
         has_adjoint: Whether it has solved with a transposed matrix.
         needed: The number of matrices that the evaluation before has used; 0 where there was none.
-        missed: The number of matrices that came again after they were dropped.
+        missed: The number of matrices that were dropped before their transposes were asked for.
     """
 
     evaluation: int = 0
@@ -213,7 +213,7 @@ class Memo:
             with self.lock:
                 found = self._found(pattern, data)  # another thread may have been faster
                 if found is None:
-                    dropped, found = self._make_room(made), made
+                    dropped, found = self._make_room(made, transposed), made
                     self._factored.append(made)
             del dropped
         self.note_use(found, transposed)
@@ -239,11 +239,11 @@ class Memo:
             self._factored.append(found)
         return found
 
-    def _make_room(self, new: Factored) -> list[Factored]:
+    def _make_room(self, new: Factored, transposed: bool) -> list[Factored]:
         """Drop the matrices that are not needed any more or are too many beside a new one, and return them."""
         usage = self._usage(new.pattern)
         usage.begin()
-        usage.missed += (new.pattern, _sample(new.data)) in self._dropped
+        usage.missed += transposed and (new.pattern, _sample(new.data)) in self._dropped
         others = [entry for entry in self._factored if entry.pattern == new.pattern]
         dropped = others[: max(0, len(others) + 1 - int(min(usage.most, self.max_factored)))]
         kept = [entry for entry in self._factored if entry not in dropped]
