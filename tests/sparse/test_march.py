@@ -213,6 +213,22 @@ def test_a_matrix_that_does_not_change_is_factored_once_and_its_adjoint_needs_no
     assert state_memory.peak <= 3 * 8 * 30
 
 
+def test_what_is_linear_in_its_loads_has_products_of_a_tangent_and_an_adjoint_alone(rng):
+    M, K = diagonal_matrix(np.ones(8)), CSRMatrix.from_scipy(sp.eye_array(8, format="csr") * 2.0 + sp.eye_array(8, k=1))
+
+    def value(loads):
+        u = linear_march([M, K], [((1.0, 0.1), (-1.0, 0.0))], [0] * 5, np.zeros((1, 8)), loads=loads)
+        return jnp.sum(u**2)
+
+    loads, direction = rng.standard_normal((2, 5, 8))
+    product = jax.linearize(jax.grad(value), loads)[1]
+    before = work.copy()
+    found = product(direction)
+    spent = work.since(before)
+    assert (spent.time_steps, spent.adjoint_time_steps) == (5, 5)
+    np.testing.assert_allclose(found, jax.grad(value)(direction), rtol=1e-12)
+
+
 def test_taylor_orders(rng):
     given = matrices(rng, symmetric=False)
     theta = numbers(rng, given)
@@ -260,6 +276,7 @@ def test_a_state_that_is_not_finite_is_told_with_its_step():
         ({"start": np.zeros((2, 1))}, r"start \(2, 1\); expected"),
         ({"weights": np.ones((3, 1))}, r"weights have shape \(3, 1\)"),
         ({"loads": np.ones((4, 1))}, r"loads have shape \(4, 1, 1\)"),
+        ({"start": np.ones((1, 1)) * 1j}, "is complex"),
         ({"steps": [5]}, r"steps that are read are \(5,\)"),
         ({"steps": [2, 1]}, "increasing"),
         ({"kinds": [((1.0,), (-1.0,), (0.0,)), ((1.0,), (-1.0,))]}, "kind of steps has the numbers"),

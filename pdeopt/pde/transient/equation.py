@@ -130,7 +130,7 @@ class TransientStateEquation(StateInTime):
             A, *others = (factor * X for factor, X in zip(factors, equation.matrices, strict=True) if factor)
             for X in others:
                 A = A + X
-            return A, jnp.zeros((equation.free_count, equation.columns))
+            return A, jnp.zeros((equation.free_count, len(self.table.ends)))
 
         return chosen_solver(system, coefficient, self.solver)
 
@@ -141,8 +141,8 @@ class TransientStateEquation(StateInTime):
         equation, table = self._reduced(coefficient), self.table
         weights, vectors, loads = equation.loads
         if source is not None:
-            added = self._source_loads(equation, source)
-            loads = loads + added if len(loads) else added
+            of_source, sources = self._source_loads(equation, source)
+            weights, vectors = jnp.concatenate([weights, of_source], axis=1), jnp.concatenate([vectors, sources])
         selected = selected_dofs(equation, dofs)
         found = linear_march(
             equation.matrices,
@@ -170,17 +170,15 @@ class TransientStateEquation(StateInTime):
             self.checkpoints, len(self.table.ends), 8 * lags * equation.free_count * equation.columns
         )
 
-    def _source_loads(self, equation: Reduced, source: jax.Array) -> jax.Array:
-        """Return the loads (steps, free, r) of a source at the times that are kept."""
+    def _source_loads(self, equation: Reduced, source: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return weights (steps, T) and vectors (T, free, r) of a source at the times that are kept."""
         shape = (equation.n, equation.columns, len(self.kept_times))
         if source.shape != (shape if len(self.axes) == 3 else (shape[0], shape[2])):
             raise SolveError(f"the source has shape {source.shape}; expected that of the state, {shape}")
         points = self.check_times(self.kept_times, "a source acts")
-        acts = (points.times > self.grid[0])[:, None, None]
-        given = acts * jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
-        in_steps = jnp.zeros((len(self.grid) - 1, *given.shape[1:])).at[points.steps - 1].add(given)
-        loads: jax.Array = self.table.load_weights.sum(0)[:, None, None] * in_steps[self.table.load_steps - 1]
-        return loads
+        acts = (self.table.load_steps[:, None] == points.steps) & (points.times > self.grid[0])
+        weights = self.table.load_weights.sum(0)[:, None] * acts
+        return jnp.asarray(weights), jnp.moveaxis(equation.restrict(source.reshape(shape)), -1, 0)
 
     def _reduced(self, coefficient: Any) -> Reduced:
         """Return the equation of the degrees of freedom that are free."""

@@ -94,6 +94,12 @@ def linear_march(
         Array(-0.25, dtype=float64, weak_type=True)
     """
     check_process()
+    arrays = [
+        *(matrix.data for matrix in matrices),
+        *(one for one in (start, weights, vectors, loads) if one is not None),
+    ]
+    if any(jnp.iscomplexobj(array) for array in arrays):
+        raise SolveError("a matrix or an array of a march is complex; expected real numbers")
     first = jnp.asarray(start, float)
     if first.ndim not in (2, 3):
         raise SolveError(f"the start of a march has shape {first.shape}; expected (lags, n) or (lags, n, r)")
@@ -187,6 +193,17 @@ class _Call(NamedTuple):
         cotangent = [] if self.wanted is None else [args[size + 1]]
         return _Arguments(list(args[:size]), args[size], cotangent, directions)
 
+    @property
+    def vanishes(self) -> bool:
+        """Whether the result is zero whatever the numbers are.
+
+        Loads and starting states enter once: no derivative along two of them is left, and none of an adjoint along one
+        of them, unless it is that of a matrix.
+        """
+        matrices = len(self.plan.patterns)
+        once = sum(all(place >= matrices + 2 for place in places) for places in self.directions)
+        return once >= (2 if self.wanted is None or any(place < matrices for place in self.wanted) else 1)
+
     def with_direction(self, places: Sequence[int]) -> _Call:
         """Return the operation with one more direction, the last one."""
         return self._replace(directions=(*self.directions, tuple(places)))
@@ -247,9 +264,10 @@ def _tangent(primals: Sequence[Any], tangents: Sequence[Any], *, call: _Call) ->
     flat = [leaf for leaves in at.directions for leaf in leaves]
     reused = call._replace(keeps=call.wanted is not None)
     found: list[list[Any]] = []
-    if changed:
+    further = reused.with_direction(changed)
+    if changed and not further.vanishes:
         new = [along.numbers[place] for place in changed]
-        found.append(_march_p.bind(*at.numbers, token, *at.cotangent, *flat, *new, call=reused.with_direction(changed)))
+        found.append(_march_p.bind(*at.numbers, token, *at.cotangent, *flat, *new, call=further))
     if at.cotangent and type(along.cotangent[0]) is not ad.Zero:
         found.append(_march_p.bind(*at.numbers, token, *along.cotangent, *flat, call=reused))
     for i, leaves in enumerate(along.directions):

@@ -147,7 +147,7 @@ class Systems:
             return lambda rhs, transposed: _scaled(inverse, rhs)
         solver = self._plan.solver
         if isinstance(solver, Auto):
-            solver = solver.chosen(pattern, values, 1)
+            solver = solver.chosen(pattern, values, self._plan.count)  # so many right-hand sides
         if isinstance(solver, DirectSolver):
             prepared = solver.prepared(pattern, values)
             return lambda rhs, transposed: prepared(_column(rhs), transposed).reshape(rhs.shape)
