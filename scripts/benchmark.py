@@ -384,17 +384,17 @@ def heat(n, steps, repeats):
     x, dirichlet, times = V.locations, Dirichlet.on(V), np.linspace(0, 0.1, steps + 1)
     M, start = mass.assemble(V), np.sin(np.pi * x[0]) * np.sin(np.pi * x[1])
     state = TransientStateEquation(
-        lambda m: Evolution(M, conduction.assemble(V, m=V.interpolate(m)), initial=start), times, dirichlet=dirichlet
+        lambda m: Evolution(M, diffusion.assemble(V, m=V.interpolate(m)), initial=start), times, dirichlet=dirichlet
     )
     points = np.random.default_rng(0).uniform(0.1, 0.9, (2, 20))
     observation = InTime(AtPoints.of(V, points), times[1:])
     misfit = L2Misfit.of(observation, observation.of(state, np.full(V.n, 0.2)), 0.01)
     functional = ReducedFunctional(state, misfit)
     parameters = [0.01 * k * np.sin(3 * x[0] + k) * np.cos(2 * x[1]) for k in range(1, repeats + 2)]
-    A = M + (times[1] - times[0]) * conduction.assemble(V, m=V.interpolate(np.zeros(V.n)))
+    A = M + (times[1] - times[0]) * diffusion.assemble(V, m=V.interpolate(np.zeros(V.n)))
     A, B = (dirichlet.condense(X, jnp.zeros(V.n))[0] for X in (A, M))
     data, product, first = np.asarray(A.data), B.to_scipy(), start[dirichlet.free][:, None]
-    factorize = backend("auto")(A.pattern, data)
+    factorize = backend("auto", True)(A.pattern, data)
 
     def loop(_):
         factor, u = factorize(data), first
