@@ -497,8 +497,11 @@ def main():
             command = [sys.executable, __file__, "--growth", str(options.growth), "--sizes", str(sizes[0])]
             subprocess.run([*command, "--solver", solver], check=False)
     else:
-        cases = itertools.product(options.form, sizes, options.solver)
-        report([in_own_processes(*case, options) for case in cases], title(options))
+        rows = []
+        for case in itertools.product(options.form, sizes, options.solver):
+            rows.append(in_own_processes(*case, options))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # the table comes late
+        report(rows, title(options))
 
 
 def title(options):
