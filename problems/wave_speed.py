@@ -101,7 +101,7 @@ def build(
     receivers: Annotated[int, "receivers in a row"] = 20,
     noise: Annotated[float, "noise level, relative to the rms of the data; 0 for none, with σ = 1"] = 0.0,
     seed: Annotated[int, "of the noise"] = 0,
-    weight: Annotated[float, "regularization weight α"] = 5e-4,
+    weight: Annotated[float, "regularization weight α"] = 2e-3,
     start: Annotated[float, "speed from which the search starts"] = 1.5,
 ) -> Problem:
     if n < 4 or receivers < 1 or not 0 < dt < end < np.inf or not SLOWEST <= start <= FASTEST or not noise >= 0:

@@ -40,7 +40,7 @@ SMALL = {
     "navier_stokes": [{"n": 4, "sensors": 3}],
     "temperature_dependent_conductivity": [{"n": 5, "sensors": 3}, {"n": 5, "sensors": 3, "unknown": "field"}],
     "heat_control": [{"n": 4, "steps": 3, "control": 1.0}],
-    "wave_speed": [{"n": 6, "dt": 0.05, "receivers": 4}],
+    "wave_speed": [{"n": 6, "dt": 0.04, "receivers": 4}],
 }
 #: The matrices of a state, where there are several, or the solves of its steps in time; an explicit scheme needs none.
 MATRICES = {"helmholtz_scattering": 2, "temperature_dependent_conductivity": 3, "heat_control": 3, "wave_speed": 0}

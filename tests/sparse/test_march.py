@@ -258,8 +258,16 @@ def test_an_explicit_scheme_is_refused_beyond_the_cfl_condition():
         start[:, n // 2] = 1.0
         return linear_march([M, K], [kind], [0] * 400, start, times=dt * np.arange(1, 401))
 
+    def damped(dt):
+        """With Δt C, C = 0.2 M / Δt: stable where Δt² λ + 2 · 0.2 ≤ 4, Δt ≤ 0.95 h."""
+        kind = ((1.0, 0.0), (-2.0 + 0.2, dt**2), (1.0 - 0.2, 0.0))
+        return linear_march([M, K], [kind], [0] * 400, np.eye(1, n).repeat(2, axis=0), times=dt * np.arange(1, 401))
+
     assert np.abs(end(0.99 * h)).max() < 100
-    with pytest.raises(SolveError, match=r"time step 1 of 400 has size 0\.02525.*stable up to 0\.0250.*CFL"):
+    assert np.abs(damped(0.9 * h)).max() < 100
+    with pytest.raises(SolveError, match="CFL"):
+        damped(1.5 * h)
+    with pytest.raises(SolveError, match=r"time step 1 of 400 has size 0\.02525.*stable up to about 0\.0250.*CFL"):
         end(1.01 * h)
 
 
