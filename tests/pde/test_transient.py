@@ -155,7 +155,7 @@ def test_derivatives_are_those_of_differences_and_of_every_choice_of_checkpoints
 def test_a_memory_limit_costs_the_steps_that_it_must():
     V = line()[0]
     state, before = heat(times=np.linspace(0, 0.4, 41)).with_memory(15 * 8 * 2 * (V.n - 1)), work.copy()
-    jax.grad(lambda kappa: loss(state, kappa))(parameters())
+    jax.block_until_ready(jax.grad(lambda kappa: loss(state, kappa))(parameters()))
     assert work.since(before).time_steps == forward_steps(40, Checkpoints(3)) > 40
 
 

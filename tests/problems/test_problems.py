@@ -40,7 +40,7 @@ SMALL = {
     "navier_stokes": [{"n": 4, "sensors": 3}],
     "temperature_dependent_conductivity": [{"n": 5, "sensors": 3}, {"n": 5, "sensors": 3, "unknown": "field"}],
     "heat_control": [{"n": 4, "steps": 3, "control": 1.0}],
-    "wave_speed": [{"n": 6, "dt": 0.05, "receivers": 4}],
+    "wave_speed": [{"n": 6, "dt": 0.04, "receivers": 4}],
     "heat_source_in_time": [{"n": 2, "steps": 8}],
     "diffusion_in_time": [{"n": 4, "steps": 3, "knots": 4, "sensors": 2}],
     "contaminant_source": [{"n": 8, "steps": 4, "sensors": 3, "readings": 3}],

@@ -164,7 +164,7 @@ def decay(count=40, n=30):
 def test_checkpoints_change_steps_and_memory_and_no_gradient(schedule):
     value, checkpoints = decay(), Checkpoints(4, schedule=schedule)
     state_memory.peak, before = 0, work.copy()
-    everything = float(jax.grad(value)(1.3))  # waits for the march
+    everything = float(jax.grad(value)(1.3))
     whole, spent = state_memory.peak, work.since(before)
     assert (spent.time_steps, spent.adjoint_time_steps) == (40, 40)
     state_memory.peak, before = 0, work.copy()
@@ -223,7 +223,7 @@ def test_what_is_linear_in_its_loads_has_products_of_a_tangent_and_an_adjoint_al
     loads, direction = rng.standard_normal((2, 5, 8))
     product = jax.linearize(jax.grad(value), loads)[1]
     before = work.copy()
-    found = product(direction)
+    found = jax.block_until_ready(product(direction))
     spent = work.since(before)
     assert (spent.time_steps, spent.adjoint_time_steps) == (5, 5)
     np.testing.assert_allclose(found, jax.grad(value)(direction), rtol=1e-12)
@@ -258,8 +258,16 @@ def test_an_explicit_scheme_is_refused_beyond_the_cfl_condition():
         start[:, n // 2] = 1.0
         return linear_march([M, K], [kind], [0] * 400, start, times=dt * np.arange(1, 401))
 
+    def damped(dt):
+        """With Δt C, C = 0.2 M / Δt: stable where Δt² λ + 2 · 0.2 ≤ 4, Δt ≤ 0.95 h."""
+        kind = ((1.0, 0.0), (-2.0 + 0.2, dt**2), (1.0 - 0.2, 0.0))
+        return linear_march([M, K], [kind], [0] * 400, np.eye(1, n).repeat(2, axis=0), times=dt * np.arange(1, 401))
+
     assert np.abs(end(0.99 * h)).max() < 100
-    with pytest.raises(SolveError, match=r"time step 1 of 400 has size 0\.02525.*stable up to 0\.0250.*CFL"):
+    assert np.abs(damped(0.9 * h)).max() < 100
+    with pytest.raises(SolveError, match="CFL"):
+        damped(1.5 * h)
+    with pytest.raises(SolveError, match=r"time step 1 of 400 has size 0\.02525.*stable up to about 0\.0250.*CFL"):
         end(1.01 * h)
 
 

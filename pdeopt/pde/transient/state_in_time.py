@@ -71,6 +71,8 @@ class StateInTime(StateEquation):
     def with_memory(self, limit: float) -> Self:
         """Return the same equation, which keeps states for its adjoint in at most so much memory.
 
+        Products with a Hessian take twice as much.
+
         Args:
             limit: The memory, in bytes.
         """
