@@ -265,7 +265,7 @@ def _integrated(
 
 
 def _supports(trial: Tables, test: Tables, groups: tuple[Group, ...]) -> Supports:
-    """Return for each slot of the trial and of the test functions the local dofs where it is not zero everywhere.
+    """Return for each slot of both functions the local dofs where it is not zero everywhere.
 
     A component of a linear displacement, for instance, belongs to a half or a third of them.
     """
