@@ -265,7 +265,7 @@ def _integrated(
 
 
 def _supports(trial: Tables, test: Tables, groups: tuple[Group, ...]) -> Supports:
-    """Return for each slot of trial and test functions the local dofs where it is not zero.
+    """Return for each slot of both functions the local dofs where it is not zero everywhere.
 
     A component of a linear displacement, for instance, belongs to a half or a third of them.
     """
@@ -415,10 +415,8 @@ def _contract(density: Density, supports: Supports, trial: Tables, test: Tables)
 def _by_shared_functions(group: Group, density: jax.Array, trial: Tables, test: Tables) -> jax.Array:
     """Return the element matrices (i · j, c) of a group whose functions are the same in all cells."""
     pairs = [_slot_table(test, t)[:, None, 0] * _slot_table(trial, s)[None, :, 0] for s, t in group]
-    products, density = sum(pairs[1:], pairs[0]), jnp.broadcast_to(density, trial.dx.shape)
-    if products.shape[-1] == 1:  # the same at all points, too
-        density = density.sum(-1, keepdims=True)
-    return products.reshape(-1, products.shape[-1]) @ density.T
+    products = sum(pairs[1:], pairs[0])
+    return products.reshape(-1, products.shape[-1]) @ jnp.broadcast_to(density, trial.dx.shape).T
 
 
 def _have_references(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
