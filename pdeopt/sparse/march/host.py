@@ -361,6 +361,7 @@ class _OuterProducts:
         self._columns = self._width * max(1, (OUTER_COLUMNS if keeps_all else FEW_COLUMNS) // self._width)
         self._filled = 0
         self._left, self._right = np.empty((2, self._columns, self._plan.size))
+        self._taken = np.empty((2, min(OUTER_ENTRIES, self._pattern.nnz), self._columns))
         self.total = np.zeros(self._pattern.nnz)
 
     def add(self, k: int, adjoints: States, states: Mapping[int, States]) -> None:
@@ -370,12 +371,12 @@ class _OuterProducts:
         for subset in self._stepper.subsets if terms else ():
             other = self._stepper.whole ^ subset
             place = slice(self._filled, self._filled + self._width)
-            self._left[place] = adjoints[subset].reshape(-1, self._width).T
+            left, right = self._left[place], self._right[place]
+            left[:] = adjoints[subset].reshape(-1, self._width).T
             (lag, factor), *others = terms
-            right = factor * states[k - lag][other]
+            np.multiply(states[k - lag][other].reshape(-1, self._width).T, factor, out=right)
             for lag, factor in others:
-                right += factor * states[k - lag][other]
-            self._right[place] = right.reshape(-1, self._width).T
+                right += factor * states[k - lag][other].reshape(-1, self._width).T
             self._filled += self._width
             if self._filled == self._columns:
                 self.finish()
@@ -387,15 +388,14 @@ class _OuterProducts:
         if is_diagonal(self._pattern):
             self.total -= np.vecdot(left, right)
             return
-        size = min(OUTER_ENTRIES, self._pattern.nnz)
-        one, two = np.empty((2, size, left.shape[1]))
-        for first in range(0, self._pattern.nnz, size):
-            part = slice(first, first + size)
+        taken = self._taken if left.shape[1] == self._columns else np.empty((*self._taken.shape[:2], left.shape[1]))
+        for first in range(0, self._pattern.nnz, OUTER_ENTRIES):
+            part = slice(first, first + OUTER_ENTRIES)
             rows, columns = self._pattern.rows[part], self._pattern.indices[part]
-            count = len(rows)
-            left.take(rows, axis=0, mode="clip", out=one[:count])
-            right.take(columns, axis=0, mode="clip", out=two[:count])
-            self.total[part] -= np.vecdot(one[:count], two[:count])
+            one, two = taken[:, : len(rows)]
+            left.take(rows, axis=0, mode="clip", out=one)
+            right.take(columns, axis=0, mode="clip", out=two)
+            self.total[part] -= np.vecdot(one, two)
 
 
 def _written(states: dict[int, States]) -> IO[bytes]:
