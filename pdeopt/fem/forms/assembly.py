@@ -415,8 +415,10 @@ def _contract(density: Density, supports: Supports, trial: Tables, test: Tables)
 def _by_shared_functions(group: Group, density: jax.Array, trial: Tables, test: Tables) -> jax.Array:
     """Return the element matrices (i · j, c) of a group whose functions are the same in all cells."""
     pairs = [_slot_table(test, t)[:, None, 0] * _slot_table(trial, s)[None, :, 0] for s, t in group]
-    products = sum(pairs[1:], pairs[0])
-    return products.reshape(-1, products.shape[-1]) @ jnp.broadcast_to(density, trial.dx.shape).T
+    products, density = sum(pairs[1:], pairs[0]), jnp.broadcast_to(density, trial.dx.shape)
+    if products.shape[-1] == 1:  # the same at all points, too
+        density = density.sum(-1, keepdims=True)
+    return products.reshape(-1, products.shape[-1]) @ density.T
 
 
 def _have_references(groups: tuple[Group, ...], trial: Tables, test: Tables) -> bool:
