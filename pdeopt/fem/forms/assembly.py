@@ -413,10 +413,17 @@ def _contract(density: Density, supports: Supports, trial: Tables, test: Tables)
 
 
 def _by_shared_functions(group: Group, density: jax.Array, trial: Tables, test: Tables) -> jax.Array:
-    """Return the element matrices (i · j, c) of a group whose functions are the same in all cells."""
+    """Return the element matrices (i · j, c) of a group whose functions are the same in all cells.
+
+    Args:
+        group: The pairs of slots.
+        density: Its coefficient times dx, (c, q); or (c, 1), integrated, of functions that are the same at all points.
+        trial: The tables of the trial space.
+        test: The tables of the test space.
+    """
     pairs = [_slot_table(test, t)[:, None, 0] * _slot_table(trial, s)[None, :, 0] for s, t in group]
-    products, density = sum(pairs[1:], pairs[0]), jnp.broadcast_to(density, trial.dx.shape)
-    if products.shape[-1] == 1:  # the same at all points, too
+    products = sum(pairs[1:], pairs[0])
+    if products.shape[-1] == 1:
         density = density.sum(-1, keepdims=True)
     return products.reshape(-1, products.shape[-1]) @ density.T
 
