@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"pdeopt\..*\.Symmetric"),  # any object that multiplies like a symmetric matrix
     # types that are made and taken by public functions, and are nothing to build on
     (r"py:class", r"pdeopt\..*\.(Coefficients|Equation|Factor|Inclusion|PhantomObject|Rows|Tables|\w+Product)"),
+    (r"py:class", r"pdeopt\..*\.(PreparedSolves|StepTable|TimePoints)"),
 ]
 smartquotes_action = "D"  # dashes only
 
