@@ -88,7 +88,7 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
     functional, before, points = problem.functional, work.copy(), set()
 
     def evaluate(m):
-        points.add(m.tobytes())  # a line search between bounds may come to one twice, and finds its factor again
+        points.add(m.tobytes())  # a line search between bounds may come to one twice
         return functional.value_and_derivative(m)
 
     result = minimize(Objective(evaluate), problem.initial, bounds=problem.bounds, max_iterations=3)
@@ -103,4 +103,7 @@ def test_derivatives_are_exact_cheap_and_lead_down(name, options):
         return
     assert spent.solves == spent.adjoint_solves == matrices * result.evaluations
     kind = options.get("unknown", "source") if name == "advection_diffusion" else None
-    assert spent.factorizations == (0 if (name, kind) in FIXED_MATRIX else matrices * len(points))
+    if (name, kind) in FIXED_MATRIX:
+        assert spent.factorizations == 0
+    else:  # a point that a line search comes back to may have lost its factor
+        assert matrices * len(points) <= spent.factorizations <= matrices * result.evaluations
