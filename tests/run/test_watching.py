@@ -350,7 +350,7 @@ def test_ctrl_c_that_python_ignores_comes_again(capsys):
     ],
 )
 def test_a_signal_after_the_optimization_keeps_its_numbers(tmp_path, capsys, monkeypatch, where, message, number):
-    monkeypatch.setattr(where, lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(where, lambda *_, **__: signal.raise_signal(number))
     words = ["run", small_problem(tmp_path), "--max-iterations", "1", "--out", "out", "--no-check", "--quiet"]
     assert main(words) == 128 + number
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
