@@ -119,7 +119,7 @@ class InTime:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Readings:
-    """What observations in time have read of a state, a pytree.
+    """A record of what observations in time have read of a state, a pytree.
 
     Attributes:
         arrays: The data of each observation.

@@ -17,7 +17,7 @@ from pdeopt.pde.transient.evolution import Evolution, Reduced, reduced
 from pdeopt.pde.transient.schemes import Scheme, StepTable, scheme_named, step_table
 from pdeopt.pde.transient.state_in_time import TIME_AXES, StateInTime
 from pdeopt.pde.transient.time_functions import TimeFunction
-from pdeopt.sparse import Checkpoints, CSRMatrix, SolveError, Solver, chosen_solver, linear_march, resolve_solver
+from pdeopt.sparse import Checkpoints, CSRMatrix, SolveError, Solver, chosen_solver, linear_march
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +103,6 @@ class TransientStateEquation(StateInTime):
         after, before = (np.clip(np.searchsorted(steps, end), 0, len(steps) - 1) for end in ends)
         between: jax.Array = part * u[..., after] + (1 - part) * u[..., before]
         return between
-
-    def with_solver(self, solver: str | Solver) -> Self:
-        """Return the same equation, solved by another solver.
-
-        Raises:
-            SolveError: The solver is unknown or not installed.
-        """
-        resolve_solver(solver)
-        return replace(self, solver=solver)
 
     def with_memory(self, limit: float) -> Self:
         """Return the same equation, which keeps states for its adjoint in at most so much memory.

@@ -22,7 +22,7 @@ from pdeopt.pde.nonlinear import Inputs, NonlinearStateEquation, Solved
 from pdeopt.pde.transient.operation import Operation
 from pdeopt.pde.transient.schemes import Scheme, StepTable, scheme_named, step_table
 from pdeopt.pde.transient.state_in_time import TIME_AXES, StateInTime
-from pdeopt.sparse import CSRMatrix, SolveError, Solver, resolve_solver, solve_errors, work
+from pdeopt.sparse import CSRMatrix, SolveError, Solver, solve_errors, work
 from pdeopt.sparse.solvers.counters import march
 
 
@@ -145,15 +145,6 @@ class NonlinearTransientStateEquation(StateInTime):
         after, before = (u[..., self.table.step_ends[points.steps - back]] for back in (0, 1))
         between: jax.Array = part * after + (1 - part) * before
         return between
-
-    def with_solver(self, solver: str | Solver) -> Self:
-        """Return the same equation, whose linear systems another solver solves.
-
-        Raises:
-            SolveError: The solver is unknown or not installed.
-        """
-        resolve_solver(solver)
-        return replace(self, solver=solver)
 
     def with_memory(self, limit: float) -> Self:
         """Return the same equation, which keeps states for its adjoint in at most so much memory, about.

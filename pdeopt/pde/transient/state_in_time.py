@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Self
 
 import jax
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 
 from pdeopt.pde.state_equation import StateEquation
 from pdeopt.pde.transient.time_functions import TimePoints
-from pdeopt.sparse import SolveError
+from pdeopt.sparse import SolveError, Solver, resolve_solver
 
 #: The axes of the state, without and with experiments.
 TIME_AXES = (("dof", "time"), ("dof", "experiment", "time"))
@@ -66,6 +67,15 @@ class StateInTime(StateEquation):
             SolveError: As for a call; or a time is outside of those of the equation.
         """
         ...
+
+    def with_solver(self, solver: str | Solver) -> Self:
+        """Return the same equation, whose linear systems another solver solves.
+
+        Raises:
+            SolveError: The solver is unknown or not installed.
+        """
+        resolve_solver(solver)
+        return replace(self, solver=solver)  # type: ignore[type-var]  # each equation in time is a dataclass
 
     @abstractmethod
     def with_memory(self, limit: float) -> Self:

@@ -52,7 +52,7 @@ state_memory = StateMemory()
 
 @dataclass
 class Kept:
-    """What a run forward left for the run back.
+    """A record of what a run forward left for the run back.
 
     Attributes:
         states: The states by step, of all steps or of the last ones.
@@ -171,7 +171,7 @@ class _Run:
 
     @property
     def needs_states(self) -> bool:
-        """Whether a cotangent depends on the states."""
+        """It is true where a cotangent depends on the states."""
         return any(m < len(self._plan.patterns) for m in self._wanted) or bool(self._stepper.directions)
 
     def keep_all(self, kept: Kept | None = None) -> None:

@@ -195,7 +195,7 @@ class _Call(NamedTuple):
 
     @property
     def vanishes(self) -> bool:
-        """Whether the result is zero whatever the numbers are.
+        """It is true where the result is zero whatever the numbers are.
 
         Loads and starting states enter once: no derivative along two of them is left, and none of an adjoint along one
         of them, unless it is that of a matrix.
